@@ -1,0 +1,1 @@
+//! Dify documents in, graph out. Pure.

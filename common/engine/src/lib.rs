@@ -1,0 +1,12 @@
+//! What a workflow run is: values, graph, plan, run and facts.
+//!
+//! This crate is pure. It does no I/O, reads no clock, draws no random number and never iterates
+//! in hash order: everything it needs is an argument. See `docs/ARCHITECTURE.md`.
+
+pub mod condition;
+pub mod error;
+pub mod graph;
+pub mod plan;
+pub mod template;
+pub mod value;
+pub mod variables;

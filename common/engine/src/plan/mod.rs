@@ -1,0 +1,8 @@
+//! A workflow's validated, executable form.
+
+mod behaviour;
+
+pub use behaviour::{
+    Behaviour, Catalogue, Category, Compiled, Evaluation, Inline, Iteration, Loop, LoopValue,
+    LoopVariable, OnItemError, Outputs, Source, Success, TaskClass, TaskNode, Write,
+};

@@ -1,0 +1,1 @@
+//! Text with references to variables: `{{#node.name#}}` (spec/engine.md §9).

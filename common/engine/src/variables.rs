@@ -1,0 +1,175 @@
+//! A frame's variables: node id → name → typed value, in layers that share what they have in
+//! common (spec/engine.md §9).
+
+use std::fmt;
+use std::sync::Arc;
+
+use imbl::GenericHashMap;
+use rustc_hash::FxBuildHasher;
+use serde::{Deserialize, Serialize};
+
+use crate::value::{Kind, Name, Value};
+
+/// Where a variable is read: `[node, name, member…]`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Selector(Arc<[Name]>);
+
+impl Selector {
+    /// A selector of the given parts.
+    pub fn new(parts: impl IntoIterator<Item = Name>) -> Self {
+        Self(parts.into_iter().collect())
+    }
+
+    /// Splits `a.b.c` at its dots.
+    pub fn from_dotted(text: &str) -> Self {
+        Self(text.split('.').map(Name::from).collect())
+    }
+
+    /// `[node, name]`.
+    pub fn of(node: &Name, name: &str) -> Self {
+        Self([node.clone(), name.into()].into())
+    }
+
+    /// Its parts.
+    pub fn parts(&self) -> &[Name] {
+        &self.0
+    }
+
+    /// The whole variable it reads from: its first two parts, if it has as many.
+    pub fn variable(&self) -> Option<(&Name, &Name)> {
+        match &*self.0 {
+            [node, name, ..] => Some((node, name)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("."))
+    }
+}
+
+/// As Python prints a list of strings, which is how Dify's errors name a selector.
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = Value::array(self.0.iter().cloned().map(Value::Str).collect());
+        f.write_str(&shown.to_python())
+    }
+}
+
+/// What a variable's content is held as.
+///
+/// Large values will be references to stored payloads; so far every value is held inline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Datum {
+    /// The value itself.
+    #[serde(rename = "inline")]
+    Inline(Value),
+}
+
+impl Datum {
+    /// The value.
+    pub fn value(&self) -> &Value {
+        match self {
+            Self::Inline(value) => value,
+        }
+    }
+}
+
+impl From<Value> for Datum {
+    fn from(value: Value) -> Self {
+        Self::Inline(value)
+    }
+}
+
+/// A typed value under a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variable {
+    /// Its type tag; it outlives changes of the value.
+    pub kind: Kind,
+    /// Its content.
+    pub datum: Datum,
+}
+
+impl Variable {
+    /// A variable whose type is the one Dify infers from the value.
+    pub fn infer(value: Value) -> Self {
+        Self { kind: Kind::of(&value), datum: value.into() }
+    }
+
+    /// A variable with a declared type.
+    pub fn typed(kind: Kind, value: Value) -> Self {
+        Self { kind, datum: value.into() }
+    }
+
+    /// Its value.
+    pub fn value(&self) -> &Value {
+        self.datum.value()
+    }
+}
+
+type Map<V> = GenericHashMap<Name, V, FxBuildHasher, imbl::shared_ptr::DefaultSharedPtr>;
+
+/// The variables of one frame. Cloning is a layer, not a copy: a clone shares everything with its
+/// origin until one of them changes.
+#[derive(Clone, Default)]
+pub struct Variables {
+    nodes: Map<Arc<Vec<(Name, Variable)>>>,
+}
+
+impl Variables {
+    /// Reads a selector: a whole variable, a member of an object, an attribute of a file.
+    /// Anything else is missing; lists cannot be indexed (spec/engine.md §9).
+    pub fn get(&self, selector: &[Name]) -> Option<Variable> {
+        let [node, name, rest @ ..] = selector else { return None };
+        let variable = self.variable(node, name)?;
+        if rest.is_empty() {
+            return Some(variable.clone());
+        }
+        member(variable.value(), rest).map(Variable::infer)
+    }
+
+    /// A whole variable.
+    pub fn variable(&self, node: &str, name: &str) -> Option<&Variable> {
+        self.nodes.get(node)?.iter().find(|(key, _)| &**key == name).map(|(_, found)| found)
+    }
+
+    /// Writes a whole variable.
+    pub fn set(&mut self, node: &Name, name: &Name, variable: Variable) {
+        let entry = self.nodes.entry(node.clone()).or_default();
+        let entry = Arc::make_mut(entry);
+        match entry.iter_mut().find(|(key, _)| key == name) {
+            Some((_, held)) => *held = variable,
+            None => entry.push((name.clone(), variable)),
+        }
+    }
+
+    /// Everything a node wrote, in the order of the first writes.
+    pub fn of_node(&self, node: &str) -> &[(Name, Variable)] {
+        self.nodes.get(node).map_or(&[], |entry| entry)
+    }
+
+    /// Forgets everything a node wrote.
+    pub fn remove_node(&mut self, node: &str) {
+        self.nodes.remove(node);
+    }
+}
+
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Variables").field("nodes", &self.nodes.len()).finish()
+    }
+}
+
+fn member(value: &Value, path: &[Name]) -> Option<Value> {
+    if let Value::File(file) = value {
+        return path.first().and_then(|attribute| file.attribute(attribute));
+    }
+    let mut value = value;
+    for key in path {
+        let Value::Object(members) = value else { return None };
+        value = members.get(key)?;
+    }
+    Some(value.clone())
+}

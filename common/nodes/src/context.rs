@@ -1,0 +1,28 @@
+//! What an executing node may reach.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use flowmill_engine::error::NodeError;
+use flowmill_engine::plan::Success;
+use flowmill_engine::variables::Variables;
+use futures::future::BoxFuture;
+
+/// A node that a worker executes.
+pub trait Execute: Debug + Send + Sync {
+    /// Executes one attempt over the variables it declared as its reads.
+    fn execute<'a>(
+        &'a self,
+        variables: &'a Variables,
+        context: &'a NodeContext,
+    ) -> BoxFuture<'a, Result<Success, NodeError>>;
+}
+
+/// The outside as one attempt of a node sees it.
+#[derive(Clone, Debug)]
+pub struct NodeContext {
+    /// Which try this is, counted from 1.
+    pub attempt: u32,
+    /// How long it may take.
+    pub timeout: Duration,
+}
