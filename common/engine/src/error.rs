@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fact::FramePath;
+use crate::plan::Outputs;
+use crate::time::Time;
 use crate::value::Name;
 
 /// What kind of failure it was; the core decides what follows from it.
@@ -24,7 +27,7 @@ pub enum ErrorClass {
 
 /// Why a node's attempt failed, in Dify's words: `message` is its `error`, `kind` its
 /// `error_type`, which is often empty (spec/nodes.md §1.4).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeError {
     /// What kind of failure it was.
     pub class: ErrorClass,
@@ -35,6 +38,9 @@ pub struct NodeError {
     /// The program's traceback, where there is one; at most 8 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceback: Option<Name>,
+    /// What the failed attempt had produced. It is shown and never reaches a variable.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Outputs,
 }
 
 /// `error_type` of everything that escapes a node's body as an exception.
@@ -43,7 +49,7 @@ pub const ESCAPED: &str = "WorkflowNodeError";
 impl NodeError {
     /// A failure with Dify's `error_type` and `error`.
     pub fn new(kind: &str, message: impl Into<Name>) -> Self {
-        Self { class: ErrorClass::Invalid, kind: kind.into(), message: message.into(), traceback: None }
+        Self { class: ErrorClass::Invalid, kind: kind.into(), message: message.into(), traceback: None, outputs: Vec::new() }
     }
 
     /// A failure that leaves the node's body as an exception would (`WorkflowNodeError`).
@@ -57,4 +63,55 @@ impl NodeError {
         self.class = class;
         self
     }
+}
+
+/// How many errors a finished run lists.
+pub const MAX_RECORDS: usize = 100;
+
+/// A failed attempt as a finished run remembers it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ErrorRecord {
+    /// The node.
+    pub node: Name,
+    /// Its type.
+    pub node_type: Name,
+    /// Its title.
+    pub title: Name,
+    /// The frame it lies in.
+    pub frame: FramePath,
+    /// Dify's `error_type`.
+    pub error_type: Name,
+    /// Dify's `error`.
+    pub message: Name,
+    /// The program's traceback, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceback: Option<Name>,
+    /// When it happened.
+    pub at: Time,
+    /// Which attempt, counted from 1.
+    pub attempt: u32,
+    /// What was done about it.
+    pub handled: Handled,
+    /// The error behind it, as a place in the same list: the one that failed a container, or the
+    /// one whose fail branch this node lies on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caused_by: Option<u32>,
+}
+
+/// What was done about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Handled {
+    /// The node was tried again.
+    Retried,
+    /// Declared defaults took the place of outputs.
+    DefaultValue,
+    /// The fail branch was taken.
+    FailBranch,
+    /// The iteration went on without the element.
+    ContinuedByIteration,
+    /// It failed the container around it, whose own error says what followed.
+    FailedContainer,
+    /// It failed the run.
+    Unhandled,
 }

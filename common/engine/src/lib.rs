@@ -5,8 +5,11 @@
 
 pub mod condition;
 pub mod error;
+pub mod fact;
 pub mod graph;
 pub mod plan;
+pub mod run;
 pub mod template;
+pub mod time;
 pub mod value;
 pub mod variables;

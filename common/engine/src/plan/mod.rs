@@ -1,8 +1,220 @@
 //! A workflow's validated, executable form.
+//!
+//! A plan is compiled once from a document's graph and never changes. Everything that can be
+//! known before a run is known here: who owns whom, which edges lead where, what each node reads,
+//! in which order nodes can run. Runs refer to nodes by id in facts and by index in memory.
 
+mod advice;
 mod behaviour;
+mod common;
+mod compile;
+mod fragments;
+mod owners;
+mod scope;
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::graph::{Mode, Problems};
+use crate::value::Name;
+use crate::variables::{Selector, Variable};
 
 pub use behaviour::{
     Behaviour, Catalogue, Category, Compiled, Evaluation, Inline, Iteration, Loop, LoopValue,
     LoopVariable, OnItemError, Outputs, Source, Success, TaskClass, TaskNode, Write,
 };
+pub use compile::{CompileError, Options, compile};
+
+/// A node's place in the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeIx(pub u32);
+
+/// An edge's place in the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EdgeIx(pub u32);
+
+/// A scope's place in the plan: 0 is the root, the others are containers' bodies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ScopeIx(pub u32);
+
+/// The scope of nodes that no container owns.
+pub const ROOT: ScopeIx = ScopeIx(0);
+
+/// A compiled workflow.
+#[derive(Debug)]
+pub struct Plan {
+    pub(crate) mode: Mode,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) edges: Vec<Edge>,
+    pub(crate) scopes: Vec<Scope>,
+    pub(crate) by_id: FxHashMap<Name, NodeIx>,
+    pub(crate) environment: Vec<(Name, Variable)>,
+    pub(crate) conversation: Vec<(Name, Variable)>,
+    pub(crate) warnings: Problems,
+}
+
+/// A node of a plan.
+#[derive(Debug)]
+pub struct Node {
+    /// Its id in the document.
+    pub id: Name,
+    /// Its `type`.
+    pub kind: Name,
+    /// Its title; may be empty.
+    pub title: Name,
+    /// How it takes part in traversal; with a fail branch it is a branch, whatever it was.
+    pub category: Category,
+    /// Who executes it.
+    pub behaviour: Behaviour,
+    /// What follows when its last attempt fails.
+    pub strategy: Strategy,
+    /// How often and after how long it is tried again.
+    pub retry: Retry,
+    /// What it may read.
+    pub reads: Vec<Selector>,
+    /// The variables it may change besides its outputs.
+    pub writes: Vec<Selector>,
+    /// The scope it lies in.
+    pub scope: ScopeIx,
+    /// Its place among its scope's nodes.
+    pub local: u32,
+    /// How many edges lead to it.
+    pub in_degree: u32,
+    /// The edges that leave it, in file order.
+    pub out_edges: Vec<EdgeIx>,
+    /// The body it owns, if it is a container with one.
+    pub body: Option<ScopeIx>,
+    /// The line its entry begins on.
+    pub line: u32,
+    /// For a task node: the chain that one task may carry when this node is its head.
+    pub chain: Vec<NodeIx>,
+}
+
+/// An edge of a plan.
+#[derive(Debug)]
+pub struct Edge {
+    /// Its id, unique within its scope.
+    pub id: Name,
+    /// Where it comes from.
+    pub source: NodeIx,
+    /// Where it leads.
+    pub target: NodeIx,
+    /// The handle it hangs on.
+    pub handle: Name,
+    /// Its place among its scope's edges.
+    pub local: u32,
+}
+
+/// A graph of its own: the root, or one container's body.
+#[derive(Debug)]
+pub struct Scope {
+    /// The container it belongs to; None for the root.
+    pub owner: Option<NodeIx>,
+    /// Its nodes in file order.
+    pub nodes: Vec<NodeIx>,
+    /// Its edges in file order.
+    pub edges: Vec<EdgeIx>,
+    /// Where it begins, or why it cannot (which fails the container when it first starts).
+    pub root: Result<NodeIx, BadRoot>,
+    /// Roots that are skipped because another one was chosen.
+    pub inactive_roots: Vec<NodeIx>,
+    /// Its nodes so that every edge leads forward.
+    pub order: Vec<NodeIx>,
+}
+
+/// Why a body cannot begin (spec/engine.md §1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadRoot {
+    /// Dify's exception class.
+    pub kind: &'static str,
+    /// Dify's text.
+    pub message: String,
+}
+
+/// `error_strategy`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Strategy {
+    /// The failure goes on outwards.
+    #[default]
+    Unhandled,
+    /// The branch `fail-branch` is taken.
+    FailBranch,
+    /// These outputs are given instead.
+    DefaultValue(Outputs),
+}
+
+/// `retry_config` of a node type that honours it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retry {
+    /// The most further attempts after the first; 0 when switched off.
+    pub max_retries: u32,
+    /// The wait before each of them, in milliseconds.
+    pub interval_ms: u64,
+}
+
+impl Plan {
+    /// What the document says it is.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// A node.
+    pub fn node(&self, index: NodeIx) -> &Node {
+        &self.nodes[index.0 as usize]
+    }
+
+    /// An edge.
+    pub fn edge(&self, index: EdgeIx) -> &Edge {
+        &self.edges[index.0 as usize]
+    }
+
+    /// A scope.
+    pub fn scope(&self, index: ScopeIx) -> &Scope {
+        &self.scopes[index.0 as usize]
+    }
+
+    /// All nodes in file order.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// All edges in file order.
+    pub fn edges(&self) -> &[Edge] {
+        &self.edges
+    }
+
+    /// All scopes; the first is the root.
+    pub fn scopes(&self) -> &[Scope] {
+        &self.scopes
+    }
+
+    /// The node with this id.
+    pub fn find(&self, id: &str) -> Option<NodeIx> {
+        self.by_id.get(id).copied()
+    }
+
+    /// The node at which a run begins.
+    pub fn root(&self) -> Option<NodeIx> {
+        self.scopes.first().and_then(|scope| scope.root.as_ref().ok()).copied()
+    }
+
+    /// Environment variables with their declared types.
+    pub fn environment(&self) -> &[(Name, Variable)] {
+        &self.environment
+    }
+
+    /// Conversation variables with their declared types and first values.
+    pub fn conversation(&self) -> &[(Name, Variable)] {
+        &self.conversation
+    }
+
+    /// What was questionable about the document.
+    pub fn warnings(&self) -> &Problems {
+        &self.warnings
+    }
+
+}
+
+/// A plan shared by its runs.
+pub type SharedPlan = Arc<Plan>;

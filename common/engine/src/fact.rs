@@ -1,0 +1,449 @@
+//! What became true about a run. Facts are all that is ever stored of it; replaying them gives
+//! the same run, whatever the release.
+//!
+//! Facts name nodes by their id in the document and frames by their path, never by an index of
+//! the plan. They are written as JSON with the version in [`Event::RunStarted`]; a change of
+//! meaning is a new version, never a changed old one. The names in [`RESERVED`] belong to facts
+//! that embedded runs do not produce.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ErrorRecord, NodeError};
+use crate::plan::{Outputs, Success, TaskClass, Write};
+use crate::time::Time;
+use crate::value::{Name, Value};
+use crate::variables::Variable;
+
+/// The version in which facts are written.
+pub const VERSION: u32 = 1;
+
+/// The rules by which runs are decided. It is fixed in [`Event::RunStarted`]; a change that
+/// alters outcomes raises it.
+pub const RULES: u32 = 1;
+
+/// Names kept for facts that durable, distributed runs will need.
+pub const RESERVED: [&str; 3] = ["adopted", "task_started", "passes_finished"];
+
+/// One fact of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fact {
+    /// Its place among the run's facts, counted from 1.
+    pub seq: u64,
+    /// When it became true.
+    pub at: Time,
+    /// What became true.
+    pub event: Event,
+}
+
+/// What became true.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "fact", rename_all = "snake_case")]
+pub enum Event {
+    /// The run began.
+    RunStarted(Box<RunStarted>),
+    /// A task is to be published.
+    TaskDispatched(TaskDispatched),
+    /// A task came back without an outcome; its node is ready again.
+    TaskReturned {
+        /// The task.
+        task: TaskId,
+        /// The attempt it was sent for.
+        attempt: u32,
+        /// Why it came back.
+        reason: Returned,
+        /// It may not be sent again before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        not_before: Option<Time>,
+    },
+    /// Workers are to be told.
+    TaskCancelled {
+        /// The task; all that are out when None.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<TaskId>,
+        /// What they are told.
+        mode: CancelMode,
+    },
+    /// A node succeeded.
+    NodeSucceeded(NodeSucceeded),
+    /// An attempt of a node failed.
+    NodeFailed(NodeFailed),
+    /// A container began; its frames follow.
+    ContainerStarted {
+        /// Where it lies.
+        frame: FramePath,
+        /// The container.
+        node: Name,
+        /// Which activation of it.
+        generation: u32,
+        /// Elements to go through, or the most rounds.
+        length: u64,
+        /// A loop's own variables.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        writes: Vec<Write>,
+    },
+    /// A pass of a container began.
+    FrameOpened {
+        /// The new frame.
+        frame: FramePath,
+        /// Its element, for an iteration.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        item: Option<Value>,
+    },
+    /// A pass of a container ended.
+    FrameClosed {
+        /// The frame.
+        frame: FramePath,
+        /// What came of it.
+        result: Pass,
+    },
+    /// Nothing new starts until the run is resumed.
+    PauseRequested {
+        /// The node that waits for a person, if it was one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        node: Option<Waiting>,
+        /// Why.
+        reason: Name,
+    },
+    /// Nothing runs any more; the run waits.
+    RunPaused,
+    /// The run goes on.
+    RunResumed {
+        /// Nodes that begin anew.
+        reactivated: Vec<Waiting>,
+    },
+    /// A person answered.
+    FormAnswered {
+        /// Where the node lies.
+        frame: FramePath,
+        /// The node.
+        node: Name,
+        /// The chosen action.
+        handle: Name,
+        /// The node's outputs.
+        outputs: Outputs,
+    },
+    /// The run ended.
+    RunFinished(Box<RunFinished>),
+}
+
+/// How a run began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunStarted {
+    /// The version its facts are written in.
+    pub version: u32,
+    /// The rules it is decided by.
+    pub rules: u32,
+    /// Its id.
+    pub run: Name,
+    /// The document's digest.
+    pub workflow: Name,
+    /// The root node it begins at.
+    pub root: Name,
+    /// The user's inputs.
+    pub inputs: Vec<(Name, Value)>,
+    /// `sys.*`.
+    pub system: Vec<(Name, Value)>,
+    /// `env.*`.
+    pub environment: Vec<(Name, Variable)>,
+    /// `conversation.*`, as they were.
+    pub conversation: Vec<(Name, Variable)>,
+    /// Limits and deadlines.
+    pub options: Options,
+}
+
+/// Limits and deadlines of one run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Options {
+    /// The most node starts; unlimited when None.
+    #[serde(default)]
+    pub max_steps: Option<u64>,
+    /// The most seconds, looked at when a node ends, as Dify does; unlimited when None.
+    #[serde(default)]
+    pub max_time_s: Option<u64>,
+    /// How long the run may take before it is stopped, in milliseconds.
+    #[serde(default)]
+    pub deadline_ms: Option<u64>,
+    /// How long one attempt of a task may take, in milliseconds.
+    pub task_timeout_ms: u64,
+}
+
+impl Default for Options {
+    /// Ours: no step limit, a day for the run, an hour for a task.
+    fn default() -> Self {
+        Self {
+            max_steps: None,
+            max_time_s: None,
+            deadline_ms: Some(24 * 3600 * 1000),
+            task_timeout_ms: 3600 * 1000,
+        }
+    }
+}
+
+impl Options {
+    /// Dify's own limits (spec/engine.md §8).
+    pub fn dify() -> Self {
+        Self { max_steps: Some(500), max_time_s: Some(1200), ..Self::default() }
+    }
+}
+
+/// A task to publish.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskDispatched {
+    /// The task.
+    pub task: TaskId,
+    /// The nodes it carries; the first is its head.
+    pub nodes: Vec<Name>,
+    /// Which attempt of the head, counted from 1.
+    pub attempt: u32,
+    /// Which sending of this attempt, counted from 1.
+    pub dispatch: u32,
+    /// Which workers take it.
+    pub class: TaskClass,
+    /// When it counts as timed out.
+    pub due: Time,
+}
+
+/// What a task is known by: a node execution.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TaskId {
+    /// The frame its head lies in.
+    pub frame: FramePath,
+    /// Its head.
+    pub node: Name,
+    /// Which activation of the head, counted from 1.
+    pub generation: u32,
+}
+
+/// A node's success.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeSucceeded {
+    /// Where it lies.
+    pub frame: FramePath,
+    /// The node.
+    pub node: Name,
+    /// Which activation of it, counted from 1.
+    pub generation: u32,
+    /// Which attempt, counted from 1.
+    pub attempt: u32,
+    /// Its outputs, handle and writes.
+    pub success: Success,
+    /// When the attempt began.
+    pub started_at: Time,
+    /// How long it took, in microseconds.
+    pub elapsed_us: u64,
+}
+
+/// A failed attempt of a node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeFailed {
+    /// Where it lies.
+    pub frame: FramePath,
+    /// The node.
+    pub node: Name,
+    /// Which activation of it, counted from 1.
+    pub generation: u32,
+    /// Which attempt, counted from 1.
+    pub attempt: u32,
+    /// Why.
+    pub error: NodeError,
+    /// What follows.
+    pub then: Then,
+    /// Variables that stay changed all the same (a loop's own).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub writes: Vec<Write>,
+    /// When the attempt began.
+    pub started_at: Time,
+    /// How long it took, in microseconds.
+    pub elapsed_us: u64,
+}
+
+/// What follows from a failed attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Then {
+    /// Another attempt at this time.
+    RetryAt(Time),
+    /// The declared defaults are given instead.
+    DefaultValue,
+    /// The branch `fail-branch` is taken.
+    FailBranch,
+    /// The failure goes on outwards.
+    Unhandled,
+}
+
+/// What came of a container's pass.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pass {
+    /// An iteration's element gave this.
+    Value(Value),
+    /// A loop's round ended and another may follow.
+    Next,
+    /// A loop's round ended and so does the loop.
+    Break,
+    /// It failed, or the loop's condition did after it.
+    Failed(NodeError),
+}
+
+/// A node that waits for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Where it lies.
+    pub frame: FramePath,
+    /// The node.
+    pub node: Name,
+    /// Which activation of it.
+    pub generation: u32,
+}
+
+/// Why a task came back without an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Returned {
+    /// The worker gave it back.
+    HandedBack,
+    /// The worker is gone.
+    WorkerLost,
+    /// No queue took it.
+    Unroutable,
+}
+
+/// What workers are told about a cancelled task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelMode {
+    /// Start nothing more and answer.
+    Halt,
+    /// Stop at once; nobody waits for the answer.
+    Drop,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunFinished {
+    /// Dify's status.
+    pub status: Status,
+    /// Our own cause of a `stopped` run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// Dify's error text of a failed or stopped run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Name>,
+    /// The outputs merged so far.
+    pub outputs: Vec<(Name, Value)>,
+    /// Errors, handled and not; at most [`crate::error::MAX_RECORDS`].
+    pub errors: Vec<ErrorRecord>,
+    /// How many errors were left out of the list.
+    pub errors_omitted: u64,
+    /// Failed attempts and containers.
+    pub exceptions_count: u64,
+    /// Node attempts started in the root frame.
+    pub steps: u64,
+}
+
+/// A run's status in Dify's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// It goes on.
+    Running,
+    /// It waits for a person or a resume.
+    Paused,
+    /// It ended well.
+    Succeeded,
+    /// It ended well though something failed on the way.
+    PartialSucceeded,
+    /// It failed.
+    Failed,
+    /// It was stopped.
+    Stopped,
+}
+
+impl Status {
+    /// Dify's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Succeeded => "succeeded",
+            Self::PartialSucceeded => "partial-succeeded",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// Who or what stopped a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// A person.
+    User,
+    /// Its deadline.
+    Deadline,
+    /// A limit on steps or time.
+    Limit,
+}
+
+/// A frame's place in its run: empty for the root, `it[37]/inner[2]` inside containers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FramePath(Name);
+
+impl FramePath {
+    /// The frame of a container's pass that lies in this frame.
+    #[must_use]
+    pub fn pass(&self, container: &str, index: u64) -> Self {
+        if self.0.is_empty() {
+            Self(format!("{container}[{index}]").into())
+        } else {
+            Self(format!("{}/{container}[{index}]", self.0).into())
+        }
+    }
+
+    /// Splits the last pass off: the frame around it, the container and the index.
+    pub fn split(&self) -> Option<(Self, &str, u64)> {
+        let (outer, last) = self.0.rsplit_once('/').unwrap_or(("", &self.0));
+        let (container, index) = last.strip_suffix(']')?.rsplit_once('[')?;
+        Some((Self(outer.into()), container, index.parse().ok()?))
+    }
+
+    /// Whether it is the run's own frame.
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for FramePath {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for FramePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_path_names_its_container_and_index() {
+        let outer = FramePath::default().pass("it", 37);
+        let inner = outer.pass("a[b", 2);
+        assert_eq!(inner.as_str(), "it[37]/a[b[2]");
+        assert_eq!(inner.split(), Some((outer.clone(), "a[b", 2)));
+        assert_eq!(outer.split(), Some((FramePath::default(), "it", 37)));
+        assert_eq!(FramePath::default().split(), None);
+    }
+}

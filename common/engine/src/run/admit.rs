@@ -1,0 +1,189 @@
+//! What follows at once from something that arrived.
+
+use std::time::Duration;
+
+use crate::error::{ErrorClass, NodeError};
+use crate::fact::{
+    CancelMode, Event, FramePath, NodeSucceeded, Reason, RunFinished, Status, TaskDispatched,
+    TaskId, Waiting,
+};
+use crate::plan::{Behaviour, Category, NodeIx, Outputs, TaskClass};
+use crate::time::Time;
+use crate::value::Name;
+
+use super::frame::Place;
+use super::{Completion, InFlight, Input, Rejected, Run};
+
+impl Run {
+    pub(super) fn admit(&self, now: Time, input: Input) -> Result<Vec<Event>, Rejected> {
+        match input {
+            Input::Tick => Ok(self.tick(now)),
+            Input::Grant { class, count } => Ok(self.grant(now, class, count)),
+            Input::Completed(completion) => self.complete(now, completion).map(|event| vec![event]),
+            Input::Returned { task, attempt, dispatch, reason, not_before } => {
+                self.in_flight(&task, attempt, dispatch)?;
+                Ok(vec![Event::TaskReturned { task, attempt, reason, not_before }])
+            }
+            Input::Answered { frame, node, handle, outputs } => {
+                self.answer(frame, node, handle, outputs)
+            }
+            Input::Pause { reason } => {
+                if self.pausing || self.status == Status::Paused {
+                    return Err(Rejected::Already);
+                }
+                Ok(vec![Event::PauseRequested { node: None, reason }])
+            }
+            Input::Resume => self.resume(),
+            Input::Stop { reason, message } => Ok(self.stop(reason, &message)),
+        }
+    }
+
+    fn tick(&self, now: Time) -> Vec<Event> {
+        if self.status != Status::Paused && self.deadline().is_some_and(|at| at <= now) {
+            let limit = Duration::from_millis(self.options.deadline_ms.unwrap_or_default());
+            let message = format!("the run's deadline of {limit:?} has passed");
+            return self.stop(Reason::Deadline, &message);
+        }
+        let late = self.tasks.iter().filter(|(_, sent)| sent.due <= now);
+        late.flat_map(|(task, sent)| {
+            let limit = sent.due.since(sent.sent_at);
+            let error = NodeError::new("Timeout", format!("no answer within {limit:?}"))
+                .with_class(ErrorClass::Timeout);
+            let cancel = Event::TaskCancelled { task: Some(task.clone()), mode: CancelMode::Drop };
+            let elapsed_us = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
+            let failed = self.node_failed(sent.place, error, now, (sent.sent_at, elapsed_us));
+            [cancel, Event::NodeFailed(failed)]
+        })
+        .collect()
+    }
+
+    fn grant(&self, now: Time, class: TaskClass, count: usize) -> Vec<Event> {
+        if self.pausing || self.status != Status::Running {
+            return Vec::new();
+        }
+        let timeout = Duration::from_millis(self.options.task_timeout_ms);
+        let dispatch = |place: Place| {
+            let frame = self.frame(place.frame)?;
+            let node = frame.node(&self.plan, place.node);
+            let id = &self.plan.node(place.node).id;
+            Some(Event::TaskDispatched(TaskDispatched {
+                task: TaskId {
+                    frame: frame.path.clone(),
+                    node: id.clone(),
+                    generation: node.generation,
+                },
+                nodes: vec![id.clone()],
+                attempt: node.failures + 1,
+                dispatch: node.dispatches + 1,
+                class,
+                due: now.after(timeout),
+            }))
+        };
+        self.queues.next_ready(class, now, count).into_iter().filter_map(dispatch).collect()
+    }
+
+    fn complete(&self, now: Time, completion: Completion) -> Result<Event, Rejected> {
+        // the first answer to an attempt counts, whichever sending brings it
+        let sent = self.tasks.get(&completion.task).ok_or(Rejected::Stale)?;
+        if sent.attempt != completion.attempt || completion.dispatch > sent.dispatch {
+            return Err(Rejected::Stale);
+        }
+        let times = (completion.started_at, completion.elapsed_us);
+        Ok(match completion.outcome {
+            Ok(success) => Event::NodeSucceeded(NodeSucceeded {
+                frame: completion.task.frame,
+                node: completion.task.node,
+                generation: completion.task.generation,
+                attempt: completion.attempt,
+                success,
+                started_at: times.0,
+                elapsed_us: times.1,
+            }),
+            Err(error) => Event::NodeFailed(self.node_failed(sent.place, error, now, times)),
+        })
+    }
+
+    fn in_flight(
+        &self,
+        task: &TaskId,
+        attempt: u32,
+        dispatch: u32,
+    ) -> Result<&InFlight, Rejected> {
+        let sent = self.tasks.get(task).ok_or(Rejected::Stale)?;
+        let same = sent.attempt == attempt && sent.dispatch == dispatch;
+        same.then_some(sent).ok_or(Rejected::Stale)
+    }
+
+    fn answer(
+        &self,
+        frame: FramePath,
+        node: Name,
+        handle: Name,
+        outputs: Outputs,
+    ) -> Result<Vec<Event>, Rejected> {
+        let waits = |waiting: &Waiting| waiting.frame == frame && waiting.node == node;
+        if !self.waiting.iter().any(waits) {
+            return Err(Rejected::NotWaiting);
+        }
+        Ok(vec![Event::FormAnswered { frame, node, handle, outputs }])
+    }
+
+    fn resume(&self) -> Result<Vec<Event>, Rejected> {
+        if self.status != Status::Paused {
+            return Err(Rejected::Already);
+        }
+        let again = |waiting: &Waiting| Waiting {
+            generation: waiting.generation + 1,
+            ..waiting.clone()
+        };
+        Ok(vec![Event::RunResumed { reactivated: self.waiting.iter().map(again).collect() }])
+    }
+
+    fn stop(&self, reason: Reason, message: &str) -> Vec<Event> {
+        let mut events = Vec::new();
+        if !self.tasks.is_empty() {
+            events.push(Event::TaskCancelled { task: None, mode: CancelMode::Drop });
+        }
+        events.push(self.finished(
+            Status::Stopped,
+            Some(reason),
+            Some(format!("Aborted: {message}").into()),
+        ));
+        events
+    }
+
+    pub(super) fn finished(
+        &self,
+        status: Status,
+        reason: Option<Reason>,
+        error: Option<Name>,
+    ) -> Event {
+        let outputs = self.outputs().map(|(name, value)| (name.clone(), value.clone()));
+        Event::RunFinished(Box::new(RunFinished {
+            status,
+            reason,
+            error,
+            outputs: outputs.collect(),
+            errors: self.errors.clone(),
+            errors_omitted: self.errors_omitted,
+            exceptions_count: self.exceptions,
+            steps: self.root_steps,
+        }))
+    }
+
+    /// Where a node waits once it may begin.
+    pub(super) fn is_task(&self, node: NodeIx) -> Option<TaskClass> {
+        match self.plan.node(node).behaviour {
+            Behaviour::Task(task) => Some(task.class),
+            Behaviour::Inline(_)
+            | Behaviour::Iteration(_)
+            | Behaviour::Loop(_)
+            | Behaviour::Pause => None,
+        }
+    }
+
+    /// Whether a node counts as a step and is seen from outside.
+    pub(super) fn is_visible(&self, node: NodeIx) -> bool {
+        self.plan.node(node).category != Category::BodyStart
+    }
+}

@@ -1,0 +1,321 @@
+//! What iterations and loops do between their passes (spec/engine.md §13, §14).
+
+use std::sync::Arc;
+
+use crate::condition::Exception;
+use crate::error::{ErrorClass, NodeError};
+use crate::fact::{Event, Pass};
+use crate::plan::{Behaviour, Iteration, Loop, OnItemError, Outputs, Success, Write, flatten};
+use crate::time::Time;
+use crate::value::{Kind, Name, Value};
+use crate::variables::{Selector, Variable, Variables};
+
+use super::Run;
+use super::frame::{Container, Frame, IterationState, LoopState, Place};
+
+impl Run {
+    /// A container becomes active: it starts, ends at once, or fails.
+    pub(super) fn start_container(&self, place: Place, now: Time) -> Event {
+        let empty = Variables::default();
+        let variables = self.frame(place.frame).map_or(&empty, |frame| &frame.variables);
+        match &self.plan.node(place.node).behaviour {
+            Behaviour::Iteration(iteration) => {
+                self.start_iteration(place, iteration, variables, now)
+            }
+            Behaviour::Loop(looped) => self.start_loop(place, looped, variables, now),
+            Behaviour::Inline(_) | Behaviour::Task(_) | Behaviour::Pause => {
+                self.container_failed(place, NodeError::escaped("not a container"), vec![], now)
+            }
+        }
+    }
+
+    fn start_iteration(
+        &self,
+        place: Place,
+        iteration: &Iteration,
+        variables: &Variables,
+        now: Time,
+    ) -> Event {
+        let items = match iteration_items(iteration, variables) {
+            Ok(items) => items,
+            Err(error) => return self.container_failed(place, error, Vec::new(), now),
+        };
+        if items.is_empty() {
+            let input = variables.get(iteration.input.parts());
+            let kind = input.map(|found| found.kind).filter(|kind| kind.is_array());
+            let output = Variable::typed(kind.unwrap_or(Kind::ArrayAny), Value::array(Vec::new()));
+            let outputs = vec![("output".into(), output)];
+            return self.node_succeeded(place, Success { outputs, ..Success::default() }, now);
+        }
+        if let Some(error) = self.bad_body(place) {
+            return self.container_failed(place, error, Vec::new(), now);
+        }
+        self.container_started(place, items.len() as u64, Vec::new())
+    }
+
+    fn start_loop(&self, place: Place, looped: &Loop, variables: &Variables, now: Time) -> Event {
+        let id = &self.plan.node(place.node).id;
+        let mut writes = Vec::with_capacity(looped.variables.len());
+        let mut scratch = variables.clone();
+        for variable in &looped.variables {
+            match variable.initial(&scratch) {
+                Ok(first) => {
+                    let first = Variable::infer(first.value().clone());
+                    scratch.set(id, &variable.label, first.clone());
+                    let selector = Selector::of(id, &variable.label);
+                    writes.push(Write { selector, variable: first });
+                }
+                Err(error) => return self.container_failed(place, error, writes, now),
+            }
+        }
+        match before_round(looped, &scratch) {
+            Err(error) => return self.container_failed(place, error, writes, now),
+            Ok(true) => {
+                // no round: no outputs, but the labels can be read
+                return self.node_succeeded(place, Success { writes, ..Success::default() }, now);
+            }
+            Ok(false) => {}
+        }
+        match self.bad_body(place) {
+            Some(error) => self.container_failed(place, error, writes, now),
+            None => self.container_started(place, u64::from(looped.count), writes),
+        }
+    }
+
+    fn container_started(&self, place: Place, length: u64, writes: Vec<Write>) -> Event {
+        let (frame, generation) = self.identity(place);
+        let node = self.plan.node(place.node).id.clone();
+        Event::ContainerStarted { frame, node, generation, length, writes }
+    }
+
+    fn container_failed(
+        &self,
+        place: Place,
+        error: NodeError,
+        writes: Vec<Write>,
+        now: Time,
+    ) -> Event {
+        let failed = self.node_failed(place, error, now, (now, 0));
+        Event::NodeFailed(crate::fact::NodeFailed { writes, ..failed })
+    }
+
+    /// A body's first node is looked at only when the first pass begins.
+    fn bad_body(&self, place: Place) -> Option<NodeError> {
+        let body = self.plan.node(place.node).body?;
+        let fault = self.plan.scope(body).root.as_ref().err()?;
+        Some(NodeError::new(fault.kind, fault.message.as_str()))
+    }
+
+    /// Whether a container can open a pass or end.
+    pub(super) fn can_act(&self, place: Place) -> bool {
+        match self.container(place) {
+            Some(Container::Iteration(state)) => {
+                state.is_done() || (!self.pausing && state.can_open(self.width(place)))
+            }
+            Some(Container::Loop(state)) => !state.open && (state.ends() || !self.pausing),
+            None => false,
+        }
+    }
+
+    /// Opens the next pass, or ends the container.
+    pub(super) fn continue_container(&self, place: Place, now: Time) -> Option<Event> {
+        let frame = self.frame(place.frame)?;
+        let id = &self.plan.node(place.node).id;
+        match (&self.plan.node(place.node).behaviour, self.container(place)?) {
+            (Behaviour::Iteration(iteration), Container::Iteration(state)) => {
+                if state.is_done() {
+                    return Some(self.end_iteration(place, iteration, state, now));
+                }
+                let item = state.items.get(usize::try_from(state.next).ok()?)?;
+                let frame = frame.path.pass(id, state.next);
+                Some(Event::FrameOpened { frame, item: Some(item.clone()) })
+            }
+            (Behaviour::Loop(looped), Container::Loop(state)) => {
+                if let Some(failure) = &state.failed {
+                    return Some(self.container_failed(
+                        place,
+                        failure.error.clone(),
+                        Vec::new(),
+                        now,
+                    ));
+                }
+                if state.broken || state.rounds >= u64::from(looped.count) {
+                    return Some(self.end_loop(place, looped, state, frame, now));
+                }
+                // the first round was asked for when the loop started
+                if state.rounds > 0 {
+                    match before_round(looped, &frame.variables) {
+                        Err(error) => {
+                            return Some(self.container_failed(place, error, Vec::new(), now));
+                        }
+                        Ok(true) => return Some(self.end_loop(place, looped, state, frame, now)),
+                        Ok(false) => {}
+                    }
+                }
+                Some(Event::FrameOpened { frame: frame.path.pass(id, state.rounds), item: None })
+            }
+            _ => None,
+        }
+    }
+
+    fn end_iteration(
+        &self,
+        place: Place,
+        iteration: &Iteration,
+        state: &IterationState,
+        now: Time,
+    ) -> Event {
+        let items: Vec<Value> = state.results.iter().flatten().cloned().collect();
+        let items = if iteration.flatten { flatten(items) } else { items };
+        let output = Variable::infer(Value::array(items));
+        let outputs: Outputs = vec![("output".into(), output)];
+        match &state.failed {
+            None => self.node_succeeded(place, Success { outputs, ..Success::default() }, now),
+            Some(failure) => {
+                let error = NodeError {
+                    kind: "".into(),
+                    outputs,
+                    traceback: None,
+                    ..failure.error.clone()
+                };
+                self.container_failed(place, error, Vec::new(), now)
+            }
+        }
+    }
+
+    fn end_loop(
+        &self,
+        place: Place,
+        looped: &Loop,
+        state: &LoopState,
+        frame: &Frame,
+        now: Time,
+    ) -> Event {
+        let id = &self.plan.node(place.node).id;
+        let current = |label: &Name| {
+            let value = frame.variables.variable(id, label).map(|held| held.value().clone());
+            Variable::infer(value.unwrap_or_default())
+        };
+        let labels = looped.variables.iter().map(|variable| &variable.label);
+        let mut outputs: Outputs = Vec::with_capacity(looped.variables.len() + 1);
+        for label in labels {
+            if outputs.iter().all(|(name, _)| name != label) {
+                outputs.push((label.clone(), current(label)));
+            }
+        }
+        let rounds = i64::try_from(state.rounds).unwrap_or(i64::MAX);
+        outputs.push(("loop_round".into(), Variable::infer(Value::int(rounds))));
+        self.node_succeeded(place, Success { outputs, ..Success::default() }, now)
+    }
+
+    /// What came of a pass whose nodes are all done.
+    pub(super) fn close_pass(&self, frame: &Frame) -> Option<Event> {
+        let parent = frame.parent?;
+        let result = match (&self.plan.node(parent.node).behaviour, &frame.failed) {
+            (_, Some(failure)) => Pass::Failed(failure.error.clone()),
+            (Behaviour::Iteration(iteration), None) => {
+                let found = frame.variables.get(iteration.output.parts());
+                Pass::Value(found.map(|variable| variable.value().clone()).unwrap_or_default())
+            }
+            (Behaviour::Loop(looped), None) => after_round(looped, frame),
+            _ => return None,
+        };
+        Some(Event::FrameClosed { frame: frame.path.clone(), result })
+    }
+
+    pub(super) fn container(&self, place: Place) -> Option<&Container> {
+        self.frame(place.frame)?.container(place.node)
+    }
+
+    pub(super) fn width(&self, place: Place) -> u32 {
+        match &self.plan.node(place.node).behaviour {
+            Behaviour::Iteration(iteration) => iteration.width.max(1),
+            _ => 1,
+        }
+    }
+
+    pub(super) fn on_item_error(&self, place: Place) -> OnItemError {
+        match &self.plan.node(place.node).behaviour {
+            Behaviour::Iteration(iteration) => iteration.on_error,
+            _ => OnItemError::Terminate,
+        }
+    }
+
+    /// The list an iteration goes through, shared with the variable that holds it.
+    pub(super) fn items_of(&self, place: Place) -> Arc<Vec<Value>> {
+        let items = match &self.plan.node(place.node).behaviour {
+            Behaviour::Iteration(iteration) => self
+                .frame(place.frame)
+                .and_then(|frame| iteration_items(iteration, &frame.variables).ok()),
+            _ => None,
+        };
+        items.unwrap_or_default()
+    }
+}
+
+impl IterationState {
+    pub(super) fn is_done(&self) -> bool {
+        self.open == 0 && (self.failed.is_some() || self.next >= self.items.len() as u64)
+    }
+
+    pub(super) fn can_open(&self, width: u32) -> bool {
+        self.failed.is_none() && self.open < width && self.next < self.items.len() as u64
+    }
+}
+
+impl LoopState {
+    /// Whether nothing but its end is left to decide.
+    fn ends(&self) -> bool {
+        self.broken || self.failed.is_some()
+    }
+}
+
+fn iteration_items(
+    iteration: &Iteration,
+    variables: &Variables,
+) -> Result<Arc<Vec<Value>>, NodeError> {
+    let Some(found) = variables.get(iteration.input.parts()) else {
+        return Err(NodeError::escaped(format!(
+            "iterator variable {} not found",
+            iteration.input
+        )));
+    };
+    match found.value() {
+        Value::Array(items) if found.kind.is_array() => Ok(items.clone()),
+        Value::None if found.kind == Kind::None => Ok(Arc::default()),
+        other => Err(NodeError::escaped(format!(
+            "invalid iterator value: {}, please provide a list.",
+            other.to_python()
+        ))),
+    }
+}
+
+/// Before a round the conditions are asked on the loop's own frame; what cannot be found or read
+/// there counts as false, a type error fails the loop.
+fn before_round(looped: &Loop, variables: &Variables) -> Result<bool, NodeError> {
+    if looped.until.is_empty() {
+        return Ok(false);
+    }
+    match looped.until.evaluate(variables) {
+        Ok(reached) => Ok(reached),
+        Err(error) if error.exception == Exception::Value => Ok(false),
+        Err(error) => Err(NodeError::new(error.exception.name(), error.message)),
+    }
+}
+
+/// After a round they are asked on the round's frame, and any error fails the loop.
+fn after_round(looped: &Loop, frame: &Frame) -> Pass {
+    if frame.loop_ended {
+        return Pass::Break;
+    }
+    if looped.until.is_empty() {
+        return Pass::Next;
+    }
+    match looped.until.evaluate(&frame.variables) {
+        Ok(true) => Pass::Break,
+        Ok(false) => Pass::Next,
+        Err(error) => {
+            Pass::Failed(NodeError::new("", error.message).with_class(ErrorClass::Invalid))
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! What follows from a run's state by itself, one fact at a time.
+
+use crate::error::NodeError;
+use crate::fact::{
+    CancelMode, Event, NodeFailed, NodeSucceeded, Reason, Status, Then, Waiting,
+};
+use crate::plan::{Behaviour, Evaluation, Strategy, Success, TaskClass};
+use crate::time::Time;
+use crate::value::Name;
+
+use super::Run;
+use super::frame::{FrameIx, Place};
+
+/// What is to happen next.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// This becomes true.
+    Event(Event),
+    /// A node turned out to need a worker.
+    Heavy(Place),
+    /// Nothing, until something arrives.
+    Nothing,
+}
+
+impl Run {
+    /// Decides the next fact, or finds that only an input can move the run.
+    pub(super) fn decide(&self, now: Time) -> Next {
+        if self.outcome.is_some() || self.status == Status::Paused {
+            return Next::Nothing;
+        }
+        if let Some(event) = self.ending() {
+            return Next::Event(event);
+        }
+        if let Some(frame) = self.queues.closings.front() {
+            return match self.close(*frame) {
+                Some(event) => Next::Event(event),
+                None => self.pause_or_nothing(),
+            };
+        }
+        let acting = self.queues.containers.iter().find(|place| self.can_act(**place));
+        if let Some(event) = acting.and_then(|place| self.continue_container(*place, now)) {
+            return Next::Event(event);
+        }
+        if self.pausing {
+            return self.pause_or_nothing();
+        }
+        match self.queues.inline.front() {
+            Some(place) => self.evaluate(*place, now),
+            None => Next::Nothing,
+        }
+    }
+
+    /// Whether [`Run::decide`] would find something, without evaluating a node.
+    pub(super) fn has_work(&self) -> bool {
+        if self.outcome.is_some() || self.status == Status::Paused {
+            return false;
+        }
+        let pauses = self.pausing && self.tasks.is_empty();
+        self.tripped.is_some()
+            || self.failure.is_some()
+            || pauses
+            || self.queues.closings.front().is_some_and(|frame| self.close(*frame).is_some())
+            || self.queues.containers.iter().any(|place| self.can_act(*place))
+            || (!self.pausing && !self.queues.inline.is_empty())
+    }
+
+    fn ending(&self) -> Option<Event> {
+        let (status, reason, error) = match (&self.tripped, &self.failure) {
+            (Some(limit), _) => {
+                let message = format!("Aborted: {limit}").into();
+                (Status::Stopped, Some(Reason::Limit), message)
+            }
+            (None, Some(error)) => (Status::Failed, None, error.clone()),
+            (None, None) => return None,
+        };
+        if self.tasks.is_empty() {
+            return Some(self.finished(status, reason, Some(error)));
+        }
+        Some(Event::TaskCancelled { task: None, mode: CancelMode::Drop })
+    }
+
+    /// A frame in which nothing is unfinished ends: the root ends the run, unless a pause was
+    /// asked for before (spec/engine.md §18).
+    fn close(&self, frame: FrameIx) -> Option<Event> {
+        let closing = self.frame(frame)?;
+        if closing.parent.is_some() {
+            return self.close_pass(closing);
+        }
+        if self.pausing {
+            return None;
+        }
+        let status =
+            if self.exceptions > 0 { Status::PartialSucceeded } else { Status::Succeeded };
+        Some(self.finished(status, None, None))
+    }
+
+    fn pause_or_nothing(&self) -> Next {
+        if self.pausing && self.tasks.is_empty() {
+            Next::Event(Event::RunPaused)
+        } else {
+            Next::Nothing
+        }
+    }
+
+    fn evaluate(&self, place: Place, now: Time) -> Next {
+        let Some(frame) = self.frame(place.frame) else { return Next::Nothing };
+        let event = match &self.plan.node(place.node).behaviour {
+            Behaviour::Inline(node) => match node.run(&frame.variables) {
+                Evaluation::Succeeded(success) => self.node_succeeded(place, success, now),
+                Evaluation::Failed(error) => {
+                    Event::NodeFailed(self.node_failed(place, error, now, (now, 0)))
+                }
+                Evaluation::NotInline => return Next::Heavy(place),
+            },
+            Behaviour::Iteration(_) | Behaviour::Loop(_) => self.start_container(place, now),
+            Behaviour::Pause => self.wait_for_answer(place, now),
+            Behaviour::Task(_) => return Next::Heavy(place),
+        };
+        Next::Event(event)
+    }
+
+    /// A node that needs a worker after all waits for a grant as a light task. Where a node waits
+    /// follows from evaluating it, which is why no fact says so.
+    pub(super) fn place_heavy(&mut self, place: Place) {
+        self.queues.remove(place);
+        let class = self.is_task(place.node).unwrap_or(TaskClass::Light);
+        self.queues.push_task(class, place);
+    }
+
+    fn wait_for_answer(&self, place: Place, now: Time) -> Event {
+        let answers = self.frame(place.frame).map_or(&[][..], |frame| &frame.answers);
+        if let Some((_, success)) = answers.iter().find(|(node, _)| *node == place.node) {
+            return self.node_succeeded(place, success.clone(), now);
+        }
+        let (path, generation) = self.identity(place);
+        let node = &self.plan.node(place.node);
+        Event::PauseRequested {
+            node: Some(Waiting { frame: path, node: node.id.clone(), generation }),
+            reason: "hitl_required".into(),
+        }
+    }
+
+    pub(super) fn node_succeeded(&self, place: Place, success: Success, now: Time) -> Event {
+        let (frame, generation) = self.identity(place);
+        Event::NodeSucceeded(NodeSucceeded {
+            frame,
+            node: self.plan.node(place.node).id.clone(),
+            generation,
+            attempt: self.failures(place) + 1,
+            success,
+            started_at: now,
+            elapsed_us: 0,
+        })
+    }
+
+    /// Decides what follows from a failed attempt (spec/engine.md §5, §6).
+    pub(super) fn node_failed(
+        &self,
+        place: Place,
+        error: NodeError,
+        now: Time,
+        (started_at, elapsed_us): (Time, u64),
+    ) -> NodeFailed {
+        let (frame, generation) = self.identity(place);
+        let node = self.plan.node(place.node);
+        let failures = self.failures(place);
+        let then = if failures < node.retry.max_retries {
+            let wait = std::time::Duration::from_millis(node.retry.interval_ms);
+            Then::RetryAt(now.after(wait))
+        } else {
+            match node.strategy {
+                Strategy::Unhandled => Then::Unhandled,
+                Strategy::FailBranch => Then::FailBranch,
+                Strategy::DefaultValue(_) => Then::DefaultValue,
+            }
+        };
+        NodeFailed {
+            frame,
+            node: node.id.clone(),
+            generation,
+            attempt: failures + 1,
+            error,
+            then,
+            writes: Vec::new(),
+            started_at,
+            elapsed_us,
+        }
+    }
+
+    pub(super) fn identity(&self, place: Place) -> (crate::fact::FramePath, u32) {
+        match self.frame(place.frame) {
+            Some(frame) => (frame.path.clone(), frame.node(&self.plan, place.node).generation),
+            None => (crate::fact::FramePath::default(), 1),
+        }
+    }
+
+    fn failures(&self, place: Place) -> u32 {
+        self.frame(place.frame).map_or(0, |frame| frame.node(&self.plan, place.node).failures)
+    }
+}
+
+/// The text that ends a run when a branch chooses nothing (spec/engine.md §4).
+pub(super) fn no_branch(node: &Name) -> Name {
+    format!("Branch node {node} completed without selecting a branch").into()
+}

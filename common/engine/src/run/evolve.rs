@@ -1,0 +1,618 @@
+//! How a fact changes a run. Nothing is decided here: the same facts give the same run.
+
+use std::sync::Arc;
+
+use crate::error::{ErrorRecord, Handled, MAX_RECORDS};
+use crate::fact::{
+    CancelMode, Event, Fact, FramePath, NodeFailed, NodeSucceeded, Pass, RunStarted, Status,
+    TaskDispatched, Then, Waiting,
+};
+use crate::plan::{Behaviour, Category, NodeIx, OnItemError, Outputs, ROOT, Strategy, Success, Write};
+use crate::time::Time;
+use crate::value::{Name, Value};
+use crate::variables::{Variable, Variables};
+
+use super::decide::no_branch;
+use super::frame::{Container, Failure, Frame, FrameIx, IterationState, LoopState, Place, State};
+use super::{InFlight, Run};
+
+impl Run {
+    /// Changes the run as a fact says. Facts of this run must come in their order.
+    pub fn evolve(&mut self, fact: &Fact) {
+        self.seq = fact.seq;
+        match &fact.event {
+            Event::RunStarted(started) => self.begin(started, fact.at),
+            Event::TaskDispatched(dispatched) => self.dispatched(dispatched, fact.at),
+            Event::TaskReturned { task, not_before, .. } => self.returned(task, *not_before),
+            Event::TaskCancelled { task, mode } => {
+                if *mode == CancelMode::Drop && task.is_none() {
+                    self.tasks.clear();
+                }
+            }
+            Event::NodeSucceeded(succeeded) => self.succeeded(succeeded, fact.at),
+            Event::NodeFailed(failed) => self.failed(failed, fact.at),
+            Event::ContainerStarted { frame, node, writes, .. } => {
+                if let Some(place) = self.find(frame, node) {
+                    self.container_began(place, writes);
+                }
+            }
+            Event::FrameOpened { frame, item } => self.opened(frame, item.as_ref()),
+            Event::FrameClosed { frame, result } => self.closed(frame, result),
+            Event::PauseRequested { node, reason } => self.pause(node.as_ref(), reason),
+            Event::RunPaused => {
+                self.pausing = false;
+                self.status = Status::Paused;
+            }
+            Event::RunResumed { reactivated } => self.resumed(reactivated),
+            Event::FormAnswered { frame, node, handle, outputs } => {
+                if let Some(place) = self.find(frame, node) {
+                    self.answered(place, handle, outputs);
+                }
+            }
+            Event::RunFinished(finished) => {
+                self.status = finished.status;
+                self.outcome = Some(finished.clone());
+                self.queues.clear();
+                self.tasks.clear();
+                self.frames.truncate(1);
+                self.by_path.retain(|path, _| path.is_root());
+                self.free.clear();
+            }
+        }
+    }
+
+    fn begin(&mut self, started: &RunStarted, at: Time) {
+        self.id = started.run.clone();
+        self.options = started.options.clone();
+        self.started_at = at;
+        let mut variables = Variables::default();
+        let mut fill = |node: &str, name: &Name, variable: Variable| {
+            variables.set(&node.into(), name, variable);
+        };
+        for (name, value) in &started.system {
+            fill("sys", name, Variable::infer(value.clone()));
+        }
+        for (name, variable) in &started.environment {
+            fill("env", name, variable.clone());
+        }
+        for (name, variable) in &started.conversation {
+            fill("conversation", name, variable.clone());
+        }
+        for (name, value) in &started.inputs {
+            fill(&started.root, name, Variable::infer(value.clone()));
+        }
+        let frame =
+            Frame::new(&self.plan, ROOT, FramePath::default(), None, variables, None);
+        let frame = self.insert(frame);
+        if let Some(node) = self.plan.find(&started.root) {
+            self.enqueue(Place { frame, node });
+        }
+    }
+
+    fn insert(&mut self, frame: Frame) -> FrameIx {
+        let path = frame.path.clone();
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.frames[index.0 as usize] = Some(frame);
+                index
+            }
+            None => {
+                self.frames.push(Some(frame));
+                FrameIx(u32::try_from(self.frames.len() - 1).unwrap_or(u32::MAX))
+            }
+        };
+        self.by_path.insert(path, index);
+        index
+    }
+
+    /// A node may begin: it is taken, unfinished, and waits where its kind waits.
+    fn enqueue(&mut self, place: Place) {
+        let plan = Arc::clone(&self.plan);
+        let Some(frame) = self.frame_mut(place.frame) else { return };
+        frame.node_mut(&plan, place.node).state = State::Taken;
+        frame.unfinished += 1;
+        self.wait(place);
+    }
+
+    fn wait(&mut self, place: Place) {
+        if self.pausing || self.status == Status::Paused {
+            self.queues.deferred.push_back(place);
+        } else if let Some(class) = self.is_task(place.node) {
+            self.queues.push_task(class, place);
+        } else {
+            self.queues.inline.push_back(place);
+        }
+    }
+
+    /// Counts the begin of an attempt (spec/engine.md §8).
+    fn count_start(&mut self, place: Place) {
+        let visible = self.is_visible(place.node);
+        let plan = Arc::clone(&self.plan);
+        let Some(frame) = self.frame_mut(place.frame) else { return };
+        let in_root = frame.parent.is_none();
+        let node = frame.node_mut(&plan, place.node);
+        let first = !node.started;
+        node.started = true;
+        self.steps += u64::from(first && visible);
+        self.root_steps += u64::from(in_root);
+    }
+
+    fn dispatched(&mut self, sent: &TaskDispatched, at: Time) {
+        let Some(place) = self.find(&sent.task.frame, &sent.task.node) else { return };
+        self.queues.remove(place);
+        if sent.dispatch == 1 {
+            self.count_start(place);
+        }
+        let plan = Arc::clone(&self.plan);
+        if let Some(frame) = self.frame_mut(place.frame) {
+            frame.node_mut(&plan, place.node).dispatches = sent.dispatch;
+        }
+        self.tasks.insert(
+            sent.task.clone(),
+            InFlight {
+                place,
+                attempt: sent.attempt,
+                dispatch: sent.dispatch,
+                class: sent.class,
+                sent_at: at,
+                due: sent.due,
+            },
+        );
+    }
+
+    fn returned(&mut self, task: &crate::fact::TaskId, not_before: Option<Time>) {
+        let Some(sent) = self.tasks.remove(task) else { return };
+        match not_before {
+            Some(at) if !self.pausing => self.queues.push_delayed(at, sent.class, sent.place),
+            _ if self.pausing => self.queues.deferred.push_back(sent.place),
+            _ => self.queues.push_task(sent.class, sent.place),
+        }
+    }
+
+    /// Takes a node out of where it waits or runs, and counts its begin if nothing has yet.
+    fn settle(&mut self, place: Place, frame: &FramePath, node: &Name, generation: u32) {
+        let was_out = self
+            .tasks
+            .remove(&crate::fact::TaskId { frame: frame.clone(), node: node.clone(), generation })
+            .is_some();
+        let is_container = self.container(place).is_some();
+        if is_container {
+            self.queues.remove_container(place);
+            if let Some(frame) = self.frame_mut(place.frame) {
+                frame.containers.retain(|(index, _)| *index != place.node);
+            }
+        } else if !was_out {
+            self.queues.remove(place);
+            self.count_start(place);
+        }
+    }
+
+    fn succeeded(&mut self, fact: &NodeSucceeded, at: Time) {
+        let Some(place) = self.find(&fact.frame, &fact.node) else { return };
+        self.settle(place, &fact.frame, &fact.node, fact.generation);
+        let Success { outputs, handle, writes } = &fact.success;
+        self.write_outputs(place, outputs);
+        self.write(place, writes);
+        if self.plan.node(place.node).category == Category::LoopEnd {
+            self.end_round(place.frame);
+        }
+        self.waiting.retain(|waiting| waiting.frame != fact.frame || waiting.node != fact.node);
+        let handle = handle.as_deref().unwrap_or("source");
+        self.advance(place, Some(handle), outputs);
+        self.check_limits(at);
+    }
+
+    fn failed(&mut self, fact: &NodeFailed, at: Time) {
+        let Some(place) = self.find(&fact.frame, &fact.node) else { return };
+        let cause = self.cause_of(place);
+        self.settle(place, &fact.frame, &fact.node, fact.generation);
+        self.exceptions += 1;
+        self.write(place, &fact.writes);
+        let record = self.remember(place, fact, at, cause);
+        let plan = Arc::clone(&self.plan);
+        if let Some(frame) = self.frame_mut(place.frame) {
+            let node = frame.node_mut(&plan, place.node);
+            node.failures += 1;
+            node.dispatches = 0;
+        }
+        match &fact.then {
+            Then::RetryAt(due) => self.wait_for_retry(place, *due),
+            Then::DefaultValue | Then::FailBranch => self.go_on_after(place, fact, record),
+            Then::Unhandled => self.fail_frame(place, fact, record, at),
+        }
+    }
+
+    fn wait_for_retry(&mut self, place: Place, due: Time) {
+        match self.is_task(place.node) {
+            _ if self.pausing => self.queues.deferred.push_back(place),
+            Some(class) => self.queues.push_delayed(due, class, place),
+            None => self.queues.inline.push_back(place),
+        }
+    }
+
+    fn go_on_after(&mut self, place: Place, fact: &NodeFailed, record: Option<u32>) {
+        let plan = Arc::clone(&self.plan);
+        let mut outputs: Outputs = match (&fact.then, &plan.node(place.node).strategy) {
+            (Then::DefaultValue, Strategy::DefaultValue(defaults)) => defaults.clone(),
+            _ => Vec::new(),
+        };
+        outputs.retain(|(name, _)| &**name != "error_message" && &**name != "error_type");
+        for (name, text) in [("error_message", &fact.error.message), ("error_type", &fact.error.kind)] {
+            outputs.push((name.into(), Variable::infer(Value::Str(text.clone()))));
+        }
+        self.write_outputs(place, &outputs);
+        if let Some(frame) = self.frame_mut(place.frame) {
+            frame.node_mut(&plan, place.node).cause = record;
+        }
+        let handle = (fact.then == Then::FailBranch).then_some("fail-branch");
+        self.advance(place, handle, &outputs);
+    }
+
+    fn fail_frame(&mut self, place: Place, fact: &NodeFailed, record: Option<u32>, at: Time) {
+        let Some(frame) = self.frame_mut(place.frame) else { return };
+        if frame.parent.is_none() {
+            if self.failure.is_none() {
+                self.failure = Some(fact.error.message.clone());
+            }
+        } else {
+            let failure = Failure { error: fact.error.clone(), record };
+            frame.failed.get_or_insert(failure);
+            self.finish_node(place.frame);
+        }
+        self.check_limits(at);
+    }
+
+    /// Lets a finished node's edges decide (spec/engine.md §3, exact order): unselected edges are
+    /// skipped first, then the others taken, then what became ready waits.
+    fn advance(&mut self, place: Place, handle: Option<&str>, outputs: &Outputs) {
+        let plan = Arc::clone(&self.plan);
+        let node = plan.node(place.node);
+        let chosen = match (node.category, handle) {
+            (Category::Branch, None | Some("")) => {
+                self.failure.get_or_insert(no_branch(&node.id));
+                return;
+            }
+            (Category::Branch, Some(handle)) => Some(handle),
+            _ => None,
+        };
+        let Some(frame) = self.frame_mut(place.frame) else { return };
+        let follows = |edge: &&crate::plan::EdgeIx| {
+            chosen.is_none_or(|handle| &*plan.edge(**edge).handle == handle)
+        };
+        let mut ready = Vec::new();
+        for edge in node.out_edges.iter().filter(|edge| !follows(edge)) {
+            frame.skip(&plan, *edge, &mut ready);
+        }
+        for edge in node.out_edges.iter().filter(follows) {
+            frame.take(&plan, *edge, &mut ready);
+        }
+        if node.category == Category::Response {
+            frame.merge_outputs(outputs.iter().map(|(name, held)| (name, held.value())));
+        }
+        for node in ready {
+            self.enqueue(Place { frame: place.frame, node });
+        }
+        self.finish_node(place.frame);
+    }
+
+    fn finish_node(&mut self, frame_ix: FrameIx) {
+        let Some(frame) = self.frame_mut(frame_ix) else { return };
+        frame.unfinished = frame.unfinished.saturating_sub(1);
+        if frame.unfinished == 0 {
+            self.queues.closings.push_back(frame_ix);
+        }
+    }
+
+    fn write_outputs(&mut self, place: Place, outputs: &Outputs) {
+        let plan = Arc::clone(&self.plan);
+        let Some(frame) = self.frame_mut(place.frame) else { return };
+        let id = &plan.node(place.node).id;
+        for (name, variable) in outputs {
+            frame.variables.set(id, name, variable.clone());
+        }
+    }
+
+    /// Writes reach outwards through loops, as long as the variable exists there, and stop at an
+    /// iteration (spec/engine.md §15).
+    fn write(&mut self, place: Place, writes: &[Write]) {
+        for write in writes {
+            let Some((node, name)) = write.selector.variable() else { continue };
+            let mut at = Some(place.frame);
+            let mut own = true;
+            while let Some(index) = at {
+                let Some(frame) = self.frame_mut(index) else { break };
+                if !own && frame.variables.variable(node, name).is_none() {
+                    break;
+                }
+                frame.variables.set(node, name, write.variable.clone());
+                own = false;
+                let parent = frame.parent;
+                at = parent.filter(|parent| self.is_loop(parent.node)).map(|parent| parent.frame);
+            }
+        }
+    }
+
+    fn is_loop(&self, node: NodeIx) -> bool {
+        matches!(self.plan.node(node).behaviour, Behaviour::Loop(_))
+    }
+
+    /// A loop-end ends the nearest loop around it, also from inside an iteration.
+    fn end_round(&mut self, frame: FrameIx) {
+        let mut at = Some(frame);
+        while let Some(index) = at {
+            let Some(parent) = self.frame(index).and_then(|frame| frame.parent) else { return };
+            if self.is_loop(parent.node) {
+                if let Some(frame) = self.frame_mut(index) {
+                    frame.loop_ended = true;
+                }
+                return;
+            }
+            at = Some(parent.frame);
+        }
+    }
+
+    fn container_began(&mut self, place: Place, writes: &[Write]) {
+        let items = self.items_of(place);
+        self.queues.remove(place);
+        self.count_start(place);
+        self.write(place, writes);
+        let state = if self.is_loop(place.node) {
+            Container::Loop(LoopState::default())
+        } else {
+            let results = vec![None; items.len()];
+            Container::Iteration(IterationState { items, next: 0, open: 0, results, failed: None })
+        };
+        if let Some(frame) = self.frame_mut(place.frame) {
+            frame.containers.push((place.node, state));
+        }
+        self.queues.containers.push_back(place);
+    }
+
+    fn opened(&mut self, path: &FramePath, item: Option<&Value>) {
+        let Some((outer, container, index)) = path.split() else { return };
+        let Some(place) = self.find(&outer, container) else { return };
+        let plan = Arc::clone(&self.plan);
+        let (Some(body), Some(parent)) = (plan.node(place.node).body, self.frame_mut(place.frame))
+        else {
+            return;
+        };
+        match parent.container_mut(place.node) {
+            Some(Container::Iteration(state)) => {
+                state.next = index + 1;
+                state.open += 1;
+            }
+            Some(Container::Loop(state)) => state.open = true,
+            None => return,
+        }
+        let mut variables = parent.variables.clone();
+        let cause = parent.node(&plan, place.node).cause;
+        if let Some(item) = item {
+            let id = &plan.node(place.node).id;
+            let index = Value::int(i64::try_from(index).unwrap_or(i64::MAX));
+            variables.set(id, &"index".into(), Variable::infer(index));
+            variables.set(id, &"item".into(), Variable::infer(item.clone()));
+        }
+        let frame =
+            Frame::new(&plan, body, path.clone(), Some((place, index)), variables, cause);
+        let frame = self.insert(frame);
+        if !self.can_ever_act(place) {
+            self.queues.remove_container(place);
+        }
+        let Ok(root) = plan.scope(body).root else { return };
+        let root = Place { frame, node: root };
+        if plan.node(root.node).category == Category::BodyStart {
+            self.pass_through(root);
+        } else {
+            self.enqueue(root);
+        }
+    }
+
+    /// A body's start marker does nothing and is hidden: it is passed without a fact of its own.
+    fn pass_through(&mut self, place: Place) {
+        let plan = Arc::clone(&self.plan);
+        if let Some(frame) = self.frame_mut(place.frame) {
+            let node = frame.node_mut(&plan, place.node);
+            node.state = State::Taken;
+            node.started = true;
+            frame.unfinished += 1;
+        }
+        self.advance(place, Some("source"), &Vec::new());
+    }
+
+    fn can_ever_act(&self, place: Place) -> bool {
+        match self.container(place) {
+            Some(Container::Iteration(state)) => {
+                state.is_done() || state.can_open(self.width(place))
+            }
+            Some(Container::Loop(state)) => !state.open,
+            None => false,
+        }
+    }
+
+    fn closed(&mut self, path: &FramePath, result: &Pass) {
+        let Some(index) = self.by_path.remove(path) else { return };
+        let Some(frame) = self.frames.get_mut(index.0 as usize).and_then(Option::take) else {
+            return;
+        };
+        self.free.push(index);
+        self.queues.closings.retain(|closing| *closing != index);
+        let Some(parent) = frame.parent else { return };
+        let mode = self.on_item_error(parent);
+        let record = frame.failed.as_ref().and_then(|failure| failure.record);
+        let Some(outer) = self.frame_mut(parent.frame) else { return };
+        match outer.container_mut(parent.node) {
+            Some(Container::Iteration(state)) => {
+                state.close(frame.index, result, mode, record);
+                let last = frame.index + 1 == state.items.len() as u64;
+                if last && frame.failed.is_none() {
+                    outer.merge_outputs(&frame.outputs);
+                }
+            }
+            Some(Container::Loop(state)) => {
+                state.close(result, record);
+                if frame.failed.is_none() {
+                    outer.merge_outputs(&frame.outputs);
+                }
+            }
+            None => return,
+        }
+        if let Some(error) = record.and_then(|record| self.errors.get_mut(record as usize)) {
+            error.handled = match mode {
+                OnItemError::Terminate => Handled::FailedContainer,
+                OnItemError::Continue | OnItemError::Remove => Handled::ContinuedByIteration,
+            };
+        }
+        if !self.queues.containers.contains(&parent) && self.can_ever_act(parent) {
+            self.queues.containers.push_back(parent);
+        }
+    }
+
+    fn pause(&mut self, node: Option<&Waiting>, reason: &Name) {
+        self.pausing = true;
+        self.pause_reasons.push(reason.clone());
+        self.queues.defer();
+        let Some(waiting) = node else { return };
+        let plan = Arc::clone(&self.plan);
+        if let Some(place) = self.find(&waiting.frame, &waiting.node) {
+            self.count_start(place);
+            if let Some(frame) = self.frame_mut(place.frame) {
+                frame.node_mut(&plan, place.node).state = State::Unknown;
+            }
+        }
+        self.waiting.push(waiting.clone());
+    }
+
+    fn resumed(&mut self, reactivated: &[Waiting]) {
+        self.status = Status::Running;
+        self.pausing = false;
+        self.pause_reasons.clear();
+        self.waiting.clear();
+        let plan = Arc::clone(&self.plan);
+        for waiting in reactivated {
+            let Some(place) = self.find(&waiting.frame, &waiting.node) else { continue };
+            if let Some(frame) = self.frame_mut(place.frame) {
+                let node = frame.node_mut(&plan, place.node);
+                node.generation = waiting.generation;
+                node.state = State::Taken;
+            }
+        }
+        for place in std::mem::take(&mut self.queues.deferred) {
+            self.wait(place);
+        }
+    }
+
+    fn answered(&mut self, place: Place, handle: &Name, outputs: &Outputs) {
+        let success = Success {
+            outputs: outputs.clone(),
+            handle: Some(handle.clone()),
+            writes: Vec::new(),
+        };
+        if let Some(frame) = self.frame_mut(place.frame) {
+            frame.answers.retain(|(node, _)| *node != place.node);
+            frame.answers.push((place.node, success));
+        }
+    }
+
+    /// The error behind a failure: the one that failed a container's pass, or the one whose fail
+    /// branch led here.
+    fn cause_of(&self, place: Place) -> Option<u32> {
+        let inner = match self.container(place) {
+            Some(Container::Iteration(state)) => state.failed.as_ref(),
+            Some(Container::Loop(state)) => state.failed.as_ref(),
+            None => None,
+        };
+        let frame = self.frame(place.frame)?;
+        inner.and_then(|failure| failure.record).or(frame.node(&self.plan, place.node).cause)
+    }
+
+    fn remember(
+        &mut self,
+        place: Place,
+        fact: &NodeFailed,
+        at: Time,
+        caused_by: Option<u32>,
+    ) -> Option<u32> {
+        if self.errors.len() >= MAX_RECORDS {
+            self.errors_omitted += 1;
+            return None;
+        }
+        let node = self.plan.node(place.node);
+        self.errors.push(ErrorRecord {
+            node: node.id.clone(),
+            node_type: node.kind.clone(),
+            title: node.title.clone(),
+            frame: fact.frame.clone(),
+            error_type: fact.error.kind.clone(),
+            message: fact.error.message.clone(),
+            traceback: fact.error.traceback.clone(),
+            at,
+            attempt: fact.attempt,
+            handled: match fact.then {
+                Then::RetryAt(_) => Handled::Retried,
+                Then::DefaultValue => Handled::DefaultValue,
+                Then::FailBranch => Handled::FailBranch,
+                Then::Unhandled => Handled::Unhandled,
+            },
+            caused_by,
+        });
+        u32::try_from(self.errors.len() - 1).ok()
+    }
+
+    /// Both limits are looked at only when a node ends, as in Dify (spec/engine.md §8).
+    fn check_limits(&mut self, at: Time) {
+        if self.tripped.is_some() {
+            return;
+        }
+        let steps = self.options.max_steps.filter(|limit| self.steps > *limit);
+        if let Some(limit) = steps {
+            let text = format!("Maximum execution steps exceeded: {} > {limit}", self.steps);
+            self.tripped = Some(text.into());
+            return;
+        }
+        let Some(limit) = self.options.max_time_s else { return };
+        let elapsed = at.since(self.started_at).as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "a limit in seconds is a small number")]
+        if elapsed > limit as f64 {
+            let text = format!("Maximum execution time exceeded: {elapsed:.2}s > {limit}s");
+            self.tripped = Some(text.into());
+        }
+    }
+}
+
+impl IterationState {
+    fn close(&mut self, index: u64, result: &Pass, mode: OnItemError, record: Option<u32>) {
+        self.open = self.open.saturating_sub(1);
+        let slot = usize::try_from(index).ok().and_then(|index| self.results.get_mut(index));
+        match (result, mode) {
+            (Pass::Value(value), _) => {
+                if let Some(slot) = slot {
+                    *slot = Some(value.clone());
+                }
+            }
+            (Pass::Failed(_), OnItemError::Continue) => {
+                if let Some(slot) = slot {
+                    *slot = Some(Value::None);
+                }
+            }
+            (Pass::Failed(error), OnItemError::Terminate) => {
+                self.failed.get_or_insert(Failure { error: error.clone(), record });
+            }
+            (Pass::Failed(_), OnItemError::Remove) | (Pass::Next | Pass::Break, _) => {}
+        }
+    }
+}
+
+impl LoopState {
+    fn close(&mut self, result: &Pass, record: Option<u32>) {
+        self.open = false;
+        self.rounds += 1;
+        match result {
+            Pass::Failed(error) => {
+                let error = crate::error::NodeError { kind: "".into(), traceback: None, outputs: Vec::new(), ..error.clone() };
+                self.failed = Some(Failure { error, record });
+            }
+            Pass::Break => self.broken = true,
+            Pass::Next | Pass::Value(_) => {}
+        }
+    }
+}

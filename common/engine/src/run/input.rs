@@ -1,0 +1,108 @@
+//! What can be told to a run, and what it answers to what no longer applies.
+
+use crate::error::NodeError;
+use crate::fact::{FramePath, Reason, Returned, TaskId};
+use crate::plan::{Outputs, Success, TaskClass};
+use crate::time::Time;
+use crate::value::Name;
+
+/// Something that arrived for a run.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Time passed: due retries, deadlines and work left over from the last input.
+    Tick,
+    /// The gate lets `count` ready nodes of a class go out.
+    Grant {
+        /// Which class.
+        class: TaskClass,
+        /// How many.
+        count: usize,
+    },
+    /// A worker answered.
+    Completed(Completion),
+    /// A task came back without an answer.
+    Returned {
+        /// The task.
+        task: TaskId,
+        /// The attempt it was sent for.
+        attempt: u32,
+        /// The sending that came back.
+        dispatch: u32,
+        /// Why.
+        reason: Returned,
+        /// It may not be sent again before.
+        not_before: Option<Time>,
+    },
+    /// A person answered a node that waits for one.
+    Answered {
+        /// Where the node lies.
+        frame: FramePath,
+        /// The node.
+        node: Name,
+        /// The chosen action.
+        handle: Name,
+        /// The node's outputs.
+        outputs: Outputs,
+    },
+    /// Nothing new may start.
+    Pause {
+        /// Why.
+        reason: Name,
+    },
+    /// It may go on.
+    Resume,
+    /// It must end.
+    Stop {
+        /// Who says so.
+        reason: Reason,
+        /// What is said to the user.
+        message: Name,
+    },
+}
+
+/// A worker's answer to a task.
+#[derive(Clone, Debug)]
+pub struct Completion {
+    /// The task.
+    pub task: TaskId,
+    /// The attempt it was sent for.
+    pub attempt: u32,
+    /// The sending that is answered.
+    pub dispatch: u32,
+    /// What became of its head.
+    pub outcome: Result<Success, NodeError>,
+    /// When the attempt began.
+    pub started_at: Time,
+    /// How long it took, in microseconds.
+    pub elapsed_us: u64,
+}
+
+/// Why an input changed nothing. That is no fault: messages arrive late and twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// The run has ended.
+    #[error("the run has ended")]
+    Finished,
+    /// The task is not out, or another attempt of it is.
+    #[error("the task is not out, or a later attempt of it is")]
+    Stale,
+    /// The run waits for nothing of the kind.
+    #[error("the run does not wait for this")]
+    NotWaiting,
+    /// It is pausing, paused or running already.
+    #[error("the run is already in this state")]
+    Already,
+}
+
+/// Why a run wants to be told the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// Work was left over.
+    Work,
+    /// A retry is due.
+    Retry,
+    /// A task is out for too long.
+    TaskDue,
+    /// The run's deadline.
+    Deadline,
+}

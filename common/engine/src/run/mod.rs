@@ -1,0 +1,354 @@
+//! A run: a value that changes only by facts.
+//!
+//! [`Run::apply`] takes something that arrived, decides which facts follow and evolves by them;
+//! [`Run::evolve`] alone rebuilds the same run from stored facts. Nothing here does I/O, asks for
+//! the time or starts anything: what must be sent follows from the facts, after their commit.
+//!
+//! `decide` holds what follows from a state, `admit` what follows from an input, `evolve` how a
+//! fact changes it, `container` what iterations and loops do, `frame` how node and edge states
+//! spread.
+
+mod admit;
+mod container;
+mod decide;
+mod evolve;
+mod frame;
+mod input;
+mod queues;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+
+use crate::error::ErrorRecord;
+use crate::fact::{
+    Event, Fact, FramePath, Options, RULES, RunFinished, RunStarted, Status, TaskId, VERSION,
+    Waiting,
+};
+use crate::plan::{NodeIx, Plan, TaskClass};
+use crate::time::Time;
+use crate::value::{Name, Value};
+use crate::variables::{Selector, Variable, Variables};
+
+use decide::Next;
+use frame::{Frame, FrameIx, Place};
+use queues::Queues;
+
+pub use frame::State;
+pub use input::{Completion, Input, Rejected, Wake};
+
+/// The most facts one input leads to by itself; the rest waits for a tick that is due at once, so
+/// that no run can hold its owner.
+pub const SLICE: usize = 256;
+
+/// What a run begins with.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    /// Its id.
+    pub run: Name,
+    /// The document's digest.
+    pub workflow: Name,
+    /// The user's inputs, already checked.
+    pub inputs: Vec<(Name, Value)>,
+    /// `sys.*`.
+    pub system: Vec<(Name, Value)>,
+    /// Values of conversation variables that differ from the document's.
+    pub conversation: Vec<(Name, Variable)>,
+    /// Limits and deadlines.
+    pub options: Options,
+}
+
+/// A task that was sent and has no answer.
+#[derive(Clone, Debug, PartialEq)]
+struct InFlight {
+    place: Place,
+    attempt: u32,
+    dispatch: u32,
+    class: TaskClass,
+    sent_at: Time,
+    due: Time,
+}
+
+/// One execution of a plan.
+#[derive(Clone, Debug)]
+pub struct Run {
+    plan: Arc<Plan>,
+    id: Name,
+    options: Options,
+    status: Status,
+    /// Nothing new starts, because a pause was asked for.
+    pausing: bool,
+    seq: u64,
+    started_at: Time,
+    frames: Vec<Option<Frame>>,
+    free: Vec<FrameIx>,
+    by_path: FxHashMap<FramePath, FrameIx>,
+    queues: Queues,
+    tasks: BTreeMap<TaskId, InFlight>,
+    /// Nodes that wait for a person.
+    waiting: Vec<Waiting>,
+    pause_reasons: Vec<Name>,
+    /// Node starts that count against the step limit.
+    steps: u64,
+    /// Node attempts started in the root frame.
+    root_steps: u64,
+    exceptions: u64,
+    errors: Vec<ErrorRecord>,
+    errors_omitted: u64,
+    /// The error text that ends the run as failed.
+    failure: Option<Name>,
+    /// The limit that ends the run as stopped.
+    tripped: Option<Name>,
+    outcome: Option<Box<RunFinished>>,
+}
+
+impl Run {
+    /// Begins a run of a plan: it exists and its root node is ready, nothing more.
+    pub fn start(plan: Arc<Plan>, start: Start, now: Time) -> (Self, Vec<Fact>) {
+        let mut conversation = plan.conversation().to_vec();
+        for (name, variable) in start.conversation {
+            match conversation.iter_mut().find(|(key, _)| *key == name) {
+                Some((_, held)) => *held = variable,
+                None => conversation.push((name, variable)),
+            }
+        }
+        let root = plan.root().map_or_else(|| "".into(), |root| plan.node(root).id.clone());
+        let event = Event::RunStarted(Box::new(RunStarted {
+            version: VERSION,
+            rules: RULES,
+            run: start.run,
+            workflow: start.workflow,
+            root,
+            inputs: start.inputs,
+            system: start.system,
+            environment: plan.environment().to_vec(),
+            conversation,
+            options: start.options,
+        }));
+        let fact = Fact { seq: 1, at: now, event };
+        let mut run = Self::empty(plan);
+        run.evolve(&fact);
+        (run, vec![fact])
+    }
+
+    /// Rebuilds a run from its facts. Facts are never decided again.
+    pub fn replay<'a>(plan: Arc<Plan>, facts: impl IntoIterator<Item = &'a Fact>) -> Self {
+        let mut run = Self::empty(plan);
+        for fact in facts {
+            run.evolve(fact);
+        }
+        run
+    }
+
+    fn empty(plan: Arc<Plan>) -> Self {
+        Self {
+            plan,
+            id: "".into(),
+            options: Options::default(),
+            status: Status::Running,
+            pausing: false,
+            seq: 0,
+            started_at: Time::default(),
+            frames: Vec::new(),
+            free: Vec::new(),
+            by_path: FxHashMap::default(),
+            queues: Queues::default(),
+            tasks: BTreeMap::new(),
+            waiting: Vec::new(),
+            pause_reasons: Vec::new(),
+            steps: 0,
+            root_steps: 0,
+            exceptions: 0,
+            errors: Vec::new(),
+            errors_omitted: 0,
+            failure: None,
+            tripped: None,
+            outcome: None,
+        }
+    }
+
+    /// Decides what follows from an input and evolves by it. At most [`SLICE`] facts follow by
+    /// themselves; [`Run::next_deadline`] tells when more is to be done.
+    ///
+    /// # Errors
+    /// [`Rejected`] when the input no longer applies; nothing has changed then.
+    pub fn apply(&mut self, now: Time, input: Input) -> Result<Vec<Fact>, Rejected> {
+        if self.outcome.is_some() {
+            return Err(Rejected::Finished);
+        }
+        let mut facts = Vec::new();
+        for event in self.admit(now, input)? {
+            self.record(now, event, &mut facts);
+        }
+        for _ in 0..SLICE {
+            match self.decide(now) {
+                Next::Event(event) => self.record(now, event, &mut facts),
+                Next::Heavy(place) => self.place_heavy(place),
+                Next::Nothing => break,
+            }
+        }
+        Ok(facts)
+    }
+
+    fn record(&mut self, now: Time, event: Event, facts: &mut Vec<Fact>) {
+        let fact = Fact { seq: self.seq + 1, at: now, event };
+        self.evolve(&fact);
+        facts.push(fact);
+    }
+
+    /// When it must be told the time, and why. None means that only an input can move it.
+    pub fn next_deadline(&self, now: Time) -> Option<(Time, Wake)> {
+        if self.outcome.is_some() {
+            return None;
+        }
+        if self.has_work() {
+            return Some((now, Wake::Work));
+        }
+        if self.status == Status::Paused {
+            return None;
+        }
+        let retry = self.queues.next_delayed().map(|at| (at, Wake::Retry));
+        let due = self.tasks.values().map(|sent| sent.due).min().map(|at| (at, Wake::TaskDue));
+        let deadline = self.deadline().map(|at| (at, Wake::Deadline));
+        [retry, due, deadline].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// What a task's worker needs: the node, and the variables that it or `also` reads.
+    pub fn task_variables(&self, task: &TaskId, also: &[Selector]) -> Option<(NodeIx, Variables)> {
+        let sent = self.tasks.get(task)?;
+        let frame = self.frame(sent.place.frame)?;
+        let node = self.plan.node(sent.place.node);
+        let mut variables = Variables::default();
+        for (owner, name) in node.reads.iter().chain(also).filter_map(Selector::variable) {
+            if let Some(variable) = frame.variables.variable(owner, name) {
+                variables.set(owner, name, variable.clone());
+            }
+        }
+        Some((sent.place.node, variables))
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        let wait = Duration::from_millis(self.options.deadline_ms?);
+        Some(self.started_at.after(wait))
+    }
+
+    fn frame(&self, index: FrameIx) -> Option<&Frame> {
+        self.frames.get(index.0 as usize).and_then(Option::as_ref)
+    }
+
+    fn frame_mut(&mut self, index: FrameIx) -> Option<&mut Frame> {
+        self.frames.get_mut(index.0 as usize).and_then(Option::as_mut)
+    }
+
+    fn find(&self, frame: &FramePath, node: &str) -> Option<Place> {
+        let frame = *self.by_path.get(frame)?;
+        let node = self.plan.find(node)?;
+        (self.plan.node(node).scope == self.frame(frame)?.scope).then_some(Place { frame, node })
+    }
+
+    fn root_frame(&self) -> Option<&Frame> {
+        self.frame(FrameIx(0))
+    }
+}
+
+/// What can be asked of a run.
+impl Run {
+    /// Its plan.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &Name {
+        &self.id
+    }
+
+    /// Its status in Dify's words.
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// How it ended, once it has.
+    pub fn outcome(&self) -> Option<&RunFinished> {
+        self.outcome.as_deref()
+    }
+
+    /// The last fact's number.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// When it began.
+    pub fn started_at(&self) -> Time {
+        self.started_at
+    }
+
+    /// The outputs merged so far.
+    pub fn outputs(&self) -> impl Iterator<Item = (&Name, &Value)> {
+        self.root_frame().into_iter().flat_map(|root| &root.outputs)
+    }
+
+    /// The nodes that wait for a person.
+    pub fn waiting(&self) -> &[Waiting] {
+        &self.waiting
+    }
+
+    /// Why it is paused.
+    pub fn pause_reasons(&self) -> &[Name] {
+        &self.pause_reasons
+    }
+
+    /// Failed attempts and containers so far.
+    pub fn exceptions_count(&self) -> u64 {
+        self.exceptions
+    }
+
+    /// Node attempts started in the root frame so far.
+    pub fn root_steps(&self) -> u64 {
+        self.root_steps
+    }
+
+    /// Errors so far, handled and not.
+    pub fn errors(&self) -> &[ErrorRecord] {
+        &self.errors
+    }
+
+    /// Conversation variables as they are now.
+    pub fn conversation(&self) -> &[(Name, Variable)] {
+        self.root_frame().map_or(&[], |root| root.variables.of_node("conversation"))
+    }
+
+    /// States of the root frame's nodes in file order.
+    pub fn node_states(&self) -> impl Iterator<Item = (&Name, State)> {
+        self.root_frame().into_iter().flat_map(|root| {
+            let ids = self.plan.scope(root.scope).nodes.iter();
+            ids.zip(&root.nodes).map(|(index, node)| (&self.plan.node(*index).id, node.state))
+        })
+    }
+
+    /// States of the root frame's edges in file order.
+    pub fn edge_states(&self) -> impl Iterator<Item = (&Name, State)> {
+        self.root_frame().into_iter().flat_map(|root| {
+            let ids = self.plan.scope(root.scope).edges.iter();
+            ids.zip(&root.edges).map(|(index, state)| (&self.plan.edge(*index).id, *state))
+        })
+    }
+
+    /// How many frames are live, the root among them.
+    pub fn live_frames(&self) -> usize {
+        self.by_path.len()
+    }
+
+    /// How many nodes of a class wait for a grant.
+    pub fn ready(&self, class: TaskClass, now: Time) -> usize {
+        let live = self.outcome.is_none() && self.status == Status::Running && !self.pausing;
+        if live { self.queues.ready(class, now) } else { 0 }
+    }
+
+    /// The tasks that were sent and have no answer, with attempt, dispatch and class.
+    pub fn outstanding(&self) -> impl Iterator<Item = (&TaskId, u32, u32, TaskClass)> {
+        self.tasks.iter().map(|(task, sent)| (task, sent.attempt, sent.dispatch, sent.class))
+    }
+}

@@ -1,0 +1,99 @@
+//! What waits in a run, and for what.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::plan::TaskClass;
+use crate::time::Time;
+
+use super::frame::{FrameIx, Place};
+
+const CLASSES: usize = 4;
+
+/// Every list is in order of arrival.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Queues {
+    /// Nodes that the core evaluates itself.
+    pub(super) inline: VecDeque<Place>,
+    /// Task nodes that wait for a grant, by class.
+    tasks: [VecDeque<Place>; CLASSES],
+    /// Task nodes that wait for their time first.
+    delayed: BTreeMap<(Time, u64), (TaskClass, Place)>,
+    /// Numbers delays of the same time.
+    delays: u64,
+    /// Nodes kept back by a pause.
+    pub(super) deferred: VecDeque<Place>,
+    /// Containers that can open a pass or end.
+    pub(super) containers: VecDeque<Place>,
+    /// Frames in which nothing is unfinished.
+    pub(super) closings: VecDeque<FrameIx>,
+}
+
+impl Queues {
+    pub(super) fn ready(&self, class: TaskClass, now: Time) -> usize {
+        self.due(class, now).count() + self.tasks[class as usize].len()
+    }
+
+    /// The task nodes of a class that may go out now, those that waited for their time first.
+    pub(super) fn next_ready(&self, class: TaskClass, now: Time, count: usize) -> Vec<Place> {
+        let waiting = self.tasks[class as usize].iter().copied();
+        self.due(class, now).chain(waiting).take(count).collect()
+    }
+
+    pub(super) fn next_delayed(&self) -> Option<Time> {
+        self.delayed.keys().next().map(|(at, _)| *at)
+    }
+
+    pub(super) fn push_task(&mut self, class: TaskClass, place: Place) {
+        self.tasks[class as usize].push_back(place);
+    }
+
+    pub(super) fn push_delayed(&mut self, at: Time, class: TaskClass, place: Place) {
+        self.delays += 1;
+        self.delayed.insert((at, self.delays), (class, place));
+    }
+
+    /// Takes a node out of wherever it waits to begin.
+    pub(super) fn remove(&mut self, place: Place) {
+        let lists = [&mut self.inline, &mut self.deferred].into_iter().chain(&mut self.tasks);
+        for list in lists {
+            if take(list, place) {
+                return;
+            }
+        }
+        let found = self.delayed.iter().find(|(_, (_, delayed))| *delayed == place);
+        if let Some(key) = found.map(|(key, _)| *key) {
+            self.delayed.remove(&key);
+        }
+    }
+
+    pub(super) fn remove_container(&mut self, place: Place) {
+        take(&mut self.containers, place);
+    }
+
+    /// Keeps back all that has not begun.
+    pub(super) fn defer(&mut self) {
+        self.deferred.append(&mut self.inline);
+        for list in &mut self.tasks {
+            self.deferred.append(list);
+        }
+        let delayed = std::mem::take(&mut self.delayed);
+        self.deferred.extend(delayed.into_values().map(|(_, place)| place));
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self { delays: self.delays, ..Self::default() };
+    }
+
+    fn due(&self, class: TaskClass, now: Time) -> impl Iterator<Item = Place> {
+        let due = self.delayed.range(..=(now, u64::MAX)).map(|(_, entry)| *entry);
+        due.filter(move |(delayed, _)| *delayed == class).map(|(_, place)| place)
+    }
+}
+
+/// It is usually the first one, so the search is short.
+fn take(list: &mut VecDeque<Place>, place: Place) -> bool {
+    match list.iter().position(|held| *held == place) {
+        Some(position) => list.remove(position).is_some(),
+        None => false,
+    }
+}
