@@ -49,7 +49,13 @@ pub const ESCAPED: &str = "WorkflowNodeError";
 impl NodeError {
     /// A failure with Dify's `error_type` and `error`.
     pub fn new(kind: &str, message: impl Into<Name>) -> Self {
-        Self { class: ErrorClass::Invalid, kind: kind.into(), message: message.into(), traceback: None, outputs: Vec::new() }
+        Self {
+            class: ErrorClass::Invalid,
+            kind: kind.into(),
+            message: message.into(),
+            traceback: None,
+            outputs: Vec::new(),
+        }
     }
 
     /// A failure that leaves the node's body as an exception would (`WorkflowNodeError`).

@@ -8,6 +8,7 @@ pub mod error;
 pub mod fact;
 pub mod graph;
 pub mod plan;
+pub mod report;
 pub mod run;
 pub mod template;
 pub mod time;

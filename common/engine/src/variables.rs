@@ -107,6 +107,22 @@ impl Variable {
     pub fn value(&self) -> &Value {
         self.datum.value()
     }
+
+    /// A member of an object or an attribute of a file; none of anything else. Whether it is one
+    /// is a matter of the type tag (spec/engine.md §9).
+    pub(crate) fn member<'a>(&self, mut path: impl Iterator<Item = &'a str>) -> Option<Self> {
+        match (self.kind, self.value()) {
+            (Kind::File, Value::File(file)) => file.attribute(path.next()?).map(Self::infer),
+            (Kind::Object, value) => {
+                let inner = path.try_fold(value, |value, key| match value {
+                    Value::Object(members) => members.get(key),
+                    _ => None,
+                });
+                inner.cloned().map(Self::infer)
+            }
+            _ => None,
+        }
+    }
 }
 
 type Map<V> = GenericHashMap<Name, V, FxBuildHasher, imbl::shared_ptr::DefaultSharedPtr>;
@@ -127,7 +143,7 @@ impl Variables {
         if rest.is_empty() {
             return Some(variable.clone());
         }
-        member(variable.value(), rest).map(Variable::infer)
+        variable.member(rest.iter().map(|part| &**part))
     }
 
     /// A whole variable.
@@ -160,16 +176,4 @@ impl fmt::Debug for Variables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Variables").field("nodes", &self.nodes.len()).finish()
     }
-}
-
-fn member(value: &Value, path: &[Name]) -> Option<Value> {
-    if let Value::File(file) = value {
-        return path.first().and_then(|attribute| file.attribute(attribute));
-    }
-    let mut value = value;
-    for key in path {
-        let Value::Object(members) = value else { return None };
-        value = members.get(key)?;
-    }
-    Some(value.clone())
 }

@@ -26,3 +26,11 @@ pub struct NodeContext {
     /// How long it may take.
     pub timeout: Duration,
 }
+
+impl NodeContext {
+    /// The same outside for one attempt.
+    #[must_use]
+    pub fn for_attempt(&self, attempt: u32, timeout: Duration) -> Self {
+        Self { attempt, timeout, ..self.clone() }
+    }
+}

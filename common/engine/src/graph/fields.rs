@@ -172,11 +172,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A nested mapping, read by `read`; required.
-    pub fn mapping<T>(
-        &mut self,
-        key: &str,
-        read: impl FnOnce(&mut Fields<'_>) -> T,
-    ) -> Option<T> {
+    pub fn mapping<T>(&mut self, key: &str, read: impl FnOnce(&mut Fields<'_>) -> T) -> Option<T> {
         let item = self.required(key)?;
         self.mapping_of(key, item, read)
     }
@@ -256,13 +252,11 @@ impl<'a> Fields<'a> {
     fn selector_of(&mut self, key: &str, item: &Item) -> Selector {
         let parts = item.as_seq().and_then(|items| items.iter().map(Item::as_name).collect());
         let parts: Option<Vec<&Name>> = parts;
-        match parts {
-            Some(parts) => Selector::new(parts.into_iter().cloned()),
-            None => {
-                self.error(key, format!("must be a list of text, not {}", describe(item)));
-                Selector::new([])
-            }
-        }
+        let Some(parts) = parts else {
+            self.error(key, format!("must be a list of text, not {}", describe(item)));
+            return Selector::new([]);
+        };
+        Selector::new(parts.into_iter().cloned())
     }
 
     fn path_of(&self, key: &str) -> String {

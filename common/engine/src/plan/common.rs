@@ -2,8 +2,7 @@
 //! (spec/nodes.md §1.1, §1.5).
 
 use crate::graph::{Fields, Item, Problem, Problems};
-use crate::value::json;
-use crate::value::{Name, Value, python_float};
+use crate::value::{Name, Value, loads, python_float};
 use crate::variables::Variable;
 
 use super::{Outputs, Retry, Source, Strategy};
@@ -112,7 +111,7 @@ fn convert(kind: &str, given: Value) -> Result<Value, String> {
             .map(Value::Float)
             .ok_or_else(|| format!("{text:?} is not a number"))?,
         (Value::Str(text), _) => {
-            json::loads(text).map_err(|_| format!("{text:?} is not valid JSON"))?
+            loads(text).map_err(|_| format!("{text:?} is not valid JSON"))?
         }
         _ => given,
     };

@@ -6,9 +6,8 @@ use crate::graph::{Content, Graph, Item, Problem, Problems, Severity};
 use crate::value::{Kind, Name, Value};
 use crate::variables::Variable;
 
-use super::owners::{self, Owners};
 use super::{Behaviour, Catalogue, Category, Compiled, Node, NodeIx, Plan, ROOT, Source};
-use super::{advice, common, fragments, scope};
+use super::{advice, common, fragments, owners, scope};
 
 /// How a document is compiled.
 #[derive(Clone, Copy, Debug, Default)]

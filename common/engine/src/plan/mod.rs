@@ -8,16 +8,17 @@ mod advice;
 mod behaviour;
 mod common;
 mod compile;
+mod containers;
 mod fragments;
 mod owners;
 mod scope;
 
-use std::sync::Arc;
-
 use rustc_hash::FxHashMap;
 
+use crate::error::NodeError;
+use crate::fact::Then;
 use crate::graph::{Mode, Problems};
-use crate::value::Name;
+use crate::value::{Name, Value};
 use crate::variables::{Selector, Variable};
 
 pub use behaviour::{
@@ -25,6 +26,7 @@ pub use behaviour::{
     LoopVariable, OnItemError, Outputs, Source, Success, TaskClass, TaskNode, Write,
 };
 pub use compile::{CompileError, Options, compile};
+pub use containers::flatten;
 
 /// A node's place in the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -216,5 +218,17 @@ impl Plan {
 
 }
 
-/// A plan shared by its runs.
-pub type SharedPlan = Arc<Plan>;
+impl Node {
+    /// The outputs that take the place of a failed attempt's (spec/engine.md §5).
+    pub(crate) fn exception_outputs(&self, then: &Then, error: &NodeError) -> Outputs {
+        let mut outputs = match (then, &self.strategy) {
+            (Then::DefaultValue, Strategy::DefaultValue(defaults)) => defaults.clone(),
+            _ => Outputs::new(),
+        };
+        outputs.retain(|(name, _)| &**name != "error_message" && &**name != "error_type");
+        for (name, text) in [("error_message", &error.message), ("error_type", &error.kind)] {
+            outputs.push((name.into(), Variable::infer(Value::Str(text.clone()))));
+        }
+        outputs
+    }
+}

@@ -21,7 +21,7 @@ impl Run {
             Input::Grant { class, count } => Ok(self.grant(now, class, count)),
             Input::Completed(completion) => self.complete(now, completion).map(|event| vec![event]),
             Input::Returned { task, attempt, dispatch, reason, not_before } => {
-                self.in_flight(&task, attempt, dispatch)?;
+                self.sent(&task, attempt, dispatch)?;
                 Ok(vec![Event::TaskReturned { task, attempt, reason, not_before }])
             }
             Input::Answered { frame, node, handle, outputs } => {
@@ -103,7 +103,7 @@ impl Run {
         })
     }
 
-    fn in_flight(
+    fn sent(
         &self,
         task: &TaskId,
         attempt: u32,

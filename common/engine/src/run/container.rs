@@ -112,8 +112,17 @@ impl Run {
             Some(Container::Iteration(state)) => {
                 state.is_done() || (!self.pausing && state.can_open(self.width(place)))
             }
-            Some(Container::Loop(state)) => !state.open && (state.ends() || !self.pausing),
+            Some(Container::Loop(state)) => {
+                !state.open && (!self.pausing || state.ends(self.rounds(place)))
+            }
             None => false,
+        }
+    }
+
+    fn rounds(&self, place: Place) -> u64 {
+        match &self.plan.node(place.node).behaviour {
+            Behaviour::Loop(looped) => u64::from(looped.count),
+            _ => 0,
         }
     }
 
@@ -265,8 +274,8 @@ impl IterationState {
 
 impl LoopState {
     /// Whether nothing but its end is left to decide.
-    fn ends(&self) -> bool {
-        self.broken || self.failed.is_some()
+    fn ends(&self, most: u64) -> bool {
+        self.broken || self.failed.is_some() || self.rounds >= most
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::error::{ErrorRecord, Handled, MAX_RECORDS};
 use crate::fact::{
     CancelMode, Event, Fact, FramePath, NodeFailed, NodeSucceeded, Pass, RunStarted, Status,
-    TaskDispatched, Then, Waiting,
+    TaskDispatched, TaskId, Then, Waiting,
 };
-use crate::plan::{Behaviour, Category, NodeIx, OnItemError, Outputs, ROOT, Strategy, Success, Write};
+use crate::plan::{Behaviour, Category, NodeIx, OnItemError, Outputs, ROOT, Success, Write};
 use crate::time::Time;
 use crate::value::{Name, Value};
 use crate::variables::{Variable, Variables};
@@ -26,7 +26,7 @@ impl Run {
             Event::TaskReturned { task, not_before, .. } => self.returned(task, *not_before),
             Event::TaskCancelled { task, mode } => {
                 if *mode == CancelMode::Drop && task.is_none() {
-                    self.tasks.clear();
+                    self.forget_tasks();
                 }
             }
             Event::NodeSucceeded(succeeded) => self.succeeded(succeeded, fact.at),
@@ -53,7 +53,7 @@ impl Run {
                 self.status = finished.status;
                 self.outcome = Some(finished.clone());
                 self.queues.clear();
-                self.tasks.clear();
+                self.forget_tasks();
                 self.frames.truncate(1);
                 self.by_path.retain(|path, _| path.is_root());
                 self.free.clear();
@@ -63,6 +63,7 @@ impl Run {
 
     fn begin(&mut self, started: &RunStarted, at: Time) {
         self.id = started.run.clone();
+        self.workflow = started.workflow.clone();
         self.options = started.options.clone();
         self.started_at = at;
         let mut variables = Variables::default();
@@ -147,21 +148,33 @@ impl Run {
         if let Some(frame) = self.frame_mut(place.frame) {
             frame.node_mut(&plan, place.node).dispatches = sent.dispatch;
         }
-        self.tasks.insert(
-            sent.task.clone(),
-            InFlight {
-                place,
-                attempt: sent.attempt,
-                dispatch: sent.dispatch,
-                class: sent.class,
-                sent_at: at,
-                due: sent.due,
-            },
-        );
+        let in_flight = InFlight {
+            place,
+            attempt: sent.attempt,
+            dispatch: sent.dispatch,
+            class: sent.class,
+            sent_at: at,
+            due: sent.due,
+        };
+        self.out[sent.class as usize] += 1;
+        if let Some(before) = self.tasks.insert(sent.task.clone(), in_flight) {
+            self.out[before.class as usize] -= 1;
+        }
     }
 
-    fn returned(&mut self, task: &crate::fact::TaskId, not_before: Option<Time>) {
-        let Some(sent) = self.tasks.remove(task) else { return };
+    fn take_task(&mut self, task: &TaskId) -> Option<InFlight> {
+        let sent = self.tasks.remove(task)?;
+        self.out[sent.class as usize] -= 1;
+        Some(sent)
+    }
+
+    fn forget_tasks(&mut self) {
+        self.tasks.clear();
+        self.out = Default::default();
+    }
+
+    fn returned(&mut self, task: &TaskId, not_before: Option<Time>) {
+        let Some(sent) = self.take_task(task) else { return };
         match not_before {
             Some(at) if !self.pausing => self.queues.push_delayed(at, sent.class, sent.place),
             _ if self.pausing => self.queues.deferred.push_back(sent.place),
@@ -171,10 +184,8 @@ impl Run {
 
     /// Takes a node out of where it waits or runs, and counts its begin if nothing has yet.
     fn settle(&mut self, place: Place, frame: &FramePath, node: &Name, generation: u32) {
-        let was_out = self
-            .tasks
-            .remove(&crate::fact::TaskId { frame: frame.clone(), node: node.clone(), generation })
-            .is_some();
+        let task = TaskId { frame: frame.clone(), node: node.clone(), generation };
+        let was_out = self.take_task(&task).is_some();
         let is_container = self.container(place).is_some();
         if is_container {
             self.queues.remove_container(place);
@@ -232,14 +243,7 @@ impl Run {
 
     fn go_on_after(&mut self, place: Place, fact: &NodeFailed, record: Option<u32>) {
         let plan = Arc::clone(&self.plan);
-        let mut outputs: Outputs = match (&fact.then, &plan.node(place.node).strategy) {
-            (Then::DefaultValue, Strategy::DefaultValue(defaults)) => defaults.clone(),
-            _ => Vec::new(),
-        };
-        outputs.retain(|(name, _)| &**name != "error_message" && &**name != "error_type");
-        for (name, text) in [("error_message", &fact.error.message), ("error_type", &fact.error.kind)] {
-            outputs.push((name.into(), Variable::infer(Value::Str(text.clone()))));
-        }
+        let outputs = plan.node(place.node).exception_outputs(&fact.then, &fact.error);
         self.write_outputs(place, &outputs);
         if let Some(frame) = self.frame_mut(place.frame) {
             frame.node_mut(&plan, place.node).cause = record;

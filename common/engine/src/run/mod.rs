@@ -34,7 +34,7 @@ use crate::variables::{Selector, Variable, Variables};
 
 use decide::Next;
 use frame::{Frame, FrameIx, Place};
-use queues::Queues;
+use queues::{CLASSES, Queues};
 
 pub use frame::State;
 pub use input::{Completion, Input, Rejected, Wake};
@@ -76,6 +76,7 @@ struct InFlight {
 pub struct Run {
     plan: Arc<Plan>,
     id: Name,
+    workflow: Name,
     options: Options,
     status: Status,
     /// Nothing new starts, because a pause was asked for.
@@ -87,6 +88,8 @@ pub struct Run {
     by_path: FxHashMap<FramePath, FrameIx>,
     queues: Queues,
     tasks: BTreeMap<TaskId, InFlight>,
+    /// How many of them there are of each class.
+    out: [usize; CLASSES],
     /// Nodes that wait for a person.
     waiting: Vec<Waiting>,
     pause_reasons: Vec<Name>,
@@ -146,6 +149,7 @@ impl Run {
         Self {
             plan,
             id: "".into(),
+            workflow: "".into(),
             options: Options::default(),
             status: Status::Running,
             pausing: false,
@@ -156,6 +160,7 @@ impl Run {
             by_path: FxHashMap::default(),
             queues: Queues::default(),
             tasks: BTreeMap::new(),
+            out: [0; CLASSES],
             waiting: Vec::new(),
             pause_reasons: Vec::new(),
             steps: 0,
@@ -265,6 +270,11 @@ impl Run {
         &self.id
     }
 
+    /// The digest of its document.
+    pub fn workflow(&self) -> &Name {
+        &self.workflow
+    }
+
     /// Its status in Dify's words.
     pub fn status(&self) -> Status {
         self.status
@@ -345,6 +355,11 @@ impl Run {
     pub fn ready(&self, class: TaskClass, now: Time) -> usize {
         let live = self.outcome.is_none() && self.status == Status::Running && !self.pausing;
         if live { self.queues.ready(class, now) } else { 0 }
+    }
+
+    /// How many tasks of a class were sent and have no answer.
+    pub fn in_flight(&self, class: TaskClass) -> usize {
+        self.out[class as usize]
     }
 
     /// The tasks that were sent and have no answer, with attempt, dispatch and class.

@@ -7,7 +7,8 @@ use crate::time::Time;
 
 use super::frame::{FrameIx, Place};
 
-const CLASSES: usize = 4;
+/// How many classes of tasks there are.
+pub(super) const CLASSES: usize = 4;
 
 /// Every list is in order of arrival.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -3,18 +3,33 @@
 //! A [`Value`] is cheap to clone: everything that can be large is shared.
 //! Text forms follow Python's, because Dify's own are Python's (`docs/conformance.md`).
 
+mod arithmetic;
+mod compare;
 mod encode;
+mod float;
+mod json;
 mod kind;
+mod loads;
 mod number;
+mod parse;
 mod python;
+mod text;
+mod unicode;
 
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+pub use arithmetic::{ArithmeticError, Operator};
+pub use float::float_repr;
+pub use json::{StrictError, Style, dumps, dumps_strict, write_json};
 pub use kind::Kind;
+pub use loads::{JsonError, MAX_DEPTH, loads};
 pub use number::Integer;
+pub use parse::{float_error, int_error, python_float, python_int};
+pub use python::{MAX_INT_DIGITS, str_repr};
+pub use text::{Form, RenderError};
 
 /// A shared, immutable piece of text: node ids, variable names, string values.
 pub type Name = Arc<str>;

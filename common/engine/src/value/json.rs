@@ -1,0 +1,301 @@
+//! Values written as JSON text, and exchanged with `serde_json`.
+//!
+//! A file is written as an object. In the Python styles it has the ten fields that the reference
+//! engine holds; everywhere else it is [`File::to_dict`](super::File::to_dict), which adds
+//! `related_id` and `url`.
+
+use std::fmt::Write;
+
+use serde_json::Number;
+use thiserror::Error;
+
+use super::float::write_float;
+use super::python::write_int;
+use super::{Integer, Object, Value};
+
+/// How JSON text is laid out. Floats are written as Python prints them in all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// One line, `, ` and `: ` between things, characters beyond ASCII kept:
+    /// `json.dumps(value, ensure_ascii=False)`.
+    Line,
+    /// One line, everything beyond printable ASCII escaped: `json.dumps(value)`.
+    Ascii,
+    /// Indented by two, characters beyond ASCII kept:
+    /// `json.dumps(value, ensure_ascii=False, indent=2)`.
+    Indented,
+    /// No white space at all, characters beyond ASCII kept.
+    Compact,
+}
+
+/// Why a value cannot be given to a program or a template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum StrictError {
+    /// An integer below -2^63 or above 2^64 - 1.
+    #[error("Integer exceeds 64-bit range")]
+    Integer,
+    /// A file.
+    #[error("Type is not JSON serializable: File")]
+    File,
+}
+
+/// Writes a value as JSON. NaN and infinities become `NaN`, `Infinity` and `-Infinity`.
+pub fn dumps(value: &Value, style: Style) -> String {
+    let mut out = String::new();
+    write_json(&mut out, value, style);
+    out
+}
+
+/// Appends a value as JSON.
+pub fn write_json(out: &mut String, value: &Value, style: Style) {
+    Writer { out, style, depth: 0, overlong: false }.value(value);
+}
+
+/// As [`write_json`]; true if there was an integer that Python refuses to print.
+pub(super) fn write_json_checked(out: &mut String, value: &Value, style: Style) -> bool {
+    let mut writer = Writer { out, style, depth: 0, overlong: false };
+    writer.value(value);
+    writer.overlong
+}
+
+/// Writes the inputs of a program or a template (spec/nodes.md §3.8, §4.1): compact, NaN and
+/// infinities as null.
+pub fn dumps_strict(value: &Value) -> Result<String, StrictError> {
+    let mut out = String::new();
+    write_strict(&mut out, value)?;
+    Ok(out)
+}
+
+fn write_strict(out: &mut String, value: &Value) -> Result<(), StrictError> {
+    match value {
+        Value::Int(value) if !fits_64_bits(value) => return Err(StrictError::Integer),
+        Value::Float(value) if !value.is_finite() => out.push_str("null"),
+        Value::File(_) => return Err(StrictError::File),
+        Value::Array(items) => {
+            out.push('[');
+            for (at, item) in items.iter().enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                write_strict(out, item)?;
+            }
+            out.push(']');
+        }
+        Value::Object(members) => {
+            out.push('{');
+            for (at, (key, value)) in members.iter().enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                write_string(out, key, false);
+                out.push(':');
+                write_strict(out, value)?;
+            }
+            out.push('}');
+        }
+        Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Str(_) => {
+            write_json(out, value, Style::Compact);
+        }
+    }
+    Ok(())
+}
+
+fn fits_64_bits(value: &Integer) -> bool {
+    value.to_i64().is_some() || u64::try_from(value.to_big()).is_ok()
+}
+
+struct Writer<'a> {
+    out: &'a mut String,
+    style: Style,
+    depth: usize,
+    overlong: bool,
+}
+
+impl Writer<'_> {
+    fn value(&mut self, value: &Value) {
+        match value {
+            Value::None => self.out.push_str("null"),
+            Value::Bool(true) => self.out.push_str("true"),
+            Value::Bool(false) => self.out.push_str("false"),
+            Value::Int(value) => self.overlong |= write_int(self.out, value),
+            Value::Float(value) if value.is_finite() => write_float(self.out, *value),
+            Value::Float(value) => self.out.push_str(not_finite(*value)),
+            Value::Str(text) => self.string(text),
+            Value::Array(items) if items.is_empty() => self.out.push_str("[]"),
+            Value::Array(items) => {
+                self.open('[');
+                for (at, item) in items.iter().enumerate() {
+                    self.separate(at);
+                    self.value(item);
+                }
+                self.close(']');
+            }
+            Value::Object(members) if members.is_empty() => self.out.push_str("{}"),
+            Value::Object(members) => {
+                self.open('{');
+                for (at, (key, value)) in members.iter().enumerate() {
+                    self.member(at, key, value);
+                }
+                self.close('}');
+            }
+            Value::File(file) => match self.style {
+                Style::Compact => self.value(&file.to_dict()),
+                Style::Line | Style::Ascii | Style::Indented => {
+                    self.open('{');
+                    for (at, (key, value)) in file.fields().into_iter().enumerate() {
+                        self.member(at, key, &value);
+                    }
+                    self.close('}');
+                }
+            },
+        }
+    }
+
+    fn member(&mut self, at: usize, key: &str, value: &Value) {
+        self.separate(at);
+        self.string(key);
+        self.out.push_str(if self.style == Style::Compact { ":" } else { ": " });
+        self.value(value);
+    }
+
+    fn string(&mut self, text: &str) {
+        write_string(self.out, text, self.style == Style::Ascii);
+    }
+
+    fn open(&mut self, bracket: char) {
+        self.out.push(bracket);
+        self.depth += 1;
+        self.new_line();
+    }
+
+    fn close(&mut self, bracket: char) {
+        self.depth -= 1;
+        self.new_line();
+        self.out.push(bracket);
+    }
+
+    fn separate(&mut self, at: usize) {
+        if at == 0 {
+            return;
+        }
+        match self.style {
+            Style::Line | Style::Ascii => self.out.push_str(", "),
+            Style::Compact => self.out.push(','),
+            Style::Indented => {
+                self.out.push(',');
+                self.new_line();
+            }
+        }
+    }
+
+    fn new_line(&mut self) {
+        if self.style == Style::Indented {
+            self.out.push('\n');
+            self.out.extend(std::iter::repeat_n("  ", self.depth));
+        }
+    }
+}
+
+fn not_finite(value: f64) -> &'static str {
+    if value.is_nan() {
+        "NaN"
+    } else if value > 0.0 {
+        "Infinity"
+    } else {
+        "-Infinity"
+    }
+}
+
+fn write_string(out: &mut String, text: &str, ascii: bool) {
+    out.reserve(text.len() + 2);
+    out.push('"');
+    let mut plain_from = 0;
+    for (at, character) in text.char_indices() {
+        let special = match character {
+            '"' | '\\' | '\0'..='\x1f' => true,
+            ' '..='~' => false,
+            _ => ascii,
+        };
+        if !special {
+            continue;
+        }
+        out.push_str(&text[plain_from..at]);
+        plain_from = at + character.len_utf8();
+        write_escaped(out, character);
+    }
+    out.push_str(&text[plain_from..]);
+    out.push('"');
+}
+
+fn write_escaped(out: &mut String, character: char) {
+    let short = match character {
+        '"' => "\\\"",
+        '\\' => "\\\\",
+        '\n' => "\\n",
+        '\r' => "\\r",
+        '\t' => "\\t",
+        '\u{8}' => "\\b",
+        '\u{c}' => "\\f",
+        _ => {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+            return;
+        }
+    };
+    out.push_str(short);
+}
+
+impl Value {
+    /// The value for an API's answer. What JSON lacks becomes text: `NaN`, `Infinity`,
+    /// `-Infinity`, and the digits of integers beyond 64 bits.
+    pub fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value as Json;
+        match self {
+            Self::None => Json::Null,
+            Self::Bool(value) => Json::Bool(*value),
+            Self::Int(value) => match value.to_i64() {
+                Some(small) => Json::from(small),
+                None => u64::try_from(value.to_big())
+                    .map_or_else(|_| Json::String(value.to_string()), Json::from),
+            },
+            Self::Float(value) => Number::from_f64(*value)
+                .map_or_else(|| Json::String(not_finite(*value).to_owned()), Json::Number),
+            Self::Str(text) => Json::String((**text).to_owned()),
+            Self::Array(items) => items.iter().map(Self::to_json).collect(),
+            Self::Object(members) => {
+                members.iter().map(|(key, value)| (key.to_string(), value.to_json())).collect()
+            }
+            Self::File(file) => file.to_dict().to_json(),
+        }
+    }
+
+    /// A value from parsed JSON. Text that is at hand is better read by [`loads`](super::loads),
+    /// which keeps integers of any size.
+    pub fn from_json(json: serde_json::Value) -> Self {
+        use serde_json::Value as Json;
+        match json {
+            Json::Null => Self::None,
+            Json::Bool(value) => Self::Bool(value),
+            Json::Number(number) => from_number(&number),
+            Json::String(text) => Self::from(text),
+            Json::Array(items) => Self::array(items.into_iter().map(Self::from_json).collect()),
+            Json::Object(members) => {
+                let members = members.into_iter();
+                let members: Object =
+                    members.map(|(key, value)| (key.into(), Self::from_json(value))).collect();
+                Self::Object(members.into())
+            }
+        }
+    }
+}
+
+fn from_number(number: &Number) -> Value {
+    if let Some(small) = number.as_i64() {
+        Value::int(small)
+    } else if let Some(large) = number.as_u64() {
+        Value::Int(Integer::from(num_bigint::BigInt::from(large)))
+    } else {
+        Value::Float(number.as_f64().unwrap_or(f64::NAN))
+    }
+}

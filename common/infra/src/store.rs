@@ -1,0 +1,51 @@
+//! The store as a port: a run's facts, and what can be asked about them.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use flowmill_engine::fact::Fact;
+use flowmill_engine::plan::Plan;
+use flowmill_engine::report::Report;
+use flowmill_engine::value::Name;
+
+/// Facts of one run to commit.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The run.
+    pub run: Name,
+    /// Its plan.
+    pub plan: Arc<Plan>,
+    /// New facts in order; shared with whoever watches the run.
+    pub facts: Arc<[Fact]>,
+}
+
+/// Why the store did not do it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Another commit holds these numbers already: reload.
+    #[error("run {run} already has fact {seq}")]
+    Conflict {
+        /// The run.
+        run: Name,
+        /// The number.
+        seq: u64,
+    },
+}
+
+/// Keeps runs.
+pub trait Store: Send + Sync + 'static {
+    /// Makes the facts of all these runs durable, or none of them.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when facts do not follow what is held.
+    fn commit(&self, commits: &[Commit]) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// A run's facts in order; empty if it is unknown or its journal is not kept.
+    fn journal(&self, run: &Name) -> impl Future<Output = Vec<Fact>> + Send;
+
+    /// What became of a run's nodes, as far as its history is kept.
+    fn report(&self, run: &Name) -> impl Future<Output = Option<Report>> + Send;
+
+    /// Forgets a run.
+    fn forget(&self, run: &Name) -> impl Future<Output = ()> + Send;
+}
