@@ -314,3 +314,75 @@ fn from_number(number: &Number) -> Value {
         Value::Float(number.as_f64().unwrap_or(f64::NAN))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::value::{File, MAX_DEPTH, loads};
+
+    fn big() -> Value {
+        loads("18446744073709551616").unwrap()
+    }
+
+    #[test]
+    fn inputs_of_programs_are_strict() {
+        let value = loads("[NaN, -Infinity, 18446744073709551615, -1.0, \"é\"]").unwrap();
+        assert_eq!(dumps_strict(&value).unwrap(), "[null,null,18446744073709551615,-1.0,\"é\"]");
+        assert_eq!(dumps_strict(&big()), Err(StrictError::Integer));
+        let file = Value::File(Arc::new(File::default()));
+        assert_eq!(dumps_strict(&Value::array(vec![file])), Err(StrictError::File));
+    }
+
+    #[test]
+    fn inputs_of_programs_are_as_deep_as_the_reference_takes_them() {
+        let nested = |depth: usize| loads(&("[".repeat(depth) + &"]".repeat(depth))).unwrap();
+        assert!(dumps_strict(&nested(254)).is_ok());
+        assert_eq!(dumps_strict(&nested(255)), Err(StrictError::Depth));
+        assert_eq!(dumps(&nested(MAX_DEPTH), Style::Compact).len(), 2 * MAX_DEPTH);
+    }
+
+    #[test]
+    fn answers_have_no_numbers_that_json_lacks() {
+        let value = loads("[NaN, Infinity, -Infinity, 1e5, 18446744073709551616]").unwrap();
+        let finite = r#"["NaN","Infinity","-Infinity",100000.0,18446744073709551616]"#;
+        assert_eq!(dumps(&value, Style::Finite), finite);
+        let json = serde_json::json!(["NaN", "Infinity", "-Infinity", 1e5, "18446744073709551616"]);
+        assert_eq!(value.to_json(), json);
+    }
+
+    #[test]
+    fn parsed_json_keeps_its_numbers_and_order() {
+        let json = serde_json::json!({"b": [1, 2.0, u64::MAX], "a": null});
+        let value = Value::from_json(json.clone());
+        assert_eq!(value.repr(), "{'b': [1, 2.0, 18446744073709551615], 'a': None}");
+        assert_eq!(value.to_json(), json);
+    }
+
+    #[test]
+    fn a_file_is_its_dictionary() {
+        let file = File {
+            kind: "image".into(),
+            transfer_method: "remote_url".into(),
+            remote_url: Some("http://example.org/b".into()),
+            related_id: Some("r".into()),
+            size_bytes: -1,
+            ..File::default()
+        };
+        let value = Value::File(Arc::new(file));
+        let held = concat!(
+            r#"{"dify_model_identity": "__dify__file__", "id": null, "type": "image", "#,
+            r#""transfer_method": "remote_url", "remote_url": "http://example.org/b", "#,
+            r#""reference": "r", "filename": null, "extension": null, "mime_type": null, "#,
+            r#""size": -1"#,
+        );
+        assert_eq!(dumps(&value, Style::Line), format!("{held}}}"));
+        let dictionary = format!(r#"{held}, "related_id": "r", "url": "http://example.org/b"}}"#);
+        assert_eq!(loads(&dictionary).unwrap().to_json(), value.to_json());
+        assert_eq!(
+            dumps(&value, Style::Compact),
+            dumps(&loads(&dictionary).unwrap(), Style::Compact)
+        );
+    }
+}
