@@ -86,7 +86,10 @@ proptest! {
     }
 
     #[test]
-    fn no_text_is_too_odd(text in any::<String>(), json in "[\\[\\]{}\",:\\\\ua0-9.eE+tn \n-]{0,24}") {
+    fn no_text_is_too_odd(
+        text in any::<String>(),
+        json in "[\\[\\]{}\",:\\\\ua0-9.eE+tn \n-]{0,24}",
+    ) {
         let _ = (loads(&text), loads(&json), python_int(&text), python_float(&text));
         let _ = decode::<Value>(json.as_bytes());
         let shown = str_repr(&text);
