@@ -117,7 +117,7 @@ impl Template {
                 (None, Piece::Reference(_)) => {}
             }
         }
-        let mut out = String::new();
+        let mut out = String::with_capacity(self.pieces.iter().map(Piece::likely_bytes).sum());
         self.write(&mut out, variables, form)?;
         Ok(out.into())
     }
@@ -159,6 +159,14 @@ impl Piece {
             Self::Reference(selector) => write_path(out, selector),
         }
         Ok(())
+    }
+
+    fn likely_bytes(&self) -> usize {
+        const OF_A_VALUE: usize = 32;
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Reference(_) => OF_A_VALUE,
+        }
     }
 }
 
@@ -210,4 +218,49 @@ fn reference(text: &str) -> Option<&str> {
     }
     let fits = (1..=MAX_PARTS).contains(&parts) && inner[end..].starts_with("#}}");
     fits.then(|| &inner[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::Value;
+
+    fn names(template: &str) -> Vec<String> {
+        Template::parse(template).references().map(|selector| format!("{selector:?}")).collect()
+    }
+
+    #[test]
+    fn references_and_dotted_text_are_declared() {
+        assert_eq!(names("{{#a.b.c#}} d.e.f {{#a.b#}}"), ["a.b.c", " d.e", "a.b"]);
+        assert_eq!(names("no dot {{#a#}}"), [""; 0]);
+    }
+
+    #[test]
+    fn only_text_without_dots_is_plain() {
+        assert!(Template::parse("Hello {{name}}").is_plain());
+        assert!(Template::parse("").is_plain());
+        assert!(!Template::parse("Hello. World").is_plain());
+        assert!(!Template::parse("{{#a.b#}}").is_plain());
+    }
+
+    #[test]
+    fn one_text_variable_is_not_copied() {
+        let mut variables = Variables::default();
+        let text: Name = "held".into();
+        variables.set(&"a".into(), &"b".into(), Variable::infer(Value::Str(text.clone())));
+        let rendered = Template::parse("{{#a.b#}}").render_text(&variables).unwrap();
+        assert!(std::sync::Arc::ptr_eq(&rendered, &text));
+    }
+
+    #[test]
+    fn what_stands_for_the_pieces_is_listed_in_order() {
+        let mut variables = Variables::default();
+        for (name, value) in [("x", 1), ("y", 2)] {
+            variables.set(&"a".into(), &name.into(), Variable::infer(Value::int(value)));
+        }
+        let template = Template::parse("{{#a.y#}}-{{#a.zz#}}-{{#a.x#}}");
+        let found: Vec<Value> =
+            template.resolve(&variables).map(|variable| variable.value().clone()).collect();
+        assert_eq!(found, [Value::int(2), Value::int(1)]);
+    }
 }

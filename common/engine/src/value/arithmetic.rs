@@ -29,9 +29,15 @@ pub enum ArithmeticError {
     /// `OverflowError`
     #[error("{0}")]
     Overflow(&'static str),
-    /// `TypeError`: not two numbers. Sequences are not added or repeated here.
+    /// `TypeError`: not two numbers. Text and lists are not added or repeated here.
     #[error("unsupported operand type(s) for {0}: '{1}' and '{2}'")]
     Unsupported(&'static str, &'static str, &'static str),
+    /// `TypeError`: something added to text or to a list.
+    #[error("can only concatenate {0} (not \"{1}\") to {0}")]
+    Concatenate(&'static str, &'static str),
+    /// `TypeError`: text or a list times something else than an integer.
+    #[error("can't multiply sequence by non-int of type '{0}'")]
+    Repeat(&'static str),
 }
 
 impl Operator {
@@ -50,8 +56,7 @@ impl Value {
     /// Applies an operator to two numbers as Python does.
     pub fn arithmetic(&self, operator: Operator, other: &Self) -> Result<Self, ArithmeticError> {
         let (Some(left), Some(right)) = (Number::of(self), Number::of(other)) else {
-            let (left, right) = (self.type_name(), other.type_name());
-            return Err(ArithmeticError::Unsupported(operator.symbol(), left, right));
+            return Err(unsupported(operator, self, other));
         };
         match (left, right) {
             (Number::Int(a), Number::Int(b)) => on_ints(operator, &a, &b),
@@ -59,6 +64,19 @@ impl Value {
             (Number::Float(a), Number::Int(b)) => on_floats(operator, a, to_float(&b)?),
             (Number::Float(a), Number::Float(b)) => on_floats(operator, a, b),
         }
+    }
+}
+
+fn unsupported(operator: Operator, left: &Value, right: &Value) -> ArithmeticError {
+    let sequence = |value: &Value| matches!(value, Value::Str(_) | Value::Array(_));
+    let (on_left, on_right) = (sequence(left), sequence(right));
+    let (left, right) = (left.type_name(), right.type_name());
+    let whole = |name: &str| matches!(name, "int" | "bool");
+    match operator {
+        Operator::Add if on_left => ArithmeticError::Concatenate(left, right),
+        Operator::Mul if on_left && !whole(right) => ArithmeticError::Repeat(right),
+        Operator::Mul if on_right && !on_left && !whole(left) => ArithmeticError::Repeat(left),
+        _ => ArithmeticError::Unsupported(operator.symbol(), left, right),
     }
 }
 

@@ -1,16 +1,56 @@
 //! Values as JSON for facts and snapshots: exact both ways, unlike plain JSON.
 //!
 //! What JSON lacks is written as an object with one member whose name begins with `$`: `$int`
-//! (beyond 64 bits), `$float` (NaN, infinities), `$file`, and `$object` for an object that has
-//! such a member itself.
+//! (beyond 64 bits), `$float` (NaN, infinities) and `$file`. A key of an object that begins with
+//! `$` itself gets another one in front.
 
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-use super::{File, Integer, Name, Object, Value};
+use super::{File, Integer, MAX_DEPTH, Name, Object, Value};
+
+/// Reads what serialising something with values in it gave. Unlike plain `serde_json`, which
+/// stops at 128 levels, it takes values as deep as they may be, and some levels around them.
+pub fn decode<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
+    const DEEPEST: usize = MAX_DEPTH + 32;
+    let error = match serde_json::from_slice(json) {
+        Ok(decoded) => return Ok(decoded),
+        Err(error) => error,
+    };
+    if depth(json) > DEEPEST {
+        return Err(error);
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    deserializer.disable_recursion_limit();
+    let decoded = T::deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(decoded)
+}
+
+/// How deeply JSON is nested; not less than that if it is malformed.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut bytes = json.iter();
+    let mut in_string = false;
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => {
+                bytes.next();
+            }
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
 
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -31,14 +71,14 @@ impl Serialize for Value {
                 }
                 seq.end()
             }
-            Self::Object(members) if members.keys().any(|key| key.starts_with('$')) => {
-                let pairs: Vec<(&Name, &Self)> = members.iter().collect();
-                tagged(serializer, "$object", &pairs)
-            }
             Self::Object(members) => {
                 let mut map = serializer.serialize_map(Some(members.len()))?;
                 for (key, value) in members.iter() {
-                    map.serialize_entry(key, value)?;
+                    if key.starts_with('$') {
+                        map.serialize_entry(&format!("${key}"), value)?;
+                    } else {
+                        map.serialize_entry(key, value)?;
+                    }
                 }
                 map.end()
             }
@@ -122,12 +162,9 @@ impl<'de> Visitor<'de> for ValueVisitor {
                     return text.parse().map(Value::Float).map_err(de::Error::custom);
                 }
                 "$file" => return Ok(Value::File(Arc::new(map.next_value::<File>()?))),
-                "$object" => {
-                    let pairs: Vec<(Name, Value)> = map.next_value()?;
-                    return Ok(Value::object(pairs));
-                }
-                _ => {
-                    members.insert(key, map.next_value()?);
+                tag => {
+                    let own = tag.strip_prefix("$$").map(|rest| format!("${rest}").into());
+                    members.insert(own.unwrap_or(key), map.next_value()?);
                 }
             }
         }
@@ -138,6 +175,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::value::loads;
 
     #[test]
     fn what_json_lacks_survives() {
@@ -150,9 +188,32 @@ mod tests {
             Value::Float(1.0),
             Value::int(1),
             Value::object([("$int".into(), Value::from("x")), ("b".into(), Value::None)]),
+            Value::object([("$$".into(), Value::from("x")), ("$".into(), Value::None)]),
             Value::File(Arc::new(File { size_bytes: 3, ..File::default() })),
         ]);
         let text = serde_json::to_string(&value).unwrap();
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+        assert_eq!(decode::<Value>(text.as_bytes()).unwrap(), value);
+    }
+
+    #[test]
+    fn the_deepest_value_survives_on_a_worker_s_stack() {
+        let deepest =
+            format!("{}1{}", "[{\"$a\":".repeat(MAX_DEPTH / 2), "}]".repeat(MAX_DEPTH / 2));
+        let work = move || {
+            let value = loads(&deepest).unwrap();
+            let text = serde_json::to_string(&value).unwrap();
+            let again: Value = decode(text.as_bytes()).unwrap();
+            assert!(again == value && again.py_eq(&value));
+            assert_eq!(again.repr(), value.to_python());
+        };
+        std::thread::Builder::new().stack_size(2 << 20).spawn(work).unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn deeper_text_is_refused_without_recursion() {
+        let deep = "[".repeat(1_000_000);
+        assert!(decode::<Value>(deep.as_bytes()).is_err());
+        assert!(loads(&deep).is_err());
     }
 }

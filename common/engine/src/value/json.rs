@@ -26,6 +26,9 @@ pub enum Style {
     Indented,
     /// No white space at all, characters beyond ASCII kept.
     Compact,
+    /// As [`Style::Compact`], with NaN and infinities as the strings `"NaN"`, `"Infinity"` and
+    /// `"-Infinity"`, so that any reader takes it.
+    Finite,
 }
 
 /// Why a value cannot be given to a program or a template.
@@ -37,9 +40,13 @@ pub enum StrictError {
     /// A file.
     #[error("Type is not JSON serializable: File")]
     File,
+    /// Nested more than 254 levels deep.
+    #[error("Recursion limit reached")]
+    Depth,
 }
 
-/// Writes a value as JSON. NaN and infinities become `NaN`, `Infinity` and `-Infinity`.
+/// Writes a value as JSON. NaN and infinities become `NaN`, `Infinity` and `-Infinity`, as in
+/// Python.
 pub fn dumps(value: &Value, style: Style) -> String {
     let mut out = String::new();
     write_json(&mut out, value, style);
@@ -62,11 +69,16 @@ pub(super) fn write_json_checked(out: &mut String, value: &Value, style: Style) 
 /// infinities as null.
 pub fn dumps_strict(value: &Value) -> Result<String, StrictError> {
     let mut out = String::new();
-    write_strict(&mut out, value)?;
+    write_strict(&mut out, value, 0)?;
     Ok(out)
 }
 
-fn write_strict(out: &mut String, value: &Value) -> Result<(), StrictError> {
+fn write_strict(out: &mut String, value: &Value, depth: usize) -> Result<(), StrictError> {
+    const DEEPEST: usize = 254;
+    let container = matches!(value, Value::Array(_) | Value::Object(_));
+    if container && depth >= DEEPEST {
+        return Err(StrictError::Depth);
+    }
     match value {
         Value::Int(value) if !fits_64_bits(value) => return Err(StrictError::Integer),
         Value::Float(value) if !value.is_finite() => out.push_str("null"),
@@ -77,7 +89,7 @@ fn write_strict(out: &mut String, value: &Value) -> Result<(), StrictError> {
                 if at > 0 {
                     out.push(',');
                 }
-                write_strict(out, item)?;
+                write_strict(out, item, depth + 1)?;
             }
             out.push(']');
         }
@@ -89,7 +101,7 @@ fn write_strict(out: &mut String, value: &Value) -> Result<(), StrictError> {
                 }
                 write_string(out, key, false);
                 out.push(':');
-                write_strict(out, value)?;
+                write_strict(out, value, depth + 1)?;
             }
             out.push('}');
         }
@@ -119,6 +131,9 @@ impl Writer<'_> {
             Value::Bool(false) => self.out.push_str("false"),
             Value::Int(value) => self.overlong |= write_int(self.out, value),
             Value::Float(value) if value.is_finite() => write_float(self.out, *value),
+            Value::Float(value) if self.style == Style::Finite => {
+                self.string(not_finite(*value));
+            }
             Value::Float(value) => self.out.push_str(not_finite(*value)),
             Value::Str(text) => self.string(text),
             Value::Array(items) if items.is_empty() => self.out.push_str("[]"),
@@ -139,7 +154,7 @@ impl Writer<'_> {
                 self.close('}');
             }
             Value::File(file) => match self.style {
-                Style::Compact => self.value(&file.to_dict()),
+                Style::Compact | Style::Finite => self.value(&file.to_dict()),
                 Style::Line | Style::Ascii | Style::Indented => {
                     self.open('{');
                     for (at, (key, value)) in file.fields().into_iter().enumerate() {
@@ -154,7 +169,8 @@ impl Writer<'_> {
     fn member(&mut self, at: usize, key: &str, value: &Value) {
         self.separate(at);
         self.string(key);
-        self.out.push_str(if self.style == Style::Compact { ":" } else { ": " });
+        let compact = matches!(self.style, Style::Compact | Style::Finite);
+        self.out.push_str(if compact { ":" } else { ": " });
         self.value(value);
     }
 
@@ -180,7 +196,7 @@ impl Writer<'_> {
         }
         match self.style {
             Style::Line | Style::Ascii => self.out.push_str(", "),
-            Style::Compact => self.out.push(','),
+            Style::Compact | Style::Finite => self.out.push(','),
             Style::Indented => {
                 self.out.push(',');
                 self.new_line();
@@ -209,21 +225,20 @@ fn not_finite(value: f64) -> &'static str {
 fn write_string(out: &mut String, text: &str, ascii: bool) {
     out.reserve(text.len() + 2);
     out.push('"');
-    let mut plain_from = 0;
-    for (at, character) in text.char_indices() {
-        let special = match character {
-            '"' | '\\' | '\0'..='\x1f' => true,
-            ' '..='~' => false,
-            _ => ascii,
-        };
-        if !special {
-            continue;
-        }
-        out.push_str(&text[plain_from..at]);
-        plain_from = at + character.len_utf8();
-        write_escaped(out, character);
+    let special = |byte: &u8| match byte {
+        b'"' | b'\\' | 0..=0x1f => true,
+        b' '..=b'~' => false,
+        _ => ascii,
+    };
+    let mut rest = text;
+    while let Some(at) = rest.as_bytes().iter().position(special) {
+        let (plain, from) = rest.split_at(at);
+        out.push_str(plain);
+        let mut characters = from.chars();
+        characters.next().into_iter().for_each(|character| write_escaped(out, character));
+        rest = characters.as_str();
     }
-    out.push_str(&text[plain_from..]);
+    out.push_str(rest);
     out.push('"');
 }
 
@@ -297,5 +312,77 @@ fn from_number(number: &Number) -> Value {
         Value::Int(Integer::from(num_bigint::BigInt::from(large)))
     } else {
         Value::Float(number.as_f64().unwrap_or(f64::NAN))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::value::{File, MAX_DEPTH, loads};
+
+    fn big() -> Value {
+        loads("18446744073709551616").unwrap()
+    }
+
+    #[test]
+    fn inputs_of_programs_are_strict() {
+        let value = loads("[NaN, -Infinity, 18446744073709551615, -1.0, \"é\"]").unwrap();
+        assert_eq!(dumps_strict(&value).unwrap(), "[null,null,18446744073709551615,-1.0,\"é\"]");
+        assert_eq!(dumps_strict(&big()), Err(StrictError::Integer));
+        let file = Value::File(Arc::new(File::default()));
+        assert_eq!(dumps_strict(&Value::array(vec![file])), Err(StrictError::File));
+    }
+
+    #[test]
+    fn inputs_of_programs_are_as_deep_as_the_reference_takes_them() {
+        let nested = |depth: usize| loads(&("[".repeat(depth) + &"]".repeat(depth))).unwrap();
+        assert!(dumps_strict(&nested(254)).is_ok());
+        assert_eq!(dumps_strict(&nested(255)), Err(StrictError::Depth));
+        assert_eq!(dumps(&nested(MAX_DEPTH), Style::Compact).len(), 2 * MAX_DEPTH);
+    }
+
+    #[test]
+    fn answers_have_no_numbers_that_json_lacks() {
+        let value = loads("[NaN, Infinity, -Infinity, 1e5, 18446744073709551616]").unwrap();
+        let finite = r#"["NaN","Infinity","-Infinity",100000.0,18446744073709551616]"#;
+        assert_eq!(dumps(&value, Style::Finite), finite);
+        let json = serde_json::json!(["NaN", "Infinity", "-Infinity", 1e5, "18446744073709551616"]);
+        assert_eq!(value.to_json(), json);
+    }
+
+    #[test]
+    fn parsed_json_keeps_its_numbers_and_order() {
+        let json = serde_json::json!({"b": [1, 2.0, u64::MAX], "a": null});
+        let value = Value::from_json(json.clone());
+        assert_eq!(value.repr(), "{'b': [1, 2.0, 18446744073709551615], 'a': None}");
+        assert_eq!(value.to_json(), json);
+    }
+
+    #[test]
+    fn a_file_is_its_dictionary() {
+        let file = File {
+            kind: "image".into(),
+            transfer_method: "remote_url".into(),
+            remote_url: Some("http://example.org/b".into()),
+            related_id: Some("r".into()),
+            size_bytes: -1,
+            ..File::default()
+        };
+        let value = Value::File(Arc::new(file));
+        let held = concat!(
+            r#"{"dify_model_identity": "__dify__file__", "id": null, "type": "image", "#,
+            r#""transfer_method": "remote_url", "remote_url": "http://example.org/b", "#,
+            r#""reference": "r", "filename": null, "extension": null, "mime_type": null, "#,
+            r#""size": -1"#,
+        );
+        assert_eq!(dumps(&value, Style::Line), format!("{held}}}"));
+        let dictionary = format!(r#"{held}, "related_id": "r", "url": "http://example.org/b"}}"#);
+        assert_eq!(loads(&dictionary).unwrap().to_json(), value.to_json());
+        assert_eq!(
+            dumps(&value, Style::Compact),
+            dumps(&loads(&dictionary).unwrap(), Style::Compact)
+        );
     }
 }

@@ -2,15 +2,16 @@
 
 use std::borrow::Cow;
 
+use rustc_hash::FxHashMap;
 use thiserror::Error;
 
 use super::parse::too_long;
 use super::python::MAX_INT_DIGITS;
 use super::{Integer, Name, Object, Value};
 
-/// How deeply arrays and objects may be nested in JSON that is read: what recursion over a value
-/// can bear. Python's own limit is of the same order and depends on its stack.
-pub const MAX_DEPTH: usize = 900;
+/// How deeply arrays and objects may be nested in JSON that is read, so that recursion over a
+/// value is safe. Dify fails at nearly the same depth, when it infers the type of such a value.
+pub const MAX_DEPTH: usize = 480;
 
 /// Why a text is no JSON, in Python's words.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -41,7 +42,7 @@ pub enum JsonError {
 /// Reads JSON as Python's `json.loads` does: `NaN` and infinities are numbers, integers have any
 /// size (up to [`MAX_INT_DIGITS`] digits), the last of duplicate keys wins.
 pub fn loads(text: &str) -> Result<Value, JsonError> {
-    let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, lone_surrogate: false };
+    let mut reader = Reader::new(text);
     if text.starts_with('\u{feff}') {
         return Err(reader.error("Unexpected UTF-8 BOM (decode using utf-8-sig)", 0));
     }
@@ -63,6 +64,8 @@ struct Reader<'a> {
     at: usize,
     /// Whether a lone surrogate was met. Python reads on, so errors after it come first.
     lone_surrogate: bool,
+    /// Keys met so far: objects in a list mostly have the same ones, and share them.
+    keys: FxHashMap<&'a str, Name>,
 }
 
 /// An array or object that is not closed yet.
@@ -78,6 +81,11 @@ enum Term {
 }
 
 impl<'a> Reader<'a> {
+    fn new(text: &'a str) -> Self {
+        let keys = FxHashMap::default();
+        Self { text, bytes: text.as_bytes(), at: 0, lone_surrogate: false, keys }
+    }
+
     /// One value with everything in it, without recursion.
     fn document(&mut self) -> Result<Value, JsonError> {
         let mut stack: Vec<Open> = Vec::new();
@@ -145,7 +153,10 @@ impl<'a> Reader<'a> {
             let what = "Expecting property name enclosed in double quotes";
             return Err(self.error(what, self.at));
         }
-        let key = Name::from(&*self.string()?);
+        let key = match self.string()? {
+            Cow::Borrowed(key) => self.keys.entry(key).or_insert_with(|| key.into()).clone(),
+            Cow::Owned(key) => key.into(),
+        };
         self.skip_space();
         if self.peek() != Some(b':') {
             return Err(self.error("Expecting ':' delimiter", self.at));

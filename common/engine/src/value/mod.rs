@@ -22,6 +22,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 pub use arithmetic::{ArithmeticError, Operator};
+pub use encode::decode;
 pub use float::float_repr;
 pub use json::{StrictError, Style, dumps, dumps_strict, write_json};
 pub use kind::Kind;
