@@ -3,4 +3,37 @@
 //! A node reaches the outside only through its [`context::NodeContext`]; it never reads the
 //! environment, spawns tasks that outlive it, or retries itself.
 
+pub mod catalogue;
 pub mod context;
+pub mod registry;
+
+mod inputs;
+mod json_schema;
+mod model;
+mod not_configured;
+mod parameters;
+mod shared;
+
+mod agent;
+mod answer;
+mod assigner;
+mod datasource;
+mod document_extractor;
+mod end;
+mod human_input;
+mod if_else;
+mod iteration;
+mod knowledge_index;
+mod knowledge_retrieval;
+mod list_operator;
+mod llm;
+mod loop_;
+mod markers;
+mod parameter_extractor;
+mod question_classifier;
+mod start;
+mod tool;
+mod trigger_plugin;
+mod trigger_schedule;
+mod trigger_webhook;
+mod variable_aggregator;

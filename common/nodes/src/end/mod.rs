@@ -1,0 +1,53 @@
+//! `end`: gathers variables into the run's outputs (spec/nodes.md §2.2).
+
+mod spec;
+
+use flowmill_engine::graph::Fields;
+use flowmill_engine::plan::{Category, Evaluation, Inline, Source, Success};
+use flowmill_engine::value::{Name, Value};
+use flowmill_engine::variables::{Selector, Variable, Variables};
+
+use crate::catalogue::{Node, NodeType, Runs, output};
+
+/// `end`
+pub const TYPE: NodeType = NodeType {
+    name: "end",
+    version: "1",
+    about: "Ends a path and gathers the run's outputs.",
+    category: Category::Response,
+    runs: Runs::Inline,
+    retries: false,
+    fields: spec::FIELDS,
+    handles: "source",
+    outputs: &[output("<variable>", "any", "the value at its selector; null when missing")],
+    example: r#"{"outputs": [{"variable": "x", "value_selector": ["start", "x"], "value_type": "string"}]}"#,
+    compile,
+};
+
+#[derive(Debug)]
+struct End {
+    outputs: Vec<(Name, Selector)>,
+}
+
+fn compile(fields: &mut Fields<'_>, _source: &Source<'_>) -> Node {
+    let outputs = spec::read(fields);
+    let reads = outputs.iter().map(|(_, selector)| selector.clone()).collect();
+    Node::inline(End { outputs }, reads)
+}
+
+impl Inline for End {
+    fn run(&self, variables: &Variables) -> Evaluation {
+        let mut outputs: Vec<(Name, Variable)> = Vec::new();
+        for (name, selector) in &self.outputs {
+            let found = variables.get(selector.parts());
+            let value = found.map_or(Value::None, |variable| variable.value().clone());
+            let variable = Variable::infer(value);
+            // of equal names the last counts, at the first's place
+            match outputs.iter_mut().find(|(known, _)| known == name) {
+                Some((_, held)) => *held = variable,
+                None => outputs.push((name.clone(), variable)),
+            }
+        }
+        Evaluation::Succeeded(Success { outputs, ..Success::default() })
+    }
+}

@@ -1,0 +1,35 @@
+//! `human-input`: asks a person and waits (spec/nodes.md §7). The engine pauses the run; this is
+//! the form's data.
+
+mod spec;
+
+use flowmill_engine::graph::Fields;
+use flowmill_engine::plan::{Category, Source};
+
+use crate::catalogue::{Body, Node, NodeType, Runs, output};
+
+/// `human-input`
+pub const TYPE: NodeType = NodeType {
+    name: "human-input",
+    version: "1",
+    about: "Asks a person and waits for the answer.",
+    category: Category::Branch,
+    runs: Runs::Person,
+    retries: false,
+    fields: spec::FIELDS,
+    handles: "the id of each action, and `__timeout`",
+    outputs: &[
+        output("<input>", "string or files", "what the person entered; absent on time-out"),
+        output("__action_id", "string", "the action chosen"),
+        output("__action_value", "string", "its title"),
+        output("__rendered_content", "string", "the form's text with the entries"),
+    ],
+    example: spec::EXAMPLE,
+    compile,
+};
+
+fn compile(fields: &mut Fields<'_>, source: &Source<'_>) -> Node {
+    // forms are not the business of the engine that answers are compared with
+    let reads = if source.strict { Vec::new() } else { spec::read(fields) };
+    Node::new(Body::Pause, reads)
+}

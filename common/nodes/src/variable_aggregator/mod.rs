@@ -1,0 +1,73 @@
+//! `variable-aggregator`: the first of several variables that there is (spec/nodes.md §3.2).
+
+mod spec;
+
+use flowmill_engine::graph::Fields;
+use flowmill_engine::plan::{Category, Evaluation, Inline, Source, Success};
+use flowmill_engine::value::{Name, Value};
+use flowmill_engine::variables::{Selector, Variable, Variables};
+
+use crate::catalogue::{Node, NodeType, Runs, output};
+
+use spec::Spec;
+
+/// `variable-aggregator`
+pub const TYPE: NodeType = NodeType {
+    name: "variable-aggregator",
+    version: "1",
+    about: "Gives the first of several variables that exists, such as the one of the branch taken.",
+    category: Category::Executable,
+    runs: Runs::Inline,
+    retries: false,
+    fields: spec::FIELDS,
+    handles: "source",
+    outputs: &[
+        output("output", "that of the variable", "the first variable found; absent when none is"),
+        output("<group>", "object", "with groups: `{output: value}` for each that found one"),
+    ],
+    example: r#"{"output_type": "string", "variables": [["a", "x"], ["b", "x"]],
+        "advanced_settings": {"group_enabled": false, "groups": [
+            {"group_name": "Group1", "output_type": "string", "variables": [["a", "x"]]}]}}"#,
+    compile,
+};
+
+#[derive(Debug)]
+struct Aggregator(Spec);
+
+fn compile(fields: &mut Fields<'_>, _source: &Source<'_>) -> Node {
+    let spec = spec::read(fields);
+    let reads = match &spec {
+        Spec::One(selectors) => selectors.clone(),
+        Spec::Groups(groups) => groups.iter().flat_map(|(_, selectors)| selectors).cloned().collect(),
+    };
+    Node::inline(Aggregator(spec), reads)
+}
+
+impl Inline for Aggregator {
+    fn run(&self, variables: &Variables) -> Evaluation {
+        let mut outputs: Vec<(Name, Variable)> = Vec::new();
+        match &self.0 {
+            Spec::One(selectors) => {
+                let found = first(selectors, variables);
+                outputs.extend(found.map(|found| ("output".into(), found)));
+            }
+            Spec::Groups(groups) => {
+                for (name, selectors) in groups {
+                    let Some(found) = first(selectors, variables) else { continue };
+                    let value = Value::object([("output".into(), found.value().clone())]);
+                    let group = Variable::infer(value);
+                    match outputs.iter_mut().find(|(known, _)| known == name) {
+                        Some((_, held)) => *held = group,
+                        None => outputs.push((name.clone(), group)),
+                    }
+                }
+            }
+        }
+        Evaluation::Succeeded(Success { outputs, ..Success::default() })
+    }
+}
+
+/// The first that exists; a null counts. It keeps its type tag.
+fn first(selectors: &[Selector], variables: &Variables) -> Option<Variable> {
+    selectors.iter().find_map(|selector| variables.get(selector.parts()))
+}
