@@ -1,1 +1,3 @@
 //! Dify documents in, graph out. Pure.
+
+pub mod yaml;
