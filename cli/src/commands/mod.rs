@@ -1,0 +1,29 @@
+//! The verbs, one file each.
+
+mod conform;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Runs Dify workflows, unchanged.
+#[derive(Debug, Parser)]
+#[command(name = "flowmill", version, about, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a batch of cases as the reference engine does and write its result lines.
+    Conform(conform::Args),
+}
+
+impl Cli {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Conform(args) => conform::run(args),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Scheduler and worker joined in one process over in-memory ports. No second engine: the same
+//! services, the same core, other adapters.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use flowmill_engine::plan::TaskClass;
+use flowmill_engine::report::{History, Report};
+use flowmill_engine::run::{Input, Rejected, Run, Start};
+use flowmill_engine::value::Name;
+use flowmill_infra::clock::SystemClock;
+use flowmill_infra::memory::{MemoryBroker, MemoryLive, MemoryStore};
+use flowmill_infra::store::Store;
+use flowmill_nodes::context::NodeContext;
+use flowmill_nodes::registry::Executors;
+use flowmill_scheduler::{Handle, Service as Scheduler, Submission, SubmitError, Window};
+use flowmill_worker::{Library, Loaded, Service as Worker, Slots};
+use tokio::task::JoinHandle;
+
+use crate::workflow::Workflow;
+
+/// The workflows that the worker of this process can execute, by digest.
+#[derive(Debug, Default)]
+struct Workflows {
+    by_digest: RwLock<HashMap<Name, Arc<Executors>>>,
+}
+
+impl Library for Workflows {
+    fn node(&self, workflow: &Name, node: &Name) -> Option<Loaded> {
+        let workflows = self.by_digest.read().unwrap_or_else(PoisonError::into_inner);
+        workflows.get(workflow)?.get(node).cloned()
+    }
+}
+
+/// A running scheduler and worker.
+#[derive(Debug)]
+pub(crate) struct Embedded {
+    handle: Handle,
+    store: Arc<MemoryStore>,
+    live: MemoryLive,
+    workflows: Arc<Workflows>,
+    scheduler: JoinHandle<()>,
+    worker: JoinHandle<()>,
+}
+
+/// A run that ended or waits, and what became of its nodes.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) run: Run,
+    pub(crate) report: Report,
+}
+
+impl Embedded {
+    /// Starts both services on the current runtime.
+    pub(crate) fn start(history: History, outside: NodeContext) -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let slots = Slots { light: cores, code: cores * 2, http: 64, llm: 64 };
+        let (tasks, inbox, consumer, answers) = MemoryBroker::new();
+        let store = Arc::new(MemoryStore::of_reports(history));
+        let live = MemoryLive::default();
+        let clock = SystemClock::new();
+        let workflows = Arc::new(Workflows::default());
+        let (scheduler, handle) = Scheduler::new(
+            store.clone(),
+            (tasks, inbox),
+            live.clone(),
+            clock.clone(),
+            Window::for_slots(|class: TaskClass| slots.of(class)),
+        );
+        let worker =
+            Worker::new(consumer, answers, workflows.clone(), clock, slots, outside);
+        Self {
+            handle,
+            store,
+            live,
+            workflows,
+            scheduler: tokio::spawn(scheduler.run()),
+            worker: tokio::spawn(worker.run()),
+        }
+    }
+
+    /// Makes a workflow known to the worker.
+    pub(crate) fn add(&self, workflow: &Workflow) {
+        let mut known = self.workflows.by_digest.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert(workflow.digest.clone(), workflow.executors.clone());
+    }
+
+    /// Forgets a workflow.
+    pub(crate) fn remove(&self, workflow: &Workflow) {
+        let mut known = self.workflows.by_digest.write().unwrap_or_else(PoisonError::into_inner);
+        known.remove(&workflow.digest);
+    }
+
+    /// Where runs can be watched.
+    pub(crate) fn live(&self) -> &MemoryLive {
+        &self.live
+    }
+
+    /// Tells a run something.
+    pub(crate) async fn signal(&self, run: Name, input: Input) -> Result<(), Rejected> {
+        self.handle.signal(run, input).await
+    }
+
+    /// Runs a workflow until it ends or waits for a person.
+    pub(crate) async fn run(&self, workflow: &Workflow, start: Start) -> Result<Ended, SubmitError> {
+        let id = start.run.clone();
+        let submission = Submission { plan: workflow.plan.clone(), start };
+        let finished = self.handle.run(submission).await;
+        let report = self.store.report(&id).await.unwrap_or_default();
+        self.store.forget(&id).await;
+        Ok(Ended { run: finished?.run, report })
+    }
+
+    /// Stops both services; no run may be live.
+    pub(crate) async fn stop(self) {
+        drop(self.handle);
+        // a service that panicked has said so itself
+        let _ = self.scheduler.await;
+        let _ = self.worker.await;
+    }
+}
+
+/// What nodes may reach in this process.
+pub(crate) fn outside(unsafe_code: bool) -> NodeContext {
+    let _ = unsafe_code;
+    NodeContext { attempt: 1, timeout: std::time::Duration::from_secs(3600) }
+}

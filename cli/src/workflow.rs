@@ -1,0 +1,74 @@
+//! From a file to something that runs.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use flowmill_engine::graph::Problems;
+use flowmill_engine::plan::{CompileError, Options, Plan, compile};
+use flowmill_engine::value::Name;
+use flowmill_nodes::registry::{Executors, Recorder};
+use sha2::{Digest as _, Sha256};
+
+/// A compiled document with all that is needed to run it in this process.
+#[derive(Clone, Debug)]
+pub(crate) struct Workflow {
+    /// The document's digest.
+    pub(crate) digest: Name,
+    /// Its app's name.
+    pub(crate) name: Name,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) executors: Arc<Executors>,
+    /// What is questionable about the document.
+    pub(crate) warnings: Problems,
+}
+
+/// How a document is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reading<'a> {
+    /// Dify's rules alone.
+    pub(crate) strict: bool,
+    /// The root node to begin at.
+    pub(crate) root: Option<&'a str>,
+}
+
+/// Reads a file as text, whatever stands in it.
+pub(crate) fn read_file(path: &Path) -> anyhow::Result<String> {
+    let bytes = std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
+    String::from_utf8(bytes).with_context(|| format!("{} is not UTF-8 text", path.display()))
+}
+
+/// Compiles a document.
+///
+/// # Errors
+/// All problems of the document.
+pub(crate) fn load(text: &str, reading: Reading<'_>) -> Result<Workflow, CompileError> {
+    let document =
+        flowmill_dsl::read(text).map_err(|problems| CompileError { problems })?;
+    let recorder = Recorder::default();
+    let options = Options { strict: reading.strict, root: reading.root };
+    let plan = compile(&document.graph, &recorder, options)
+        .map_err(|mut error| {
+            error.problems.splice(0..0, document.warnings.clone());
+            error
+        })?;
+    let mut warnings = document.warnings;
+    warnings.extend_from_slice(plan.warnings());
+    Ok(Workflow {
+        digest: digest(text),
+        name: document.graph.name.clone(),
+        plan: Arc::new(plan),
+        executors: Arc::new(recorder.into_executors()),
+        warnings,
+    })
+}
+
+fn digest(text: &str) -> Name {
+    let mut hex = String::with_capacity(64);
+    for byte in Sha256::digest(text.as_bytes()) {
+        // writing to a string cannot fail
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex.into()
+}
