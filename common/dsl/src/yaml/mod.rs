@@ -41,7 +41,7 @@ pub struct Budget {
     /// Length of the text in bytes. Default 16 MiB; Dify itself imports 10 MB at most.
     pub bytes: usize,
     /// Values: scalars (keys included), lists and mappings, each counted as often as aliases and
-    /// merge keys repeat it. Default two million, which take about 250 MB.
+    /// merge keys repeat it. Default one million, which take about 170 MB while they are read.
     pub nodes: usize,
     /// Aliases (`*name`) in the text. Default 100,000.
     pub aliases: usize,
@@ -51,7 +51,7 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { bytes: 16 << 20, nodes: 2_000_000, aliases: 100_000, depth: 200 }
+        Self { bytes: 16 << 20, nodes: 1_000_000, aliases: 100_000, depth: 200 }
     }
 }
 
