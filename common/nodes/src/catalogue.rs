@@ -24,6 +24,8 @@ pub struct NodeType {
     pub runs: Runs,
     /// Whether `retry_config` is honoured.
     pub retries: bool,
+    /// Whether it needs a service that this version cannot call: it runs only with a mock.
+    pub needs_mock: bool,
     /// What its `data` holds besides the fields that all nodes have.
     pub fields: &'static [FieldDoc],
     /// The handles that edges may leave it by.

@@ -7,6 +7,8 @@ pub mod catalogue;
 pub mod context;
 pub mod registry;
 
+#[cfg(test)]
+mod fixtures;
 mod inputs;
 mod json_schema;
 mod model;

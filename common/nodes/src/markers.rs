@@ -7,7 +7,7 @@ use flowmill_engine::variables::Variables;
 use crate::catalogue::{Node, NodeType, Runs};
 
 /// `iteration-start`
-pub const ITERATION_START: NodeType = NodeType {
+pub(crate) const ITERATION_START: NodeType = NodeType {
     name: "iteration-start",
     about: "Begins the body of an iteration.",
     category: Category::BodyStart,
@@ -15,7 +15,7 @@ pub const ITERATION_START: NodeType = NodeType {
 };
 
 /// `loop-start`
-pub const LOOP_START: NodeType = NodeType {
+pub(crate) const LOOP_START: NodeType = NodeType {
     name: "loop-start",
     about: "Begins the body of a loop.",
     category: Category::BodyStart,
@@ -23,7 +23,7 @@ pub const LOOP_START: NodeType = NodeType {
 };
 
 /// `loop-end`
-pub const LOOP_END: NodeType = NodeType {
+pub(crate) const LOOP_END: NodeType = NodeType {
     name: "loop-end",
     about: "Ends the loop around it once the round is done.",
     category: Category::LoopEnd,
@@ -37,6 +37,7 @@ const MARKER: NodeType = NodeType {
     category: Category::Executable,
     runs: Runs::Inline,
     retries: false,
+    needs_mock: false,
     fields: &[],
     handles: "source",
     outputs: &[],

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use flowmill_engine::error::NodeError;
 use flowmill_engine::graph::{Fields, Problem, Problems, Severity};
 use flowmill_engine::plan::{
-    Behaviour, Catalogue, Compiled, Evaluation, Inline, Source, Success, TaskNode,
+    Behaviour, Catalogue, Category, Compiled, Evaluation, Inline, Source, Success, TaskClass,
+    TaskNode,
 };
 use flowmill_engine::value::Name;
 use flowmill_engine::variables::Variables;
@@ -117,6 +118,10 @@ pub fn compile(
             return None;
         }
     };
+    if source.strict && kind.needs_mock {
+        problems.push(needs_mock(source));
+        return None;
+    }
     let mut fields = Fields::new(source.data, source.id, source.title, problems);
     let node = (kind.compile)(&mut fields, source);
     let refused = problems[before..].iter().any(|problem| problem.severity == Severity::Error);
@@ -150,9 +155,31 @@ fn task(kind: &NodeType) -> TaskNode {
         Runs::Task(task) => task,
         Runs::Inline | Runs::Container | Runs::Person => {
             debug_assert!(false, "{} executes on a worker but does not say so", kind.name);
-            TaskNode { class: flowmill_engine::plan::TaskClass::Light, costly: true }
+            TaskNode { class: TaskClass::Light, costly: true }
         }
     }
+}
+
+/// What a node is when a mock stands in for it: its data counts for nothing then, so nothing of it
+/// is read. Unknown types are ordinary tasks.
+pub fn mocked(name: &str) -> Compiled {
+    let kind = find(name, "1");
+    Compiled {
+        category: kind.map_or(Category::Executable, |kind| kind.category),
+        behaviour: Behaviour::Task(TaskNode { class: TaskClass::Light, costly: false }),
+        retries: kind.is_some_and(|kind| kind.retries),
+        reads: Vec::new(),
+        writes: Vec::new(),
+    }
+}
+
+/// In strict mode such a node does not load, as in the engine that answers are compared with.
+fn needs_mock(source: &Source<'_>) -> Problem {
+    let message = format!("{} nodes run only with a mock here", source.kind);
+    Problem::error("needs_mock", line_of_type(source), message)
+        .at_node(source.id, source.title)
+        .at_field("type")
+        .hint("give the node a mock with --mock")
 }
 
 fn old_aggregator(source: &Source<'_>) -> Problem {

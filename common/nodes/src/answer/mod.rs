@@ -11,13 +11,14 @@ use flowmill_engine::variables::{Variable, Variables};
 use crate::catalogue::{Node, NodeType, Runs, output};
 
 /// `answer`
-pub const TYPE: NodeType = NodeType {
+pub(crate) const TYPE: NodeType = NodeType {
     name: "answer",
     version: "1",
     about: "Answers the user of a chat with a text.",
     category: Category::Response,
     runs: Runs::Inline,
     retries: false,
+    needs_mock: false,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[

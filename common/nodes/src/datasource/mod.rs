@@ -10,13 +10,14 @@ use crate::catalogue::{Node, NodeType, Runs, output};
 use crate::inputs;
 
 /// `datasource`
-pub const TYPE: NodeType = NodeType {
+pub(crate) const TYPE: NodeType = NodeType {
     name: "datasource",
     version: "1",
     about: "Begins a run over a document of a data source.",
     category: Category::Root,
     runs: Runs::Inline,
     retries: false,
+    needs_mock: false,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[

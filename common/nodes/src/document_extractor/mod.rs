@@ -10,13 +10,14 @@ use crate::catalogue::{Node, NodeType, Runs, output};
 use crate::not_configured;
 
 /// `document-extractor`
-pub const TYPE: NodeType = NodeType {
+pub(crate) const TYPE: NodeType = NodeType {
     name: "document-extractor",
     version: "1",
     about: "Turns a file, or several, into text.",
     category: Category::Executable,
     runs: Runs::Task(TaskNode { class: TaskClass::Light, costly: false }),
     retries: false,
+    needs_mock: true,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[output("text", "string or array[string]", "the text of the file, or of each")],

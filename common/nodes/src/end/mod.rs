@@ -10,13 +10,14 @@ use flowmill_engine::variables::{Selector, Variable, Variables};
 use crate::catalogue::{Node, NodeType, Runs, output};
 
 /// `end`
-pub const TYPE: NodeType = NodeType {
+pub(crate) const TYPE: NodeType = NodeType {
     name: "end",
     version: "1",
     about: "Ends a path and gathers the run's outputs.",
     category: Category::Response,
     runs: Runs::Inline,
     retries: false,
+    needs_mock: false,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[output("<variable>", "any", "the value at its selector; null when missing")],

@@ -9,13 +9,14 @@ use flowmill_engine::plan::{Category, Source};
 use crate::catalogue::{Body, Node, NodeType, Runs, output};
 
 /// `human-input`
-pub const TYPE: NodeType = NodeType {
+pub(crate) const TYPE: NodeType = NodeType {
     name: "human-input",
     version: "1",
     about: "Asks a person and waits for the answer.",
     category: Category::Branch,
     runs: Runs::Person,
     retries: false,
+    needs_mock: false,
     fields: spec::FIELDS,
     handles: "the id of each action, and `__timeout`",
     outputs: &[

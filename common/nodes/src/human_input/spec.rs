@@ -1,5 +1,7 @@
 //! What a `human-input` node's data holds.
 
+use std::collections::BTreeSet;
+
 use flowmill_engine::graph::Fields;
 use flowmill_engine::value::Name;
 use flowmill_engine::variables::Selector;
@@ -86,8 +88,9 @@ fn read_action(fields: &mut Fields<'_>) -> Name {
 }
 
 fn unique(fields: &mut Fields<'_>, key: &str, names: &[Name]) {
-    for (index, name) in names.iter().enumerate() {
-        if names[..index].contains(name) {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
             fields.error(key, format!("{name} occurs twice"));
         }
     }

@@ -14,13 +14,14 @@ use crate::catalogue::{Node, NodeType, Runs, output};
 use spec::Case;
 
 /// `if-else`
-pub const TYPE: NodeType = NodeType {
+pub(crate) const TYPE: NodeType = NodeType {
     name: "if-else",
     version: "1",
     about: "Takes the branch of the first case whose conditions hold.",
     category: Category::Branch,
     runs: Runs::Inline,
     retries: false,
+    needs_mock: false,
     fields: spec::FIELDS,
     handles: "the case_id of each case, and `false` (without `cases`: `true`, `false`)",
     outputs: &[

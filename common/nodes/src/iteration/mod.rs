@@ -9,13 +9,14 @@ use flowmill_engine::plan::{Category, Source};
 use crate::catalogue::{Body, Node, NodeType, Runs, output};
 
 /// `iteration`
-pub const TYPE: NodeType = NodeType {
+pub(crate) const TYPE: NodeType = NodeType {
     name: "iteration",
     version: "1",
     about: "Runs its body once for each element of a list.",
     category: Category::Container,
     runs: Runs::Container,
     retries: false,
+    needs_mock: false,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[output("output", "array", "what each element gave, in order")],

@@ -10,13 +10,14 @@ use crate::catalogue::{Node, NodeType, Runs, output};
 use crate::not_configured;
 
 /// `knowledge-index`
-pub const TYPE: NodeType = NodeType {
+pub(crate) const TYPE: NodeType = NodeType {
     name: "knowledge-index",
     version: "1",
     about: "Stores passages in a knowledge base.",
     category: Category::Response,
     runs: Runs::Task(TaskNode { class: TaskClass::Http, costly: true }),
     retries: false,
+    needs_mock: true,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[

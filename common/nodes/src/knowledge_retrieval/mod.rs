@@ -10,13 +10,14 @@ use crate::catalogue::{Node, NodeType, Runs, output};
 use crate::not_configured;
 
 /// `knowledge-retrieval`
-pub const TYPE: NodeType = NodeType {
+pub(crate) const TYPE: NodeType = NodeType {
     name: "knowledge-retrieval",
     version: "1",
     about: "Looks up passages in knowledge bases.",
     category: Category::Executable,
     runs: Runs::Task(TaskNode { class: TaskClass::Http, costly: true }),
     retries: false,
+    needs_mock: true,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[output("result", "array[object]", "the passages, best first")],

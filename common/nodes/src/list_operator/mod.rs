@@ -16,13 +16,14 @@ use crate::shared::rendered;
 use spec::Spec;
 
 /// `list-operator`
-pub const TYPE: NodeType = NodeType {
+pub(crate) const TYPE: NodeType = NodeType {
     name: "list-operator",
     version: "1",
     about: "Filters a list, takes one of its items, orders it and cuts it, in this order.",
     category: Category::Executable,
     runs: Runs::Inline,
     retries: false,
+    needs_mock: false,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[

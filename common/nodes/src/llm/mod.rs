@@ -9,13 +9,14 @@ use crate::catalogue::{Node, NodeType, Runs, output};
 use crate::not_configured;
 
 /// `llm`
-pub const TYPE: NodeType = NodeType {
+pub(crate) const TYPE: NodeType = NodeType {
     name: "llm",
     version: "1",
     about: "Asks a language model.",
     category: Category::Executable,
     runs: Runs::Task(TaskNode { class: TaskClass::Llm, costly: true }),
     retries: true,
+    needs_mock: true,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[

@@ -9,13 +9,14 @@ use flowmill_engine::plan::{Category, LoopValue, Source};
 use crate::catalogue::{Body, Node, NodeType, Runs, output};
 
 /// `loop`
-pub const TYPE: NodeType = NodeType {
+pub(crate) const TYPE: NodeType = NodeType {
     name: "loop",
     version: "1",
     about: "Runs its body again and again until a condition holds or it was run often enough.",
     category: Category::Container,
     runs: Runs::Container,
     retries: false,
+    needs_mock: false,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[

@@ -10,13 +10,14 @@ use crate::catalogue::{Node, NodeType, Runs, output};
 use crate::not_configured;
 
 /// `parameter-extractor`
-pub const TYPE: NodeType = NodeType {
+pub(crate) const TYPE: NodeType = NodeType {
     name: "parameter-extractor",
     version: "1",
     about: "Lets a language model read values out of a text.",
     category: Category::Executable,
     runs: Runs::Task(TaskNode { class: TaskClass::Llm, costly: true }),
     retries: false,
+    needs_mock: true,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[

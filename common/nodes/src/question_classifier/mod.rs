@@ -10,13 +10,14 @@ use crate::catalogue::{Node, NodeType, Runs, output};
 use crate::not_configured;
 
 /// `question-classifier`
-pub const TYPE: NodeType = NodeType {
+pub(crate) const TYPE: NodeType = NodeType {
     name: "question-classifier",
     version: "1",
     about: "Lets a language model choose which branch a text belongs to.",
     category: Category::Branch,
     runs: Runs::Task(TaskNode { class: TaskClass::Llm, costly: true }),
     retries: false,
+    needs_mock: true,
     fields: spec::FIELDS,
     handles: "the id of each class",
     outputs: &[

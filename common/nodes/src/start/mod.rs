@@ -15,13 +15,14 @@ use crate::inputs;
 use spec::JsonInput;
 
 /// `start`
-pub const TYPE: NodeType = NodeType {
+pub(crate) const TYPE: NodeType = NodeType {
     name: "start",
     version: "1",
     about: "Begins a run with its inputs.",
     category: Category::Root,
     runs: Runs::Inline,
     retries: false,
+    needs_mock: false,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[

@@ -10,13 +10,14 @@ use crate::catalogue::{Node, NodeType, Runs, output};
 use crate::not_configured;
 
 /// `tool`
-pub const TYPE: NodeType = NodeType {
+pub(crate) const TYPE: NodeType = NodeType {
     name: "tool",
     version: "1",
     about: "Uses a tool: of a plugin, an API, an MCP server, or another workflow.",
     category: Category::Executable,
     runs: Runs::Task(TaskNode { class: TaskClass::Http, costly: true }),
     retries: true,
+    needs_mock: true,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[

@@ -10,13 +10,14 @@ use crate::catalogue::{Node, NodeType, Runs, output};
 use crate::inputs;
 
 /// `trigger-schedule`
-pub const TYPE: NodeType = NodeType {
+pub(crate) const TYPE: NodeType = NodeType {
     name: "trigger-schedule",
     version: "1",
     about: "Begins runs at set times.",
     category: Category::Root,
     runs: Runs::Inline,
     retries: false,
+    needs_mock: false,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[

@@ -12,13 +12,14 @@ use crate::catalogue::{Node, NodeType, Runs, output};
 use spec::Spec;
 
 /// `variable-aggregator`
-pub const TYPE: NodeType = NodeType {
+pub(crate) const TYPE: NodeType = NodeType {
     name: "variable-aggregator",
     version: "1",
     about: "Gives the first of several variables that exists, such as the one of the branch taken.",
     category: Category::Executable,
     runs: Runs::Inline,
     retries: false,
+    needs_mock: false,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[

@@ -15,13 +15,14 @@ use spec::{Mode, Spec};
 pub(super) use spec::REQUIRED_FIELDS;
 
 /// `assigner`, version 1
-pub const TYPE: NodeType = NodeType {
+pub(crate) const TYPE: NodeType = NodeType {
     name: super::NAME,
     version: "1",
     about: "Changes one variable (the form of old documents).",
     category: Category::Executable,
     runs: Runs::Inline,
     retries: false,
+    needs_mock: false,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[],

@@ -14,13 +14,14 @@ use crate::catalogue::{Node, NodeType, Runs};
 use spec::{Input, Item, Operation};
 
 /// `assigner`, version 2
-pub const TYPE: NodeType = NodeType {
+pub(crate) const TYPE: NodeType = NodeType {
     name: super::NAME,
     version: "2",
     about: "Changes variables: of the conversation, of a loop, or any other.",
     category: Category::Executable,
     runs: Runs::Inline,
     retries: false,
+    needs_mock: false,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[],
