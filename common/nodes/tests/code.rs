@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::error::{ErrorClass, NodeError};
-use flowmill_engine::graph::{Content, Fields, Item, Problems};
-use flowmill_engine::plan::Success;
+use flowmill_engine::graph::{Content, Item, Mode, Problems};
+use flowmill_engine::plan::{Source, Success};
 use flowmill_engine::value::{Object, Value, loads};
 use flowmill_engine::variables::{Variable, Variables};
-use flowmill_nodes::code::{CodeNode, CodeRunner, CodeSettings};
+use flowmill_nodes::code::{CodeRunner, CodeSettings};
 use flowmill_nodes::context::{Execute, NodeContext};
+use flowmill_nodes::registry;
 use futures::stream::{self, StreamExt};
 
 fn item(value: &Value) -> Item {
@@ -30,7 +31,7 @@ fn item(value: &Value) -> Item {
     Item { line: 1, content }
 }
 
-fn node(language: &Value, code: &Value, reads: &[Value], outputs: &Value) -> CodeNode {
+fn node(language: &Value, code: &Value, reads: &[Value], outputs: &Value) -> Arc<dyn Execute> {
     let read = |name: &Value| {
         let selector = Value::array(vec!["start".into(), name.clone()]);
         Value::object([("variable".into(), name.clone()), ("value_selector".into(), selector)])
@@ -42,15 +43,19 @@ fn node(language: &Value, code: &Value, reads: &[Value], outputs: &Value) -> Cod
         ("outputs".into(), outputs.clone()),
     ]));
     let (id, mut problems) = ("c".into(), Problems::new());
-    let node = CodeNode::read(&mut Fields::new(&data, &id, "", &mut problems));
+    let (kind, title, mode) = ("code", "", Mode::Workflow);
+    let source = Source { id: &id, kind, title, data: &data, mode, strict: true };
+    let compiled = registry::compile(&source, &mut problems);
     assert!(problems.is_empty(), "{problems:?}");
-    node
+    compiled.and_then(|(_, execute)| execute).expect("an executor")
 }
 
 fn context(unsafe_code: bool) -> NodeContext {
-    let settings = CodeSettings { unsafe_code, ..CodeSettings::default() };
+    // Generous, as other tests run beside these.
+    let timeout = Duration::from_mins(1);
+    let settings = CodeSettings { unsafe_code, timeout, ..CodeSettings::default() };
     let code = Arc::new(CodeRunner::new(&settings));
-    NodeContext { attempt: 1, timeout: Duration::from_mins(1), code }
+    NodeContext { attempt: 1, timeout, code }
 }
 
 async fn execute(case: &Object, context: &NodeContext) -> Result<Success, NodeError> {

@@ -17,39 +17,48 @@ mod zygote;
 
 use flowmill_engine::error::NodeError;
 use flowmill_engine::graph::Fields;
-use flowmill_engine::plan::Success;
-use flowmill_engine::variables::{Selector, Variables};
+use flowmill_engine::plan::{Category, Source, Success, TaskClass, TaskNode};
+use flowmill_engine::variables::Variables;
 use futures::future::BoxFuture;
 
 pub use python::PythonSettings;
 pub use runner::{CodeRunner, CodeSettings, JavaScriptSettings};
 
+use crate::catalogue::{Node, NodeType, Runs, output};
 use crate::context::{Execute, NodeContext};
 use spec::Spec;
 
-/// A code node, ready to be executed.
-#[derive(Debug)]
-pub struct CodeNode {
-    spec: Spec,
+/// `code`
+pub const TYPE: NodeType = NodeType {
+    name: "code",
+    version: "1",
+    about: "Runs a piece of Python or JavaScript.",
+    category: Category::Executable,
+    runs: Runs::Task(TaskNode { class: TaskClass::Code, costly: false }),
+    retries: true,
+    fields: spec::FIELDS,
+    handles: "source",
+    outputs: &[output("<name>", "as declared", "each declared output")],
+    example: spec::EXAMPLE,
+    compile,
+};
+
+fn compile(fields: &mut Fields<'_>, _source: &Source<'_>) -> Node {
+    let spec = Spec::read(fields);
+    let reads = spec.inputs.iter().map(|input| input.selector.clone()).collect();
+    Node::task(Code(spec), reads)
 }
 
-impl CodeNode {
-    /// Reads a node's data. The node counts only if there is no error among the problems.
-    pub fn read(fields: &mut Fields<'_>) -> Self {
-        Self { spec: Spec::read(fields) }
-    }
+#[derive(Debug)]
+struct Code(Spec);
 
-    /// The variables it reads.
-    pub fn reads(&self) -> Vec<Selector> {
-        self.spec.inputs.iter().map(|input| input.selector.clone()).collect()
-    }
-
+impl Code {
     async fn run(
         &self,
         variables: &Variables,
         context: &NodeContext,
     ) -> Result<Success, NodeError> {
-        let Spec { language, code, inputs, outputs } = &self.spec;
+        let Spec { language, code, inputs, outputs } = &self.0;
         let inputs = inputs::to_json(inputs, variables)?;
         let printed = context.code.run(*language, code, &inputs, context.timeout).await?;
         let result = program::result_of(&printed)?;
@@ -57,7 +66,7 @@ impl CodeNode {
     }
 }
 
-impl Execute for CodeNode {
+impl Execute for Code {
     fn execute<'a>(
         &'a self,
         variables: &'a Variables,

@@ -21,14 +21,28 @@ const TIMED_OUT: &str = "error: timeout";
 const MAX_ERROR_BYTES: usize = 64 << 10;
 
 /// How code nodes are run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct CodeSettings {
     /// Whether code may run although nothing but limits of time, memory and output holds it.
     pub unsafe_code: bool,
+    /// How long one program may run, if its node may take as long.
+    pub timeout: Duration,
     /// Python programs.
     pub python: PythonSettings,
     /// JavaScript programs.
     pub javascript: JavaScriptSettings,
+}
+
+/// Not allowed; 15 seconds, as Dify's sandbox has them.
+impl Default for CodeSettings {
+    fn default() -> Self {
+        Self {
+            unsafe_code: false,
+            timeout: Duration::from_secs(15),
+            python: PythonSettings::default(),
+            javascript: JavaScriptSettings::default(),
+        }
+    }
 }
 
 /// How JavaScript programs are run.
@@ -61,6 +75,7 @@ impl Default for JavaScriptSettings {
 #[derive(Debug)]
 pub struct CodeRunner {
     unsafe_code: bool,
+    timeout: Duration,
     python: Python,
     #[cfg(feature = "javascript")]
     javascript: JavaScript,
@@ -71,6 +86,7 @@ impl CodeRunner {
     pub fn new(settings: &CodeSettings) -> Self {
         Self {
             unsafe_code: settings.unsafe_code,
+            timeout: settings.timeout,
             python: Python::new(&settings.python),
             #[cfg(feature = "javascript")]
             javascript: JavaScript::new(&settings.javascript),
@@ -78,7 +94,8 @@ impl CodeRunner {
     }
 
     /// Calls `main` of a piece of code with the inputs, a JSON object, and gives what the program
-    /// around it printed. Must be called within a tokio runtime that has time and I/O.
+    /// around it printed. Must be called within a tokio runtime that has time and I/O. `timeout`
+    /// is what the node has left.
     pub(super) async fn run(
         &self,
         language: Language,
@@ -91,6 +108,7 @@ impl CodeRunner {
                            pass --unsafe-code to allow them";
             return Err(failed(message).with_class(ErrorClass::Denied));
         }
+        let timeout = timeout.min(self.timeout);
         match language {
             Language::Python => {
                 let program = program::python(code, inputs);

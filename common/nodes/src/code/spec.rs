@@ -4,14 +4,15 @@ use flowmill_engine::graph::{Content, Fields, Item};
 use flowmill_engine::value::Name;
 
 use super::inputs::Input;
+use crate::catalogue::{FieldDoc, FieldKind, REQUIRED, field};
 
 /// Outputs may be declared within each other to this depth. The results themselves may only
 /// be nested 5 deep (spec/nodes.md §4.1).
 const MAX_NESTING: usize = 64;
 
-const LANGUAGES: [&str; 2] = ["python3", "javascript"];
+const LANGUAGES: &[&str] = &["python3", "javascript"];
 
-const OUTPUT_TYPES: [&str; 8] = [
+const OUTPUT_TYPES: &[&str] = &[
     "string",
     "number",
     "object",
@@ -21,6 +22,37 @@ const OUTPUT_TYPES: [&str; 8] = [
     "array[object]",
     "array[boolean]",
 ];
+
+pub(super) const FIELDS: &[FieldDoc] = &[
+    field("code_language", FieldKind::Word(LANGUAGES), REQUIRED, "the language"),
+    field("code", FieldKind::Text, REQUIRED, "the code, with a function `main`"),
+    field(
+        "variables",
+        FieldKind::List,
+        REQUIRED,
+        "the inputs of main: keyword arguments in Python, one object in JavaScript",
+    ),
+    field("variables[].variable", FieldKind::Text, REQUIRED, "the input's name"),
+    field("variables[].value_selector", FieldKind::Selector, REQUIRED, "where it is read"),
+    field("outputs", FieldKind::Mapping, REQUIRED, "what main returns: names to {type, children}"),
+    field("outputs.<name>.type", FieldKind::Word(OUTPUT_TYPES), REQUIRED, "the output's type"),
+    field(
+        "outputs.<name>.children",
+        FieldKind::Mapping,
+        "null",
+        "the members of an object or of each object of an array, all of them; null: any",
+    ),
+    field("dependencies", FieldKind::List, "null", "packages by name and version; not installed"),
+];
+
+pub(super) const EXAMPLE: &str = r#"{
+    "code_language": "python3",
+    "code": "def main(arg1: str, arg2: str):\n    return {\"result\": arg1 + arg2}\n",
+    "variables": [
+        {"variable": "arg1", "value_selector": ["start", "a"]},
+        {"variable": "arg2", "value_selector": ["start", "b"]}],
+    "outputs": {"result": {"type": "string", "children": null}}
+}"#;
 
 /// What a code node runs and what it promises.
 #[derive(Debug)]
@@ -59,7 +91,7 @@ pub(super) enum Output {
 impl Spec {
     /// Reads the data of a node.
     pub(super) fn read(fields: &mut Fields<'_>) -> Self {
-        let language = match fields.one_of("code_language", &LANGUAGES) {
+        let language = match fields.one_of("code_language", LANGUAGES) {
             "javascript" => Language::JavaScript,
             _ => Language::Python,
         };
@@ -102,7 +134,7 @@ fn member(
 }
 
 fn output(fields: &mut Fields<'_>, nesting: usize) -> Output {
-    let kind = fields.one_of("type", &OUTPUT_TYPES);
+    let kind = fields.one_of("type", OUTPUT_TYPES);
     let children = match nesting {
         0 if fields.given("children").is_some() => {
             fields.error("children", "are nested too deeply");
