@@ -11,6 +11,7 @@ use flowmill_engine::value::Name;
 use flowmill_infra::clock::SystemClock;
 use flowmill_infra::memory::{MemoryBroker, MemoryLive, MemoryStore};
 use flowmill_infra::store::Store;
+use flowmill_nodes::code::{CodeRunner, CodeSettings};
 use flowmill_nodes::context::NodeContext;
 use flowmill_nodes::registry::Executors;
 use flowmill_scheduler::{Handle, Service as Scheduler, Submission, SubmitError, Window};
@@ -122,6 +123,10 @@ impl Embedded {
 
 /// What nodes may reach in this process.
 pub(crate) fn outside(unsafe_code: bool) -> NodeContext {
-    let _ = unsafe_code;
-    NodeContext { attempt: 1, timeout: std::time::Duration::from_secs(3600) }
+    let settings = CodeSettings { unsafe_code, ..CodeSettings::default() };
+    NodeContext {
+        attempt: 1,
+        timeout: std::time::Duration::from_secs(3600),
+        code: Arc::new(CodeRunner::new(&settings)),
+    }
 }

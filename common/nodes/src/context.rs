@@ -1,12 +1,15 @@
 //! What an executing node may reach.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::error::NodeError;
 use flowmill_engine::plan::Success;
 use flowmill_engine::variables::Variables;
 use futures::future::BoxFuture;
+
+use crate::code::CodeRunner;
 
 /// A node that a worker executes.
 pub trait Execute: Debug + Send + Sync {
@@ -25,6 +28,8 @@ pub struct NodeContext {
     pub attempt: u32,
     /// How long it may take.
     pub timeout: Duration,
+    /// Where code nodes run.
+    pub code: Arc<CodeRunner>,
 }
 
 impl NodeContext {

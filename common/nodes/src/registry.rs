@@ -29,7 +29,7 @@ pub const TYPES: &[&NodeType] = &[
     &crate::assigner::v2::TYPE,
     &crate::list_operator::TYPE,
     // template-transform
-    // code
+    &crate::code::TYPE,
     // http-request
     &crate::iteration::TYPE,
     &crate::markers::ITERATION_START,

@@ -31,6 +31,7 @@ pub use number::Integer;
 pub use parse::{float_error, int_error, python_float, python_int};
 pub use python::{MAX_INT_DIGITS, str_repr};
 pub use text::{Form, RenderError};
+pub use unicode::decimal_digit;
 
 /// A shared, immutable piece of text: node ids, variable names, string values.
 pub type Name = Arc<str>;

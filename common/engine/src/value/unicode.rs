@@ -12,7 +12,7 @@ pub(super) fn is_printable(character: char) -> bool {
 }
 
 /// The value of a decimal digit of any script.
-pub(super) fn decimal_digit(character: char) -> Option<u8> {
+pub fn decimal_digit(character: char) -> Option<u8> {
     if character.is_ascii() {
         return character.is_ascii_digit().then(|| character as u8 - b'0');
     }

@@ -1,0 +1,324 @@
+//! JavaScript programs: each in an engine of its own (`QuickJS`), on a thread of its own, with
+//! bounded time, memory and stack.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rquickjs::context::EvalOptions;
+use rquickjs::{Context, Ctx, Exception, Function, Runtime, Value};
+use tokio::sync::{Semaphore, oneshot};
+
+use super::runner::JavaScriptSettings;
+
+const PRELUDE: &str = include_str!("prelude.js");
+
+/// The largest stack that the engine can limit; anything above would be no limit at all.
+const MAX_STACK_BYTES: usize = 16 << 20;
+
+/// The thread's stack beyond what the program may use of it, in bytes.
+const SPARE_STACK_BYTES: usize = 1 << 20;
+
+/// An engine that does not look at the clock for so long past the deadline is left behind.
+const STOP_GRACE: Duration = Duration::from_millis(250);
+
+/// Why a program printed nothing that counts.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ScriptError {
+    /// It threw; the text is the exception's.
+    #[error("{0}")]
+    Thrown(String),
+    #[error("finish in time")]
+    TimedOut,
+    #[error("keep its output within {0} bytes")]
+    TooMuchOutput(usize),
+    #[error("start the JavaScript engine: {0}")]
+    Start(String),
+}
+
+#[derive(Debug)]
+pub(super) struct JavaScript {
+    settings: JavaScriptSettings,
+    permits: Arc<Semaphore>,
+}
+
+impl JavaScript {
+    pub(super) fn new(settings: &JavaScriptSettings) -> Self {
+        let concurrency = settings.concurrency.clamp(1, Semaphore::MAX_PERMITS);
+        let mut settings = settings.clone();
+        settings.stack_bytes = settings.stack_bytes.clamp(1 << 16, MAX_STACK_BYTES);
+        settings.memory_bytes = settings.memory_bytes.max(1 << 20);
+        Self { settings, permits: Arc::new(Semaphore::new(concurrency)) }
+    }
+
+    /// Runs a program and gives what it printed. Waiting for its turn does not count towards
+    /// `timeout`. Dropping the future stops the program.
+    pub(super) async fn run(
+        &self,
+        program: String,
+        timeout: Duration,
+    ) -> Result<String, ScriptError> {
+        let permits = Arc::clone(&self.permits);
+        let start = |error: &dyn std::fmt::Display| ScriptError::Start(error.to_string());
+        let permit = permits.acquire_owned().await.map_err(|error| start(&error))?;
+        let stop = StopOnDrop(Arc::default());
+        let limits = Limits {
+            deadline: Instant::now() + timeout,
+            stopped: Arc::clone(&stop.0),
+            settings: self.settings.clone(),
+        };
+        let (sender, receiver) = oneshot::channel();
+        let body = move || {
+            // The caller may be gone.
+            let _ = sender.send(execute(program, limits));
+            drop(permit);
+        };
+        std::thread::Builder::new()
+            .name("javascript".to_owned())
+            .stack_size(self.settings.stack_bytes.saturating_add(SPARE_STACK_BYTES))
+            .spawn(body)
+            .map_err(|error| start(&error))?;
+        match tokio::time::timeout(timeout + STOP_GRACE, receiver).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(error)) => Err(start(&error)),
+            Err(_) => Err(ScriptError::TimedOut),
+        }
+    }
+}
+
+/// Tells the engine that nobody waits any more.
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Limits {
+    deadline: Instant,
+    stopped: Arc<AtomicBool>,
+    settings: JavaScriptSettings,
+}
+
+impl Limits {
+    fn reached(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed) || Instant::now() >= self.deadline
+    }
+}
+
+/// What a program printed so far.
+#[derive(Debug, Default)]
+struct Output {
+    text: RefCell<String>,
+    too_much: Cell<bool>,
+}
+
+fn execute(program: String, limits: Limits) -> Result<String, ScriptError> {
+    let limits = Rc::new(limits);
+    let start = |error: rquickjs::Error| ScriptError::Start(error.to_string());
+    let runtime = Runtime::new().map_err(start)?;
+    runtime.set_memory_limit(limits.settings.memory_bytes);
+    runtime.set_max_stack_size(limits.settings.stack_bytes);
+    let handler = Rc::clone(&limits);
+    runtime.set_interrupt_handler(Some(Box::new(move || handler.reached())));
+    let rejections = Rc::new(Rejections::default());
+    let tracker = Rc::clone(&rejections);
+    runtime.set_host_promise_rejection_tracker(Some(Box::new(move |_, _, reason, handled| {
+        tracker.note(&reason, handled);
+    })));
+    let context = Context::full(&runtime).map_err(start)?;
+    let output = Rc::new(Output::default());
+    let result = context.with(|ctx| run_to_end(&ctx, program, &limits, &rejections, &output));
+    if output.too_much.get() {
+        return Err(ScriptError::TooMuchOutput(limits.settings.output_bytes));
+    }
+    if limits.reached() && result.is_err() {
+        return Err(ScriptError::TimedOut);
+    }
+    result.map(|()| output.text.take())
+}
+
+/// Evaluates the program, then whatever it left to do: promise jobs and timers. As in Node, a
+/// rejection that nobody handles is an error of the program.
+fn run_to_end(
+    ctx: &Ctx<'_>,
+    program: String,
+    limits: &Limits,
+    rejections: &Rejections,
+    output: &Rc<Output>,
+) -> Result<(), ScriptError> {
+    let thrown = |_| ScriptError::Thrown(describe(&ctx.catch()));
+    let fire_timer = install(ctx, output, limits.settings.output_bytes).map_err(thrown)?;
+    let mut options = EvalOptions::default();
+    options.strict = false;
+    options.filename = Some("code".to_owned());
+    ctx.eval_with_options::<(), _>(program, options).map_err(thrown)?;
+    loop {
+        while ctx.execute_pending_job() {
+            if limits.reached() {
+                return Err(ScriptError::TimedOut);
+            }
+        }
+        if let Some(reason) = rejections.unhandled() {
+            return Err(ScriptError::Thrown(reason));
+        }
+        if !fire_timer.call::<_, bool>(()).map_err(thrown)? {
+            return Ok(());
+        }
+    }
+}
+
+fn install<'js>(
+    ctx: &Ctx<'js>,
+    output: &Rc<Output>,
+    limit: usize,
+) -> rquickjs::Result<Function<'js>> {
+    let output = Rc::clone(output);
+    let write = move |ctx: Ctx<'js>, text: String| {
+        let mut printed = output.text.borrow_mut();
+        if printed.len().saturating_add(text.len()) > limit {
+            output.too_much.set(true);
+            return Err(Exception::throw_range(&ctx, "too much output"));
+        }
+        printed.push_str(&text);
+        Ok(())
+    };
+    let write = Function::new(ctx.clone(), write)?;
+    let prelude: Function<'js> = ctx.eval(PRELUDE)?;
+    prelude.call((ctx.globals(), write))
+}
+
+/// Rejected promises that have no handler yet.
+#[derive(Debug, Default)]
+struct Rejections {
+    count: Cell<u32>,
+    first: RefCell<Option<String>>,
+}
+
+impl Rejections {
+    fn note(&self, reason: &Value<'_>, handled: bool) {
+        if handled {
+            self.count.set(self.count.get().saturating_sub(1));
+        } else {
+            self.count.set(self.count.get().saturating_add(1));
+            self.first.borrow_mut().get_or_insert_with(|| describe(reason));
+        }
+    }
+
+    fn unhandled(&self) -> Option<String> {
+        let reason = self.first.borrow_mut().take();
+        reason.filter(|_| self.count.get() > 0)
+    }
+}
+
+/// An exception's name, message and stack; other values as text.
+fn describe(thrown: &Value<'_>) -> String {
+    let Some(object) = thrown.as_object().filter(|object| object.is_error()) else {
+        // `QuickJS` has no memory left for an exception when it runs out of it.
+        let out_of_memory = thrown.is_null().then(|| "out of memory".to_owned());
+        return out_of_memory
+            .or_else(|| thrown.get::<rquickjs::Coerced<String>>().ok().map(|text| text.0))
+            .unwrap_or_else(|| "unknown exception".to_owned());
+    };
+    let text = |name: &str| object.get::<_, String>(name).unwrap_or_default();
+    let mut described = format!("{}: {}\n{}", text("name"), text("message"), text("stack"));
+    described.truncate(described.trim_end().len());
+    described
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(15);
+
+    async fn run(program: &str) -> Result<String, ScriptError> {
+        JavaScript::new(&JavaScriptSettings::default()).run(program.to_owned(), SOON).await
+    }
+
+    async fn check(program: &str, expected: &str) {
+        let shown = match run(program).await {
+            Ok(output) => output,
+            Err(error) => error.to_string(),
+        };
+        let line = shown.lines().next().unwrap_or_default();
+        assert_eq!(line, expected, "{program}: {shown}");
+    }
+
+    #[tokio::test]
+    async fn programs_print_and_throw() {
+        check(
+            "console.log('é', 1, true, null, undefined, {a: [1]})",
+            "é 1 true null undefined {\"a\":[1]}",
+        )
+        .await;
+        check("console.log('\\ud800')", "\u{fffd}").await;
+        check("console.error('x'); console.table([]);", "").await;
+        check("throw new TypeError('boom')", "TypeError: boom").await;
+        check("throw 'text'", "text").await;
+        check("null.x", "TypeError: cannot read property 'x' of null").await;
+        check("let a = 1; let a = 2", "SyntaxError: invalid redefinition of lexical identifier")
+            .await;
+        check("undeclared = 1; console.log(undeclared, this === globalThis)", "1 true").await;
+    }
+
+    #[tokio::test]
+    async fn what_is_left_to_do_is_done() {
+        check(
+            "setTimeout(() => console.log('b'), 50); setTimeout((x) => console.log(x), 5, 'a')",
+            "a",
+        )
+        .await;
+        check("setTimeout(() => { throw new Error('late') }, 100000)", "Error: late").await;
+        check("Promise.resolve(1).then((x) => console.log(x))", "1").await;
+        check("(async () => { throw new Error('lost') })()", "Error: lost").await;
+        check("Promise.reject(new Error('x')).catch(() => console.log('caught'))", "caught").await;
+        check("let i = setInterval(() => { console.log('tick'); clearInterval(i) }, 1)", "tick")
+            .await;
+    }
+
+    #[tokio::test]
+    async fn time_is_bounded() {
+        let programs = [
+            "while (true) {}",
+            "for (;;) { try { while (true) {} } catch {} }",
+            "(function next() { Promise.resolve().then(next) })()",
+            "setInterval(() => {}, 1000)",
+            "/^(a+)+$/.test('a'.repeat(40) + 'b')",
+        ];
+        let javascript = JavaScript::new(&JavaScriptSettings::default());
+        for program in programs {
+            let begun = Instant::now();
+            let result = javascript.run(program.to_owned(), Duration::from_millis(200)).await;
+            assert!(matches!(result, Err(ScriptError::TimedOut)), "{program}: {result:?}");
+            assert!(begun.elapsed() < Duration::from_secs(3), "{program}");
+        }
+    }
+
+    #[tokio::test]
+    async fn memory_stack_and_output_are_bounded() {
+        let result = run("let a = []; while (true) a.push('x'.repeat(1000000) + a.length)").await;
+        assert!(matches!(result, Err(ScriptError::Thrown(_))), "{result:?}");
+        check("function f(n) { return n && 1 + f(n - 1) } console.log(f(4000))", "4000").await;
+        let settings = JavaScriptSettings { stack_bytes: usize::MAX, ..Default::default() };
+        let endless = "function f() { return 1 + f() } f()".to_owned();
+        let result = JavaScript::new(&settings).run(endless, SOON).await;
+        assert!(matches!(result, Err(ScriptError::Thrown(_))), "{result:?}");
+        let result = run("const x = 'x'.repeat(1 << 20); while (true) console.log(x)").await;
+        assert!(matches!(result, Err(ScriptError::TooMuchOutput(_))), "{result:?}");
+    }
+
+    #[tokio::test]
+    async fn an_abandoned_program_stops() {
+        let settings = JavaScriptSettings { concurrency: 1, ..JavaScriptSettings::default() };
+        let javascript = JavaScript::new(&settings);
+        let waiting = javascript.run("while (true) {}".to_owned(), SOON * 10);
+        assert!(tokio::time::timeout(Duration::from_millis(50), waiting).await.is_err());
+        let next = javascript.run("console.log(1)".to_owned(), SOON);
+        let result = tokio::time::timeout(Duration::from_secs(5), next).await.unwrap();
+        assert_eq!(result.unwrap(), "1\n");
+    }
+}

@@ -1,0 +1,78 @@
+//! `code`: runs a piece of Python or JavaScript and checks what its `main` returns
+//! (spec/nodes.md §4.1).
+//!
+//! The program around the code, the reading of its result and all error texts are Dify's; what
+//! the code itself can see differs where it must: Python has its standard library and nothing
+//! else, JavaScript has neither `require` nor Node's own globals.
+
+mod inputs;
+#[cfg(feature = "javascript")]
+mod javascript;
+mod program;
+mod python;
+mod results;
+mod runner;
+mod spec;
+mod zygote;
+
+use flowmill_engine::error::NodeError;
+use flowmill_engine::graph::Fields;
+use flowmill_engine::plan::{Category, Source, Success, TaskClass, TaskNode};
+use flowmill_engine::variables::Variables;
+use futures::future::BoxFuture;
+
+pub use python::PythonSettings;
+pub use runner::{CodeRunner, CodeSettings, JavaScriptSettings};
+
+use crate::catalogue::{Node, NodeType, Runs, output};
+use crate::context::{Execute, NodeContext};
+use spec::Spec;
+
+/// `code`
+pub const TYPE: NodeType = NodeType {
+    name: "code",
+    version: "1",
+    about: "Runs a piece of Python or JavaScript.",
+    category: Category::Executable,
+    runs: Runs::Task(TaskNode { class: TaskClass::Code, costly: false }),
+    retries: true,
+    fields: spec::FIELDS,
+    handles: "source",
+    outputs: &[output("<name>", "as declared", "each declared output")],
+    example: spec::EXAMPLE,
+    compile,
+    needs_mock: false,
+};
+
+fn compile(fields: &mut Fields<'_>, _source: &Source<'_>) -> Node {
+    let spec = Spec::read(fields);
+    let reads = spec.inputs.iter().map(|input| input.selector.clone()).collect();
+    Node::task(Code(spec), reads)
+}
+
+#[derive(Debug)]
+struct Code(Spec);
+
+impl Code {
+    async fn run(
+        &self,
+        variables: &Variables,
+        context: &NodeContext,
+    ) -> Result<Success, NodeError> {
+        let Spec { language, code, inputs, outputs } = &self.0;
+        let inputs = inputs::to_json(inputs, variables)?;
+        let printed = context.code.run(*language, code, &inputs, context.timeout).await?;
+        let result = program::result_of(&printed)?;
+        Ok(Success::of(results::outputs(result, outputs)?))
+    }
+}
+
+impl Execute for Code {
+    fn execute<'a>(
+        &'a self,
+        variables: &'a Variables,
+        context: &'a NodeContext,
+    ) -> BoxFuture<'a, Result<Success, NodeError>> {
+        Box::pin(self.run(variables, context))
+    }
+}

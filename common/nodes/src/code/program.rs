@@ -1,0 +1,115 @@
+//! The program around a code node's code, and how its result is found in what it prints.
+//!
+//! The text is put together as Dify does it: the code first, then the call of `main`. Whatever
+//! the code does to names that the rest uses (`json`, `print`, `result`) has its effect.
+
+use flowmill_engine::error::NodeError;
+
+/// What stands before and after a result.
+const MARKER: &str = "<<RESULT>>";
+
+/// So many characters of the output are shown when there is no result in it.
+const SHOWN_CHARS: usize = 200;
+
+/// The Python program that calls `main` with the inputs as keyword arguments.
+pub(super) fn python(code: &str, inputs: &str) -> String {
+    let code = trim_end(code);
+    let inputs = base64(inputs.as_bytes());
+    format!(
+        "{code}\n\nimport json\nfrom base64 import b64decode\n\n\
+         inputs_obj = json.loads(b64decode('{inputs}').decode('utf-8'))\n\
+         output_obj = main(**inputs_obj)\n\
+         output_json = json.dumps(output_obj, indent=4)\n\
+         result = f'''{MARKER}{{output_json}}{MARKER}'''\n\
+         print(result)\n"
+    )
+}
+
+/// The JavaScript program that calls `main` with the inputs as one object.
+#[cfg(feature = "javascript")]
+pub(super) fn javascript(code: &str, inputs: &str) -> String {
+    let code = trim_end(code);
+    // A JSON string is a JavaScript string.
+    let inputs = serde_json::Value::from(inputs);
+    format!(
+        "{code}\n\nvar inputs_obj = JSON.parse(\n    {inputs}\n)\n\
+         var output_obj = main(inputs_obj)\n\
+         var output_json = JSON.stringify(output_obj)\n\
+         var result = `{MARKER}${{output_json}}{MARKER}`\n\
+         console.log(result)\n"
+    )
+}
+
+/// The JSON text between the first marker and the last.
+pub(super) fn result_of(output: &str) -> Result<&str, NodeError> {
+    let begin = output.find(MARKER).map(|at| at + MARKER.len());
+    let end = output.rfind(MARKER);
+    match (begin, end) {
+        (Some(begin), Some(end)) if begin <= end => Ok(&output[begin..end]),
+        _ => {
+            let shown: String = output.chars().take(SHOWN_CHARS).collect();
+            Err(NodeError::escaped(format!(
+                "Failed to parse result: no result tag found in response. Response: {shown}..."
+            )))
+        }
+    }
+}
+
+/// Python's `strip()`.
+pub(super) fn trim(text: &str) -> &str {
+    text.trim_matches(is_blank)
+}
+
+/// Python's `rstrip()`.
+fn trim_end(code: &str) -> &str {
+    code.trim_end_matches(is_blank)
+}
+
+/// Python's blanks include four separators that Rust's do not.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or_default());
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for digit in 0..4 {
+            let index = (bits >> (18 - 6 * digit) & 63) as usize;
+            text.push(if digit <= chunk.len() { char::from(DIGITS[index]) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inputs_are_base64() {
+        for (text, expected) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("é?>", "w6k/Pg==")]
+        {
+            assert_eq!(base64(text.as_bytes()), expected);
+        }
+    }
+
+    #[test]
+    fn the_code_comes_first_and_keeps_its_lines() {
+        let program = python("def main():\n  return 1 \n\x1f\n", "{}");
+        assert!(program.starts_with("def main():\n  return 1\n\nimport json\n"), "{program}");
+    }
+
+    #[test]
+    fn a_result_lies_between_the_first_marker_and_the_last() {
+        assert_eq!(result_of("a<<RESULT>>{}<<RESULT>>b").unwrap(), "{}");
+        assert_eq!(result_of("<<RESULT>><<RESULT>>").unwrap(), "");
+        assert_eq!(result_of("<<RESULT>>\n<<RESULT>>{}<<RESULT>>").unwrap(), "\n<<RESULT>>{}");
+        let error = result_of(&format!("<<RESULT>>{}", "é".repeat(300))).unwrap_err();
+        let shown = format!("<<RESULT>>{}...", "é".repeat(190));
+        assert!(error.message.ends_with(&shown), "{}", error.message);
+    }
+}

@@ -1,0 +1,192 @@
+//! Where code nodes run: what a process needs once, shared by all code nodes it executes.
+
+use std::time::Duration;
+
+use flowmill_engine::error::{ErrorClass, NodeError};
+
+#[cfg(feature = "javascript")]
+use super::javascript::{JavaScript, ScriptError};
+use super::program;
+use super::python::{Python, PythonSettings};
+use super::spec::Language;
+use super::zygote::{Finished, ZygoteError};
+
+/// `error_type` of a program that failed.
+const EXECUTION: &str = "CodeExecutionError";
+
+/// What a program that ran out of time is said to have done, in the sandbox's words.
+const TIMED_OUT: &str = "error: timeout";
+
+/// A longer error text loses its middle.
+const MAX_ERROR_BYTES: usize = 64 << 10;
+
+/// How code nodes are run.
+#[derive(Clone, Debug)]
+pub struct CodeSettings {
+    /// Whether code may run although nothing but limits of time, memory and output holds it.
+    pub unsafe_code: bool,
+    /// How long one program may run, if its node may take as long.
+    pub timeout: Duration,
+    /// Python programs.
+    pub python: PythonSettings,
+    /// JavaScript programs.
+    pub javascript: JavaScriptSettings,
+}
+
+/// Not allowed; 15 seconds, as Dify's sandbox has them.
+impl Default for CodeSettings {
+    fn default() -> Self {
+        Self {
+            unsafe_code: false,
+            timeout: Duration::from_secs(15),
+            python: PythonSettings::default(),
+            javascript: JavaScriptSettings::default(),
+        }
+    }
+}
+
+/// How JavaScript programs are run.
+#[derive(Clone, Debug)]
+pub struct JavaScriptSettings {
+    /// How many programs run at a time; others wait in the order in which they came.
+    pub concurrency: usize,
+    /// The heap of one program in bytes; at least 1 MiB.
+    pub memory_bytes: usize,
+    /// The stack of one program in bytes; at most 16 MiB.
+    pub stack_bytes: usize,
+    /// What one program may print, in bytes.
+    pub output_bytes: usize,
+}
+
+/// A program for each processor at a time, 256 MiB of memory, 16 MiB of stack, 16 MiB of output.
+impl Default for JavaScriptSettings {
+    fn default() -> Self {
+        Self {
+            concurrency: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_bytes: 256 << 20,
+            stack_bytes: 16 << 20,
+            output_bytes: 16 << 20,
+        }
+    }
+}
+
+/// Runs the programs of code nodes. It starts no process before the first program, and ends
+/// them all when it is dropped.
+#[derive(Debug)]
+pub struct CodeRunner {
+    unsafe_code: bool,
+    timeout: Duration,
+    python: Python,
+    #[cfg(feature = "javascript")]
+    javascript: JavaScript,
+}
+
+impl CodeRunner {
+    /// A runner with these settings; cheap.
+    pub fn new(settings: &CodeSettings) -> Self {
+        Self {
+            unsafe_code: settings.unsafe_code,
+            timeout: settings.timeout,
+            python: Python::new(&settings.python),
+            #[cfg(feature = "javascript")]
+            javascript: JavaScript::new(&settings.javascript),
+        }
+    }
+
+    /// Calls `main` of a piece of code with the inputs, a JSON object, and gives what the program
+    /// around it printed. Must be called within a tokio runtime that has time and I/O. `timeout`
+    /// is what the node has left.
+    pub(super) async fn run(
+        &self,
+        language: Language,
+        code: &str,
+        inputs: &str,
+        timeout: Duration,
+    ) -> Result<String, NodeError> {
+        if !self.unsafe_code {
+            let message = "code nodes run without a sandbox in this version; \
+                           pass --unsafe-code to allow them";
+            return Err(failed(message).with_class(ErrorClass::Denied));
+        }
+        let timeout = timeout.min(self.timeout);
+        match language {
+            Language::Python => {
+                let program = program::python(code, inputs);
+                let result = self.python.run(&program, timeout).await;
+                printed(result.map_err(python_error)?)
+            }
+            #[cfg(feature = "javascript")]
+            Language::JavaScript => {
+                let program = program::javascript(code, inputs);
+                self.javascript.run(program, timeout).await.map_err(script_error)
+            }
+            #[cfg(not(feature = "javascript"))]
+            Language::JavaScript => {
+                let message = "this build of flowmill has no JavaScript engine";
+                Err(failed(message).with_class(ErrorClass::Denied))
+            }
+        }
+    }
+}
+
+/// No code runs unless it is allowed.
+impl Default for CodeRunner {
+    fn default() -> Self {
+        Self::new(&CodeSettings::default())
+    }
+}
+
+fn failed(message: &str) -> NodeError {
+    NodeError::new(EXECUTION, message)
+}
+
+/// What a program wrote to stdout, unless its status says that it failed. What it wrote to
+/// stderr matters only then.
+fn printed(finished: Finished) -> Result<String, NodeError> {
+    if finished.status == 0 {
+        return Ok(lossy(finished.stdout));
+    }
+    let stderr = lossy(finished.stderr);
+    match shortened(program::trim(&stderr)) {
+        text if text.is_empty() => Err(failed(&format!("exit status {}", finished.status))),
+        text => Err(failed(&text)),
+    }
+}
+
+fn lossy(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// Keeps the beginning and the end, where a traceback says what happened.
+fn shortened(text: &str) -> String {
+    if text.len() <= MAX_ERROR_BYTES {
+        return text.to_owned();
+    }
+    let head = text.floor_char_boundary(MAX_ERROR_BYTES / 2);
+    let tail = text.ceil_char_boundary(text.len() - MAX_ERROR_BYTES / 2);
+    format!("{}\n...\n{}", &text[..head], &text[tail..])
+}
+
+fn python_error(error: ZygoteError) -> NodeError {
+    match error {
+        ZygoteError::TimedOut => failed(TIMED_OUT).with_class(ErrorClass::Timeout),
+        ZygoteError::TooMuchOutput(_) => failed(&format!("the program did not {error}")),
+        ZygoteError::Lost => failed("the Python interpreter ended while the program ran"),
+        ZygoteError::Start { .. } | ZygoteError::Files(_) | ZygoteError::Fork(_) => {
+            failed(&format!("failed to {error}")).with_class(ErrorClass::Transient)
+        }
+    }
+}
+
+#[cfg(feature = "javascript")]
+fn script_error(error: ScriptError) -> NodeError {
+    match error {
+        ScriptError::Thrown(text) => failed(&shortened(&text)),
+        ScriptError::TimedOut => failed(TIMED_OUT).with_class(ErrorClass::Timeout),
+        ScriptError::TooMuchOutput(_) => failed(&format!("the program did not {error}")),
+        ScriptError::Start(_) => {
+            failed(&format!("failed to {error}")).with_class(ErrorClass::Transient)
+        }
+    }
+}
