@@ -45,7 +45,7 @@ pub(crate) fn read_file(path: &Path) -> anyhow::Result<String> {
 /// All problems of the document.
 pub(crate) fn load(text: &str, reading: Reading<'_>) -> Result<Workflow, CompileError> {
     let document =
-        flowmill_dsl::read(text).map_err(|problems| CompileError { problems })?;
+        flowmill_dsl::document::read(text).map_err(|problems| CompileError { problems })?;
     let recorder = Recorder::default();
     let options = Options { strict: reading.strict, root: reading.root };
     let plan = compile(&document.graph, &recorder, options)

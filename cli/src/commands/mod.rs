@@ -1,5 +1,6 @@
 //! The verbs, one file each.
 
+mod bench;
 mod conform;
 
 use std::process::ExitCode;
@@ -16,6 +17,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Measure runs of one workflow in this process.
+    Bench(bench::Args),
     /// Run a batch of cases as the reference engine does and write its result lines.
     Conform(conform::Args),
 }
@@ -23,6 +26,7 @@ enum Command {
 impl Cli {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
+            Command::Bench(args) => bench::run(args),
             Command::Conform(args) => conform::run(args),
         }
     }
