@@ -3,7 +3,7 @@
 //! Dify writes and reads its files with `PyYAML`, so a file means what `PyYAML` says: YAML 1.1,
 //! with that library's own scanner rules, tags and limits. A parser of YAML 1.2 gives other text
 //! for some of the files that Dify writes (U+2028 and U+0085 are line breaks in 1.1, and prompts
-//! contain them), which is why the scanner and the grammar are here: [`Cursor`](cursor) counts,
+//! contain them), which is why the scanner and the grammar are here: `cursor` counts,
 //! `scanner` makes tokens, `compose` makes nodes, `resolve` types plain text, `construct` makes
 //! values. `tests/fixtures/pyyaml.json` holds what `PyYAML` 6.0.4 answered.
 //!
