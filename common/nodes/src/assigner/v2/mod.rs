@@ -138,9 +138,10 @@ impl Operation {
                 super::zero(kind).ok_or_else(|| NodeError::escaped(super::no_zero(kind)))
             }
             Self::Append => joined(current, &[input]),
-            Self::Extend => match &input {
-                Value::Array(items) => joined(current, items),
-                _ => Err(invalid(&input)),
+            Self::Extend => match (current, &input) {
+                (Value::Array(_), Value::Array(items)) => joined(current, items),
+                // not a list: Python's own words for adding the two
+                _ => arithmetic(current, value::Operator::Add, &input),
             },
             Self::Add => arithmetic(current, value::Operator::Add, &input),
             Self::Subtract => arithmetic(current, value::Operator::Sub, &input),
