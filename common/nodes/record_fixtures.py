@@ -6,7 +6,7 @@
                                            FLOWMILL_NODE_CASES=FILE cargo test -p flowmill-nodes
 
 A case is {type, data, variables: [{selector, kind, value}], expect}. Values are written as the
-engine writes them in facts ($int, $float, $file, $object).
+engine writes them in facts ($int, $float, $file).
 """
 
 import json
@@ -71,9 +71,7 @@ def enc(value):
                           "extension": value.extension, "mime_type": value.mime_type, "size_bytes": value.size,
                           "url": value.generate_url()}}
     if isinstance(value, dict):
-        if any(key.startswith("$") for key in value):
-            return {"$object": [[key, enc(item)] for key, item in value.items()]}
-        return {key: enc(item) for key, item in value.items()}
+        return {"$" * key.startswith("$") + key: enc(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [enc(item) for item in value]
     raise TypeError(type(value))

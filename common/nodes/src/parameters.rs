@@ -21,7 +21,8 @@ fn read_entries(fields: &mut Fields<'_>) -> Vec<Selector> {
             fields.error("", "parameter names must be text");
             continue;
         };
-        if item.is_null() || item.as_map().is_some() && item.get("value").is_none_or(|v| v.is_null())
+        if item.is_null()
+            || item.as_map().is_some() && item.get("value").is_none_or(|v| v.is_null())
         {
             continue;
         }

@@ -217,11 +217,7 @@ impl Expected {
 
     /// The value to compare with: text rendered, and turned to a boolean where the variable is of
     /// booleans.
-    fn prepare(
-        &self,
-        variable: &Variable,
-        variables: &Variables,
-    ) -> Result<Value, ConditionError> {
+    fn prepare(&self, variable: &Variable, variables: &Variables) -> Result<Value, ConditionError> {
         let prepared = match self {
             Self::Nothing => return Ok(Value::None),
             Self::Bool(value) => Value::Bool(*value),

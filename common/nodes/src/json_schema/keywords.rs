@@ -378,8 +378,7 @@ fn equal(a: &Value, b: &Value) -> bool {
             a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| equal(a, b))
         }
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len()
-                && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
         }
         _ => a.py_eq(b),
     }
@@ -387,9 +386,7 @@ fn equal(a: &Value, b: &Value) -> bool {
 
 fn is_multiple(value: &Value, of: &Value) -> bool {
     match (value, of) {
-        (Value::Int(value), Value::Int(of)) => {
-            (value.to_big() % of.to_big()) == BigInt::from(0)
-        }
+        (Value::Int(value), Value::Int(of)) => (value.to_big() % of.to_big()) == BigInt::from(0),
         (Value::Float(value), Value::Int(of)) => (value % of.to_f64()) == 0.0,
         (_, Value::Float(of)) => {
             let value = match value {

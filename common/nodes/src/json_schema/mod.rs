@@ -108,15 +108,14 @@ impl Checker<'_> {
         self.spend(1)?;
         match schema {
             Value::Bool(true) => Ok(()),
-            Value::Bool(false) => {
-                invalid(format!("False schema does not allow {}", value.repr()))
-            }
+            Value::Bool(false) => invalid(format!("False schema does not allow {}", value.repr())),
             Value::Object(keywords) => match keywords.get("$ref") {
                 Some(Value::Str(reference)) => {
                     self.check(self.resolve(reference)?, value, depth + 1)
                 }
                 _ => keywords.iter().try_for_each(|(keyword, argument)| {
-                    let rule = keywords::Rule { checker: self, siblings: keywords, argument, depth };
+                    let rule =
+                        keywords::Rule { checker: self, siblings: keywords, argument, depth };
                     rule.apply(keyword, value)
                 }),
             },

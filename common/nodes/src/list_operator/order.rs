@@ -13,11 +13,7 @@ use super::spec::Order;
 const KEYS: [&str; 8] =
     ["name", "type", "extension", "mime_type", "transfer_method", "url", "related_id", "size"];
 
-pub(super) fn apply(
-    order: &Order,
-    kind: Kind,
-    items: Vec<Value>,
-) -> Result<Vec<Value>, NodeError> {
+pub(super) fn apply(order: &Order, kind: Kind, items: Vec<Value>) -> Result<Vec<Value>, NodeError> {
     let of_files = kind == Kind::ArrayFile;
     if of_files && !KEYS.contains(&&*order.key) {
         return Err(caught(format!("Invalid order key: {}", order.key)));
@@ -129,8 +125,7 @@ mod tests {
         let items = vec![Value::int(1), Value::Float(2.0), Value::int(2), Value::Bool(true)];
         let order = Order { key: "".into(), descending: true };
         let sorted = apply(&order, Kind::ArrayNumber, items).unwrap();
-        let expected =
-            vec![Value::Float(2.0), Value::int(2), Value::int(1), Value::Bool(true)];
+        let expected = vec![Value::Float(2.0), Value::int(2), Value::int(1), Value::Bool(true)];
         assert_eq!(sorted, expected);
     }
 

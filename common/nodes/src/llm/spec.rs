@@ -25,7 +25,12 @@ pub(super) const FIELDS: &[FieldDoc] = &[
     ),
     field("prompt_template[].role", FieldKind::Word(ROLES), REQUIRED, "who says it"),
     field("prompt_template[].text", FieldKind::Template, "\"\"", "what is said"),
-    field("prompt_config", FieldKind::Mapping, "{}", "{jinja2_variables: [{variable, value_selector}]}"),
+    field(
+        "prompt_config",
+        FieldKind::Mapping,
+        "{}",
+        "{jinja2_variables: [{variable, value_selector}]}",
+    ),
     field("context", FieldKind::Mapping, REQUIRED, "what `{{#context#}}` stands for"),
     field("context.enabled", FieldKind::Flag, REQUIRED, "whether there is any"),
     field("context.variable_selector", FieldKind::Selector, "null", "where it is read"),

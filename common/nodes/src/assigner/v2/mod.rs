@@ -147,7 +147,9 @@ impl Operation {
             Self::Subtract => arithmetic(current, value::Operator::Sub, &input),
             Self::Multiply => arithmetic(current, value::Operator::Mul, &input),
             Self::Divide => arithmetic(current, value::Operator::Div, &input),
-            Self::RemoveFirst => without(current, |items| items.split_first().map(|(_, rest)| rest)),
+            Self::RemoveFirst => {
+                without(current, |items| items.split_first().map(|(_, rest)| rest))
+            }
             Self::RemoveLast => without(current, |items| items.split_last().map(|(_, rest)| rest)),
         }
     }
