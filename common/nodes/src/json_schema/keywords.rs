@@ -142,16 +142,7 @@ impl Rule<'_> {
                 }
                 invalid(format!("{} is a required property", name.repr()))
             }),
-            "patternProperties" => {
-                for (pattern, schema) in self.members().into_iter().flatten() {
-                    for (name, member) in members {
-                        if self.checker.finds(pattern, name)? {
-                            self.descend(schema, member)?;
-                        }
-                    }
-                }
-                Ok(())
-            }
+            "patternProperties" => self.pattern_properties(members),
             "propertyNames" => members
                 .keys()
                 .try_for_each(|name| self.descend(self.argument, &Value::Str(name.clone()))),
@@ -166,6 +157,17 @@ impl Rule<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    fn pattern_properties(&self, members: &Object) -> Checked {
+        for (pattern, schema) in self.members().into_iter().flatten() {
+            for (name, member) in members {
+                if self.checker.finds(pattern, name)? {
+                    self.descend(schema, member)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn additional_properties(&self, members: &Object) -> Checked {

@@ -46,7 +46,7 @@ pub(super) const FIELDS: &[FieldDoc] = &[
     ),
 ];
 
-pub(super) const EXAMPLE: &str = r##"{
+pub(super) const EXAMPLE: &str = r#"{
     "model": {"provider": "langgenius/openai/openai", "name": "gpt-4o", "mode": "chat",
         "completion_params": {"temperature": 0.7}},
     "prompt_template": [{"role": "user", "text": "{{#start.question#}}"}],
@@ -57,7 +57,7 @@ pub(super) const EXAMPLE: &str = r##"{
     "structured_output": {"schema": {}},
     "structured_output_enabled": false,
     "reasoning_format": "tagged"
-}"##;
+}"#;
 
 pub(super) fn read(fields: &mut Fields<'_>) -> (Model, Vec<Selector>) {
     let model = model::read(fields);
