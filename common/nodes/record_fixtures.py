@@ -6,7 +6,7 @@
                                            FLOWMILL_NODE_CASES=FILE cargo test -p flowmill-nodes
 
 A case is {type, data, variables: [{selector, kind, value}], expect}. Values are written as the
-engine writes them in facts ($int, $float, $file, $object).
+engine writes them in facts ($int, $float, $file).
 """
 
 import json
@@ -71,9 +71,7 @@ def enc(value):
                           "extension": value.extension, "mime_type": value.mime_type, "size_bytes": value.size,
                           "url": value.generate_url()}}
     if isinstance(value, dict):
-        if any(key.startswith("$") for key in value):
-            return {"$object": [[key, enc(item)] for key, item in value.items()]}
-        return {key: enc(item) for key, item in value.items()}
+        return {"$" * key.startswith("$") + key: enc(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [enc(item) for item in value]
     raise TypeError(type(value))
@@ -300,8 +298,103 @@ class Material:
         return {"answer": "".join(self.r.choice([self.text(), "{{#n.x#}}", "{{#n.y#}}", "{{#c.m#}}", " and "])
                                   for _ in range(self.r.randrange(5)))}
 
+    # cases in which operators and values fit the variables
+
+    def fitting(self):
+        made = self.variables()
+        n = [one for one in made if one.selector[0] == "n"]
+        if not n:
+            return self.fitting()
+        one = self.r.choice(n)
+        return self.r.choice([self.fitting_condition, self.fitting_list, self.fitting_items])(made, one, n)
+
+    def like(self, one):
+        """A text that has to do with the variable."""
+        value = one.value
+        if isinstance(value, list) and value:
+            value = self.r.choice(value)
+        if isinstance(value, File):
+            value = self.r.choice([value.filename or "", value.type.value, str(value.size), value.extension or "", "a", "5"])
+        text = str(value)
+        return self.r.choice([text, text, text[:2], text[-2:], text.lower(), self.text(), "true", "5", str(self.number())])
+
+    def fitting_condition(self, made, one, n):
+        r = self.r
+        groups = {"string": TEXT_OPS, "secret": TEXT_OPS, "integer": NUMBER_OPS, "float": NUMBER_OPS, "boolean": BOOL_OPS}
+        conditions = []
+        for _ in range(r.choice([1, 1, 2])):
+            kind = one.value_type.value
+            value = self.like(one)
+            operator = r.choice(groups.get(kind, LIST_OPS))
+            if operator in ("in", "not in", "all of"):
+                value = [self.like(one) for _ in range(r.randrange(4))]
+            if kind in ("boolean", "array[boolean]"):
+                value = r.choice(["true", "false", "1", "0", True, False, None, value, ["true", "0"], "2", "-1"])
+            condition = {"variable_selector": list(one.selector), "comparison_operator": operator, "value": value}
+            if kind == "array[file]":
+                condition["sub_variable_condition"] = {"logical_operator": r.choice(["and", "or"]), "conditions": [
+                    self.sub_condition() for _ in range(r.randrange(1, 3))]}
+            conditions.append(condition)
+            one = r.choice(n)
+        data = {"cases": [{"case_id": "c", "logical_operator": r.choice(["and", "or"]), "conditions": conditions}]}
+        return case("if-else", data, made)
+
+    def fitting_list(self, made, one, n):
+        r = self.r
+        lists = [one for one in n if one.value_type.value in FILTER_OPS]
+        if not lists:
+            return self.fitting()
+        one = r.choice(lists)
+        kind = one.value_type.value
+        data = self.list_operator()
+        data["variable"] = list(one.selector)
+        data["filter_by"] = {"enabled": r.random() < 0.8, "conditions": []}
+        for _ in range(r.choice([1, 1, 2])):
+            value = self.like(one)
+            if kind == "array[number]":
+                value = str(self.number()) if r.random() < 0.5 or not one.value else str(r.choice(one.value))
+            if kind == "array[boolean]":
+                value = r.choice([True, False])
+            key = r.choice(["name", "extension", "mime_type", "url", "related_id", "type", "transfer_method", "size"])
+            operator = r.choice(FILTER_OPS[kind])
+            if key in ("type", "transfer_method") and kind == "array[file]":
+                operator, value = r.choice(["in", "not in"]), r.choice([["image"], ["document", "local_file"], "image,custom", []])
+            if key == "size" and kind == "array[file]":
+                operator, value = r.choice(["=", "≠", "<", ">", "≥", "≤"]), r.choice(["5", "0", "10.0", "-1", "x"])
+            data["filter_by"]["conditions"].append({"key": key, "comparison_operator": operator, "value": value})
+        if kind == "array[file]":
+            data["order_by"]["key"] = r.choice(["name", "size", "type", "url", "extension", "mime_type", "related_id"])
+        return case("list-operator", data, made)
+
+    def fitting_items(self, made, one, n):
+        r = self.r
+        element = {"array[string]": self.text, "array[number]": self.number, "array[boolean]": lambda: r.random() < 0.5,
+                   "array[object]": lambda: {"k": self.number()},
+                   "array[any]": lambda: r.choice([self.text(), self.number(), {}, True])}
+        items = []
+        for index in range(r.choice([1, 2, 3, 4])):
+            one = r.choice(n)
+            kind = one.value_type.value
+            item = {"variable_selector": list(one.selector), "input_type": "constant"}
+            if kind in ("integer", "float"):
+                item.update(operation=r.choice(["+=", "-=", "*=", "/=", "set", "over-write"]), value=r.choice([self.number(), True, 3, 2.5]))
+            elif kind in ("string", "boolean", "object"):
+                value = {"string": self.text(), "boolean": r.random() < 0.5, "object": r.choice([{"k": 1}, '{"a": [1, 2.0]}', "[1]", "{"])}
+                item.update(operation=r.choice(["set", "over-write"]), value=value[kind])
+            elif kind in element:
+                operation = r.choice(["append", "extend", "over-write", "clear", "remove-first", "remove-last"])
+                value = element[kind]() if operation == "append" else [element[kind]() for _ in range(r.randrange(3))]
+                made.append(variable(["v", f"i{index}"], value))
+                item.update(input_type="variable", operation=operation, value=["v", f"i{index}"])
+            else:
+                item.update(input_type="variable", operation="clear")
+            items.append(item)
+        return case("assigner", {"version": "2", "items": items}, made)
+
     def random_case(self):
         r = self.r
+        if r.random() < 0.5:
+            return self.fitting()
         kind, make = r.choice([("if-else", self.if_else)] * 4 + [("list-operator", self.list_operator)] * 4
                               + [("assigner", self.assigner_1)] + [("assigner", self.assigner_2)] * 4
                               + [("variable-aggregator", self.aggregator), ("end", self.end), ("answer", self.answer)])
@@ -310,6 +403,14 @@ class Material:
 
 OPERATORS = ["contains", "not contains", "start with", "end with", "is", "is not", "empty", "not empty", "in", "not in",
              "all of", "=", "≠", ">", "<", "≥", "≤", "null", "not null", "exists", "not exists"]
+TEXT_OPS = ["contains", "not contains", "start with", "end with", "is", "is not", "empty", "not empty", "in", "not in",
+            "all of", "null", "not null"]
+NUMBER_OPS = ["=", "≠", ">", "<", "≥", "≤", "empty", "not empty", "null", "exists", "in"]
+BOOL_OPS = ["is", "is not", "=", "≠", ">", "empty", "not empty", "in", "not in", "null"]
+LIST_OPS = ["contains", "not contains", "all of", "empty", "not empty", "null", "not null", "exists", "not exists"]
+STRING_FILTERS = ["contains", "start with", "end with", "is", "in", "empty", "not contains", "is not", "not in", "not empty"]
+FILTER_OPS = {"array[string]": STRING_FILTERS, "array[number]": ["=", "≠", "<", ">", "≥", "≤"], "array[boolean]": ["is", "is not"],
+              "array[file]": STRING_FILTERS}
 FILTERS = ["contains", "start with", "end with", "is", "in", "empty", "not contains", "is not", "not in", "not empty",
            "=", "≠", "<", ">", "≥", "≤"]
 OPERATIONS = ["over-write", "clear", "append", "extend", "set", "+=", "-=", "*=", "/=", "remove-first", "remove-last"]
@@ -324,7 +425,9 @@ def some(seed, kind, make, count):
     while len(found) < count:
         tries += 1
         material = Material(seed * 100_003 + tries)
-        made = case(kind, getattr(material, make)(), material.variables())
+        made = material.fitting() if tries % 2 else case(kind, getattr(material, make)(), material.variables())
+        if made["type"] != kind:
+            continue
         if made["expect"]["status"] != "succeeded":
             failed += 1
             if failed > count * 0.45:

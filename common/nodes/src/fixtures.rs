@@ -44,7 +44,7 @@ enum Expect {
 /// A value as a document would hold it.
 pub(crate) fn item(value: &Value) -> Item {
     let content = match value {
-        Value::None => Content::Null,
+        Value::None | Value::File(_) => Content::Null,
         Value::Bool(value) => Content::Bool(*value),
         Value::Int(value) => Content::Int(value.clone()),
         Value::Float(value) => Content::Float(*value),
@@ -54,7 +54,6 @@ pub(crate) fn item(value: &Value) -> Item {
             let key = |key: &Name| Item { line: 1, content: Content::Str(key.clone()) };
             Content::Map(members.iter().map(|(name, value)| (key(name), item(value))).collect())
         }
-        Value::File(_) => Content::Null,
     };
     Item { line: 1, content }
 }

@@ -14,8 +14,12 @@ const DETAILS: &[&str] = &["low", "high"];
 /// `model`, for a type's list of fields.
 pub(crate) const MODEL: FieldDoc = field("model", FieldKind::Mapping, REQUIRED, "the model");
 /// `model.provider`
-pub(crate) const PROVIDER: FieldDoc =
-    field("model.provider", FieldKind::Text, REQUIRED, "who offers it: organisation/plugin/provider");
+pub(crate) const PROVIDER: FieldDoc = field(
+    "model.provider",
+    FieldKind::Text,
+    REQUIRED,
+    "who offers it: organisation/plugin/provider",
+);
 /// `model.name`
 pub(crate) const NAME: FieldDoc =
     field("model.name", FieldKind::Text, REQUIRED, "its name with that provider");
@@ -38,7 +42,6 @@ pub(crate) struct Model {
     provider: Option<Name>,
     name: Option<Name>,
 }
-
 
 impl Model {
     /// `a model provider (openai, model gpt-4o)`.

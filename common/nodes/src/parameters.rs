@@ -1,6 +1,6 @@
 //! Parameters bound to values or variables, as tools, agents and data sources have them.
 
-use flowmill_engine::graph::Fields;
+use flowmill_engine::graph::{Fields, Item};
 use flowmill_engine::variables::Selector;
 
 use crate::model;
@@ -21,7 +21,7 @@ fn read_entries(fields: &mut Fields<'_>) -> Vec<Selector> {
             fields.error("", "parameter names must be text");
             continue;
         };
-        if item.is_null() || item.as_map().is_some() && item.get("value").is_none_or(|v| v.is_null())
+        if item.is_null() || item.as_map().is_some() && item.get("value").is_none_or(Item::is_null)
         {
             continue;
         }

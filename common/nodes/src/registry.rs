@@ -250,3 +250,170 @@ impl Execute for Remote {
         Box::pin(std::future::ready(result))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use flowmill_engine::graph::{Content, Item, Mode};
+    use flowmill_engine::value::{Value, loads};
+
+    use super::*;
+    use crate::catalogue::{FieldDoc, FieldKind, REQUIRED};
+    use crate::fixtures::item;
+
+    fn example(kind: &NodeType) -> Value {
+        loads(kind.example).unwrap_or_else(|error| panic!("{}: {error}", kind.name))
+    }
+
+    fn problems_of(kind: &str, data: &Item, strict: bool) -> (Option<Compiled>, Problems) {
+        let id: Name = "node".into();
+        let mode = Mode::Workflow;
+        let source = Source { id: &id, kind, title: "a title", data, mode, strict };
+        let mut problems = Vec::new();
+        let compiled = Registry.compile(&source, &mut problems);
+        (compiled, problems)
+    }
+
+    fn with_version(kind: &NodeType, mut data: Item) -> Item {
+        if let Content::Map(members) = &mut data.content {
+            let version = item(&Value::from(kind.version));
+            members.retain(|(key, _)| key.as_str() != Some("version"));
+            members.push((item(&Value::from("version")), version));
+        }
+        data
+    }
+
+    /// The item at a documented path, made anew by `change`. False if the path leads nowhere.
+    fn change(data: &mut Item, path: &str, change: &dyn Fn(&mut Option<Item>)) -> bool {
+        let (head, rest) = path.split_once('.').map_or((path, None), |(a, b)| (a, Some(b)));
+        let (name, element) = head.strip_suffix("[]").map_or((head, false), |name| (name, true));
+        let Content::Map(members) = &mut data.content else { return false };
+        let place = members.iter().position(|(key, _)| key.as_str() == Some(name));
+        if let (None, false) = (rest, element) {
+            let mut found = place.map(|place| members.remove(place).1);
+            change(&mut found);
+            let key = item(&Value::from(name));
+            members.extend(found.map(|found| (key, found)));
+            return true;
+        }
+        let Some(place) = place else { return false };
+        let inner = &mut members[place].1;
+        let inner = match &mut inner.content {
+            Content::Seq(items) if element => match items.first_mut() {
+                Some(first) => first,
+                None => return false,
+            },
+            _ => inner,
+        };
+        rest.is_some_and(|rest| self::change(inner, rest, change))
+    }
+
+    fn wrong(kind: FieldKind) -> Option<Value> {
+        Some(match kind {
+            FieldKind::Text | FieldKind::Template => Value::array(vec![Value::int(1)]),
+            FieldKind::Flag => Value::from("perhaps"),
+            FieldKind::Integer => Value::from("many"),
+            FieldKind::Word(_) => Value::from("no such word"),
+            FieldKind::Selector
+            | FieldKind::Selectors
+            | FieldKind::Mapping
+            | FieldKind::List => Value::int(5),
+            FieldKind::Any => return None,
+        })
+    }
+
+    fn plain(path: &str) -> String {
+        path.replace("[]", "[0]")
+    }
+
+    #[test]
+    fn every_example_is_valid_whatever_else_it_holds() {
+        for kind in TYPES {
+            let mut data = with_version(kind, item(&example(kind)));
+            if let Content::Map(members) = &mut data.content {
+                members.push((item(&Value::from("selected")), item(&Value::Bool(false))));
+                members.push((item(&Value::from("what_is_this")), item(&Value::array(vec![]))));
+            }
+            let (compiled, problems) = problems_of(kind.name, &data, false);
+            assert!(compiled.is_some() && problems.is_empty(), "{}: {problems:?}", kind.name);
+        }
+    }
+
+    #[test]
+    fn documented_fields_are_the_fields_read() {
+        for kind in TYPES {
+            for FieldDoc { name, kind: holds, default, about } in kind.fields {
+                assert!(!about.is_empty(), "{}: {name} has no description", kind.name);
+                if let Some(wrong) = wrong(*holds) {
+                    let mut data = with_version(kind, item(&example(kind)));
+                    let found = change(&mut data, name, &|field| *field = Some(item(&wrong)));
+                    assert!(found, "{}: the example lacks {name}", kind.name);
+                    let (compiled, problems) = problems_of(kind.name, &data, false);
+                    let field = plain(name);
+                    let at = |problem: &Problem| problem.field.as_deref() == Some(&field);
+                    assert!(compiled.is_none(), "{}: {name} may be {wrong:?}", kind.name);
+                    assert!(problems.iter().any(at), "{}: {name}: {problems:?}", kind.name);
+                }
+                let mut data = with_version(kind, item(&example(kind)));
+                change(&mut data, name, &|field| *field = None);
+                let (compiled, problems) = problems_of(kind.name, &data, false);
+                let required = *default == REQUIRED;
+                assert_eq!(compiled.is_none(), required, "{}: {name}: {problems:?}", kind.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_type_is_described() {
+        for kind in TYPES {
+            assert!(!kind.about.is_empty() && !kind.handles.is_empty(), "{}", kind.name);
+            let same =
+                |other: &&&NodeType| (other.name, other.version) == (kind.name, kind.version);
+            assert_eq!(TYPES.iter().filter(same).count(), 1, "{} is listed twice", kind.name);
+        }
+    }
+
+    #[test]
+    fn the_version_chooses_and_else_the_highest() {
+        let version = |version| find("assigner", version).map(|kind| kind.version);
+        assert_eq!(version("1"), Some("1"));
+        assert_eq!(version("2"), Some("2"));
+        assert_eq!(version("v2"), Some("2"));
+        assert_eq!(find("tool", "2").map(|kind| kind.version), Some("1"));
+        assert!(find("assign", "1").is_none());
+    }
+
+    #[test]
+    fn unknown_types_are_named_with_the_nearest_known_one() {
+        let (compiled, problems) = problems_of("if-esle", &Item::default(), false);
+        assert!(compiled.is_none());
+        let text = problems[0].to_string();
+        let expected = "node node \"a title\": type: there is no node type \"if-esle\" \
+                        (did you mean if-else?)";
+        assert_eq!(text, expected);
+        let (_, problems) = problems_of("frobnicate", &Item::default(), false);
+        assert_eq!(problems[0].hint, None);
+        let long = "x".repeat(1_000_000);
+        let (_, problems) = problems_of(&long, &Item::default(), false);
+        assert_eq!(problems.len(), 1);
+    }
+
+    #[test]
+    fn the_aggregators_old_name_still_works() {
+        let data = item(&example(&crate::variable_aggregator::TYPE));
+        let (compiled, problems) = problems_of(OLD_AGGREGATOR, &data, false);
+        assert!(compiled.is_some());
+        assert_eq!(problems[0].severity, Severity::Warning);
+        let (compiled, problems) = problems_of(OLD_AGGREGATOR, &data, true);
+        assert!(compiled.is_some() && problems.is_empty());
+    }
+
+    #[test]
+    fn what_needs_a_service_loads_but_not_in_strict_mode() {
+        let data = item(&example(&crate::llm::TYPE));
+        assert!(problems_of("llm", &data, false).0.is_some());
+        assert!(problems_of("llm", &data, true).0.is_none());
+        assert_eq!(mocked("llm").category, Category::Executable);
+        assert_eq!(mocked("if-else").category, Category::Branch);
+        assert!(mocked("llm").retries && !mocked("frobnicate").retries);
+    }
+}

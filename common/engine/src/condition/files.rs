@@ -75,7 +75,8 @@ impl SubCondition {
             "related_id",
         ];
         if !KEYS.contains(&&*self.key) {
-            let message = format!("{} is not a valid FileAttribute", Value::Str(self.key.clone()).repr());
+            let message =
+                format!("{} is not a valid FileAttribute", Value::Str(self.key.clone()).repr());
             return Err(ConditionError::value(message));
         }
         let mut actual = Vec::new();
@@ -105,14 +106,15 @@ fn files_of(value: &Value) -> Result<Vec<&File>, ConditionError> {
         let message = format!("'{}' object is not iterable", value.type_name());
         return Err(ConditionError::type_error(message));
     };
-    let file = |item| match item {
-        &Value::File(ref file) => Ok(&**file),
-        other => {
-            let message = format!("'{}' object is no file", other.type_name());
-            Err(ConditionError::other("AttributeError", message))
-        }
-    };
-    items.iter().map(file).collect()
+    let mut files = Vec::with_capacity(items.len());
+    for item in items.iter() {
+        let Value::File(file) = item else {
+            let message = format!("'{}' object is no file", item.type_name());
+            return Err(ConditionError::other("AttributeError", message));
+        };
+        files.push(&**file);
+    }
+    Ok(files)
 }
 
 fn expected_extension(expected: &Value) -> Result<Value, ConditionError> {
@@ -126,9 +128,7 @@ fn expected_extension(expected: &Value) -> Result<Value, ConditionError> {
 
 fn dotted(value: Value) -> Value {
     match value.as_str() {
-        Some(text) if !text.is_empty() && !text.starts_with('.') => {
-            Value::from(format!(".{text}"))
-        }
+        Some(text) if !text.is_empty() && !text.starts_with('.') => Value::from(format!(".{text}")),
         _ => value,
     }
 }

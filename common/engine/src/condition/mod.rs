@@ -217,11 +217,7 @@ impl Expected {
 
     /// The value to compare with: text rendered, and turned to a boolean where the variable is of
     /// booleans.
-    fn prepare(
-        &self,
-        variable: &Variable,
-        variables: &Variables,
-    ) -> Result<Value, ConditionError> {
+    fn prepare(&self, variable: &Variable, variables: &Variables) -> Result<Value, ConditionError> {
         let prepared = match self {
             Self::Nothing => return Ok(Value::None),
             Self::Bool(value) => Value::Bool(*value),
@@ -253,5 +249,113 @@ fn to_bool(value: &Value) -> Result<Value, ConditionError> {
         _ => Err(ConditionError::type_error(format!(
             "unexpected value: type=<class 'str'>, value={text}"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Problems;
+
+    fn text(text: &str) -> Item {
+        Item { line: 1, content: Content::Str(text.into()) }
+    }
+
+    fn map(members: &[(&str, Item)]) -> Item {
+        let members = members.iter().map(|(key, item)| (text(key), item.clone()));
+        Item { line: 1, content: Content::Map(members.collect()) }
+    }
+
+    fn seq(items: &[Item]) -> Item {
+        Item { line: 1, content: Content::Seq(items.to_vec()) }
+    }
+
+    fn condition(name: &str, operator: &str, value: Item) -> Item {
+        map(&[
+            ("variable_selector", seq(&[text("n"), text(name)])),
+            ("comparison_operator", text(operator)),
+            ("value", value),
+        ])
+    }
+
+    fn read(join: &str, conditions: &[Item]) -> (Conditions, Problems) {
+        let item = map(&[("op", text(join)), ("list", seq(conditions))]);
+        let mut problems = Problems::new();
+        let name = Name::from("n");
+        let conditions =
+            Conditions::read(&mut Fields::new(&item, &name, "", &mut problems), "list", "op");
+        (conditions, problems)
+    }
+
+    fn evaluate(join: &str, conditions: &[Item]) -> Result<bool, ConditionError> {
+        let mut variables = Variables::default();
+        let node = Name::from("n");
+        variables.set(&node, &"five".into(), Variable::infer(Value::int(5)));
+        variables.set(&node, &"yes".into(), Variable::infer(Value::Bool(true)));
+        variables.set(&node, &"none".into(), Variable::infer(Value::None));
+        let (conditions, problems) = read(join, conditions);
+        assert!(problems.is_empty(), "{problems:?}");
+        conditions.evaluate(&variables)
+    }
+
+    #[test]
+    fn evaluation_stops_at_what_decides() {
+        let missing = condition("zz", "is", text("x"));
+        let five = condition("five", "=", text("5"));
+        let six = condition("five", "=", text("6"));
+        assert_eq!(evaluate("and", &[six.clone(), missing.clone()]), Ok(false));
+        assert_eq!(evaluate("or", &[five.clone(), missing.clone()]), Ok(true));
+        assert_eq!(evaluate("or", &[six, five]), Ok(true));
+        assert_eq!(evaluate("and", &[]), Ok(true));
+        assert_eq!(evaluate("or", &[]), Ok(false));
+        let error = evaluate("or", &[missing]).unwrap_err();
+        assert_eq!(error.exception, Exception::Value);
+        assert_eq!(error.message, "Variable ['n', 'zz'] not found");
+    }
+
+    #[test]
+    fn equality_and_order_read_text_differently() {
+        let five = |operator| evaluate("and", &[condition("five", operator, text("5.0"))]);
+        assert_eq!(five("≥"), Ok(true));
+        let message = "invalid literal for int() with base 10: '5.0'";
+        assert_eq!(five("=").unwrap_err().message, message);
+    }
+
+    #[test]
+    fn null_is_nothing_and_is_not_nothing_either() {
+        for operator in ["is", "is not", "=", "≠", ">", "≤", "not null", "not empty"] {
+            let none = condition("none", operator, text("x"));
+            assert_eq!(evaluate("and", &[none]), Ok(false), "{operator}");
+        }
+        assert_eq!(evaluate("and", &[condition("none", "not exists", text("x"))]), Ok(true));
+    }
+
+    #[test]
+    fn type_errors_are_told_from_value_errors() {
+        let exception = |name, operator, value| {
+            evaluate("and", &[condition(name, operator, text(value))]).unwrap_err().exception
+        };
+        assert_eq!(exception("five", "start with", "5"), Exception::Type);
+        assert_eq!(exception("yes", "is", "1.5"), Exception::Type);
+        assert_eq!(exception("yes", "is", "yes"), Exception::Value);
+    }
+
+    #[test]
+    fn only_known_operators_and_values_load() {
+        let count = |item| read("and", &[item]).1.len();
+        assert_eq!(count(condition("five", "is empty", text("x"))), 1);
+        let number = |value| Item { line: 1, content: Content::Int(i64::into(value)) };
+        assert_eq!(count(condition("five", "is", number(5))), 1);
+        assert_eq!(count(condition("five", "is", number(1))), 0, "1 passes for true");
+        assert_eq!(count(condition("five", "is", seq(&[number(1)]))), 1);
+        assert_eq!(read("xor", &[]).1.len(), 1);
+    }
+
+    #[test]
+    fn references_are_all_that_is_read() {
+        let (conditions, _) = read("and", &[condition("five", "=", text("{{#a.b#}}"))]);
+        let found: Vec<String> =
+            conditions.references().iter().map(|found| found.parts().join(".")).collect();
+        assert_eq!(found, ["n.five", "a.b"]);
     }
 }

@@ -27,8 +27,7 @@ pub(super) fn equal(actual: &Value, expected: &Value) -> Result<bool, ConditionE
             Value::Bool(_) => Ok(actual.py_eq(expected)),
             Value::Str(text) => {
                 let expected = python_float(text);
-                let expected =
-                    expected.ok_or_else(|| ConditionError::value(float_error(text)))?;
+                let expected = expected.ok_or_else(|| ConditionError::value(float_error(text)))?;
                 Ok(actual.py_eq(&Value::Float(expected)))
             }
             _ => Err(cannot_convert(expected, "float")),
@@ -38,18 +37,14 @@ pub(super) fn equal(actual: &Value, expected: &Value) -> Result<bool, ConditionE
 }
 
 /// `>`, `<`, `≥`, `≤`; None where NaN is involved.
-pub(super) fn order(
-    actual: &Value,
-    expected: &Value,
-) -> Result<Option<Ordering>, ConditionError> {
+pub(super) fn order(actual: &Value, expected: &Value) -> Result<Option<Ordering>, ConditionError> {
     if !matches!(actual, Value::Bool(_) | Value::Int(_) | Value::Float(_)) {
         return Err(ConditionError::value("Invalid actual value type: number"));
     }
     let float = match expected {
         Value::Bool(_) => return Ok(actual.py_cmp(expected)),
-        Value::Str(text) => python_float(text).ok_or_else(|| {
-            ConditionError::value(format!("Cannot convert '{text}' to number"))
-        })?,
+        Value::Str(text) => python_float(text)
+            .ok_or_else(|| ConditionError::value(format!("Cannot convert '{text}' to number")))?,
         _ => return Err(cannot_convert(expected, "number")),
     };
     if let Value::Int(integer) = actual

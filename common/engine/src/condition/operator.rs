@@ -1,5 +1,7 @@
 //! What each comparison operator does with Python values (spec/nodes.md §3.1).
 
+use std::cmp::Ordering;
+
 use crate::graph::Fields;
 use crate::value::Value;
 
@@ -81,40 +83,38 @@ impl Operator {
     /// Compares an actual with an expected value.
     pub(super) fn apply(self, actual: &Value, expected: &Value) -> Result<bool, ConditionError> {
         let null = matches!(actual, Value::None);
+        let falsy = actual.is_falsy();
         match self {
-            Self::Contains if actual.is_falsy() => Ok(false),
+            Self::Contains | Self::StartWith | Self::EndWith | Self::In if falsy => Ok(false),
+            Self::NotContains | Self::NotIn if falsy => Ok(true),
+            // null neither is anything nor is it not
+            Self::Is | Self::IsNot | Self::Equal | Self::NotEqual if null => Ok(false),
+            Self::Greater | Self::Less | Self::GreaterOrEqual | Self::LessOrEqual if null => {
+                Ok(false)
+            }
             Self::Contains => contains(actual, expected),
-            Self::NotContains if actual.is_falsy() => Ok(true),
             Self::NotContains => contains(actual, expected).map(|found| !found),
-            Self::StartWith | Self::EndWith if actual.is_falsy() => Ok(false),
             Self::StartWith => {
                 affix(actual, expected, "startswith").map(|(text, part)| text.starts_with(part))
             }
             Self::EndWith => {
                 affix(actual, expected, "endswith").map(|(text, part)| text.ends_with(part))
             }
-            // null neither is anything nor is it not
-            Self::Is | Self::IsNot | Self::Equal | Self::NotEqual if null => Ok(false),
-            Self::Greater | Self::Less | Self::GreaterOrEqual | Self::LessOrEqual if null => {
-                Ok(false)
-            }
             Self::Is => same(actual, expected),
             Self::IsNot => same(actual, expected).map(|same| !same),
             Self::Equal => number::equal(actual, expected),
             Self::NotEqual => number::equal(actual, expected).map(|equal| !equal),
-            Self::Greater => Ok(number::order(actual, expected)?.is_some_and(|o| o.is_gt())),
-            Self::Less => Ok(number::order(actual, expected)?.is_some_and(|o| o.is_lt())),
+            Self::Greater => Ok(number::order(actual, expected)?.is_some_and(Ordering::is_gt)),
+            Self::Less => Ok(number::order(actual, expected)?.is_some_and(Ordering::is_lt)),
             Self::GreaterOrEqual => {
-                Ok(number::order(actual, expected)?.is_some_and(|o| o.is_ge()))
+                Ok(number::order(actual, expected)?.is_some_and(Ordering::is_ge))
             }
-            Self::LessOrEqual => Ok(number::order(actual, expected)?.is_some_and(|o| o.is_le())),
-            Self::Empty => Ok(actual.is_falsy()),
-            Self::NotEmpty => Ok(!actual.is_falsy()),
+            Self::LessOrEqual => Ok(number::order(actual, expected)?.is_some_and(Ordering::is_le)),
+            Self::Empty => Ok(falsy),
+            Self::NotEmpty => Ok(!falsy),
             Self::Null | Self::NotExists => Ok(null),
             Self::NotNull | Self::Exists => Ok(!null),
-            Self::In if actual.is_falsy() => Ok(false),
             Self::In => member(actual, expected),
-            Self::NotIn if actual.is_falsy() => Ok(true),
             Self::NotIn => member(actual, expected).map(|found| !found),
             Self::AllOf => all_of(actual, expected),
         }
@@ -159,10 +159,7 @@ fn member(actual: &Value, expected: &Value) -> Result<bool, ConditionError> {
 }
 
 fn all_of(actual: &Value, expected: &Value) -> Result<bool, ConditionError> {
-    let wanted = match expected {
-        Value::Array(items) => items,
-        _ => return Err(not_homogeneous()),
-    };
+    let Value::Array(wanted) = expected else { return Err(not_homogeneous()) };
     let text = wanted.iter().all(|item| matches!(item, Value::Str(_)));
     if !text && !wanted.iter().all(|item| matches!(item, Value::Bool(_))) {
         return Err(not_homogeneous());

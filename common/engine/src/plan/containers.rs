@@ -18,13 +18,14 @@ impl LoopVariable {
     pub fn initial(&self, variables: &Variables) -> Result<Variable, NodeError> {
         let value = match &self.value {
             LoopValue::Constant(value) => constant(self.kind, value).map_err(NodeError::escaped)?,
-            LoopValue::Variable(selector) => match variables.get(selector.parts()) {
-                Some(variable) => variable.value().clone(),
-                None => {
+            LoopValue::Variable(selector) => {
+                let found = variables.get(selector.parts());
+                let Some(variable) = found else {
                     let message = format!("Invalid value for loop variable {}", self.label);
                     return Err(NodeError::escaped(message));
-                }
-            },
+                };
+                variable.value().clone()
+            }
         };
         Ok(Variable::infer(value))
     }
@@ -33,9 +34,7 @@ impl LoopVariable {
 fn constant(kind: Kind, written: &Value) -> Result<Value, String> {
     let value = match kind {
         Kind::ArrayNumber | Kind::ArrayObject | Kind::ArrayString => match written.as_str() {
-            Some(text) if !text.is_empty() => {
-                loads(text).map_err(|error| error.to_string())?
-            }
+            Some(text) if !text.is_empty() => loads(text).map_err(|error| error.to_string())?,
             // a real list, too, silently becomes an empty one
             _ => Value::array(Vec::new()),
         },

@@ -25,7 +25,7 @@ pub(crate) const TYPE: NodeType = NodeType {
         output("answer", "string", "the text, its variables as Markdown"),
         output("files", "array[file]", "the files among its references"),
     ],
-    example: r##"{"answer": "Hello {{#start.name#}}"}"##,
+    example: r#"{"answer": "Hello {{#start.name#}}"}"#,
     compile,
 };
 

@@ -29,13 +29,13 @@ pub(super) const FIELDS: &[FieldDoc] = &[
     field("delivery_methods", FieldKind::List, "[]", "how the form reaches people"),
 ];
 
-pub(super) const EXAMPLE: &str = r##"{
+pub(super) const EXAMPLE: &str = r#"{
     "form_content": "Is {{#start.x#}} right? {{#$output.comment#}}",
     "inputs": [{"type": "paragraph", "output_variable_name": "comment"}],
     "user_actions": [{"id": "approve", "title": "Approve", "button_style": "primary"}],
     "timeout": 36, "timeout_unit": "hour",
     "delivery_methods": [{"id": "d", "type": "webapp", "enabled": true, "config": {}}]
-}"##;
+}"#;
 
 /// The most characters of an action's id.
 const MAX_ID: usize = 20;

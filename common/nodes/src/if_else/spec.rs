@@ -41,13 +41,13 @@ pub(super) const FIELDS: &[FieldDoc] = &[
     field("conditions", FieldKind::List, "null", "the first shape's conditions, without `cases`"),
 ];
 
-pub(super) const EXAMPLE: &str = r##"{
+pub(super) const EXAMPLE: &str = r#"{
     "cases": [{"case_id": "true", "logical_operator": "and", "conditions": [{
         "variable_selector": ["start", "n"], "comparison_operator": "≥", "value": "5",
         "sub_variable_condition": {"logical_operator": "and", "conditions": []}}]}],
     "logical_operator": "and",
     "conditions": []
-}"##;
+}"#;
 
 const OPERATORS: &[&str] = &[
     "contains",

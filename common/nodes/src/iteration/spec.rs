@@ -19,12 +19,7 @@ pub(super) const FIELDS: &[FieldDoc] = &[
         "\"terminated\"",
         "what an element's error does: fail, give null, give nothing",
     ),
-    field(
-        "flatten_output",
-        FieldKind::Flag,
-        "true",
-        "whether a list of lists becomes one list",
-    ),
+    field("flatten_output", FieldKind::Flag, "true", "whether a list of lists becomes one list"),
 ];
 
 pub(super) fn read(fields: &mut Fields<'_>) -> Iteration {

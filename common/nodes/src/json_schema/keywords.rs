@@ -142,16 +142,7 @@ impl Rule<'_> {
                 }
                 invalid(format!("{} is a required property", name.repr()))
             }),
-            "patternProperties" => {
-                for (pattern, schema) in self.members().into_iter().flatten() {
-                    for (name, member) in members {
-                        if self.checker.finds(pattern, name)? {
-                            self.descend(schema, member)?;
-                        }
-                    }
-                }
-                Ok(())
-            }
+            "patternProperties" => self.pattern_properties(members),
             "propertyNames" => members
                 .keys()
                 .try_for_each(|name| self.descend(self.argument, &Value::Str(name.clone()))),
@@ -166,6 +157,17 @@ impl Rule<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    fn pattern_properties(&self, members: &Object) -> Checked {
+        for (pattern, schema) in self.members().into_iter().flatten() {
+            for (name, member) in members {
+                if self.checker.finds(pattern, name)? {
+                    self.descend(schema, member)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn additional_properties(&self, members: &Object) -> Checked {
@@ -378,8 +380,7 @@ fn equal(a: &Value, b: &Value) -> bool {
             a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| equal(a, b))
         }
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len()
-                && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
         }
         _ => a.py_eq(b),
     }
@@ -387,9 +388,7 @@ fn equal(a: &Value, b: &Value) -> bool {
 
 fn is_multiple(value: &Value, of: &Value) -> bool {
     match (value, of) {
-        (Value::Int(value), Value::Int(of)) => {
-            (value.to_big() % of.to_big()) == BigInt::from(0)
-        }
+        (Value::Int(value), Value::Int(of)) => (value.to_big() % of.to_big()) == BigInt::from(0),
         (Value::Float(value), Value::Int(of)) => (value % of.to_f64()) == 0.0,
         (_, Value::Float(of)) => {
             let value = match value {

@@ -107,16 +107,14 @@ impl Checker<'_> {
         }
         self.spend(1)?;
         match schema {
-            Value::Bool(true) => Ok(()),
-            Value::Bool(false) => {
-                invalid(format!("False schema does not allow {}", value.repr()))
-            }
+            Value::Bool(false) => invalid(format!("False schema does not allow {}", value.repr())),
             Value::Object(keywords) => match keywords.get("$ref") {
                 Some(Value::Str(reference)) => {
                     self.check(self.resolve(reference)?, value, depth + 1)
                 }
                 _ => keywords.iter().try_for_each(|(keyword, argument)| {
-                    let rule = keywords::Rule { checker: self, siblings: keywords, argument, depth };
+                    let rule =
+                        keywords::Rule { checker: self, siblings: keywords, argument, depth };
                     rule.apply(keyword, value)
                 }),
             },
@@ -198,12 +196,16 @@ fn invalid(message: String) -> Checked {
 mod tests {
     use super::*;
 
-    fn schema(text: &str) -> Result<Schema, String> {
-        Schema::new(loads(text).unwrap())
+    fn value(text: &str) -> Value {
+        loads(text).unwrap()
     }
 
-    fn check(schema_text: &str, value: &str) -> Result<(), String> {
-        schema(schema_text).unwrap().check(&loads(value).unwrap())
+    fn schema(text: &str) -> Result<Schema, String> {
+        Schema::new(value(text))
+    }
+
+    fn check(schema_text: &str, text: &str) -> Result<(), String> {
+        schema(schema_text)?.check(&value(text))
     }
 
     #[test]

@@ -12,8 +12,24 @@ const MODES: &[&str] = &["single", "multiple"];
 const FILTERS: &[&str] = &["disabled", "automatic", "manual"];
 const LOGICAL: &[&str] = &["and", "or"];
 const OPERATORS: &[&str] = &[
-    "contains", "not contains", "start with", "end with", "is", "is not", "empty", "not empty",
-    "in", "not in", "=", "≠", ">", "<", "≥", "≤", "before", "after",
+    "contains",
+    "not contains",
+    "start with",
+    "end with",
+    "is",
+    "is not",
+    "empty",
+    "not empty",
+    "in",
+    "not in",
+    "=",
+    "≠",
+    ">",
+    "<",
+    "≥",
+    "≤",
+    "before",
+    "after",
 ];
 
 pub(super) const FIELDS: &[FieldDoc] = &[

@@ -7,6 +7,7 @@ mod spec;
 use flowmill_engine::error::NodeError;
 use flowmill_engine::graph::Fields;
 use flowmill_engine::plan::{Category, Evaluation, Inline, Source, Success};
+use flowmill_engine::template::Template;
 use flowmill_engine::value::{Integer, Kind, Value, int_error, python_int};
 use flowmill_engine::variables::{Selector, Variable, Variables};
 
@@ -41,7 +42,7 @@ struct ListOperator(Spec);
 fn compile(fields: &mut Fields<'_>, _source: &Source<'_>) -> Node {
     let spec = spec::read(fields);
     let mut reads: Vec<Selector> = vec![spec.list.clone()];
-    reads.extend(spec.templates().flat_map(|template| template.references()));
+    reads.extend(spec.templates().flat_map(Template::references));
     Node::inline(ListOperator(spec), reads)
 }
 

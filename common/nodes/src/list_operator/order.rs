@@ -9,14 +9,18 @@ use super::caught;
 use super::filter::file;
 use super::spec::Order;
 
-pub(super) fn apply(
-    order: &Order,
-    kind: Kind,
-    items: Vec<Value>,
-) -> Result<Vec<Value>, NodeError> {
+/// What files may be ordered by.
+const KEYS: [&str; 8] =
+    ["name", "type", "extension", "mime_type", "transfer_method", "url", "related_id", "size"];
+
+pub(super) fn apply(order: &Order, kind: Kind, items: Vec<Value>) -> Result<Vec<Value>, NodeError> {
+    let of_files = kind == Kind::ArrayFile;
+    if of_files && !KEYS.contains(&&*order.key) {
+        return Err(caught(format!("Invalid order key: {}", order.key)));
+    }
     let mut keyed: Vec<(Value, Value)> = Vec::with_capacity(items.len());
     for item in items {
-        let key = if kind == Kind::ArrayFile { file_key(&order.key, &item)? } else { item.clone() };
+        let key = if of_files { file_key(&order.key, &item)? } else { item.clone() };
         keyed.push((key, item));
     }
     // Python sorts the reversed list and reverses the result, so equals keep their order
@@ -32,13 +36,10 @@ pub(super) fn apply(
 
 fn file_key(key: &str, item: &Value) -> Result<Value, NodeError> {
     let file = file(item)?;
-    match key {
-        "size" => Ok(Value::int(file.size_bytes)),
-        "name" | "type" | "extension" | "mime_type" | "transfer_method" | "url" | "related_id" => {
-            Ok(Value::Str(attribute(file, key)))
-        }
-        _ => Err(caught(format!("Invalid order key: {key}"))),
-    }
+    Ok(match key {
+        "size" => Value::int(file.size_bytes),
+        _ => Value::Str(attribute(file, key)),
+    })
 }
 
 /// A file's attribute as text; absent ones are empty. The url is the remote one.
@@ -124,8 +125,7 @@ mod tests {
         let items = vec![Value::int(1), Value::Float(2.0), Value::int(2), Value::Bool(true)];
         let order = Order { key: "".into(), descending: true };
         let sorted = apply(&order, Kind::ArrayNumber, items).unwrap();
-        let expected =
-            vec![Value::Float(2.0), Value::int(2), Value::int(1), Value::Bool(true)];
+        let expected = vec![Value::Float(2.0), Value::int(2), Value::int(1), Value::Bool(true)];
         assert_eq!(sorted, expected);
     }
 

@@ -105,12 +105,11 @@ pub(super) struct Order {
 
 impl Spec {
     pub(super) fn templates(&self) -> impl Iterator<Item = &Template> {
-        let of_conditions = self.conditions.iter().filter_map(|condition| {
-            match &condition.expected {
+        let of_conditions =
+            self.conditions.iter().filter_map(|condition| match &condition.expected {
                 Expected::Text(template) => Some(template),
                 Expected::List(_) | Expected::Bool(_) => None,
-            }
-        });
+            });
         self.extract.iter().chain(of_conditions)
     }
 }

@@ -25,7 +25,12 @@ pub(super) const FIELDS: &[FieldDoc] = &[
     ),
     field("prompt_template[].role", FieldKind::Word(ROLES), REQUIRED, "who says it"),
     field("prompt_template[].text", FieldKind::Template, "\"\"", "what is said"),
-    field("prompt_config", FieldKind::Mapping, "{}", "{jinja2_variables: [{variable, value_selector}]}"),
+    field(
+        "prompt_config",
+        FieldKind::Mapping,
+        "{}",
+        "{jinja2_variables: [{variable, value_selector}]}",
+    ),
     field("context", FieldKind::Mapping, REQUIRED, "what `{{#context#}}` stands for"),
     field("context.enabled", FieldKind::Flag, REQUIRED, "whether there is any"),
     field("context.variable_selector", FieldKind::Selector, "null", "where it is read"),
@@ -41,7 +46,7 @@ pub(super) const FIELDS: &[FieldDoc] = &[
     ),
 ];
 
-pub(super) const EXAMPLE: &str = r##"{
+pub(super) const EXAMPLE: &str = r#"{
     "model": {"provider": "langgenius/openai/openai", "name": "gpt-4o", "mode": "chat",
         "completion_params": {"temperature": 0.7}},
     "prompt_template": [{"role": "user", "text": "{{#start.question#}}"}],
@@ -52,7 +57,7 @@ pub(super) const EXAMPLE: &str = r##"{
     "structured_output": {"schema": {}},
     "structured_output_enabled": false,
     "reasoning_format": "tagged"
-}"##;
+}"#;
 
 pub(super) fn read(fields: &mut Fields<'_>) -> (Model, Vec<Selector>) {
     let model = model::read(fields);

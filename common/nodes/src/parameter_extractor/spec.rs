@@ -33,7 +33,7 @@ pub(super) const FIELDS: &[FieldDoc] = &[
     model::MODE,
     model::PARAMS,
     field("parameters", FieldKind::List, REQUIRED, "what to look for"),
-    field("parameters[].name", FieldKind::Text, REQUIRED, "a parameter's name"),
+    field("parameters[].name", FieldKind::Any, REQUIRED, "a parameter's name"),
     field("parameters[].type", FieldKind::Word(TYPES), REQUIRED, "its type"),
     field("parameters[].description", FieldKind::Text, REQUIRED, "what it is, for the model"),
     field("parameters[].required", FieldKind::Flag, REQUIRED, "whether it must be found"),

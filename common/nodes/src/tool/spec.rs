@@ -61,7 +61,8 @@ fn read_settings(fields: &mut Fields<'_>, strict: bool) {
             Content::Null if !strict => {}
             Content::Null | Content::Seq(_) | Content::Other(..) => {
                 let found = item.type_name();
-                let message = format!("must be text, a number, a boolean or a mapping, not {found}");
+                let message =
+                    format!("must be text, a number, a boolean or a mapping, not {found}");
                 fields.error(name, message);
             }
             Content::Bool(_)

@@ -20,10 +20,7 @@ pub(crate) const TYPE: NodeType = NodeType {
     needs_mock: false,
     fields: spec::FIELDS,
     handles: "source",
-    outputs: &[
-
-        output("sys.<name>", "any", "the system variables"),
-    ],
+    outputs: &[output("sys.<name>", "any", "the system variables")],
     example: spec::EXAMPLE,
     compile,
 };

@@ -39,7 +39,9 @@ fn compile(fields: &mut Fields<'_>, _source: &Source<'_>) -> Node {
     let spec = spec::read(fields);
     let reads = match &spec {
         Spec::One(selectors) => selectors.clone(),
-        Spec::Groups(groups) => groups.iter().flat_map(|(_, selectors)| selectors).cloned().collect(),
+        Spec::Groups(groups) => {
+            groups.iter().flat_map(|(_, selectors)| selectors).cloned().collect()
+        }
     };
     Node::inline(Aggregator(spec), reads)
 }

@@ -36,10 +36,9 @@ fn operation_fits(operation: Operation, kind: Kind) -> bool {
         Operation::Add | Operation::Subtract | Operation::Multiply | Operation::Divide => {
             is_number(kind)
         }
-        Operation::Append
-        | Operation::Extend
-        | Operation::RemoveFirst
-        | Operation::RemoveLast => kind.is_array(),
+        Operation::Append | Operation::Extend | Operation::RemoveFirst | Operation::RemoveLast => {
+            kind.is_array()
+        }
     }
 }
 
@@ -85,9 +84,7 @@ fn has_items(kind: Kind) -> bool {
 
 fn is_item(kind: Kind, value: &Value) -> bool {
     match kind {
-        Kind::ArrayAny => {
-            is_numeric(value) || matches!(value, Value::Str(_) | Value::Object(_))
-        }
+        Kind::ArrayAny => is_numeric(value) || matches!(value, Value::Str(_) | Value::Object(_)),
         Kind::ArrayString => matches!(value, Value::Str(_)),
         Kind::ArrayNumber => is_numeric(value),
         Kind::ArrayObject => matches!(value, Value::Object(_)),

@@ -138,15 +138,18 @@ impl Operation {
                 super::zero(kind).ok_or_else(|| NodeError::escaped(super::no_zero(kind)))
             }
             Self::Append => joined(current, &[input]),
-            Self::Extend => match &input {
-                Value::Array(items) => joined(current, items),
-                _ => Err(invalid(&input)),
+            Self::Extend => match (current, &input) {
+                (Value::Array(_), Value::Array(items)) => joined(current, items),
+                // not a list: Python's own words for adding the two
+                _ => arithmetic(current, value::Operator::Add, &input),
             },
             Self::Add => arithmetic(current, value::Operator::Add, &input),
             Self::Subtract => arithmetic(current, value::Operator::Sub, &input),
             Self::Multiply => arithmetic(current, value::Operator::Mul, &input),
             Self::Divide => arithmetic(current, value::Operator::Div, &input),
-            Self::RemoveFirst => without(current, |items| items.split_first().map(|(_, rest)| rest)),
+            Self::RemoveFirst => {
+                without(current, |items| items.split_first().map(|(_, rest)| rest))
+            }
             Self::RemoveLast => without(current, |items| items.split_last().map(|(_, rest)| rest)),
         }
     }
