@@ -68,8 +68,7 @@ impl Embedded {
             clock.clone(),
             Window::for_slots(|class: TaskClass| slots.of(class)),
         );
-        let worker =
-            Worker::new(consumer, answers, workflows.clone(), clock, slots, outside);
+        let worker = Worker::new(consumer, answers, workflows.clone(), clock, slots, outside);
         Self {
             handle,
             store,
@@ -103,7 +102,11 @@ impl Embedded {
     }
 
     /// Runs a workflow until it ends or waits for a person.
-    pub(crate) async fn run(&self, workflow: &Workflow, start: Start) -> Result<Ended, SubmitError> {
+    pub(crate) async fn run(
+        &self,
+        workflow: &Workflow,
+        start: Start,
+    ) -> Result<Ended, SubmitError> {
         let id = start.run.clone();
         let submission = Submission { plan: workflow.plan.clone(), start };
         let finished = self.handle.run(submission).await;
@@ -126,7 +129,7 @@ pub(crate) fn outside(unsafe_code: bool) -> NodeContext {
     let settings = CodeSettings { unsafe_code, ..CodeSettings::default() };
     NodeContext {
         attempt: 1,
-        timeout: std::time::Duration::from_secs(3600),
+        timeout: std::time::Duration::from_hours(1),
         code: Arc::new(CodeRunner::new(&settings)),
     }
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use flowmill_engine::fact::Options;
@@ -50,9 +50,8 @@ async fn batch(args: Args) -> anyhow::Result<()> {
         if line.trim().is_empty() {
             continue;
         }
-        let case = loads(&line).map_err(|error| {
-            anyhow::anyhow!("{}:{}: {error}", args.cases.display(), number + 1)
-        })?;
+        let case = loads(&line)
+            .map_err(|error| anyhow::anyhow!("{}:{}: {error}", args.cases.display(), number + 1))?;
         if flying == WIDTH {
             flying -= 1;
             write(&mut out, answers.recv().await)?;
@@ -116,13 +115,12 @@ async fn case_result(embedded: &Embedded, case: &Value) -> Value {
 }
 
 fn prepare(case: &Value) -> Result<(crate::workflow::Workflow, Start), String> {
-    let text = match get(case, "dsl") {
-        Some(Value::Str(text)) => text.to_string(),
-        _ => {
-            let path = get(case, "dsl_path").unwrap_or_default();
-            let path = path.as_str().ok_or("the case has neither dsl nor dsl_path")?;
-            read_file(std::path::Path::new(path)).map_err(|error| format!("{error:#}"))?
-        }
+    let text = if let Some(Value::Str(text)) = get(case, "dsl") {
+        text.to_string()
+    } else {
+        let path = get(case, "dsl_path").unwrap_or_default();
+        let path = path.as_str().ok_or("the case has neither dsl nor dsl_path")?;
+        read_file(std::path::Path::new(path)).map_err(|error| format!("{error:#}"))?
     };
     let options = get(case, "options").unwrap_or_default();
     let root = get(&options, "root").unwrap_or_default();
@@ -155,7 +153,6 @@ fn limits(options: &Value) -> Options {
     Options {
         max_steps: number("max_steps").or(dify.max_steps),
         max_time_s: number("max_time").or(dify.max_time_s),
-        task_timeout_ms: u64::try_from(Duration::from_secs(600).as_millis()).unwrap_or(u64::MAX),
         ..dify
     }
 }
