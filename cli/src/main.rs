@@ -1,24 +1,7 @@
-//! `flowmill`: run Dify workflows from the command line.
-
-mod commands;
-mod embedded;
-mod result;
-mod workflow;
+//! The `flowmill` binary.
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let cli = commands::Cli::parse();
-    match cli.run() {
-        Ok(code) => code,
-        Err(error) => {
-            #[expect(clippy::print_stderr, reason = "talk goes to stderr")]
-            {
-                eprintln!("flowmill: {error:#}");
-            }
-            ExitCode::from(2)
-        }
-    }
+    flowmill_cli::main()
 }

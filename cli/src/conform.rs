@@ -1,0 +1,172 @@
+//! Cases in the reference engine's batch format, answered in its result format.
+//!
+//! A case is run by Dify's rules alone: its limits, its defaults, raw inputs without form checks,
+//! none of our widenings. Code nodes run without a sandbox.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use flowmill_engine::fact::Options;
+use flowmill_engine::report::History;
+use flowmill_engine::run::Start;
+use flowmill_engine::value::{Name, Value};
+use tokio::sync::Semaphore;
+
+use crate::embedded::{Embedded, outside};
+use crate::result::{details, member, object, result};
+use crate::workflow::{Reading, Workflow, load, read_file};
+
+/// How many cases run at a time.
+const WIDTH: usize = 8;
+
+/// Answers cases over one scheduler and worker.
+#[derive(Clone, Debug)]
+pub struct Conform {
+    embedded: Arc<Embedded>,
+    slots: Arc<Semaphore>,
+}
+
+impl Conform {
+    /// Starts the services on the current runtime.
+    pub fn start() -> Self {
+        let embedded = Arc::new(Embedded::start(History::Full, outside(true)));
+        Self { embedded, slots: Arc::new(Semaphore::new(WIDTH)) }
+    }
+
+    /// Answers one case; waits while as many others run as may.
+    pub async fn case(&self, case: &Value) -> Value {
+        // the semaphore is never closed
+        let _slot = self.slots.acquire().await;
+        case_result(&self.embedded, case).await
+    }
+}
+
+/// Answers cases; the answers stand in the order of the cases.
+pub async fn cases(cases: &[Value]) -> Vec<Value> {
+    let conform = Conform::start();
+    let running: Vec<_> = cases
+        .iter()
+        .cloned()
+        .map(|case| {
+            let conform = conform.clone();
+            tokio::spawn(async move { conform.case(&case).await })
+        })
+        .collect();
+    let mut answers = Vec::with_capacity(running.len());
+    for answer in running {
+        answers.push(answer.await.unwrap_or_default());
+    }
+    answers
+}
+
+async fn case_result(embedded: &Embedded, case: &Value) -> Value {
+    let began = Instant::now();
+    let id = get(case, "id").unwrap_or_default();
+    match prepare(case) {
+        Err(error) => object([
+            member("id", id),
+            member("status", "invalid".into()),
+            member("outputs", object([])),
+            member("error", error.into()),
+            member("exceptions_count", Value::int(0)),
+            member("nodes", object([])),
+            member("node_order", Value::array(Vec::new())),
+        ]),
+        Ok((workflow, start)) => {
+            embedded.add(&workflow);
+            let ended = embedded.run(&workflow, start).await;
+            embedded.remove(&workflow);
+            match ended {
+                Ok(ended) => {
+                    let mut members = vec![member("id", id)];
+                    members.extend(result(&ended.run, &ended.report, began.elapsed()));
+                    members.extend(details(&ended.run, &ended.report));
+                    object(members)
+                }
+                Err(error) => object([
+                    member("id", id),
+                    member("status", "failed".into()),
+                    member("error", error.to_string().into()),
+                ]),
+            }
+        }
+    }
+}
+
+fn prepare(case: &Value) -> Result<(Workflow, Start), String> {
+    let text = if let Some(Value::Str(text)) = get(case, "dsl") {
+        text.to_string()
+    } else {
+        let path = get(case, "dsl_path").unwrap_or_default();
+        let path = path.as_str().ok_or("the case has neither dsl nor dsl_path")?;
+        read_file(Path::new(path)).map_err(|error| format!("{error:#}"))?
+    };
+    let options = get(case, "options").unwrap_or_default();
+    let root = get(&options, "root").unwrap_or_default();
+    let reading = Reading { strict: true, root: root.as_str() };
+    let mut workflow = load(&text, reading).map_err(|error| error.to_string())?;
+    let run = run_id(case);
+    // other mocks make another workflow of the same document
+    workflow.digest = format!("{}+{run}", workflow.digest).into();
+    let start = Start {
+        run,
+        workflow: workflow.digest.clone(),
+        inputs: members(get(case, "inputs")),
+        system: system(get(case, "sys")),
+        conversation: Vec::new(),
+        options: limits(&options),
+    };
+    Ok((workflow, start))
+}
+
+fn run_id(case: &Value) -> Name {
+    get(case, "id").unwrap_or_default().to_python().into()
+}
+
+fn limits(options: &Value) -> Options {
+    let number = |key| match get(options, key) {
+        Some(Value::Int(value)) => value.to_i64().and_then(|value| u64::try_from(value).ok()),
+        _ => None,
+    };
+    let dify = Options::dify();
+    Options {
+        max_steps: number("max_steps").or(dify.max_steps),
+        max_time_s: number("max_time").or(dify.max_time_s),
+        ..dify
+    }
+}
+
+/// The system values that the reference sets, with the case's own over them.
+fn system(given: Option<Value>) -> Vec<(Name, Value)> {
+    let mut system = vec![
+        member("files", Value::array(Vec::new())),
+        member("workflow_run_id", "oracle-run".into()),
+        member("workflow_id", "oracle-workflow".into()),
+        member("app_id", "oracle-app".into()),
+        member("user_id", "oracle-user".into()),
+    ];
+    for (name, value) in members(given) {
+        match system.iter_mut().find(|(key, _)| *key == name) {
+            Some((_, held)) => *held = value,
+            None => system.push((name, value)),
+        }
+    }
+    system
+}
+
+fn members(value: Option<Value>) -> Vec<(Name, Value)> {
+    match value {
+        Some(Value::Object(members)) => {
+            members.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn get(value: &Value, key: &str) -> Option<Value> {
+    match value {
+        Value::Object(members) => members.get(key).cloned(),
+        _ => None,
+    }
+}

@@ -1,0 +1,49 @@
+//! Every recorded case gives the answer that Dify's own engine gave.
+//!
+//! `fixtures/hand.jsonl` are small cases made for one rule each, `fixtures/generated.jsonl` are
+//! random workflows. A line holds the case and the reference's answer under `want`.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use flowmill_conformance::differences;
+use flowmill_engine::value::{Style, Value, dumps, loads};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hand_written_cases_agree() {
+    agree("hand.jsonl", 55).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generated_cases_agree() {
+    agree("generated.jsonl", 250).await;
+}
+
+async fn agree(file: &str, at_least: usize) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(file);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let cases: Vec<Value> = text.lines().map(|line| loads(line).unwrap()).collect();
+    assert!(cases.len() >= at_least, "{} cases in {file}", cases.len());
+    let answers = flowmill_cli::conform::cases(&cases).await;
+    let mut report = String::new();
+    let mut bad = 0;
+    for (case, got) in cases.iter().zip(&answers) {
+        let Value::Object(case) = case else { panic!("a case is an object") };
+        let racy = case.get("racy_failure").is_some_and(|racy| *racy == Value::Bool(true));
+        let found = differences(racy, &case["want"], got);
+        bad += usize::from(!found.is_empty());
+        for difference in found {
+            let short = |value: &Value| dumps(value, Style::Line).chars().take(400).collect::<String>();
+            writeln!(
+                report,
+                "{}: {}\n  want {}\n  got  {}",
+                case["id"].to_python(),
+                difference.what,
+                short(&difference.want),
+                short(&difference.got)
+            )
+            .unwrap();
+        }
+    }
+    assert!(bad == 0, "{bad} of {} cases in {file} differ:\n{report}", cases.len());
+}
