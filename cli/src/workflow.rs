@@ -35,7 +35,8 @@ pub(crate) struct Reading<'a> {
 
 /// Reads a file as text, whatever stands in it.
 pub(crate) fn read_file(path: &Path) -> anyhow::Result<String> {
-    let bytes = std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
+    let bytes =
+        std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
     String::from_utf8(bytes).with_context(|| format!("{} is not UTF-8 text", path.display()))
 }
 
@@ -48,11 +49,10 @@ pub(crate) fn load(text: &str, reading: Reading<'_>) -> Result<Workflow, Compile
         flowmill_dsl::document::read(text).map_err(|problems| CompileError { problems })?;
     let recorder = Recorder::default();
     let options = Options { strict: reading.strict, root: reading.root };
-    let plan = compile(&document.graph, &recorder, options)
-        .map_err(|mut error| {
-            error.problems.splice(0..0, document.warnings.clone());
-            error
-        })?;
+    let plan = compile(&document.graph, &recorder, options).map_err(|mut error| {
+        error.problems.splice(0..0, document.warnings.clone());
+        error
+    })?;
     let mut warnings = document.warnings;
     warnings.extend_from_slice(plan.warnings());
     Ok(Workflow {

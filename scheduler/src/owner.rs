@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowmill_engine::fact::{CancelMode, Event, Fact, Status};
+use flowmill_engine::fact::{CancelMode, Event, Fact, Status, TaskDispatched};
 use flowmill_engine::plan::TaskClass;
 use flowmill_engine::run::{Input, Rejected, Run};
 use flowmill_engine::time::Time;
@@ -245,11 +245,10 @@ impl Owner {
             self.timers.remove(&(at, id.clone()));
         }
         match active.run.next_deadline(now) {
+            Some((at, _)) if at <= now && active.is_busy => {}
             Some((at, _)) if at <= now => {
-                if !active.is_busy {
-                    active.is_busy = true;
-                    self.busy.push_back(id.clone());
-                }
+                active.is_busy = true;
+                self.busy.push_back(id.clone());
             }
             Some((at, _)) => {
                 active.wake_at = Some(at);
@@ -321,37 +320,12 @@ impl Owner {
         commits
     }
 
-    fn effects(&mut self, commits: &[Commit]) -> Effects {
+    fn effects(&self, commits: &[Commit]) -> Effects {
         let mut effects = Effects::default();
         for commit in commits {
             let Some(active) = self.runs.get(&commit.run) else { continue };
             for fact in commit.facts.iter() {
-                match &fact.event {
-                    Event::TaskDispatched(sent) => {
-                        let Some((_, variables)) = active.run.task_variables(&sent.task, &[])
-                        else {
-                            continue;
-                        };
-                        effects.tasks.push(Task {
-                            run: commit.run.clone(),
-                            workflow: active.run.workflow().clone(),
-                            task: sent.task.clone(),
-                            attempt: sent.attempt,
-                            dispatch: sent.dispatch,
-                            class: sent.class,
-                            variables,
-                            timeout: sent.due.since(fact.at).max(Duration::from_millis(1)),
-                        });
-                    }
-                    Event::TaskCancelled { task, mode: CancelMode::Drop } => {
-                        let run = commit.run.clone();
-                        effects.controls.push(Control::Drop { run, task: task.clone() });
-                    }
-                    Event::RunFinished(_) | Event::RunPaused => {
-                        effects.ended.push(commit.run.clone());
-                    }
-                    _ => {}
-                }
+                effects.add(&active.run, fact);
             }
         }
         effects
@@ -374,10 +348,38 @@ impl Owner {
     }
 
     fn lose(&mut self, id: &Name) {
-        if let Some(active) = self.runs.remove(id) {
-            if let Some(at) = active.wake_at {
-                self.timers.remove(&(at, id.clone()));
-            }
+        let wake_at = self.runs.remove(id).and_then(|active| active.wake_at);
+        if let Some(at) = wake_at {
+            self.timers.remove(&(at, id.clone()));
         }
     }
+}
+
+impl Effects {
+    fn add(&mut self, run: &Run, fact: &Fact) {
+        match &fact.event {
+            Event::TaskDispatched(sent) => self.tasks.extend(task(run, sent, fact.at)),
+            Event::TaskCancelled { task, mode: CancelMode::Drop } => {
+                let run = run.id().clone();
+                self.controls.push(Control::Drop { run, task: task.clone() });
+            }
+            Event::RunFinished(_) | Event::RunPaused => self.ended.push(run.id().clone()),
+            _ => {}
+        }
+    }
+}
+
+/// The message for a task. None when the run has no use for it any more.
+fn task(run: &Run, sent: &TaskDispatched, at: Time) -> Option<Task> {
+    let variables = run.task_variables(&sent.task)?;
+    Some(Task {
+        run: run.id().clone(),
+        workflow: run.workflow().clone(),
+        task: sent.task.clone(),
+        attempt: sent.attempt,
+        dispatch: sent.dispatch,
+        class: sent.class,
+        variables,
+        timeout: sent.due.since(at).max(Duration::from_millis(1)),
+    })
 }

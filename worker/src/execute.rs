@@ -44,8 +44,7 @@ pub(crate) async fn attempt(
 }
 
 fn timed_out(limit: Duration) -> NodeError {
-    NodeError::new("Timeout", format!("no result within {limit:?}"))
-        .with_class(ErrorClass::Timeout)
+    NodeError::new("Timeout", format!("no result within {limit:?}")).with_class(ErrorClass::Timeout)
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

@@ -11,6 +11,7 @@ use flowmill_engine::fact::Options;
 use flowmill_engine::report::History;
 use flowmill_engine::run::Start;
 use flowmill_engine::value::{Name, Style, Value, dumps, loads};
+use flowmill_nodes::http_request::client::{Limits, Policy};
 use tokio::sync::mpsc;
 
 use crate::embedded::Embedded;
@@ -42,7 +43,10 @@ async fn batch(args: Args) -> anyhow::Result<()> {
     let out = std::fs::File::create(&args.out)
         .with_context(|| format!("failed to create {}", args.out.display()))?;
     let mut out = BufWriter::new(out);
-    let embedded = Arc::new(Embedded::start(History::Full, crate::embedded::outside(true)));
+    // the reference has a plain HTTP client with Dify's limits
+    let policy = Policy { limits: Limits::DIFY, strict_statuses: false };
+    let outside = crate::embedded::outside(true, policy)?;
+    let embedded = Arc::new(Embedded::start(History::Full, outside));
     let (slots, mut answers) = mpsc::channel::<Value>(WIDTH);
     let mut flying = 0;
     for (number, line) in BufReader::new(file).lines().enumerate() {

@@ -30,7 +30,7 @@ pub const TYPES: &[&NodeType] = &[
     &crate::list_operator::TYPE,
     // template-transform
     &crate::code::TYPE,
-    // http-request
+    &crate::http_request::TYPE,
     &crate::iteration::TYPE,
     &crate::markers::ITERATION_START,
     &crate::loop_::TYPE,

@@ -29,7 +29,9 @@ pub(super) fn title(data: &Item, strict: bool) -> Name {
     match data.get("title") {
         Some(title) if strict => title.as_name().cloned().unwrap_or_else(|| "".into()),
         Some(title) if title.is_null() => "".into(),
-        Some(title) => title.as_name().cloned().unwrap_or_else(|| title.to_value().to_python().into()),
+        Some(title) => {
+            title.as_name().cloned().unwrap_or_else(|| title.to_value().to_python().into())
+        }
         None => "".into(),
     }
 }
@@ -80,7 +82,11 @@ fn retry(fields: &mut Fields<'_>) -> Retry {
     let interval_ms = fields.integer_or("retry_interval", 0);
     let enabled = fields.flag("retry_enabled", false);
     Retry {
-        max_retries: if enabled { u32::try_from(max_retries.max(0)).unwrap_or(u32::MAX) } else { 0 },
+        max_retries: if enabled {
+            u32::try_from(max_retries.max(0)).unwrap_or(u32::MAX)
+        } else {
+            0
+        },
         interval_ms: u64::try_from(interval_ms).unwrap_or(0),
     }
 }
@@ -110,9 +116,7 @@ fn convert(kind: &str, given: Value) -> Result<Value, String> {
         (Value::Str(text), "number") => python_float(text)
             .map(Value::Float)
             .ok_or_else(|| format!("{text:?} is not a number"))?,
-        (Value::Str(text), _) => {
-            loads(text).map_err(|_| format!("{text:?} is not valid JSON"))?
-        }
+        (Value::Str(text), _) => loads(text).map_err(|_| format!("{text:?} is not valid JSON"))?,
         _ => given,
     };
     let fits = match (kind, &value) {

@@ -95,11 +95,7 @@ impl Entry<'_> {
     }
 }
 
-fn entries<'a>(
-    graph: &'a Graph,
-    options: Options<'_>,
-    problems: &mut Problems,
-) -> Vec<Entry<'a>> {
+fn entries<'a>(graph: &'a Graph, options: Options<'_>, problems: &mut Problems) -> Vec<Entry<'a>> {
     let mut entries: Vec<Entry<'a>> = Vec::with_capacity(graph.nodes.len());
     let mut lines: FxHashMap<Name, u32> = FxHashMap::default();
     for node in &graph.nodes {
@@ -113,9 +109,7 @@ fn entries<'a>(
         };
         if let Some(first) = lines.get(id) {
             let message = format!("the id {id} is used twice, first on line {first}");
-            problems.push(
-                Problem::error("duplicate_node_id", node.line, message).at_node(id, ""),
-            );
+            problems.push(Problem::error("duplicate_node_id", node.line, message).at_node(id, ""));
             continue;
         }
         lines.insert(id.clone(), node.line);

@@ -215,7 +215,6 @@ impl Plan {
     pub fn warnings(&self) -> &Problems {
         &self.warnings
     }
-
 }
 
 impl Node {

@@ -69,7 +69,9 @@ fn owner_of(
     match (lies_in(first, second, by_id)?, lies_in(second, first, by_id)?) {
         (true, false) => Ok(Some(first.clone())),
         (false, true) => Ok(Some(second.clone())),
-        _ => Err(format!("it names two containers, {first} and {second}, and neither lies in the other")),
+        _ => Err(format!(
+            "it names two containers, {first} and {second}, and neither lies in the other"
+        )),
     }
 }
 

@@ -79,8 +79,7 @@ fn add_edges(plan: &mut Plan, graph: &Graph, problems: &mut Problems) {
         let (Some(from), Some(to)) = (from, to) else { continue };
         let (source_scope, target_scope) = (plan.node(from).scope, plan.node(to).scope);
         if source_scope != target_scope {
-            let message =
-                format!("the edge {source} -> {target} leads into or out of a container");
+            let message = format!("the edge {source} -> {target} leads into or out of a container");
             problems.push(Problem::error("edge_crosses_containers", raw.line, message));
             continue;
         }
@@ -134,7 +133,8 @@ impl EdgeIds {
         let absent = raw.id.is_null() && raw.id.line == 0;
         let Some(id) = raw.id.as_name().filter(|id| !id.is_empty()) else {
             if !absent {
-                let message = format!("an edge's id must be non-empty text, not {}", shown(&raw.id));
+                let message =
+                    format!("an edge's id must be non-empty text, not {}", shown(&raw.id));
                 problems.push(Problem::error("invalid_edge", raw.line, message));
             }
             return absent;
@@ -241,8 +241,12 @@ fn choose_root(
         Some(index) => {
             let roots = &mut plan.scopes[0];
             roots.root = Ok(index);
-            roots.inactive_roots =
-                roots.nodes.iter().copied().filter(|node| is_root(*node) && *node != index).collect();
+            roots.inactive_roots = roots
+                .nodes
+                .iter()
+                .copied()
+                .filter(|node| is_root(*node) && *node != index)
+                .collect();
             return;
         }
         None if kinds.iter().any(Option::is_none) => return,

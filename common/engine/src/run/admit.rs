@@ -103,12 +103,7 @@ impl Run {
         })
     }
 
-    fn sent(
-        &self,
-        task: &TaskId,
-        attempt: u32,
-        dispatch: u32,
-    ) -> Result<&InFlight, Rejected> {
+    fn sent(&self, task: &TaskId, attempt: u32, dispatch: u32) -> Result<&InFlight, Rejected> {
         let sent = self.tasks.get(task).ok_or(Rejected::Stale)?;
         let same = sent.attempt == attempt && sent.dispatch == dispatch;
         same.then_some(sent).ok_or(Rejected::Stale)
@@ -132,10 +127,8 @@ impl Run {
         if self.status != Status::Paused {
             return Err(Rejected::Already);
         }
-        let again = |waiting: &Waiting| Waiting {
-            generation: waiting.generation + 1,
-            ..waiting.clone()
-        };
+        let again =
+            |waiting: &Waiting| Waiting { generation: waiting.generation + 1, ..waiting.clone() };
         Ok(vec![Event::RunResumed { reactivated: self.waiting.iter().map(again).collect() }])
     }
 

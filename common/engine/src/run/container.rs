@@ -284,10 +284,7 @@ fn iteration_items(
     variables: &Variables,
 ) -> Result<Arc<Vec<Value>>, NodeError> {
     let Some(found) = variables.get(iteration.input.parts()) else {
-        return Err(NodeError::escaped(format!(
-            "iterator variable {} not found",
-            iteration.input
-        )));
+        return Err(NodeError::escaped(format!("iterator variable {} not found", iteration.input)));
     };
     match found.value() {
         Value::Array(items) if found.kind.is_array() => Ok(items.clone()),

@@ -1,9 +1,7 @@
 //! What follows from a run's state by itself, one fact at a time.
 
 use crate::error::NodeError;
-use crate::fact::{
-    CancelMode, Event, NodeFailed, NodeSucceeded, Reason, Status, Then, Waiting,
-};
+use crate::fact::{CancelMode, Event, NodeFailed, NodeSucceeded, Reason, Status, Then, Waiting};
 use crate::plan::{Behaviour, Evaluation, Strategy, Success, TaskClass};
 use crate::time::Time;
 use crate::value::Name;
@@ -89,8 +87,7 @@ impl Run {
         if self.pausing {
             return None;
         }
-        let status =
-            if self.exceptions > 0 { Status::PartialSucceeded } else { Status::Succeeded };
+        let status = if self.exceptions > 0 { Status::PartialSucceeded } else { Status::Succeeded };
         Some(self.finished(status, None, None))
     }
 

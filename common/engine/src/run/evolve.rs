@@ -82,8 +82,7 @@ impl Run {
         for (name, value) in &started.inputs {
             fill(&started.root, name, Variable::infer(value.clone()));
         }
-        let frame =
-            Frame::new(&self.plan, ROOT, FramePath::default(), None, variables, None);
+        let frame = Frame::new(&self.plan, ROOT, FramePath::default(), None, variables, None);
         let frame = self.insert(frame);
         if let Some(node) = self.plan.find(&started.root) {
             self.enqueue(Place { frame, node });
@@ -92,15 +91,12 @@ impl Run {
 
     fn insert(&mut self, frame: Frame) -> FrameIx {
         let path = frame.path.clone();
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.frames[index.0 as usize] = Some(frame);
-                index
-            }
-            None => {
-                self.frames.push(Some(frame));
-                FrameIx(u32::try_from(self.frames.len() - 1).unwrap_or(u32::MAX))
-            }
+        let index = if let Some(index) = self.free.pop() {
+            self.frames[index.0 as usize] = Some(frame);
+            index
+        } else {
+            self.frames.push(Some(frame));
+            FrameIx(u32::try_from(self.frames.len() - 1).unwrap_or(u32::MAX))
         };
         self.by_path.insert(path, index);
         index
@@ -396,8 +392,7 @@ impl Run {
             variables.set(id, &"index".into(), Variable::infer(index));
             variables.set(id, &"item".into(), Variable::infer(item.clone()));
         }
-        let frame =
-            Frame::new(&plan, body, path.clone(), Some((place, index)), variables, cause);
+        let frame = Frame::new(&plan, body, path.clone(), Some((place, index)), variables, cause);
         let frame = self.insert(frame);
         if !self.can_ever_act(place) {
             self.queues.remove_container(place);
@@ -506,11 +501,8 @@ impl Run {
     }
 
     fn answered(&mut self, place: Place, handle: &Name, outputs: &Outputs) {
-        let success = Success {
-            outputs: outputs.clone(),
-            handle: Some(handle.clone()),
-            writes: Vec::new(),
-        };
+        let success =
+            Success { outputs: outputs.clone(), handle: Some(handle.clone()), writes: Vec::new() };
         if let Some(frame) = self.frame_mut(place.frame) {
             frame.answers.retain(|(node, _)| *node != place.node);
             frame.answers.push((place.node, success));
@@ -612,7 +604,12 @@ impl LoopState {
         self.rounds += 1;
         match result {
             Pass::Failed(error) => {
-                let error = crate::error::NodeError { kind: "".into(), traceback: None, outputs: Vec::new(), ..error.clone() };
+                let error = crate::error::NodeError {
+                    kind: "".into(),
+                    traceback: None,
+                    outputs: Vec::new(),
+                    ..error.clone()
+                };
                 self.failed = Some(Failure { error, record });
             }
             Pass::Break => self.broken = true,

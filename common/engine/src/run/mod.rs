@@ -27,7 +27,7 @@ use crate::fact::{
     Event, Fact, FramePath, Options, RULES, RunFinished, RunStarted, Status, TaskId, VERSION,
     Waiting,
 };
-use crate::plan::{NodeIx, Plan, TaskClass};
+use crate::plan::{Plan, TaskClass};
 use crate::time::Time;
 use crate::value::{Name, Value};
 use crate::variables::{Selector, Variable, Variables};
@@ -220,18 +220,18 @@ impl Run {
         [retry, due, deadline].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
-    /// What a task's worker needs: the node, and the variables that it or `also` reads.
-    pub fn task_variables(&self, task: &TaskId, also: &[Selector]) -> Option<(NodeIx, Variables)> {
-        let sent = self.tasks.get(task)?;
-        let frame = self.frame(sent.place.frame)?;
-        let node = self.plan.node(sent.place.node);
+    /// The variables that a task's node reads, for its worker. None when the task is not out.
+    pub fn task_variables(&self, task: &TaskId) -> Option<Variables> {
+        let place = self.tasks.get(task)?.place;
+        let frame = self.frame(place.frame)?;
         let mut variables = Variables::default();
-        for (owner, name) in node.reads.iter().chain(also).filter_map(Selector::variable) {
+        for (owner, name) in self.plan.node(place.node).reads.iter().filter_map(Selector::variable)
+        {
             if let Some(variable) = frame.variables.variable(owner, name) {
                 variables.set(owner, name, variable.clone());
             }
         }
-        Some((sent.place.node, variables))
+        Some(variables)
     }
 
     fn deadline(&self) -> Option<Time> {

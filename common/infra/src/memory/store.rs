@@ -62,10 +62,9 @@ impl Store for MemoryStore {
             }
         }
         for commit in commits {
-            let kept = runs.entry(commit.run.clone()).or_insert_with(|| Kept {
-                report: Report::new(self.history),
-                ..Kept::default()
-            });
+            let kept = runs
+                .entry(commit.run.clone())
+                .or_insert_with(|| Kept { report: Report::new(self.history), ..Kept::default() });
             for fact in commit.facts.iter() {
                 kept.seq = fact.seq;
                 kept.report.add(&commit.plan, fact);
