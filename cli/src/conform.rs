@@ -11,6 +11,8 @@ use flowmill_engine::fact::Options;
 use flowmill_engine::report::History;
 use flowmill_engine::run::Start;
 use flowmill_engine::value::{Name, Value};
+use flowmill_nodes::http_request::client::{Limits, Policy};
+use flowmill_nodes::mock::Mocks;
 use tokio::sync::Semaphore;
 
 use crate::embedded::{Embedded, outside};
@@ -29,9 +31,14 @@ pub struct Conform {
 
 impl Conform {
     /// Starts the services on the current runtime.
-    pub fn start() -> Self {
-        let embedded = Arc::new(Embedded::start(History::Full, outside(true)));
-        Self { embedded, slots: Arc::new(Semaphore::new(WIDTH)) }
+    ///
+    /// # Errors
+    /// When the services cannot start.
+    pub fn start() -> anyhow::Result<Self> {
+        // the reference has a plain HTTP client with Dify's limits
+        let policy = Policy { limits: Limits::DIFY, strict_statuses: false };
+        let embedded = Arc::new(Embedded::start(History::Full, outside(true, policy)?));
+        Ok(Self { embedded, slots: Arc::new(Semaphore::new(WIDTH)) })
     }
 
     /// Answers one case; waits while as many others run as may.
@@ -43,8 +50,11 @@ impl Conform {
 }
 
 /// Answers cases; the answers stand in the order of the cases.
-pub async fn cases(cases: &[Value]) -> Vec<Value> {
-    let conform = Conform::start();
+///
+/// # Errors
+/// When the services cannot start.
+pub async fn cases(cases: &[Value]) -> anyhow::Result<Vec<Value>> {
+    let conform = Conform::start()?;
     let running: Vec<_> = cases
         .iter()
         .cloned()
@@ -57,7 +67,7 @@ pub async fn cases(cases: &[Value]) -> Vec<Value> {
     for answer in running {
         answers.push(answer.await.unwrap_or_default());
     }
-    answers
+    Ok(answers)
 }
 
 async fn case_result(embedded: &Embedded, case: &Value) -> Value {
@@ -105,7 +115,11 @@ fn prepare(case: &Value) -> Result<(Workflow, Start), String> {
     let options = get(case, "options").unwrap_or_default();
     let root = get(&options, "root").unwrap_or_default();
     let reading = Reading { strict: true, root: root.as_str() };
-    let mut workflow = load(&text, reading).map_err(|error| error.to_string())?;
+    let mocks = match get(case, "mocks") {
+        None | Some(Value::None) => Mocks::default(),
+        Some(mocks) => Mocks::from_value(&mocks).map_err(|error| error.to_string())?,
+    };
+    let mut workflow = load(&text, reading, mocks).map_err(|error| error.to_string())?;
     let run = run_id(case);
     // other mocks make another workflow of the same document
     workflow.digest = format!("{}+{run}", workflow.digest).into();

@@ -13,6 +13,8 @@ use flowmill_infra::memory::{MemoryBroker, MemoryLive, MemoryStore};
 use flowmill_infra::store::Store;
 use flowmill_nodes::code::{CodeRunner, CodeSettings};
 use flowmill_nodes::context::NodeContext;
+use flowmill_nodes::http_request::client::Policy;
+use flowmill_nodes::http_request::{HttpOptions, NetworkClient};
 use flowmill_nodes::registry::Executors;
 use flowmill_scheduler::{Handle, Service as Scheduler, Submission, SubmitError, Window};
 use flowmill_worker::{Library, Loaded, Service as Worker, Slots};
@@ -125,11 +127,18 @@ impl Embedded {
 }
 
 /// What nodes may reach in this process.
-pub(crate) fn outside(unsafe_code: bool) -> NodeContext {
+///
+/// # Errors
+/// When there can be no HTTP client.
+pub(crate) fn outside(unsafe_code: bool, policy: Policy) -> anyhow::Result<NodeContext> {
     let settings = CodeSettings { unsafe_code, ..CodeSettings::default() };
-    NodeContext {
+    let options = HttpOptions { policy, ..HttpOptions::default() };
+    let http = NetworkClient::new(options).map_err(|error| anyhow::anyhow!(error.message))?;
+    Ok(NodeContext {
         attempt: 1,
         timeout: std::time::Duration::from_hours(1),
         code: Arc::new(CodeRunner::new(&settings)),
-    }
+        http: Arc::new(http),
+        chunks: None,
+    })
 }

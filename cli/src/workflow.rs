@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use flowmill_engine::graph::Problems;
 use flowmill_engine::plan::{CompileError, Options, Plan, compile};
 use flowmill_engine::value::Name;
+use flowmill_nodes::mock::Mocks;
 use flowmill_nodes::registry::{Executors, Recorder};
 use sha2::{Digest as _, Sha256};
 
@@ -40,14 +41,18 @@ pub(crate) fn read_file(path: &Path) -> anyhow::Result<String> {
     String::from_utf8(bytes).with_context(|| format!("{} is not UTF-8 text", path.display()))
 }
 
-/// Compiles a document.
+/// Compiles a document; mocks stand in for nodes.
 ///
 /// # Errors
 /// All problems of the document.
-pub(crate) fn load(text: &str, reading: Reading<'_>) -> Result<Workflow, CompileError> {
+pub(crate) fn load(
+    text: &str,
+    reading: Reading<'_>,
+    mocks: Mocks,
+) -> Result<Workflow, CompileError> {
     let document =
         flowmill_dsl::document::read(text).map_err(|problems| CompileError { problems })?;
-    let recorder = Recorder::default();
+    let recorder = Recorder::with_mocks(mocks);
     let options = Options { strict: reading.strict, root: reading.root };
     let plan = compile(&document.graph, &recorder, options).map_err(|mut error| {
         error.problems.splice(0..0, document.warnings.clone());

@@ -13,6 +13,8 @@ use flowmill_engine::fact::{Options, Status};
 use flowmill_engine::report::History;
 use flowmill_engine::run::Start;
 use flowmill_engine::value::{Name, Style, Value, dumps, loads};
+use flowmill_nodes::http_request::client::Policy;
+use flowmill_nodes::mock::Mocks;
 use tokio::sync::Mutex;
 
 use crate::embedded::{Embedded, outside};
@@ -26,6 +28,9 @@ pub(crate) struct Args {
     /// The inputs of every run, a JSON object.
     #[arg(long, value_name = "FILE")]
     inputs: Option<PathBuf>,
+    /// Canned answers in place of nodes.
+    #[arg(long, value_name = "FILE")]
+    mock: Option<PathBuf>,
     /// How many runs.
     #[arg(long, default_value_t = 100)]
     runs: u64,
@@ -51,10 +56,15 @@ struct Figures {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let text = read_file(&args.file)?;
-    let workflow = load(&text, Reading::default())?;
+    let mocks = match &args.mock {
+        Some(path) => Mocks::parse(&read_file(path)?)
+            .with_context(|| format!("failed to read mocks from {}", path.display()))?,
+        None => Mocks::default(),
+    };
+    let workflow = load(&text, Reading::default(), mocks)?;
     let inputs = inputs(&args)?;
     let runtime = tokio::runtime::Runtime::new().context("failed to start the runtime")?;
-    let figures = runtime.block_on(measure(&args, workflow, inputs));
+    let figures = runtime.block_on(measure(&args, workflow, inputs))?;
     print(&args, &figures)?;
     Ok(if figures.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -70,8 +80,13 @@ fn inputs(args: &Args) -> anyhow::Result<Vec<(Name, Value)>> {
     }
 }
 
-async fn measure(args: &Args, workflow: Workflow, inputs: Vec<(Name, Value)>) -> Figures {
-    let embedded = Arc::new(Embedded::start(History::Off, outside(args.unsafe_code)));
+async fn measure(
+    args: &Args,
+    workflow: Workflow,
+    inputs: Vec<(Name, Value)>,
+) -> anyhow::Result<Figures> {
+    let outside = outside(args.unsafe_code, Policy::default())?;
+    let embedded = Arc::new(Embedded::start(History::Off, outside));
     embedded.add(&workflow);
     let (workflow, inputs) = (Arc::new(workflow), Arc::new(inputs));
     let next = Arc::new(AtomicU64::new(0));
@@ -96,7 +111,7 @@ async fn measure(args: &Args, workflow: Workflow, inputs: Vec<(Name, Value)>) ->
     }
     let mut figures = std::mem::take(&mut *figures.lock().await);
     figures.wall = began.elapsed();
-    figures
+    Ok(figures)
 }
 
 /// Runs one after the other, until all are done.

@@ -37,7 +37,7 @@ async fn batch(args: Args) -> anyhow::Result<()> {
     let out = File::create(&args.out)
         .with_context(|| format!("failed to create {}", args.out.display()))?;
     let mut out = BufWriter::new(out);
-    let conform = Conform::start();
+    let conform = Conform::start()?;
     let mut running = JoinSet::new();
     for (number, line) in BufReader::new(file).lines().enumerate() {
         let line = line.with_context(|| format!("failed to read {name}"))?;

@@ -6,6 +6,8 @@
 pub mod catalogue;
 pub mod code;
 pub mod context;
+pub mod http_request;
+pub mod mock;
 pub mod registry;
 
 #[cfg(test)]
@@ -15,6 +17,7 @@ mod json_schema;
 mod model;
 mod not_configured;
 mod parameters;
+mod python;
 mod shared;
 
 mod agent;

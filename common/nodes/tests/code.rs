@@ -11,6 +11,7 @@ use flowmill_engine::value::{Object, Value, loads};
 use flowmill_engine::variables::{Variable, Variables};
 use flowmill_nodes::code::{CodeRunner, CodeSettings};
 use flowmill_nodes::context::{Execute, NodeContext};
+use flowmill_nodes::http_request::client::Offline;
 use flowmill_nodes::registry;
 use futures::stream::{self, StreamExt};
 
@@ -55,7 +56,7 @@ fn context(unsafe_code: bool) -> NodeContext {
     let timeout = Duration::from_mins(1);
     let settings = CodeSettings { unsafe_code, timeout, ..CodeSettings::default() };
     let code = Arc::new(CodeRunner::new(&settings));
-    NodeContext { attempt: 1, timeout, code }
+    NodeContext { attempt: 1, timeout, code, http: Arc::new(Offline), chunks: None }
 }
 
 async fn execute(case: &Object, context: &NodeContext) -> Result<Success, NodeError> {

@@ -24,7 +24,7 @@ async fn agree(file: &str, at_least: usize) {
     let text = std::fs::read_to_string(&path).unwrap();
     let cases: Vec<Value> = text.lines().map(|line| loads(line).unwrap()).collect();
     assert!(cases.len() >= at_least, "{} cases in {file}", cases.len());
-    let answers = flowmill_cli::conform::cases(&cases).await;
+    let answers = flowmill_cli::conform::cases(&cases).await.unwrap();
     let mut report = String::new();
     let mut bad = 0;
     for (case, got) in cases.iter().zip(&answers) {
