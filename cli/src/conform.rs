@@ -5,9 +5,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use flowmill_engine::fact::Options;
+use flowmill_engine::fact::{Options, Status};
 use flowmill_engine::report::History;
 use flowmill_engine::run::Start;
 use flowmill_engine::value::{Name, Value};
@@ -15,7 +15,7 @@ use flowmill_nodes::http_request::client::{Limits, Policy};
 use flowmill_nodes::mock::Mocks;
 use tokio::sync::Semaphore;
 
-use crate::embedded::{Embedded, outside};
+use crate::embedded::{Embedded, Ended, outside};
 use crate::result::{details, member, object, result};
 use crate::workflow::{Reading, Workflow, load, read_file};
 
@@ -88,12 +88,7 @@ async fn case_result(embedded: &Embedded, case: &Value) -> Value {
             let ended = embedded.run(&workflow, start).await;
             embedded.remove(&workflow);
             match ended {
-                Ok(ended) => {
-                    let mut members = vec![member("id", id)];
-                    members.extend(result(&ended.run, &ended.report, began.elapsed()));
-                    members.extend(details(&ended.run, &ended.report));
-                    object(members)
-                }
+                Ok(ended) => answer(id, &ended, began.elapsed()),
                 Err(error) => object([
                     member("id", id),
                     member("status", "failed".into()),
@@ -102,6 +97,18 @@ async fn case_result(embedded: &Embedded, case: &Value) -> Value {
             }
         }
     }
+}
+
+fn answer(id: Value, ended: &Ended, elapsed: Duration) -> Value {
+    let mut members = vec![member("id", id)];
+    members.extend(result(&ended.run, &ended.report, elapsed));
+    members.extend(details(&ended.run, &ended.report));
+    if ended.run.status() == Status::Paused {
+        // the reference's event of a pause has no count
+        members.retain(|(name, _)| &**name != "exceptions_count");
+        members.push(member("exceptions_count", Value::int(0)));
+    }
+    object(members)
 }
 
 fn prepare(case: &Value) -> Result<(Workflow, Start), String> {
