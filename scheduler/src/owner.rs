@@ -157,6 +157,8 @@ impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock> Service<S, P, I, L
 
 async fn wait<C: Clock>(clock: &C, at: Option<Time>) {
     match at {
+        // a timer, however short, would wait for the next millisecond
+        Some(at) if at <= clock.now() => {}
         Some(at) => clock.sleep_until(at).await,
         None => std::future::pending().await,
     }
