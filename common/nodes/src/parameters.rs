@@ -9,7 +9,7 @@ use crate::model;
 pub(crate) const BINDINGS: &[&str] = &["mixed", "variable", "constant"];
 
 /// Reads a mapping of names to `{type, value}`, which must be there; gives what it may read.
-/// Entries that are null or have no value do not count.
+/// Entries that are no mapping or have no value do not count.
 pub(crate) fn read(fields: &mut Fields<'_>, key: &str) -> Vec<Selector> {
     fields.mapping(key, read_entries).unwrap_or_default()
 }
@@ -23,6 +23,10 @@ fn read_entries(fields: &mut Fields<'_>) -> Vec<Selector> {
         };
         if item.is_null() || item.as_map().is_some() && item.get("value").is_none_or(Item::is_null)
         {
+            continue;
+        }
+        if item.as_map().is_none() {
+            fields.warning(name, "is no mapping, so the parameter is not set");
             continue;
         }
         reads.extend(fields.mapping_of(name, item, read_binding).unwrap_or_default());

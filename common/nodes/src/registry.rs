@@ -321,29 +321,44 @@ mod tests {
         data
     }
 
-    /// The item at a documented path, made anew by `change`. False if the path leads nowhere.
-    fn change(data: &mut Item, path: &str, change: &dyn Fn(&mut Option<Item>)) -> bool {
-        let (head, rest) = path.split_once('.').map_or((path, None), |(a, b)| (a, Some(b)));
-        let (name, element) = head.strip_suffix("[]").map_or((head, false), |name| (name, true));
-        let Content::Map(members) = &mut data.content else { return false };
-        let place = members.iter().position(|(key, _)| key.as_str() == Some(name));
-        if let (None, false) = (rest, element) {
-            let mut found = place.map(|place| members.remove(place).1);
-            change(&mut found);
-            let key = item(&Value::from(name));
-            members.extend(found.map(|found| (key, found)));
-            return true;
+    /// A documented path as the example has it: of a list the first element, for a name in angle
+    /// brackets the first there is.
+    fn actual(data: &Item, path: &str) -> Option<String> {
+        let mut found = data;
+        let mut parts: Vec<String> = Vec::new();
+        let documented: Vec<&str> = path.split('.').collect();
+        let (last, inner) = documented.split_last()?;
+        for part in inner {
+            let (name, element) = part.strip_suffix("[]").map_or((*part, false), |n| (n, true));
+            let members = found.as_map()?;
+            let member = members
+                .iter()
+                .find(|(key, _)| name.starts_with('<') || key.as_str() == Some(name))?;
+            let name = member.0.as_str()?;
+            found = if element { member.1.as_seq()?.first()? } else { &member.1 };
+            parts.push(if element { format!("{name}[0]") } else { name.to_owned() });
         }
-        let Some(place) = place else { return false };
-        let inner = &mut members[place].1;
-        let inner = match &mut inner.content {
-            Content::Seq(items) if element => match items.first_mut() {
-                Some(first) => first,
-                None => return false,
+        parts.push((*last).to_owned());
+        found.as_map().map(|_| parts.join("."))
+    }
+
+    /// Puts something at an actual path, or takes away what is there.
+    fn put(data: &mut Item, path: &str, value: Option<Item>) {
+        let (head, rest) = path.split_once('.').map_or((path, None), |(a, b)| (a, Some(b)));
+        let Content::Map(members) = &mut data.content else { return };
+        let name = head.strip_suffix("[0]").unwrap_or(head);
+        let place = members.iter().position(|(key, _)| key.as_str() == Some(name));
+        match (rest, place) {
+            (None, place) => {
+                place.map(|place| members.remove(place));
+                members.extend(value.map(|value| (item(&Value::from(name)), value)));
+            }
+            (Some(rest), Some(place)) => match &mut members[place].1.content {
+                Content::Seq(items) => put(&mut items[0], rest, value),
+                _ => put(&mut members[place].1, rest, value),
             },
-            _ => inner,
-        };
-        rest.is_some_and(|rest| self::change(inner, rest, change))
+            (Some(_), None) => {}
+        }
     }
 
     fn wrong(kind: FieldKind) -> Option<Value> {
@@ -352,16 +367,11 @@ mod tests {
             FieldKind::Flag => Value::from("perhaps"),
             FieldKind::Integer => Value::from("many"),
             FieldKind::Word(_) => Value::from("no such word"),
-            FieldKind::Selector
-            | FieldKind::Selectors
-            | FieldKind::Mapping
-            | FieldKind::List => Value::int(5),
+            FieldKind::Selector | FieldKind::Selectors | FieldKind::Mapping | FieldKind::List => {
+                Value::int(5)
+            }
             FieldKind::Any => return None,
         })
-    }
-
-    fn plain(path: &str) -> String {
-        path.replace("[]", "[0]")
     }
 
     #[test]
@@ -382,18 +392,20 @@ mod tests {
         for kind in TYPES {
             for FieldDoc { name, kind: holds, default, about } in kind.fields {
                 assert!(!about.is_empty(), "{}: {name} has no description", kind.name);
+                let data = with_version(kind, item(&example(kind)));
+                let path = actual(&data, name);
+                let path =
+                    path.unwrap_or_else(|| panic!("{}: the example lacks {name}", kind.name));
                 if let Some(wrong) = wrong(*holds) {
-                    let mut data = with_version(kind, item(&example(kind)));
-                    let found = change(&mut data, name, &|field| *field = Some(item(&wrong)));
-                    assert!(found, "{}: the example lacks {name}", kind.name);
+                    let mut data = data.clone();
+                    put(&mut data, &path, Some(item(&wrong)));
                     let (compiled, problems) = problems_of(kind.name, &data, false);
-                    let field = plain(name);
-                    let at = |problem: &Problem| problem.field.as_deref() == Some(&field);
+                    let at = |problem: &Problem| problem.field.as_deref() == Some(&path);
                     assert!(compiled.is_none(), "{}: {name} may be {wrong:?}", kind.name);
                     assert!(problems.iter().any(at), "{}: {name}: {problems:?}", kind.name);
                 }
-                let mut data = with_version(kind, item(&example(kind)));
-                change(&mut data, name, &|field| *field = None);
+                let mut data = data;
+                put(&mut data, &path, None);
                 let (compiled, problems) = problems_of(kind.name, &data, false);
                 let required = *default == REQUIRED;
                 assert_eq!(compiled.is_none(), required, "{}: {name}: {problems:?}", kind.name);

@@ -1,10 +1,14 @@
 //! What the data of several node types has in common.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use flowmill_engine::error::NodeError;
 use flowmill_engine::graph::Fields;
+use flowmill_engine::plan::{Outputs, Success};
 use flowmill_engine::template::Template;
 use flowmill_engine::value::Name;
-use flowmill_engine::variables::{Selector, Variables};
+use flowmill_engine::variables::{Selector, Variable, Variables};
 
 /// The names of variable types that a document may declare.
 pub(crate) const SEGMENT_TYPES: &[&str] = &[
@@ -63,4 +67,29 @@ pub(crate) fn list_or_empty<T>(
 /// A template's text, its variables in the text form.
 pub(crate) fn rendered(template: &Template, variables: &Variables) -> Result<Name, NodeError> {
     Ok(template.render_text(variables)?)
+}
+
+/// Outputs under names that may repeat: of equal names the last value counts, at the first's place.
+#[derive(Debug, Default)]
+pub(crate) struct Named {
+    outputs: Outputs,
+    places: BTreeMap<Name, usize>,
+}
+
+impl Named {
+    /// Adds one, or replaces the one of that name.
+    pub(crate) fn put(&mut self, name: &Name, variable: Variable) {
+        match self.places.entry(name.clone()) {
+            Entry::Occupied(place) => self.outputs[*place.get()].1 = variable,
+            Entry::Vacant(place) => {
+                place.insert(self.outputs.len());
+                self.outputs.push((name.clone(), variable));
+            }
+        }
+    }
+
+    /// A node's success with them.
+    pub(crate) fn success(self) -> Success {
+        Success { outputs: self.outputs, ..Success::default() }
+    }
 }

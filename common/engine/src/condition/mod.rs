@@ -7,8 +7,6 @@ mod files;
 mod number;
 mod operator;
 
-use std::fmt;
-
 use crate::graph::{Content, Fields, Item, lax_bool};
 use crate::template::Template;
 use crate::value::{Kind, Name, Value, loads};
@@ -155,15 +153,6 @@ impl Join {
 
     fn of(word: &str) -> Self {
         if word == "or" { Self::Or } else { Self::And }
-    }
-}
-
-impl fmt::Display for Join {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::And => "and",
-            Self::Or => "or",
-        })
     }
 }
 

@@ -288,9 +288,9 @@ pub fn lax_bool(item: &Item) -> Option<bool> {
             Some(1) => Some(true),
             _ => None,
         },
+        Content::Float(value) if value.to_bits() == 1.0_f64.to_bits() => Some(true),
         Content::Float(value) if *value == 0.0 => Some(false),
-        Content::Float(value) if (*value - 1.0).abs() < f64::EPSILON => Some(true),
-        Content::Str(text) => match text.to_lowercase().as_str() {
+        Content::Str(text) => match text.to_ascii_lowercase().as_str() {
             "true" | "t" | "yes" | "y" | "on" | "1" => Some(true),
             "false" | "f" | "no" | "n" | "off" | "0" => Some(false),
             _ => None,
@@ -299,22 +299,45 @@ pub fn lax_bool(item: &Item) -> Option<bool> {
     }
 }
 
-/// What pydantic's lax mode takes for an integer, if it fits 64 bits.
+/// What pydantic's lax mode takes for an integer; beyond 64 bits the nearest that fits.
 pub fn lax_integer(item: &Item) -> Option<i64> {
     match &item.content {
-        Content::Int(value) => value.to_i64(),
+        Content::Int(value) => Some(nearest(value)),
         Content::Bool(value) => Some(i64::from(*value)),
         #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and in range")]
-        Content::Float(value) if value.fract() == 0.0 && value.abs() < 9e18 => Some(*value as i64),
-        Content::Str(text) => {
-            let text = text.trim();
-            let whole = text.split_once('.').map_or(text, |(whole, zeros)| {
-                if zeros.bytes().all(|digit| digit == b'0') { whole } else { text }
-            });
-            Integer::parse(whole).and_then(|value| value.to_i64())
+        Content::Float(value) if value.fract() == 0.0 && value.abs() < TWO_TO_63 => {
+            Some(*value as i64)
         }
+        Content::Str(text) => lax_digits(text.trim()).map(|value| nearest(&value)),
         _ => None,
     }
+}
+
+const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+
+fn nearest(value: &Integer) -> i64 {
+    let huge = if *value < Integer::from(0) { i64::MIN } else { i64::MAX };
+    value.to_i64().unwrap_or(huge)
+}
+
+/// A sign, ASCII digits with single underscores between them, and perhaps a fraction of zeros.
+fn lax_digits(text: &str) -> Option<Integer> {
+    /// The most digits that Python reads.
+    const LONGEST: usize = 4300;
+    let whole = match text.split_once('.') {
+        Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0') => {
+            whole
+        }
+        Some(_) => return None,
+        None => text,
+    };
+    let unsigned = whole.strip_prefix(['+', '-']).unwrap_or(whole);
+    let groups = || unsigned.split('_');
+    let digits = |group: &str| !group.is_empty() && group.bytes().all(|b| b.is_ascii_digit());
+    if unsigned.len() > LONGEST || !groups().all(digits) {
+        return None;
+    }
+    Integer::parse(&whole.replace('_', ""))
 }
 
 fn describe(item: &Item) -> String {
@@ -328,5 +351,39 @@ fn describe(item: &Item) -> String {
             format!("{short:?}")
         }
         _ => item.type_name().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(content: Content) -> Item {
+        Item { line: 1, content }
+    }
+
+    /// As pydantic 2 answers.
+    #[test]
+    fn integers_and_booleans_are_read_laxly() {
+        let integer = |text: &str| lax_integer(&item(Content::Str(text.into())));
+        for (text, value) in
+            [(" 7 ", 7), ("7.0", 7), ("-7.00", -7), ("1_0", 10), ("007", 7), ("+5", 5)]
+        {
+            assert_eq!(integer(text), Some(value), "{text}");
+        }
+        for text in ["", "7.", ".0", "7.5", "1__0", "_1", "1_", "+_1", "1e2", "٥", "- 5", "7.0_0"]
+        {
+            assert_eq!(integer(text), None, "{text}");
+        }
+        assert_eq!(integer("99999999999999999999"), Some(i64::MAX));
+        assert_eq!(lax_integer(&item(Content::Float(2.0))), Some(2));
+        assert_eq!(lax_integer(&item(Content::Float(2.5))), None);
+        assert_eq!(lax_integer(&item(Content::Float(1e19))), None);
+        let flag = |content| lax_bool(&item(content));
+        assert_eq!(flag(Content::Str("Yes".into())), Some(true));
+        assert_eq!(flag(Content::Str(" true".into())), None);
+        assert_eq!(flag(Content::Float(1.0)), Some(true));
+        assert_eq!(flag(Content::Float(1.000_000_000_000_000_2)), None);
+        assert_eq!(flag(Content::Int(Integer::from(2))), None);
     }
 }

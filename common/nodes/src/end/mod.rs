@@ -3,11 +3,12 @@
 mod spec;
 
 use flowmill_engine::graph::Fields;
-use flowmill_engine::plan::{Category, Evaluation, Inline, Source, Success};
+use flowmill_engine::plan::{Category, Evaluation, Inline, Source};
 use flowmill_engine::value::{Name, Value};
 use flowmill_engine::variables::{Selector, Variable, Variables};
 
 use crate::catalogue::{Node, NodeType, Runs, output};
+use crate::shared::Named;
 
 /// `end`
 pub(crate) const TYPE: NodeType = NodeType {
@@ -38,17 +39,12 @@ fn compile(fields: &mut Fields<'_>, _source: &Source<'_>) -> Node {
 
 impl Inline for End {
     fn run(&self, variables: &Variables) -> Evaluation {
-        let mut outputs: Vec<(Name, Variable)> = Vec::new();
+        let mut outputs = Named::default();
         for (name, selector) in &self.outputs {
             let found = variables.get(selector.parts());
             let value = found.map_or(Value::None, |variable| variable.value().clone());
-            let variable = Variable::infer(value);
-            // of equal names the last counts, at the first's place
-            match outputs.iter_mut().find(|(known, _)| known == name) {
-                Some((_, held)) => *held = variable,
-                None => outputs.push((name.clone(), variable)),
-            }
+            outputs.put(name, Variable::infer(value));
         }
-        Evaluation::Succeeded(Success { outputs, ..Success::default() })
+        Evaluation::Succeeded(outputs.success())
     }
 }

@@ -129,13 +129,8 @@ fn extract(serial: &str, items: &[Value]) -> Result<Value, NodeError> {
 
 /// How many items Python's `items[:size]` keeps.
 fn kept(length: usize, size: i64) -> usize {
-    match usize::try_from(size) {
-        Ok(size) => size.min(length),
-        Err(_) => {
-            let dropped = usize::try_from(size.unsigned_abs()).unwrap_or(usize::MAX);
-            length.saturating_sub(dropped)
-        }
-    }
+    let magnitude = usize::try_from(size.unsigned_abs()).unwrap_or(usize::MAX);
+    if size >= 0 { magnitude.min(length) } else { length.saturating_sub(magnitude) }
 }
 
 /// The name of the class that holds such a value in Dify: one for whole variables, another for

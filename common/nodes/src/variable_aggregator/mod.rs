@@ -3,11 +3,12 @@
 mod spec;
 
 use flowmill_engine::graph::Fields;
-use flowmill_engine::plan::{Category, Evaluation, Inline, Source, Success};
-use flowmill_engine::value::{Name, Value};
+use flowmill_engine::plan::{Category, Evaluation, Inline, Source};
+use flowmill_engine::value::Value;
 use flowmill_engine::variables::{Selector, Variable, Variables};
 
 use crate::catalogue::{Node, NodeType, Runs, output};
+use crate::shared::Named;
 
 use spec::Spec;
 
@@ -48,25 +49,23 @@ fn compile(fields: &mut Fields<'_>, _source: &Source<'_>) -> Node {
 
 impl Inline for Aggregator {
     fn run(&self, variables: &Variables) -> Evaluation {
-        let mut outputs: Vec<(Name, Variable)> = Vec::new();
+        let mut outputs = Named::default();
         match &self.0 {
             Spec::One(selectors) => {
-                let found = first(selectors, variables);
-                outputs.extend(found.map(|found| ("output".into(), found)));
+                if let Some(found) = first(selectors, variables) {
+                    outputs.put(&"output".into(), found);
+                }
             }
             Spec::Groups(groups) => {
                 for (name, selectors) in groups {
-                    let Some(found) = first(selectors, variables) else { continue };
-                    let value = Value::object([("output".into(), found.value().clone())]);
-                    let group = Variable::infer(value);
-                    match outputs.iter_mut().find(|(known, _)| known == name) {
-                        Some((_, held)) => *held = group,
-                        None => outputs.push((name.clone(), group)),
+                    if let Some(found) = first(selectors, variables) {
+                        let value = Value::object([("output".into(), found.value().clone())]);
+                        outputs.put(name, Variable::infer(value));
                     }
                 }
             }
         }
-        Evaluation::Succeeded(Success { outputs, ..Success::default() })
+        Evaluation::Succeeded(outputs.success())
     }
 }
 

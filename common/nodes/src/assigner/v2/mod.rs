@@ -3,6 +3,8 @@
 mod checks;
 mod spec;
 
+use std::collections::BTreeSet;
+
 use flowmill_engine::error::NodeError;
 use flowmill_engine::graph::Fields;
 use flowmill_engine::plan::{Category, Evaluation, Inline, Source, Success, Write};
@@ -56,13 +58,14 @@ impl Inline for Assigner {
         // a private copy: later items see earlier changes, others see nothing until all is well
         let mut working = variables.clone();
         let mut changed: Vec<&Selector> = Vec::new();
+        let mut seen = BTreeSet::new();
         for item in &self.items {
             match item.apply(&working) {
                 Ok(None) => {}
                 Ok(Some(variable)) => {
                     let [node, name] = item.target.parts() else { continue };
                     working.set(node, name, variable);
-                    if !changed.contains(&&item.target) {
+                    if seen.insert(&item.target) {
                         changed.push(&item.target);
                     }
                 }
