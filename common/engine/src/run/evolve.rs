@@ -370,7 +370,7 @@ impl Run {
 
     fn opened(&mut self, path: &FramePath, item: Option<&Value>) {
         let Some((outer, container, index)) = path.split() else { return };
-        let Some(place) = self.find(&outer, container) else { return };
+        let Some(place) = self.find(&outer, &container) else { return };
         let plan = Arc::clone(&self.plan);
         let (Some(body), Some(parent)) = (plan.node(place.node).body, self.frame_mut(place.frame))
         else {
