@@ -214,7 +214,7 @@ impl Run {
         if self.status == Status::Paused {
             return None;
         }
-        let retry = self.queues.next_delayed().map(|at| (at, Wake::Retry));
+        let retry = self.queues.next_delayed(now).map(|at| (at, Wake::Retry));
         let due = self.tasks.values().map(|sent| sent.due).min().map(|at| (at, Wake::TaskDue));
         let deadline = self.deadline().map(|at| (at, Wake::Deadline));
         [retry, due, deadline].into_iter().flatten().min_by_key(|(at, _)| *at)

@@ -40,8 +40,10 @@ impl Queues {
         self.due(class, now).chain(waiting).take(count).collect()
     }
 
-    pub(super) fn next_delayed(&self) -> Option<Time> {
-        self.delayed.keys().next().map(|(at, _)| *at)
+    /// When the next node that waits for its time becomes ready. Those whose time has come wait
+    /// for a grant, not for time.
+    pub(super) fn next_delayed(&self, now: Time) -> Option<Time> {
+        self.delayed.range((now, u64::MAX)..).map(|((at, _), _)| *at).next()
     }
 
     pub(super) fn push_task(&mut self, class: TaskClass, place: Place) {
