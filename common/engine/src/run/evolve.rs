@@ -42,8 +42,9 @@ impl Run {
             Event::RunPaused => {
                 self.pausing = false;
                 self.status = Status::Paused;
+                self.paused_at = Some(fact.at);
             }
-            Event::RunResumed { reactivated } => self.resumed(reactivated),
+            Event::RunResumed { reactivated } => self.resumed(reactivated, fact.at),
             Event::FormAnswered { frame, node, handle, outputs } => {
                 if let Some(place) = self.find(frame, node) {
                     self.answered(place, handle, outputs);
@@ -66,6 +67,7 @@ impl Run {
         self.workflow = started.workflow.clone();
         self.options = started.options.clone();
         self.started_at = at;
+        self.counted_since = at;
         let mut variables = Variables::default();
         let mut fill = |node: &str, name: &Name, variable: Variable| {
             variables.set(&node.into(), name, variable);
@@ -481,7 +483,14 @@ impl Run {
         self.waiting.push(waiting.clone());
     }
 
-    fn resumed(&mut self, reactivated: &[Waiting]) {
+    /// Dify runs the rest with a new engine: its limits begin to count anew, and a node that waited
+    /// is another step.
+    fn resumed(&mut self, reactivated: &[Waiting], at: Time) {
+        if let Some(paused_at) = self.paused_at.take() {
+            self.paused_for = self.paused_for.saturating_add(at.since(paused_at));
+        }
+        self.counted_since = at;
+        self.steps = 0;
         self.status = Status::Running;
         self.pausing = false;
         self.pause_reasons.clear();
@@ -493,6 +502,7 @@ impl Run {
                 let node = frame.node_mut(&plan, place.node);
                 node.generation = waiting.generation;
                 node.state = State::Taken;
+                node.started = false;
             }
         }
         for place in std::mem::take(&mut self.queues.deferred) {
@@ -566,7 +576,7 @@ impl Run {
             return;
         }
         let Some(limit) = self.options.max_time_s else { return };
-        let elapsed = at.since(self.started_at).as_secs_f64();
+        let elapsed = at.since(self.counted_since).as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "a limit in seconds is a small number")]
         if elapsed > limit as f64 {
             let text = format!("Maximum execution time exceeded: {elapsed:.2}s > {limit}s");

@@ -83,6 +83,12 @@ pub struct Run {
     pausing: bool,
     seq: u64,
     started_at: Time,
+    /// When it was paused, while it is.
+    paused_at: Option<Time>,
+    /// How long it was paused before.
+    paused_for: Duration,
+    /// Since when both of Dify's limits count: its beginning, or the last resume.
+    counted_since: Time,
     frames: Vec<Option<Frame>>,
     free: Vec<FrameIx>,
     by_path: FxHashMap<FramePath, FrameIx>,
@@ -93,7 +99,7 @@ pub struct Run {
     /// Nodes that wait for a person.
     waiting: Vec<Waiting>,
     pause_reasons: Vec<Name>,
-    /// Node starts that count against the step limit.
+    /// Node starts that count against the step limit, since the last resume.
     steps: u64,
     /// Node attempts started in the root frame.
     root_steps: u64,
@@ -155,6 +161,9 @@ impl Run {
             pausing: false,
             seq: 0,
             started_at: Time::default(),
+            paused_at: None,
+            paused_for: Duration::ZERO,
+            counted_since: Time::default(),
             frames: Vec::new(),
             free: Vec::new(),
             by_path: FxHashMap::default(),
@@ -234,9 +243,10 @@ impl Run {
         Some(variables)
     }
 
+    /// Its clock stands while the run is paused.
     fn deadline(&self) -> Option<Time> {
         let wait = Duration::from_millis(self.options.deadline_ms?);
-        Some(self.started_at.after(wait))
+        Some(self.started_at.after(wait).after(self.paused_for))
     }
 
     fn frame(&self, index: FrameIx) -> Option<&Frame> {
