@@ -11,7 +11,7 @@ use crate::value::{Kind, Name, Value};
 use crate::variables::{Selector, Variable, Variables};
 
 use super::Run;
-use super::frame::{Container, Frame, IterationState, LoopState, Place};
+use super::frame::{Container, Frame, FrameIx, IterationState, LoopState, Place};
 
 impl Run {
     /// A container becomes active: it starts, ends at once, or fails.
@@ -217,8 +217,9 @@ impl Run {
         self.node_succeeded(place, Success { outputs, ..Success::default() }, now)
     }
 
-    /// What came of a pass whose nodes are all done.
-    pub(super) fn close_pass(&self, frame: &Frame) -> Option<Event> {
+    /// What came of a pass whose nodes are all done; None for the root frame.
+    pub(super) fn close_pass(&self, frame: FrameIx) -> Option<Event> {
+        let frame = self.frame(frame)?;
         let parent = frame.parent?;
         let result = match (&self.plan.node(parent.node).behaviour, &frame.failed) {
             (_, Some(failure)) => Pass::Failed(failure.error.clone()),
