@@ -457,14 +457,23 @@ impl Run {
             }
             None => return,
         }
-        if let Some(error) = record.and_then(|record| self.errors.get_mut(record as usize)) {
-            error.handled = match mode {
-                OnItemError::Terminate => Handled::FailedContainer,
-                OnItemError::Continue | OnItemError::Remove => Handled::ContinuedByIteration,
-            };
+        if frame.failed.is_some() {
+            self.settle_errors(path, mode);
         }
         if !self.queues.containers.contains(&parent) && self.can_ever_act(parent) {
             self.queues.containers.push_back(parent);
+        }
+    }
+
+    /// What a container did about all errors that one of its passes did not handle.
+    fn settle_errors(&mut self, pass: &FramePath, mode: OnItemError) {
+        let handled = match mode {
+            OnItemError::Terminate => Handled::FailedContainer,
+            OnItemError::Continue | OnItemError::Remove => Handled::ContinuedByIteration,
+        };
+        let open = |error: &&mut ErrorRecord| error.frame == *pass && error.handled == Handled::Unhandled;
+        for error in self.errors.iter_mut().filter(open) {
+            error.handled = handled;
         }
     }
 
