@@ -7,7 +7,7 @@ use crate::fact::{
     CancelMode, Event, FramePath, NodeSucceeded, Reason, RunFinished, Status, TaskDispatched,
     TaskId, Waiting,
 };
-use crate::plan::{Behaviour, Category, NodeIx, Outputs, TaskClass};
+use crate::plan::{Behaviour, NodeIx, Outputs, TaskClass};
 use crate::time::Time;
 use crate::value::Name;
 
@@ -177,6 +177,6 @@ impl Run {
 
     /// Whether a node counts as a step and is seen from outside.
     pub(super) fn is_visible(&self, node: NodeIx) -> bool {
-        self.plan.node(node).category != Category::BodyStart
+        !self.plan.node(node).is_body_start
     }
 }

@@ -202,7 +202,7 @@ impl Run {
         let Success { outputs, handle, writes } = &fact.success;
         self.write_outputs(place, outputs);
         self.write(place, writes);
-        if self.plan.node(place.node).category == Category::LoopEnd {
+        if self.plan.node(place.node).is_loop_end {
             self.end_round(place.frame);
         }
         self.waiting.retain(|waiting| waiting.frame != fact.frame || waiting.node != fact.node);
@@ -401,7 +401,7 @@ impl Run {
         }
         let Ok(root) = plan.scope(body).root else { return };
         let root = Place { frame, node: root };
-        if plan.node(root.node).category == Category::BodyStart {
+        if plan.node(root.node).is_body_start {
             self.pass_through(root);
         } else {
             self.enqueue(root);
