@@ -120,6 +120,11 @@ impl Run {
         if !self.waiting.iter().any(waits) {
             return Err(Rejected::NotWaiting);
         }
+        let place = self.find(&frame, &node).ok_or(Rejected::NotWaiting)?;
+        let answers = self.frame(place.frame).map_or(&[][..], |frame| &frame.answers);
+        if answers.iter().any(|(answered, _)| *answered == place.node) {
+            return Err(Rejected::Already);
+        }
         Ok(vec![Event::FormAnswered { frame, node, handle, outputs }])
     }
 

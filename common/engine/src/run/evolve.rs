@@ -523,7 +523,6 @@ impl Run {
         let success =
             Success { outputs: outputs.clone(), handle: Some(handle.clone()), writes: Vec::new() };
         if let Some(frame) = self.frame_mut(place.frame) {
-            frame.answers.retain(|(node, _)| *node != place.node);
             frame.answers.push((place.node, success));
         }
     }
