@@ -58,7 +58,7 @@ impl Run {
     }
 
     fn grant(&self, now: Time, class: TaskClass, count: usize) -> Vec<Event> {
-        if self.pausing || self.status != Status::Running {
+        if !self.may_start() {
             return Vec::new();
         }
         let timeout = Duration::from_millis(self.options.task_timeout_ms);

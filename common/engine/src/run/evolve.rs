@@ -53,6 +53,9 @@ impl Run {
             Event::RunFinished(finished) => {
                 self.status = finished.status;
                 self.outcome = Some(finished.clone());
+                self.pausing = false;
+                self.waiting.clear();
+                self.pause_reasons.clear();
                 self.queues.clear();
                 self.forget_tasks();
                 self.frames.truncate(1);

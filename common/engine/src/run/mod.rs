@@ -363,8 +363,15 @@ impl Run {
 
     /// How many nodes of a class wait for a grant.
     pub fn ready(&self, class: TaskClass, now: Time) -> usize {
-        let live = self.outcome.is_none() && self.status == Status::Running && !self.pausing;
-        if live { self.queues.ready(class, now) } else { 0 }
+        if self.may_start() { self.queues.ready(class, now) } else { 0 }
+    }
+
+    /// Whether new nodes may begin: not while it pauses or is about to end.
+    fn may_start(&self) -> bool {
+        self.status == Status::Running
+            && !self.pausing
+            && self.failure.is_none()
+            && self.tripped.is_none()
     }
 
     /// How many tasks of a class were sent and have no answer.
