@@ -212,8 +212,11 @@ impl Run {
                 outputs.push((label.clone(), current(label)));
             }
         }
-        let rounds = i64::try_from(state.rounds).unwrap_or(i64::MAX);
-        outputs.push(("loop_round".into(), Variable::infer(Value::int(rounds))));
+        // a variable of that name wins over the count
+        if outputs.iter().all(|(name, _)| &**name != "loop_round") {
+            let rounds = i64::try_from(state.rounds).unwrap_or(i64::MAX);
+            outputs.push(("loop_round".into(), Variable::infer(Value::int(rounds))));
+        }
         self.node_succeeded(place, Success { outputs, ..Success::default() }, now)
     }
 
