@@ -246,7 +246,9 @@ impl Run {
         let plan = Arc::clone(&self.plan);
         let outputs = plan.node(place.node).exception_outputs(&fact.then, &fact.error);
         self.write_outputs(place, &outputs);
-        if let Some(frame) = self.frame_mut(place.frame) {
+        if fact.then == Then::FailBranch
+            && let Some(frame) = self.frame_mut(place.frame)
+        {
             frame.node_mut(&plan, place.node).cause = record;
         }
         let handle = (fact.then == Then::FailBranch).then_some("fail-branch");
