@@ -83,11 +83,7 @@ impl Run {
     }
 
     fn complete(&self, now: Time, completion: Completion) -> Result<Event, Rejected> {
-        // the first answer to an attempt counts, whichever sending brings it
-        let sent = self.tasks.get(&completion.task).ok_or(Rejected::Stale)?;
-        if sent.attempt != completion.attempt || completion.dispatch > sent.dispatch {
-            return Err(Rejected::Stale);
-        }
+        let place = self.answered_place(&completion).ok_or(Rejected::Stale)?;
         let times = (completion.started_at, completion.elapsed_us);
         Ok(match completion.outcome {
             Ok(success) => Event::NodeSucceeded(NodeSucceeded {
@@ -99,8 +95,24 @@ impl Run {
                 started_at: times.0,
                 elapsed_us: times.1,
             }),
-            Err(error) => Event::NodeFailed(self.node_failed(sent.place, error, now, times)),
+            Err(error) => Event::NodeFailed(self.node_failed(place, error, now, times)),
         })
+    }
+
+    /// Where the node lies that an answer is for. The first answer to an attempt counts, whichever
+    /// sending brings it, also while the attempt waits to be sent again.
+    fn answered_place(&self, completion: &Completion) -> Option<Place> {
+        let Completion { task, attempt, dispatch, .. } = completion;
+        if let Some(sent) = self.tasks.get(task) {
+            let same = sent.attempt == *attempt && (1..=sent.dispatch).contains(dispatch);
+            return same.then_some(sent.place);
+        }
+        let place = self.find(&task.frame, &task.node)?;
+        let node = self.frame(place.frame)?.node(&self.plan, place.node);
+        let waits = node.generation == task.generation
+            && node.failures + 1 == *attempt
+            && (1..=node.dispatches).contains(dispatch);
+        waits.then_some(place)
     }
 
     fn sent(&self, task: &TaskId, attempt: u32, dispatch: u32) -> Result<&InFlight, Rejected> {

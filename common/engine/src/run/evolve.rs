@@ -111,14 +111,17 @@ impl Run {
     fn enqueue(&mut self, place: Place) {
         let plan = Arc::clone(&self.plan);
         let Some(frame) = self.frame_mut(place.frame) else { return };
-        frame.node_mut(&plan, place.node).state = State::Taken;
+        let node = frame.node_mut(&plan, place.node);
+        if std::mem::replace(&mut node.state, State::Taken) == State::Taken {
+            return;
+        }
         frame.unfinished += 1;
         self.wait(place);
     }
 
     fn wait(&mut self, place: Place) {
         if self.pausing || self.status == Status::Paused {
-            self.queues.deferred.push_back(place);
+            self.queues.keep_back(place, None);
         } else if let Some(class) = self.is_task(place.node) {
             self.queues.push_task(class, place);
         } else {
@@ -177,9 +180,9 @@ impl Run {
     fn returned(&mut self, task: &TaskId, not_before: Option<Time>) {
         let Some(sent) = self.take_task(task) else { return };
         match not_before {
-            Some(at) if !self.pausing => self.queues.push_delayed(at, sent.class, sent.place),
-            _ if self.pausing => self.queues.deferred.push_back(sent.place),
-            _ => self.queues.push_task(sent.class, sent.place),
+            not_before if self.pausing => self.queues.keep_back(sent.place, not_before),
+            Some(at) => self.queues.push_delayed(at, sent.class, sent.place),
+            None => self.queues.push_task(sent.class, sent.place),
         }
     }
 
@@ -195,7 +198,23 @@ impl Run {
             }
         } else if !was_out {
             self.queues.remove(place);
-            self.count_start(place);
+            if !self.was_sent(place) {
+                self.count_start(place);
+            }
+        }
+        self.forget_sendings(place);
+    }
+
+    /// Whether the present attempt was counted when it was sent.
+    fn was_sent(&self, place: Place) -> bool {
+        let frame = self.frame(place.frame);
+        frame.is_some_and(|frame| frame.node(&self.plan, place.node).dispatches > 0)
+    }
+
+    fn forget_sendings(&mut self, place: Place) {
+        let plan = Arc::clone(&self.plan);
+        if let Some(frame) = self.frame_mut(place.frame) {
+            frame.node_mut(&plan, place.node).dispatches = 0;
         }
     }
 
@@ -225,7 +244,6 @@ impl Run {
         if let Some(frame) = self.frame_mut(place.frame) {
             let node = frame.node_mut(&plan, place.node);
             node.failures += 1;
-            node.dispatches = 0;
         }
         match &fact.then {
             Then::RetryAt(due) => self.wait_for_retry(place, *due),
@@ -236,7 +254,7 @@ impl Run {
 
     fn wait_for_retry(&mut self, place: Place, due: Time) {
         match self.is_task(place.node) {
-            _ if self.pausing => self.queues.deferred.push_back(place),
+            _ if self.pausing => self.queues.keep_back(place, Some(due)),
             Some(class) => self.queues.push_delayed(due, class, place),
             None => self.queues.inline.push_back(place),
         }
@@ -519,8 +537,11 @@ impl Run {
                 node.started = false;
             }
         }
-        for place in std::mem::take(&mut self.queues.deferred) {
-            self.wait(place);
+        for (place, not_before) in self.queues.take_deferred() {
+            match (not_before, self.is_task(place.node)) {
+                (Some(at), Some(class)) => self.queues.push_delayed(at, class, place),
+                _ => self.wait(place),
+            }
         }
     }
 

@@ -214,7 +214,7 @@ impl Frame {
             let before = std::mem::replace(&mut self.edges[edge.local as usize], State::Skipped);
             let target = self.node_mut(plan, edge.target);
             target.undecided -= u32::from(before == State::Unknown);
-            if target.undecided > 0 || target.state == State::Taken {
+            if target.undecided > 0 || target.state != State::Unknown {
                 continue;
             }
             if target.entered {

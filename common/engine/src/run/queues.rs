@@ -21,8 +21,8 @@ pub(super) struct Queues {
     delayed: BTreeMap<(Time, u64), (TaskClass, Place)>,
     /// Numbers delays of the same time.
     delays: u64,
-    /// Nodes kept back by a pause.
-    pub(super) deferred: VecDeque<Place>,
+    /// Nodes kept back by a pause, and the time before which they may not begin.
+    deferred: VecDeque<(Place, Option<Time>)>,
     /// Containers that can open a pass or end.
     pub(super) containers: VecDeque<Place>,
     /// Frames in which nothing is unfinished.
@@ -55,13 +55,23 @@ impl Queues {
         self.delayed.insert((at, self.delays), (class, place));
     }
 
+    pub(super) fn keep_back(&mut self, place: Place, not_before: Option<Time>) {
+        self.deferred.push_back((place, not_before));
+    }
+
+    pub(super) fn take_deferred(&mut self) -> VecDeque<(Place, Option<Time>)> {
+        std::mem::take(&mut self.deferred)
+    }
+
     /// Takes a node out of wherever it waits to begin.
     pub(super) fn remove(&mut self, place: Place) {
-        let lists = [&mut self.inline, &mut self.deferred].into_iter().chain(&mut self.tasks);
-        for list in lists {
-            if take(list, place) {
-                return;
-            }
+        let mut lists = [&mut self.inline].into_iter().chain(&mut self.tasks);
+        if lists.any(|list| take(list, place)) {
+            return;
+        }
+        if let Some(position) = self.deferred.iter().position(|(held, _)| *held == place) {
+            self.deferred.remove(position);
+            return;
         }
         let found = self.delayed.iter().find(|(_, (_, delayed))| *delayed == place);
         if let Some(key) = found.map(|(key, _)| *key) {
@@ -75,12 +85,10 @@ impl Queues {
 
     /// Keeps back all that has not begun.
     pub(super) fn defer(&mut self) {
-        self.deferred.append(&mut self.inline);
-        for list in &mut self.tasks {
-            self.deferred.append(list);
-        }
-        let delayed = std::mem::take(&mut self.delayed);
-        self.deferred.extend(delayed.into_values().map(|(_, place)| place));
+        let waiting = [&mut self.inline].into_iter().chain(&mut self.tasks);
+        self.deferred.extend(waiting.flat_map(std::mem::take).map(|place| (place, None)));
+        let delayed = std::mem::take(&mut self.delayed).into_iter();
+        self.deferred.extend(delayed.map(|((at, _), (_, place))| (place, Some(at))));
     }
 
     pub(super) fn clear(&mut self) {
