@@ -5,12 +5,13 @@
 //! the time or starts anything: what must be sent follows from the facts, after their commit.
 //!
 //! `decide` holds what follows from a state, `admit` what follows from an input, `evolve` how a
-//! fact changes it, `container` what iterations and loops do, `frame` how node and edge states
-//! spread.
+//! fact changes it, `errors` what is remembered of failures, `container` what iterations and loops
+//! do, `frame` how node and edge states spread.
 
 mod admit;
 mod container;
 mod decide;
+mod errors;
 mod evolve;
 mod frame;
 mod input;
