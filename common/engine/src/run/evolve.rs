@@ -228,8 +228,9 @@ impl Run {
         }
         self.waiting.retain(|waiting| waiting.frame != fact.frame || waiting.node != fact.node);
         let handle = handle.as_deref().unwrap_or("source");
-        self.advance(place, Some(handle), outputs);
-        self.check_limits(at);
+        if self.advance(place, Some(handle), outputs) {
+            self.check_limits(at);
+        }
     }
 
     fn failed(&mut self, fact: &NodeFailed, at: Time) {
@@ -287,19 +288,20 @@ impl Run {
     }
 
     /// Lets a finished node's edges decide (spec/engine.md §3, exact order): unselected edges are
-    /// skipped first, then the others taken, then what became ready waits.
-    fn advance(&mut self, place: Place, handle: Option<&str>, outputs: &Outputs) {
+    /// skipped first, then the others taken, then what became ready waits. False when the node is
+    /// a branch that chose nothing: that is an error of the run, seen before any limit.
+    fn advance(&mut self, place: Place, handle: Option<&str>, outputs: &Outputs) -> bool {
         let plan = Arc::clone(&self.plan);
         let node = plan.node(place.node);
         let chosen = match (node.category, handle) {
             (Category::Branch, None | Some("")) => {
                 self.failure.get_or_insert(no_branch(&node.id));
-                return;
+                return false;
             }
             (Category::Branch, Some(handle)) => Some(handle),
             _ => None,
         };
-        let Some(frame) = self.frame_mut(place.frame) else { return };
+        let Some(frame) = self.frame_mut(place.frame) else { return false };
         let follows = |edge: &&crate::plan::EdgeIx| {
             chosen.is_none_or(|handle| &*plan.edge(**edge).handle == handle)
         };
@@ -317,6 +319,7 @@ impl Run {
             self.enqueue(Place { frame: place.frame, node });
         }
         self.finish_node(place.frame);
+        true
     }
 
     fn finish_node(&mut self, frame_ix: FrameIx) {
