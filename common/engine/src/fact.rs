@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{ErrorRecord, NodeError};
 use crate::plan::{Outputs, Success, TaskClass, Write};
@@ -88,8 +88,8 @@ pub enum Event {
     FrameOpened {
         /// The new frame.
         frame: FramePath,
-        /// Its element, for an iteration.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        /// Its element, for an iteration; an element may be null.
+        #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
         item: Option<Value>,
     },
     /// A pass of a container ended.
@@ -127,6 +127,11 @@ pub enum Event {
     },
     /// The run ended.
     RunFinished(Box<RunFinished>),
+}
+
+/// What is written is there, also when it is null.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// How a run began.
@@ -457,6 +462,15 @@ mod tests {
         assert_eq!(inner.split(), Some((outer.clone(), "a[b".into(), 2)));
         assert_eq!(outer.split(), Some((FramePath::default(), "it".into(), 37)));
         assert_eq!(FramePath::default().split(), None);
+    }
+
+    #[test]
+    fn an_element_may_be_null() {
+        for item in [Some(Value::None), None] {
+            let event = Event::FrameOpened { frame: "it[0]".into(), item };
+            let json = serde_json::to_string(&event).unwrap();
+            assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
+        }
     }
 
     #[test]
