@@ -133,8 +133,7 @@ impl Run {
             return Err(Rejected::NotWaiting);
         }
         let place = self.find(&frame, &node).ok_or(Rejected::NotWaiting)?;
-        let answers = self.frame(place.frame).map_or(&[][..], |frame| &frame.answers);
-        if answers.iter().any(|(answered, _)| *answered == place.node) {
+        if self.answer_of(place).is_some() {
             return Err(Rejected::Already);
         }
         Ok(vec![Event::FormAnswered { frame, node, handle, outputs }])

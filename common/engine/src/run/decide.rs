@@ -43,12 +43,10 @@ impl Run {
         if let Some(event) = acting.and_then(|place| self.continue_container(*place, now)) {
             return Next::Event(event);
         }
-        if self.pausing {
-            return self.pause_or_nothing();
-        }
-        match self.queues.inline.front() {
-            Some(place) => self.evaluate(*place, now),
-            None => Next::Nothing,
+        let next = self.queues.inline.front().copied().or_else(|| self.queues.next_person());
+        match next {
+            Some(place) => self.evaluate(place, now),
+            None => self.pause_or_nothing(),
         }
     }
 
@@ -63,7 +61,8 @@ impl Run {
             || pauses
             || self.queues.closings.front().is_some_and(|frame| self.can_close(*frame))
             || self.queues.containers.iter().any(|place| self.can_act(*place))
-            || (!self.pausing && !self.queues.inline.is_empty())
+            || !self.queues.inline.is_empty()
+            || self.queues.next_person().is_some()
     }
 
     fn ending(&self) -> Option<Event> {
@@ -129,8 +128,7 @@ impl Run {
     }
 
     fn wait_for_answer(&self, place: Place, now: Time) -> Event {
-        let answers = self.frame(place.frame).map_or(&[][..], |frame| &frame.answers);
-        if let Some((_, success)) = answers.iter().find(|(node, _)| *node == place.node) {
+        if let Some(success) = self.answer_of(place) {
             return self.node_succeeded(place, success.clone(), now);
         }
         let (path, generation) = self.identity(place);
@@ -139,6 +137,12 @@ impl Run {
             node: Some(Waiting { frame: path, node: node.id.clone(), generation }),
             reason: "hitl_required".into(),
         }
+    }
+
+    /// What a person answered a node.
+    pub(super) fn answer_of(&self, place: Place) -> Option<&Success> {
+        let mut answers = self.frame(place.frame)?.answers.iter();
+        answers.find(|(node, _)| *node == place.node).map(|(_, success)| success)
     }
 
     pub(super) fn node_succeeded(&self, place: Place, success: Success, now: Time) -> Event {

@@ -123,9 +123,16 @@ impl Run {
             self.queues.keep_back(place, None);
         } else if let Some(class) = self.is_task(place.node) {
             self.queues.push_task(class, place);
+        } else if self.asks_a_person(place) {
+            self.queues.people.push_back(place);
         } else {
             self.queues.inline.push_back(place);
         }
+    }
+
+    fn asks_a_person(&self, place: Place) -> bool {
+        let asks = matches!(self.plan.node(place.node).behaviour, Behaviour::Pause);
+        asks && self.answer_of(place).is_none()
     }
 
     /// Counts the begin of an attempt (spec/engine.md §8).
@@ -494,9 +501,16 @@ impl Run {
         self.pausing = true;
         self.pause_reasons.push(reason.clone());
         self.queues.defer();
-        let Some(waiting) = node else { return };
+        let Some(waiting) = node else {
+            for place in std::mem::take(&mut self.queues.people) {
+                self.queues.keep_back(place, None);
+            }
+            return;
+        };
         let plan = Arc::clone(&self.plan);
         if let Some(place) = self.find(&waiting.frame, &waiting.node) {
+            self.queues.remove(place);
+            self.queues.keep_back(place, None);
             self.count_start(place);
             if let Some(frame) = self.frame_mut(place.frame) {
                 frame.node_mut(&plan, place.node).state = State::Unknown;

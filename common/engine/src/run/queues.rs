@@ -15,6 +15,9 @@ pub(super) const CLASSES: usize = 4;
 pub(super) struct Queues {
     /// Nodes that the core evaluates itself.
     pub(super) inline: VecDeque<Place>,
+    /// Nodes that will ask a person. They begin last, so that what became ready with them has
+    /// begun when the run pauses.
+    pub(super) people: VecDeque<Place>,
     /// Task nodes that wait for a grant, by class.
     tasks: [VecDeque<Place>; CLASSES],
     /// Task nodes that wait for their time first.
@@ -63,10 +66,23 @@ impl Queues {
         std::mem::take(&mut self.deferred)
     }
 
+    /// Nodes that may begin now.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = Place> {
+        self.inline.iter().chain(&self.people).chain(self.tasks.iter().flatten()).copied()
+    }
+
+    pub(super) fn delayed(&self) -> impl Iterator<Item = (Time, TaskClass, Place)> {
+        self.delayed.iter().map(|((at, _), (class, place))| (*at, *class, *place))
+    }
+
+    pub(super) fn deferred(&self) -> impl Iterator<Item = (Place, Option<Time>)> {
+        self.deferred.iter().copied()
+    }
+
     /// Takes a node out of wherever it waits to begin.
     pub(super) fn remove(&mut self, place: Place) {
-        let mut lists = [&mut self.inline].into_iter().chain(&mut self.tasks);
-        if lists.any(|list| take(list, place)) {
+        let lists = [&mut self.inline, &mut self.people];
+        if lists.into_iter().chain(&mut self.tasks).any(|list| take(list, place)) {
             return;
         }
         if let Some(position) = self.deferred.iter().position(|(held, _)| *held == place) {
@@ -83,7 +99,13 @@ impl Queues {
         take(&mut self.containers, place);
     }
 
-    /// Keeps back all that has not begun.
+    /// The next node that will ask a person, once no other node waits to begin.
+    pub(super) fn next_person(&self) -> Option<Place> {
+        let all_begun = self.inline.is_empty() && self.tasks.iter().all(VecDeque::is_empty);
+        self.people.front().copied().filter(|_| all_begun)
+    }
+
+    /// Keeps back all that has not begun, but for what asks a person in the same breath.
     pub(super) fn defer(&mut self) {
         let waiting = [&mut self.inline].into_iter().chain(&mut self.tasks);
         self.deferred.extend(waiting.flat_map(std::mem::take).map(|place| (place, None)));
