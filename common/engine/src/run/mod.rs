@@ -13,8 +13,10 @@ mod container;
 mod decide;
 mod errors;
 mod evolve;
+mod fingerprint;
 mod frame;
 mod input;
+pub mod invariants;
 mod queues;
 
 use std::collections::BTreeMap;
