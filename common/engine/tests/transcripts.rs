@@ -5,6 +5,9 @@
 //! it led to, indented. Tasks are granted as soon as they are ready unless the start says
 //! `manual`. To write down what happens now: `TRANSCRIPTS=write cargo test --test transcripts`.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
+mod shown;
 mod support;
 
 use std::fmt::Write;
@@ -12,15 +15,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use flowmill_engine::error::NodeError;
-use flowmill_engine::fact::{CancelMode, Event, Fact, FramePath, Pass, Reason, Returned, TaskId, Then};
 use flowmill_engine::fact::Options;
+use flowmill_engine::fact::{Event, Fact, FramePath, Reason, Returned, TaskId};
 use flowmill_engine::plan::{Outputs, Success, TaskClass, Write as Written};
 use flowmill_engine::run::{Input, Rejected, Start};
-use flowmill_engine::value::{Name, Style, Value, dumps};
+use flowmill_engine::value::Name;
 use flowmill_engine::variables::{Selector, Variable};
 
 use support::catalogue::value;
-use support::driver::{CLASSES, Driver, place};
+use support::driver::{CLASSES, Driver};
 use support::notation::{self, duration_ms, tokens};
 
 #[test]
@@ -32,11 +35,10 @@ fn transcripts_are_as_written() {
     let mut wrong = String::new();
     for file in files {
         let written = std::fs::read_to_string(&file).unwrap();
-        let played: String = written.split_inclusive('\n').collect::<Vec<_>>().split(|line| {
-            line.starts_with("== ")
-        }).skip(1).zip(written.lines().filter(|line| line.starts_with("== "))).map(|(lines, name)| {
-            format!("{name}\n{}", play(name, &lines.concat()))
-        }).collect();
+        let mut played = String::new();
+        for transcript in split(&written) {
+            played += &play(transcript);
+        }
         if std::env::var("TRANSCRIPTS").as_deref() == Ok("write") {
             std::fs::write(&file, &played).unwrap();
         } else if let Some((line, (is, was))) =
@@ -49,28 +51,36 @@ fn transcripts_are_as_written() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
+/// The transcripts of a file; each begins with a line `== name`.
+fn split(text: &str) -> Vec<&str> {
+    let starts = text.match_indices("== ").map(|(at, _)| at);
+    let starts = starts.filter(|at| *at == 0 || text[..*at].ends_with('\n'));
+    let starts: Vec<usize> = starts.chain([text.len()]).collect();
+    starts.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect()
+}
+
 /// Plays one transcript and writes it down anew.
-fn play(name: &str, text: &str) -> String {
-    let (graph, script) = text.split_once("\n--\n").unwrap_or_else(|| panic!("{name}: no --"));
+fn play(text: &str) -> String {
+    let (graph, script) = text.split_once("\n--\n").unwrap();
+    let (name, graph) = graph.split_once('\n').unwrap();
     let mut play: Option<Play> = None;
-    let mut out = format!("{graph}\n--\n");
+    let mut out = format!("{name}\n{graph}\n--\n");
     for line in script.lines() {
         if line.starts_with(' ') {
             continue;
         }
         writeln!(out, "{line}").unwrap();
-        if line.is_empty() || line.starts_with('#') {
+        if line.is_empty() {
             continue;
         }
-        let lines = match &mut play {
-            Some(play) => play.say(line),
-            None => {
-                let (begun, lines) = Play::start(graph, line);
-                play = Some(begun);
-                lines
-            }
+        let lines = if let Some(play) = &mut play {
+            play.say(line)
+        } else {
+            let (begun, lines) = Play::start(graph, line);
+            play = Some(begun);
+            lines
         };
-        for line in shorten(lines) {
+        for line in shorten(&lines) {
             writeln!(out, "  {line}").unwrap();
         }
     }
@@ -81,10 +91,10 @@ fn play(name: &str, text: &str) -> String {
 }
 
 /// Long lists are shown by the ends of their slices.
-fn shorten(lines: Vec<String>) -> Vec<String> {
+fn shorten(lines: &[String]) -> Vec<String> {
     const MOST: usize = 40;
     if lines.len() <= MOST {
-        return lines;
+        return lines.to_owned();
     }
     let mut short = Vec::new();
     for slice in lines.split(|line| line == NEXT_SLICE) {
@@ -152,10 +162,9 @@ impl Play {
                 self.driver.now = self.driver.now.after(wait);
                 Input::Tick
             }
-            ("grant", class) => Input::Grant {
-                class: class_of(class),
-                count: words[2].parse().unwrap(),
-            },
+            ("grant", class) => {
+                Input::Grant { class: class_of(class), count: words[2].parse().unwrap() }
+            }
             ("pause", _) => Input::Pause { reason: words[1..].join(" ").into() },
             ("resume", _) => Input::Resume,
             ("stop", _) => {
@@ -201,14 +210,14 @@ impl Play {
 
     fn follow(&mut self, facts: Result<Vec<Fact>, Rejected>, lines: &mut Vec<String>) {
         match facts {
-            Ok(facts) => lines.extend(facts.iter().map(|fact| self.shown(fact))),
+            Ok(facts) => lines.extend(facts.iter().map(shown::fact)),
             Err(rejected) => lines.push(format!("! {rejected:?}")),
         }
         loop {
             if self.driver.has_work() {
                 lines.push(NEXT_SLICE.to_owned());
                 let facts = self.driver.tick(Duration::ZERO);
-                lines.extend(facts.iter().map(|fact| self.shown(fact)));
+                lines.extend(facts.iter().map(shown::fact));
                 continue;
             }
             let now = self.driver.now;
@@ -216,7 +225,7 @@ impl Play {
             let Some(class) = ready.filter(|_| !self.is_manual) else { return };
             let count = self.driver.run.ready(class, now);
             let facts = self.driver.apply(Input::Grant { class, count }).unwrap();
-            lines.extend(facts.iter().map(|fact| self.shown(fact)));
+            lines.extend(facts.iter().map(shown::fact));
         }
     }
 
@@ -233,9 +242,8 @@ impl Play {
                 found = Some((sent.task.clone(), sent.attempt, sent.dispatch));
             }
         }
-        let (task, mut attempt, mut dispatch) = found.unwrap_or_else(|| {
-            (TaskId { frame, node: node.into(), generation: 1 }, 1, 1)
-        });
+        let (task, mut attempt, mut dispatch) =
+            found.unwrap_or_else(|| (TaskId { frame, node: node.into(), generation: 1 }, 1, 1));
         if !numbers.is_empty() {
             let (first, second) = numbers.split_once('.').unwrap_or((numbers, "1"));
             (attempt, dispatch) = (first.parse().unwrap(), second.parse().unwrap());
@@ -252,106 +260,16 @@ impl Play {
 
     fn errors(&self) -> Vec<String> {
         let errors = self.driver.run.errors().iter().enumerate();
-        errors.map(|(index, error)| {
-            let name = at(&error.frame, &error.node);
-            let cause = error.caused_by.map(|cause| format!(" because of {cause}"));
-            let handled = serde_json::to_value(error.handled).unwrap();
-            let handled = handled.as_str().unwrap();
-            let (attempt, text) = (error.attempt, &error.message);
-            format!("{index}: {name}#{attempt} {text:?} {handled}{}", cause.unwrap_or_default())
-        }).collect()
-    }
-
-    fn shown(&self, fact: &Fact) -> String {
-        let after = |time: flowmill_engine::time::Time| time.since(fact.at);
-        match &fact.event {
-            Event::RunStarted(_) => "started".to_owned(),
-            Event::TaskDispatched(sent) => {
-                let again = match sent.dispatch {
-                    1 => String::new(),
-                    again => format!(".{again}"),
-                };
-                let generation = match sent.task.generation {
-                    1 => String::new(),
-                    other => format!(" (activation {other})"),
-                };
-                let class = match sent.class {
-                    TaskClass::Light => String::new(),
-                    class => format!(" {class:?}").to_lowercase(),
-                };
-                let name = at(&sent.task.frame, &sent.task.node);
-                format!("> {name}#{}{again}{class}{generation}", sent.attempt)
-            }
-            Event::TaskReturned { task, reason, not_before, .. } => {
-                let wait = not_before.map(|at| format!(", not before {:?}", after(at)));
-                let name = at(&task.frame, &task.node);
-                format!("< {name} {reason:?}{}", wait.unwrap_or_default())
-            }
-            Event::TaskCancelled { task, mode } => {
-                let name = task.as_ref().map_or("all".to_owned(), |task| at(&task.frame, &task.node));
-                let mode = if *mode == CancelMode::Drop { "drop" } else { "halt" };
-                format!("x {name} {mode}")
-            }
-            Event::NodeSucceeded(done) => {
-                let handle = done.success.handle.as_ref();
-                let handle = handle.map(|handle| format!(" -{handle}->")).unwrap_or_default();
-                let name = at(&done.frame, &done.node);
-                let again = if done.attempt > 1 { format!("#{}", done.attempt) } else { String::new() };
-                let outputs = shown_outputs(&done.success.outputs);
-                format!("{name}{again}{handle}{outputs}{}", shown_writes(&done.success.writes))
-            }
-            Event::NodeFailed(failed) => {
-                let name = at(&failed.frame, &failed.node);
-                let then = match &failed.then {
-                    Then::RetryAt(at) => format!("retry in {:?}", after(*at)),
-                    Then::DefaultValue => "default value".to_owned(),
-                    Then::FailBranch => "fail branch".to_owned(),
-                    Then::Unhandled => "unhandled".to_owned(),
-                };
-                let (attempt, error) = (failed.attempt, &failed.error);
-                let kind = if error.kind.is_empty() { String::new() } else { format!("{}: ", error.kind) };
-                let outputs = shown_outputs(&error.outputs);
-                let writes = shown_writes(&failed.writes);
-                format!("{name}#{attempt} failed, {kind}{}, {then}{outputs}{writes}", error.message)
-            }
-            Event::ContainerStarted { frame, node, length, writes, .. } => {
-                format!("{} begins, {length} passes{}", at(frame, node), shown_writes(writes))
-            }
-            Event::FrameOpened { frame, item } => {
-                let item = item.as_ref().map(|item| format!(" {}", json(item)));
-                format!("[ {frame}{}", item.unwrap_or_default())
-            }
-            Event::FrameClosed { frame, result } => match result {
-                Pass::Value(value) => format!("] {frame} {}", json(value)),
-                Pass::Next => format!("] {frame} next"),
-                Pass::Break => format!("] {frame} break"),
-                Pass::Failed(error) => format!("] {frame} failed, {}", error.message),
-            },
-            Event::PauseRequested { node, reason } => match node {
-                Some(node) => {
-                    let again = if node.generation > 1 { format!("#{}", node.generation) } else { String::new() };
-                    format!("{}{again} waits, {reason}", at(&node.frame, &node.node))
-                }
-                None => format!("pausing, {reason}"),
-            },
-            Event::RunPaused => "paused".to_owned(),
-            Event::RunResumed { reactivated } => {
-                let again = reactivated.iter().map(|node| format!(" {}#{}", at(&node.frame, &node.node), node.generation));
-                format!("resumed{}", again.collect::<String>())
-            }
-            Event::FormAnswered { frame, node, handle, .. } => {
-                format!("{} answered {handle}", at(frame, node))
-            }
-            Event::RunFinished(end) => {
-                let outputs = Value::object(end.outputs.iter().cloned());
-                let error = end.error.as_ref().map(|error| format!(", {error}"));
-                let reason = end.reason.map(|reason| format!(" ({reason:?})"));
-                let (status, exceptions, steps) = (end.status.name(), end.exceptions_count, end.steps);
-                let counts = format!("{exceptions} exceptions, {steps} steps");
-                let (error, reason) = (error.unwrap_or_default(), reason.unwrap_or_default());
-                format!("= {status}{reason}{error} {} ({counts})", json(&outputs))
-            }
-        }
+        errors
+            .map(|(index, error)| {
+                let name = shown::at(&error.frame, &error.node);
+                let cause = error.caused_by.map(|cause| format!(" because of {cause}"));
+                let handled = serde_json::to_value(error.handled).unwrap();
+                let handled = handled.as_str().unwrap();
+                let (attempt, text) = (error.attempt, &error.message);
+                format!("{index}: {name}#{attempt} {text:?} {handled}{}", cause.unwrap_or_default())
+            })
+            .collect()
     }
 }
 
@@ -359,29 +277,9 @@ fn class_of(word: &str) -> TaskClass {
     CLASSES.into_iter().find(|class| format!("{class:?}").to_lowercase() == word).unwrap()
 }
 
-fn at(frame: &FramePath, node: &str) -> String {
-    if frame.is_root() { node.to_owned() } else { format!("{node}@{frame}") }
-}
-
-fn json(value: &Value) -> String {
-    dumps(value, Style::Line)
-}
-
-fn shown_outputs(outputs: &Outputs) -> String {
-    if outputs.is_empty() {
-        return String::new();
-    }
-    let members = outputs.iter().map(|(name, held)| (name.clone(), held.value().clone()));
-    format!(" {}", json(&Value::object(members)))
-}
-
-fn shown_writes(writes: &[Written]) -> String {
-    let shown = |write: &Written| format!(" {:?} := {}", write.selector, json(write.variable.value()));
-    writes.iter().map(shown).collect()
-}
-
 fn outputs(words: &[String]) -> Outputs {
-    let pairs = words.iter().filter(|word| !word.contains(":=")).filter_map(|word| word.split_once('='));
+    let pairs =
+        words.iter().filter(|word| !word.contains(":=")).filter_map(|word| word.split_once('='));
     pairs.map(|(name, text)| (Name::from(name), Variable::infer(value(text)))).collect()
 }
 
@@ -398,4 +296,10 @@ fn success(words: &[String]) -> Success {
         handle: words.iter().find_map(handle),
         writes: words.iter().filter_map(write).collect(),
     }
+}
+
+/// `a@it[0]` as frame and node.
+fn place(text: &str) -> (FramePath, &str) {
+    let (node, frame) = text.split_once('@').unwrap_or((text, ""));
+    (frame.into(), node)
 }

@@ -284,7 +284,13 @@ impl LoopState {
 }
 
 impl IterationState {
-    pub(super) fn close(&mut self, index: u64, result: &Pass, mode: OnItemError, record: Option<u32>) {
+    pub(super) fn close(
+        &mut self,
+        index: u64,
+        result: &Pass,
+        mode: OnItemError,
+        record: Option<u32>,
+    ) {
         self.open = self.open.saturating_sub(1);
         let slot = usize::try_from(index).ok().and_then(|index| self.results.get_mut(index));
         match (result, mode) {
@@ -312,7 +318,12 @@ impl LoopState {
         self.rounds += 1;
         match result {
             Pass::Failed(error) => {
-                let error = crate::error::NodeError { kind: "".into(), traceback: None, outputs: Vec::new(), ..error.clone() };
+                let error = crate::error::NodeError {
+                    kind: "".into(),
+                    traceback: None,
+                    outputs: Vec::new(),
+                    ..error.clone()
+                };
                 self.failed = Some(Failure { error, record });
             }
             Pass::Break => self.broken = true,

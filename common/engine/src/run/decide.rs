@@ -27,7 +27,8 @@ impl Run {
             return Next::Nothing;
         }
         // the pass of the node that trips a limit ends before the run does (spec/engine.md §8)
-        if let Some(event) = self.queues.closings.front().and_then(|frame| self.close_pass(*frame)) {
+        if let Some(event) = self.queues.closings.front().and_then(|frame| self.close_pass(*frame))
+        {
             return Next::Event(event);
         }
         if let Some(event) = self.ending() {

@@ -15,7 +15,8 @@ impl Run {
             OnItemError::Terminate => Handled::FailedContainer,
             OnItemError::Continue | OnItemError::Remove => Handled::ContinuedByIteration,
         };
-        let open = |error: &&mut ErrorRecord| error.frame == *pass && error.handled == Handled::Unhandled;
+        let open =
+            |error: &&mut ErrorRecord| error.frame == *pass && error.handled == Handled::Unhandled;
         for error in self.errors.iter_mut().filter(open) {
             error.handled = handled;
         }

@@ -47,12 +47,16 @@ impl Run {
     fn write_queues(&self, out: &mut String) -> fmt::Result {
         let mut lines: Vec<String> = Vec::new();
         lines.extend(self.queues.waiting().map(|place| format!("ready {}", self.name(place))));
-        lines.extend(self.queues.delayed().map(|(at, class, place)| {
-            format!("delayed {at} {class:?} {}", self.name(place))
-        }));
-        lines.extend(self.queues.deferred().map(|(place, not_before)| {
-            format!("deferred {} {not_before:?}", self.name(place))
-        }));
+        lines.extend(
+            self.queues
+                .delayed()
+                .map(|(at, class, place)| format!("delayed {at} {class:?} {}", self.name(place))),
+        );
+        lines.extend(
+            self.queues
+                .deferred()
+                .map(|(place, not_before)| format!("deferred {} {not_before:?}", self.name(place))),
+        );
         lines.sort();
         let containers = self.queues.containers.iter().map(|place| self.name(*place));
         lines.extend(containers.map(|name| format!("container {name}")));

@@ -81,7 +81,8 @@ pub fn frames_lie_in_containers(run: &Run) -> Verdict {
             continue;
         };
         let node = run.plan.node(parent.node);
-        let outer = run.frame(parent.frame).ok_or_else(|| format!("{path:?} outlives its parent"))?;
+        let outer =
+            run.frame(parent.frame).ok_or_else(|| format!("{path:?} outlives its parent"))?;
         ensure(*path == outer.path.pass(&node.id, frame.index), || format!("{path:?} misnamed"))?;
         ensure(node.body == Some(frame.scope), || format!("{path:?} is of another scope"))?;
         let at_work = outer.container(parent.node).is_some();
@@ -114,7 +115,12 @@ pub fn fan_ins_agree(run: &Run) -> Verdict {
     Ok(())
 }
 
-fn fan_in(node: &NodeState, edges: &[State], begins: bool, inactive: bool) -> Result<(), &'static str> {
+fn fan_in(
+    node: &NodeState,
+    edges: &[State],
+    begins: bool,
+    inactive: bool,
+) -> Result<(), &'static str> {
     let count = |state| edges.iter().filter(|held| **held == state).count();
     let (unknown, taken) = (count(State::Unknown), count(State::Taken));
     let holds = |holds: bool, what| if holds { Ok(()) } else { Err(what) };
@@ -291,8 +297,12 @@ pub fn sendings_happen_once(plan: &Plan, facts: &[Fact]) -> Verdict {
                 let broken = |what: &str| format!("task {:?}: {what}", task.task);
                 let fresh = sent.insert((&task.task, task.attempt, task.dispatch));
                 ensure(fresh, || broken("was sent twice"))?;
-                let retries = plan.find(&task.task.node).map_or(0, |index| plan.node(index).retry.max_retries);
-                ensure(task.attempt <= retries.saturating_add(1), || broken("has no attempts left"))?;
+                let retries = plan
+                    .find(&task.task.node)
+                    .map_or(0, |index| plan.node(index).retry.max_retries);
+                ensure(task.attempt <= retries.saturating_add(1), || {
+                    broken("has no attempts left")
+                })?;
                 let waits = not_before.remove(&task.task);
                 let waits = waits.max(retry_at.remove(&(&task.task.frame, &task.task.node)));
                 ensure(waits <= Some(fact.at), || broken("was sent before its time"))?;
@@ -324,7 +334,9 @@ pub fn completions_happen_once(facts: &[Fact]) -> Verdict {
             Event::NodeSucceeded(node) => (&node.frame, &node.node),
             Event::NodeFailed(node) => {
                 let fresh = failed.insert((&node.frame, &node.node, node.attempt));
-                ensure(fresh, || format!("attempt {} of {} failed twice", node.attempt, node.node))?;
+                ensure(fresh, || {
+                    format!("attempt {} of {} failed twice", node.attempt, node.node)
+                })?;
                 if matches!(node.then, Then::RetryAt(_)) {
                     continue;
                 }

@@ -18,6 +18,8 @@
 //!
 //! A value is JSON, or `$a.x` for a variable, or `$a.x+1`.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
 use std::sync::Arc;
 
 use flowmill_engine::condition::Conditions;
@@ -32,12 +34,28 @@ use flowmill_engine::value::{Kind, Name, Value, loads};
 use flowmill_engine::variables::{Selector, Variable, Variables};
 
 #[derive(Debug, Default)]
-pub struct Tiny;
+pub(crate) struct Tiny;
 
 /// Fields that are no outputs.
 const RESERVED: [&str; 19] = [
-    "type", "title", "error_strategy", "default_value", "retry_config", "class", "fail", "fail-if",
-    "on", "says", "over", "out", "width", "mode", "flat", "count", "until", "start",
+    "type",
+    "title",
+    "error_strategy",
+    "default_value",
+    "retry_config",
+    "class",
+    "fail",
+    "fail-if",
+    "on",
+    "says",
+    "over",
+    "out",
+    "width",
+    "mode",
+    "flat",
+    "count",
+    "until",
+    "start",
     "logical_operator",
 ];
 
@@ -57,7 +75,9 @@ impl Catalogue for Tiny {
             "loop-end" => (Category::LoopEnd, inline(data.plain())),
             "pause" => (Category::Branch, Behaviour::Pause),
             "iteration" => (Category::Container, Behaviour::Iteration(Arc::new(data.iteration()))),
-            "loop" => (Category::Container, Behaviour::Loop(Arc::new(data.repeat(source, problems)))),
+            "loop" => {
+                (Category::Container, Behaviour::Loop(Arc::new(data.repeat(source, problems))))
+            }
             other => panic!("no node type {other}"),
         };
         let retries = ["task", "choose", "heavy"].contains(&source.kind);
@@ -71,13 +91,13 @@ fn inline(node: impl Inline + 'static) -> Behaviour {
 
 /// A value as a test writes it.
 #[derive(Clone, Debug)]
-pub enum Expr {
+pub(crate) enum Expr {
     Value(Value),
     Variable(Selector, i64),
 }
 
 impl Expr {
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         match text.strip_prefix('$') {
             None => Self::Value(value(text)),
             Some(path) => {
@@ -94,9 +114,7 @@ impl Expr {
                 let found = variables.get(selector.parts());
                 let value = found.map_or(Value::None, |found| found.value().clone());
                 match value {
-                    Value::Int(number) if *plus != 0 => {
-                        Value::int(number.to_i64().unwrap() + plus)
-                    }
+                    Value::Int(number) if *plus != 0 => Value::int(number.to_i64().unwrap() + plus),
                     other => other,
                 }
             }
@@ -105,7 +123,7 @@ impl Expr {
 }
 
 /// JSON, or the text itself.
-pub fn value(text: &str) -> Value {
+pub(crate) fn value(text: &str) -> Value {
     loads(text).unwrap_or_else(|_| text.into())
 }
 
@@ -134,10 +152,14 @@ impl Inline for Plain {
             Value::None => "false".into(),
             other => other.to_python().to_lowercase().into(),
         });
-        success.writes = self.writes.iter().map(|(selector, expr)| Write {
-            selector: selector.clone(),
-            variable: Variable::infer(expr.evaluate(variables)),
-        }).collect();
+        success.writes = self
+            .writes
+            .iter()
+            .map(|(selector, expr)| Write {
+                selector: selector.clone(),
+                variable: Variable::infer(expr.evaluate(variables)),
+            })
+            .collect();
         Evaluation::Succeeded(success)
     }
 }

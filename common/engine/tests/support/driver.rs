@@ -1,24 +1,26 @@
 //! Runs a plan while holding everything up against everything else: what was decided is replayed
 //! from JSON and must give the same run, which must decide alike; invariants hold after each input.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::error::NodeError;
-use flowmill_engine::fact::{Event, Fact, FramePath, TaskId};
+use flowmill_engine::fact::{Fact, TaskId};
 use flowmill_engine::invariants;
 use flowmill_engine::plan::{Plan, Success, TaskClass};
 use flowmill_engine::run::{Completion, Input, Rejected, Run, Start, Wake};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::decode;
 
-pub const CLASSES: [TaskClass; 4] =
+pub(crate) const CLASSES: [TaskClass; 4] =
     [TaskClass::Light, TaskClass::Code, TaskClass::Http, TaskClass::Llm];
 
-pub struct Driver {
-    pub run: Run,
-    pub facts: Vec<Fact>,
-    pub now: Time,
+pub(crate) struct Driver {
+    pub(crate) run: Run,
+    pub(crate) facts: Vec<Fact>,
+    pub(crate) now: Time,
     /// The run as its facts alone give it.
     replayed: Run,
     /// Whether nodes wait in the same order after a replay: not if one turned out to be heavy.
@@ -26,7 +28,7 @@ pub struct Driver {
 }
 
 impl Driver {
-    pub fn start(plan: &Arc<Plan>, start: Start) -> Self {
+    pub(crate) fn start(plan: &Arc<Plan>, start: Start) -> Self {
         let now = Time(0);
         let (run, facts) = Run::start(plan.clone(), start, now);
         let replayed = Run::replay(plan.clone(), &through_json(&facts));
@@ -36,7 +38,7 @@ impl Driver {
         driver
     }
 
-    pub fn apply(&mut self, input: Input) -> Result<Vec<Fact>, Rejected> {
+    pub(crate) fn apply(&mut self, input: Input) -> Result<Vec<Fact>, Rejected> {
         let before = self.run.fingerprint();
         let expected = self.is_exact.then(|| self.replayed.clone().apply(self.now, input.clone()));
         let result = self.run.apply(self.now, input.clone());
@@ -64,23 +66,23 @@ impl Driver {
     }
 
     /// Everything that must hold of a run's facts, and of a replay from the beginning.
-    pub fn check_facts(&self) {
+    pub(crate) fn check_facts(&self) {
         invariants::check_facts(self.run.plan(), &self.facts).unwrap();
         let replayed = Run::replay(self.run.plan().clone(), &self.facts);
         assert_eq!(self.run.fingerprint(), replayed.fingerprint());
     }
 
-    pub fn tick(&mut self, wait: Duration) -> Vec<Fact> {
+    pub(crate) fn tick(&mut self, wait: Duration) -> Vec<Fact> {
         self.now = self.now.after(wait);
         self.apply(Input::Tick).unwrap_or_default()
     }
 
     /// Whether work was left over from the last input.
-    pub fn has_work(&self) -> bool {
+    pub(crate) fn has_work(&self) -> bool {
         matches!(self.run.next_deadline(self.now), Some((_, Wake::Work)))
     }
 
-    pub fn complete(
+    pub(crate) fn complete(
         &mut self,
         task: &TaskId,
         (attempt, dispatch): (u32, u32),
@@ -95,25 +97,9 @@ impl Driver {
             elapsed_us: 1000,
         }))
     }
-
-    /// Tasks that are out, in the order in which they were sent.
-    pub fn out(&self) -> Vec<(TaskId, u32, u32)> {
-        let out = self.run.outstanding();
-        let mut out: Vec<_> = out.map(|(task, a, d, _)| (task.clone(), a, d)).collect();
-        out.sort_by_key(|(task, ..)| self.facts.iter().rposition(|fact| sends(fact, task)));
-        out
-    }
-
-    pub fn is_ended(&self) -> bool {
-        self.run.outcome().is_some()
-    }
 }
 
-fn sends(fact: &Fact, task: &TaskId) -> bool {
-    matches!(&fact.event, Event::TaskDispatched(sent) if sent.task == *task)
-}
-
-pub fn through_json(facts: &[Fact]) -> Vec<Fact> {
+pub(crate) fn through_json(facts: &[Fact]) -> Vec<Fact> {
     let back = |fact: &Fact| {
         let json = serde_json::to_vec(fact).unwrap();
         let back: Fact = decode(&json).unwrap();
@@ -121,10 +107,4 @@ pub fn through_json(facts: &[Fact]) -> Vec<Fact> {
         back
     };
     facts.iter().map(back).collect()
-}
-
-/// `a@it[0]` as frame and node.
-pub fn place(text: &str) -> (FramePath, &str) {
-    let (node, frame) = text.split_once('@').unwrap_or((text, ""));
-    (frame.into(), node)
 }

@@ -11,6 +11,8 @@
 //! in a body is where it begins. `retry=2/5s` and `or=branch` or `or={"y":0}` say what follows a
 //! failure. `row a 3` is `a1 -> a2 -> a3`, all inline; `conversation.c = 1` declares a variable.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
 use std::sync::Arc;
 
 use flowmill_engine::graph::{Content, Edge, Graph, Item, Node};
@@ -21,7 +23,7 @@ use flowmill_engine::variables::{Selector, Variable};
 use super::catalogue::{Tiny, value};
 
 /// Compiles a graph, or panics with what is wrong.
-pub fn plan(text: &str) -> Arc<Plan> {
+pub(crate) fn plan(text: &str) -> Arc<Plan> {
     let graph = graph(text);
     match plan::compile(&graph, &Tiny, plan::Options::default()) {
         Ok(plan) => Arc::new(plan),
@@ -29,7 +31,7 @@ pub fn plan(text: &str) -> Arc<Plan> {
     }
 }
 
-pub fn graph(text: &str) -> Graph {
+pub(crate) fn graph(text: &str) -> Graph {
     let mut builder = Builder::default();
     builder.scope(text, None);
     builder.finish()
@@ -52,13 +54,23 @@ struct Draft {
 impl Builder {
     fn scope(&mut self, text: &str, parent: Option<&str>) {
         for statement in statements(text) {
-            if let Some((name, value)) = statement.strip_prefix("conversation.").and_then(|rest| rest.split_once(" = ")) {
-                self.conversation.push(map(vec![("name", words(name)), ("value", item(&super::catalogue::value(value)))]));
-            } else if let Some((name, count)) = statement.strip_prefix("row ").and_then(|row| row.split_once(' ')) {
-                let names: Vec<String> =
-                    (1..=count.parse().unwrap()).map(|index: u32| format!("{name}{index}")).collect();
+            if let Some((name, value)) =
+                statement.strip_prefix("conversation.").and_then(|rest| rest.split_once(" = "))
+            {
+                self.conversation.push(map(vec![
+                    ("name", words(name)),
+                    ("value", item(&super::catalogue::value(value))),
+                ]));
+            } else if let Some((name, count)) =
+                statement.strip_prefix("row ").and_then(|row| row.split_once(' '))
+            {
+                let names: Vec<String> = (1..=count.parse().unwrap())
+                    .map(|index: u32| format!("{name}{index}"))
+                    .collect();
                 self.chain(&names.join(" -> "), parent);
-                names.iter().for_each(|name| self.declare(name, "inline", parent));
+                for name in &names {
+                    self.declare(name, "inline", parent);
+                }
             } else if let Some((names, declaration)) = declaration(&statement) {
                 for name in names.split(',').map(str::trim) {
                     self.declare(name, declaration, parent);
@@ -84,7 +96,11 @@ impl Builder {
         let mut targets: Vec<String> = Vec::new();
         let mut handle = None;
         for token in statement.split([' ', ',']).filter(|token| !token.is_empty()) {
-            if let Some(name) = token.strip_prefix('-').and_then(|rest| rest.strip_suffix("->")).or((token == "->").then_some("source")) {
+            if let Some(name) = token
+                .strip_prefix('-')
+                .and_then(|rest| rest.strip_suffix("->"))
+                .or((token == "->").then_some("source"))
+            {
                 self.connect(&sources, handle, &targets);
                 sources = std::mem::take(&mut targets);
                 handle = Some(if name.is_empty() { "source" } else { name });
@@ -186,7 +202,7 @@ fn declaration(statement: &str) -> Option<(&str, &str)> {
 }
 
 /// Words, where double quotes hold spaces together.
-pub fn tokens(text: &str) -> Vec<String> {
+pub(crate) fn tokens(text: &str) -> Vec<String> {
     let mut tokens = vec![String::new()];
     let mut quoted = false;
     for c in text.chars() {
@@ -236,7 +252,7 @@ fn field(key: &str, text: &str) -> Vec<(&'static str, Item)> {
 }
 
 /// `5s`, `200ms`, `2h`.
-pub fn duration_ms(text: &str) -> i64 {
+pub(crate) fn duration_ms(text: &str) -> i64 {
     let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
     let (number, unit) =
         units.iter().find_map(|(unit, ms)| Some((text.strip_suffix(unit)?, ms))).unwrap();
@@ -260,7 +276,7 @@ fn default_values(defaults: &Value) -> Item {
     list(members.iter().map(entry).collect())
 }
 
-pub fn words(text: &str) -> Item {
+pub(crate) fn words(text: &str) -> Item {
     Item { line: 1, content: Content::Str(text.into()) }
 }
 
