@@ -6,9 +6,10 @@
 //! meaning is a new version, never a changed old one. The names in [`RESERVED`] belong to facts
 //! that embedded runs do not produce.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{ErrorRecord, NodeError};
 use crate::plan::{Outputs, Success, TaskClass, Write};
@@ -87,8 +88,8 @@ pub enum Event {
     FrameOpened {
         /// The new frame.
         frame: FramePath,
-        /// Its element, for an iteration.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        /// Its element, for an iteration; an element may be null.
+        #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
         item: Option<Value>,
     },
     /// A pass of a container ended.
@@ -126,6 +127,11 @@ pub enum Event {
     },
     /// The run ended.
     RunFinished(Box<RunFinished>),
+}
+
+/// What is written is there, also when it is null.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// How a run began.
@@ -393,9 +399,15 @@ pub enum Reason {
 pub struct FramePath(Name);
 
 impl FramePath {
-    /// The frame of a container's pass that lies in this frame.
+    /// The frame of a container's pass that lies in this frame. A `/` in the container's id is
+    /// written `%2F` and a `%` is written `%25`, so that no two frames share a path.
     #[must_use]
     pub fn pass(&self, container: &str, index: u64) -> Self {
+        let container = if container.contains(['/', '%']) {
+            Cow::Owned(container.replace('%', "%25").replace('/', "%2F"))
+        } else {
+            Cow::Borrowed(container)
+        };
         if self.0.is_empty() {
             Self(format!("{container}[{index}]").into())
         } else {
@@ -404,9 +416,14 @@ impl FramePath {
     }
 
     /// Splits the last pass off: the frame around it, the container and the index.
-    pub fn split(&self) -> Option<(Self, &str, u64)> {
+    pub fn split(&self) -> Option<(Self, Cow<'_, str>, u64)> {
         let (outer, last) = self.0.rsplit_once('/').unwrap_or(("", &self.0));
         let (container, index) = last.strip_suffix(']')?.rsplit_once('[')?;
+        let container = if container.contains('%') {
+            Cow::Owned(container.replace("%2F", "/").replace("%25", "%"))
+        } else {
+            Cow::Borrowed(container)
+        };
         Some((Self(outer.into()), container, index.parse().ok()?))
     }
 
@@ -442,8 +459,27 @@ mod tests {
         let outer = FramePath::default().pass("it", 37);
         let inner = outer.pass("a[b", 2);
         assert_eq!(inner.as_str(), "it[37]/a[b[2]");
-        assert_eq!(inner.split(), Some((outer.clone(), "a[b", 2)));
-        assert_eq!(outer.split(), Some((FramePath::default(), "it", 37)));
+        assert_eq!(inner.split(), Some((outer.clone(), "a[b".into(), 2)));
+        assert_eq!(outer.split(), Some((FramePath::default(), "it".into(), 37)));
         assert_eq!(FramePath::default().split(), None);
+    }
+
+    #[test]
+    fn an_element_may_be_null() {
+        for item in [Some(Value::None), None] {
+            let event = Event::FrameOpened { frame: "it[0]".into(), item };
+            let json = serde_json::to_string(&event).unwrap();
+            assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
+        }
+    }
+
+    #[test]
+    fn ids_with_slashes_do_not_run_into_each_other() {
+        let root = FramePath::default();
+        for id in ["a/b", "a[0]/b", "%2F", "%", "/"] {
+            let path = root.pass("x", 1).pass(id, 0);
+            assert_eq!(path.split(), Some((root.pass("x", 1), id.into(), 0)));
+        }
+        assert_ne!(root.pass("a[0]/b", 1), root.pass("a", 0).pass("b", 1));
     }
 }

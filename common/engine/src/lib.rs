@@ -14,3 +14,5 @@ pub mod template;
 pub mod time;
 pub mod value;
 pub mod variables;
+
+pub use run::invariants;

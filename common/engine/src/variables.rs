@@ -166,6 +166,13 @@ impl Variables {
         self.nodes.get(node).map_or(&[], |entry| entry)
     }
 
+    /// Everything, by node in the order of their ids.
+    pub(crate) fn sorted(&self) -> Vec<(&Name, &[(Name, Variable)])> {
+        let mut nodes: Vec<_> = self.nodes.iter().map(|(node, held)| (node, &held[..])).collect();
+        nodes.sort_unstable_by_key(|(node, _)| *node);
+        nodes
+    }
+
     /// Forgets everything a node wrote.
     pub fn remove_node(&mut self, node: &str) {
         self.nodes.remove(node);

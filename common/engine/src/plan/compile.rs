@@ -190,6 +190,8 @@ fn finish(entry: &Entry<'_>, compiled: CompiledNode) -> Node {
         kind: entry.kind.clone(),
         title: entry.title.clone(),
         category: if fail_branch { Category::Branch } else { compiled.category },
+        is_body_start: compiled.category == Category::BodyStart,
+        is_loop_end: compiled.category == Category::LoopEnd,
         behaviour: compiled.behaviour,
         strategy: common.strategy,
         retry: if compiled.retries { common.retry } else { super::Retry::default() },

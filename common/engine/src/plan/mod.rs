@@ -67,6 +67,10 @@ pub struct Node {
     pub title: Name,
     /// How it takes part in traversal; with a fail branch it is a branch, whatever it was.
     pub category: Category,
+    /// Whether it begins a container's body: hidden from observers, no step.
+    pub is_body_start: bool,
+    /// Whether its success ends the loop around it.
+    pub is_loop_end: bool,
     /// Who executes it.
     pub behaviour: Behaviour,
     /// What follows when its last attempt fails.

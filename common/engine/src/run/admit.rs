@@ -7,7 +7,7 @@ use crate::fact::{
     CancelMode, Event, FramePath, NodeSucceeded, Reason, RunFinished, Status, TaskDispatched,
     TaskId, Waiting,
 };
-use crate::plan::{Behaviour, Category, NodeIx, Outputs, TaskClass};
+use crate::plan::{Behaviour, NodeIx, Outputs, TaskClass};
 use crate::time::Time;
 use crate::value::Name;
 
@@ -58,7 +58,7 @@ impl Run {
     }
 
     fn grant(&self, now: Time, class: TaskClass, count: usize) -> Vec<Event> {
-        if self.pausing || self.status != Status::Running {
+        if !self.may_start() {
             return Vec::new();
         }
         let timeout = Duration::from_millis(self.options.task_timeout_ms);
@@ -83,11 +83,7 @@ impl Run {
     }
 
     fn complete(&self, now: Time, completion: Completion) -> Result<Event, Rejected> {
-        // the first answer to an attempt counts, whichever sending brings it
-        let sent = self.tasks.get(&completion.task).ok_or(Rejected::Stale)?;
-        if sent.attempt != completion.attempt || completion.dispatch > sent.dispatch {
-            return Err(Rejected::Stale);
-        }
+        let place = self.answered_place(&completion).ok_or(Rejected::Stale)?;
         let times = (completion.started_at, completion.elapsed_us);
         Ok(match completion.outcome {
             Ok(success) => Event::NodeSucceeded(NodeSucceeded {
@@ -99,8 +95,24 @@ impl Run {
                 started_at: times.0,
                 elapsed_us: times.1,
             }),
-            Err(error) => Event::NodeFailed(self.node_failed(sent.place, error, now, times)),
+            Err(error) => Event::NodeFailed(self.node_failed(place, error, now, times)),
         })
+    }
+
+    /// Where the node lies that an answer is for. The first answer to an attempt counts, whichever
+    /// sending brings it, also while the attempt waits to be sent again.
+    fn answered_place(&self, completion: &Completion) -> Option<Place> {
+        let Completion { task, attempt, dispatch, .. } = completion;
+        if let Some(sent) = self.tasks.get(task) {
+            let same = sent.attempt == *attempt && (1..=sent.dispatch).contains(dispatch);
+            return same.then_some(sent.place);
+        }
+        let place = self.find(&task.frame, &task.node)?;
+        let node = self.frame(place.frame)?.node(&self.plan, place.node);
+        let waits = node.generation == task.generation
+            && node.failures + 1 == *attempt
+            && (1..=node.dispatches).contains(dispatch);
+        waits.then_some(place)
     }
 
     fn sent(&self, task: &TaskId, attempt: u32, dispatch: u32) -> Result<&InFlight, Rejected> {
@@ -119,6 +131,10 @@ impl Run {
         let waits = |waiting: &Waiting| waiting.frame == frame && waiting.node == node;
         if !self.waiting.iter().any(waits) {
             return Err(Rejected::NotWaiting);
+        }
+        let place = self.find(&frame, &node).ok_or(Rejected::NotWaiting)?;
+        if self.answer_of(place).is_some() {
+            return Err(Rejected::Already);
         }
         Ok(vec![Event::FormAnswered { frame, node, handle, outputs }])
     }
@@ -177,6 +193,6 @@ impl Run {
 
     /// Whether a node counts as a step and is seen from outside.
     pub(super) fn is_visible(&self, node: NodeIx) -> bool {
-        self.plan.node(node).category != Category::BodyStart
+        !self.plan.node(node).is_body_start
     }
 }

@@ -11,7 +11,7 @@ use crate::value::{Kind, Name, Value};
 use crate::variables::{Selector, Variable, Variables};
 
 use super::Run;
-use super::frame::{Container, Frame, IterationState, LoopState, Place};
+use super::frame::{Container, Failure, Frame, FrameIx, IterationState, LoopState, Place};
 
 impl Run {
     /// A container becomes active: it starts, ends at once, or fails.
@@ -212,13 +212,17 @@ impl Run {
                 outputs.push((label.clone(), current(label)));
             }
         }
-        let rounds = i64::try_from(state.rounds).unwrap_or(i64::MAX);
-        outputs.push(("loop_round".into(), Variable::infer(Value::int(rounds))));
+        // a variable of that name wins over the count
+        if outputs.iter().all(|(name, _)| &**name != "loop_round") {
+            let rounds = i64::try_from(state.rounds).unwrap_or(i64::MAX);
+            outputs.push(("loop_round".into(), Variable::infer(Value::int(rounds))));
+        }
         self.node_succeeded(place, Success { outputs, ..Success::default() }, now)
     }
 
-    /// What came of a pass whose nodes are all done.
-    pub(super) fn close_pass(&self, frame: &Frame) -> Option<Event> {
+    /// What came of a pass whose nodes are all done; None for the root frame.
+    pub(super) fn close_pass(&self, frame: FrameIx) -> Option<Event> {
+        let frame = self.frame(frame)?;
         let parent = frame.parent?;
         let result = match (&self.plan.node(parent.node).behaviour, &frame.failed) {
             (_, Some(failure)) => Pass::Failed(failure.error.clone()),
@@ -276,6 +280,55 @@ impl LoopState {
     /// Whether nothing but its end is left to decide.
     fn ends(&self, most: u64) -> bool {
         self.broken || self.failed.is_some() || self.rounds >= most
+    }
+}
+
+impl IterationState {
+    pub(super) fn close(
+        &mut self,
+        index: u64,
+        result: &Pass,
+        mode: OnItemError,
+        record: Option<u32>,
+    ) {
+        self.open = self.open.saturating_sub(1);
+        let slot = usize::try_from(index).ok().and_then(|index| self.results.get_mut(index));
+        match (result, mode) {
+            (Pass::Value(value), _) => {
+                if let Some(slot) = slot {
+                    *slot = Some(value.clone());
+                }
+            }
+            (Pass::Failed(_), OnItemError::Continue) => {
+                if let Some(slot) = slot {
+                    *slot = Some(Value::None);
+                }
+            }
+            (Pass::Failed(error), OnItemError::Terminate) => {
+                self.failed.get_or_insert(Failure { error: error.clone(), record });
+            }
+            (Pass::Failed(_), OnItemError::Remove) | (Pass::Next | Pass::Break, _) => {}
+        }
+    }
+}
+
+impl LoopState {
+    pub(super) fn close(&mut self, result: &Pass, record: Option<u32>) {
+        self.open = false;
+        self.rounds += 1;
+        match result {
+            Pass::Failed(error) => {
+                let error = crate::error::NodeError {
+                    kind: "".into(),
+                    traceback: None,
+                    outputs: Vec::new(),
+                    ..error.clone()
+                };
+                self.failed = Some(Failure { error, record });
+            }
+            Pass::Break => self.broken = true,
+            Pass::Next | Pass::Value(_) => {}
+        }
     }
 }
 

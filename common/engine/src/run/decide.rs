@@ -26,11 +26,16 @@ impl Run {
         if self.outcome.is_some() || self.status == Status::Paused {
             return Next::Nothing;
         }
+        // the pass of the node that trips a limit ends before the run does (spec/engine.md §8)
+        if let Some(event) = self.queues.closings.front().and_then(|frame| self.close_pass(*frame))
+        {
+            return Next::Event(event);
+        }
         if let Some(event) = self.ending() {
             return Next::Event(event);
         }
-        if let Some(frame) = self.queues.closings.front() {
-            return match self.close(*frame) {
+        if !self.queues.closings.is_empty() {
+            return match self.close_run() {
                 Some(event) => Next::Event(event),
                 None => self.pause_or_nothing(),
             };
@@ -39,12 +44,10 @@ impl Run {
         if let Some(event) = acting.and_then(|place| self.continue_container(*place, now)) {
             return Next::Event(event);
         }
-        if self.pausing {
-            return self.pause_or_nothing();
-        }
-        match self.queues.inline.front() {
-            Some(place) => self.evaluate(*place, now),
-            None => Next::Nothing,
+        let next = self.queues.inline.front().copied().or_else(|| self.queues.next_person());
+        match next {
+            Some(place) => self.evaluate(place, now),
+            None => self.pause_or_nothing(),
         }
     }
 
@@ -57,9 +60,10 @@ impl Run {
         self.tripped.is_some()
             || self.failure.is_some()
             || pauses
-            || self.queues.closings.front().is_some_and(|frame| self.close(*frame).is_some())
+            || self.queues.closings.front().is_some_and(|frame| self.can_close(*frame))
             || self.queues.containers.iter().any(|place| self.can_act(*place))
-            || (!self.pausing && !self.queues.inline.is_empty())
+            || !self.queues.inline.is_empty()
+            || self.queues.next_person().is_some()
     }
 
     fn ending(&self) -> Option<Event> {
@@ -77,13 +81,13 @@ impl Run {
         Some(Event::TaskCancelled { task: None, mode: CancelMode::Drop })
     }
 
-    /// A frame in which nothing is unfinished ends: the root ends the run, unless a pause was
-    /// asked for before (spec/engine.md §18).
-    fn close(&self, frame: FrameIx) -> Option<Event> {
-        let closing = self.frame(frame)?;
-        if closing.parent.is_some() {
-            return self.close_pass(closing);
-        }
+    fn can_close(&self, frame: FrameIx) -> bool {
+        !self.pausing || self.frame(frame).is_some_and(|frame| frame.parent.is_some())
+    }
+
+    /// The run ends when nothing in its root frame is unfinished, unless a pause was asked for
+    /// before (spec/engine.md §18).
+    fn close_run(&self) -> Option<Event> {
         if self.pausing {
             return None;
         }
@@ -125,8 +129,7 @@ impl Run {
     }
 
     fn wait_for_answer(&self, place: Place, now: Time) -> Event {
-        let answers = self.frame(place.frame).map_or(&[][..], |frame| &frame.answers);
-        if let Some((_, success)) = answers.iter().find(|(node, _)| *node == place.node) {
+        if let Some(success) = self.answer_of(place) {
             return self.node_succeeded(place, success.clone(), now);
         }
         let (path, generation) = self.identity(place);
@@ -135,6 +138,12 @@ impl Run {
             node: Some(Waiting { frame: path, node: node.id.clone(), generation }),
             reason: "hitl_required".into(),
         }
+    }
+
+    /// What a person answered a node.
+    pub(super) fn answer_of(&self, place: Place) -> Option<&Success> {
+        let mut answers = self.frame(place.frame)?.answers.iter();
+        answers.find(|(node, _)| *node == place.node).map(|(_, success)| success)
     }
 
     pub(super) fn node_succeeded(&self, place: Place, success: Success, now: Time) -> Event {

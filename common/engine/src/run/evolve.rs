@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::error::{ErrorRecord, Handled, MAX_RECORDS};
 use crate::fact::{
     CancelMode, Event, Fact, FramePath, NodeFailed, NodeSucceeded, Pass, RunStarted, Status,
     TaskDispatched, TaskId, Then, Waiting,
 };
-use crate::plan::{Behaviour, Category, NodeIx, OnItemError, Outputs, ROOT, Success, Write};
+use crate::plan::{Behaviour, Category, NodeIx, Outputs, ROOT, Success, Write};
 use crate::time::Time;
 use crate::value::{Name, Value};
 use crate::variables::{Variable, Variables};
@@ -42,8 +41,9 @@ impl Run {
             Event::RunPaused => {
                 self.pausing = false;
                 self.status = Status::Paused;
+                self.paused_at = Some(fact.at);
             }
-            Event::RunResumed { reactivated } => self.resumed(reactivated),
+            Event::RunResumed { reactivated } => self.resumed(reactivated, fact.at),
             Event::FormAnswered { frame, node, handle, outputs } => {
                 if let Some(place) = self.find(frame, node) {
                     self.answered(place, handle, outputs);
@@ -52,6 +52,9 @@ impl Run {
             Event::RunFinished(finished) => {
                 self.status = finished.status;
                 self.outcome = Some(finished.clone());
+                self.pausing = false;
+                self.waiting.clear();
+                self.pause_reasons.clear();
                 self.queues.clear();
                 self.forget_tasks();
                 self.frames.truncate(1);
@@ -66,6 +69,7 @@ impl Run {
         self.workflow = started.workflow.clone();
         self.options = started.options.clone();
         self.started_at = at;
+        self.counted_since = at;
         let mut variables = Variables::default();
         let mut fill = |node: &str, name: &Name, variable: Variable| {
             variables.set(&node.into(), name, variable);
@@ -106,19 +110,29 @@ impl Run {
     fn enqueue(&mut self, place: Place) {
         let plan = Arc::clone(&self.plan);
         let Some(frame) = self.frame_mut(place.frame) else { return };
-        frame.node_mut(&plan, place.node).state = State::Taken;
+        let node = frame.node_mut(&plan, place.node);
+        if std::mem::replace(&mut node.state, State::Taken) == State::Taken {
+            return;
+        }
         frame.unfinished += 1;
         self.wait(place);
     }
 
     fn wait(&mut self, place: Place) {
         if self.pausing || self.status == Status::Paused {
-            self.queues.deferred.push_back(place);
+            self.queues.keep_back(place, None);
         } else if let Some(class) = self.is_task(place.node) {
             self.queues.push_task(class, place);
+        } else if self.asks_a_person(place) {
+            self.queues.people.push_back(place);
         } else {
             self.queues.inline.push_back(place);
         }
+    }
+
+    fn asks_a_person(&self, place: Place) -> bool {
+        let asks = matches!(self.plan.node(place.node).behaviour, Behaviour::Pause);
+        asks && self.answer_of(place).is_none()
     }
 
     /// Counts the begin of an attempt (spec/engine.md §8).
@@ -172,9 +186,9 @@ impl Run {
     fn returned(&mut self, task: &TaskId, not_before: Option<Time>) {
         let Some(sent) = self.take_task(task) else { return };
         match not_before {
-            Some(at) if !self.pausing => self.queues.push_delayed(at, sent.class, sent.place),
-            _ if self.pausing => self.queues.deferred.push_back(sent.place),
-            _ => self.queues.push_task(sent.class, sent.place),
+            not_before if self.pausing => self.queues.keep_back(sent.place, not_before),
+            Some(at) => self.queues.push_delayed(at, sent.class, sent.place),
+            None => self.queues.push_task(sent.class, sent.place),
         }
     }
 
@@ -190,7 +204,23 @@ impl Run {
             }
         } else if !was_out {
             self.queues.remove(place);
-            self.count_start(place);
+            if !self.was_sent(place) {
+                self.count_start(place);
+            }
+        }
+        self.forget_sendings(place);
+    }
+
+    /// Whether the present attempt was counted when it was sent.
+    fn was_sent(&self, place: Place) -> bool {
+        let frame = self.frame(place.frame);
+        frame.is_some_and(|frame| frame.node(&self.plan, place.node).dispatches > 0)
+    }
+
+    fn forget_sendings(&mut self, place: Place) {
+        let plan = Arc::clone(&self.plan);
+        if let Some(frame) = self.frame_mut(place.frame) {
+            frame.node_mut(&plan, place.node).dispatches = 0;
         }
     }
 
@@ -200,13 +230,14 @@ impl Run {
         let Success { outputs, handle, writes } = &fact.success;
         self.write_outputs(place, outputs);
         self.write(place, writes);
-        if self.plan.node(place.node).category == Category::LoopEnd {
+        if self.plan.node(place.node).is_loop_end {
             self.end_round(place.frame);
         }
         self.waiting.retain(|waiting| waiting.frame != fact.frame || waiting.node != fact.node);
         let handle = handle.as_deref().unwrap_or("source");
-        self.advance(place, Some(handle), outputs);
-        self.check_limits(at);
+        if self.advance(place, Some(handle), outputs) {
+            self.check_limits(at);
+        }
     }
 
     fn failed(&mut self, fact: &NodeFailed, at: Time) {
@@ -220,7 +251,6 @@ impl Run {
         if let Some(frame) = self.frame_mut(place.frame) {
             let node = frame.node_mut(&plan, place.node);
             node.failures += 1;
-            node.dispatches = 0;
         }
         match &fact.then {
             Then::RetryAt(due) => self.wait_for_retry(place, *due),
@@ -231,7 +261,7 @@ impl Run {
 
     fn wait_for_retry(&mut self, place: Place, due: Time) {
         match self.is_task(place.node) {
-            _ if self.pausing => self.queues.deferred.push_back(place),
+            _ if self.pausing => self.queues.keep_back(place, Some(due)),
             Some(class) => self.queues.push_delayed(due, class, place),
             None => self.queues.inline.push_back(place),
         }
@@ -241,7 +271,9 @@ impl Run {
         let plan = Arc::clone(&self.plan);
         let outputs = plan.node(place.node).exception_outputs(&fact.then, &fact.error);
         self.write_outputs(place, &outputs);
-        if let Some(frame) = self.frame_mut(place.frame) {
+        if fact.then == Then::FailBranch
+            && let Some(frame) = self.frame_mut(place.frame)
+        {
             frame.node_mut(&plan, place.node).cause = record;
         }
         let handle = (fact.then == Then::FailBranch).then_some("fail-branch");
@@ -263,19 +295,20 @@ impl Run {
     }
 
     /// Lets a finished node's edges decide (spec/engine.md §3, exact order): unselected edges are
-    /// skipped first, then the others taken, then what became ready waits.
-    fn advance(&mut self, place: Place, handle: Option<&str>, outputs: &Outputs) {
+    /// skipped first, then the others taken, then what became ready waits. False when the node is
+    /// a branch that chose nothing: that is an error of the run, seen before any limit.
+    fn advance(&mut self, place: Place, handle: Option<&str>, outputs: &Outputs) -> bool {
         let plan = Arc::clone(&self.plan);
         let node = plan.node(place.node);
         let chosen = match (node.category, handle) {
             (Category::Branch, None | Some("")) => {
                 self.failure.get_or_insert(no_branch(&node.id));
-                return;
+                return false;
             }
             (Category::Branch, Some(handle)) => Some(handle),
             _ => None,
         };
-        let Some(frame) = self.frame_mut(place.frame) else { return };
+        let Some(frame) = self.frame_mut(place.frame) else { return false };
         let follows = |edge: &&crate::plan::EdgeIx| {
             chosen.is_none_or(|handle| &*plan.edge(**edge).handle == handle)
         };
@@ -293,6 +326,7 @@ impl Run {
             self.enqueue(Place { frame: place.frame, node });
         }
         self.finish_node(place.frame);
+        true
     }
 
     fn finish_node(&mut self, frame_ix: FrameIx) {
@@ -370,7 +404,7 @@ impl Run {
 
     fn opened(&mut self, path: &FramePath, item: Option<&Value>) {
         let Some((outer, container, index)) = path.split() else { return };
-        let Some(place) = self.find(&outer, container) else { return };
+        let Some(place) = self.find(&outer, &container) else { return };
         let plan = Arc::clone(&self.plan);
         let (Some(body), Some(parent)) = (plan.node(place.node).body, self.frame_mut(place.frame))
         else {
@@ -399,7 +433,7 @@ impl Run {
         }
         let Ok(root) = plan.scope(body).root else { return };
         let root = Place { frame, node: root };
-        if plan.node(root.node).category == Category::BodyStart {
+        if plan.node(root.node).is_body_start {
             self.pass_through(root);
         } else {
             self.enqueue(root);
@@ -455,11 +489,8 @@ impl Run {
             }
             None => return,
         }
-        if let Some(error) = record.and_then(|record| self.errors.get_mut(record as usize)) {
-            error.handled = match mode {
-                OnItemError::Terminate => Handled::FailedContainer,
-                OnItemError::Continue | OnItemError::Remove => Handled::ContinuedByIteration,
-            };
+        if frame.failed.is_some() {
+            self.settle_errors(path, mode);
         }
         if !self.queues.containers.contains(&parent) && self.can_ever_act(parent) {
             self.queues.containers.push_back(parent);
@@ -470,9 +501,16 @@ impl Run {
         self.pausing = true;
         self.pause_reasons.push(reason.clone());
         self.queues.defer();
-        let Some(waiting) = node else { return };
+        let Some(waiting) = node else {
+            for place in std::mem::take(&mut self.queues.people) {
+                self.queues.keep_back(place, None);
+            }
+            return;
+        };
         let plan = Arc::clone(&self.plan);
         if let Some(place) = self.find(&waiting.frame, &waiting.node) {
+            self.queues.remove(place);
+            self.queues.keep_back(place, None);
             self.count_start(place);
             if let Some(frame) = self.frame_mut(place.frame) {
                 frame.node_mut(&plan, place.node).state = State::Unknown;
@@ -481,7 +519,14 @@ impl Run {
         self.waiting.push(waiting.clone());
     }
 
-    fn resumed(&mut self, reactivated: &[Waiting]) {
+    /// Dify runs the rest with a new engine: its limits begin to count anew, and a node that waited
+    /// is another step.
+    fn resumed(&mut self, reactivated: &[Waiting], at: Time) {
+        if let Some(paused_at) = self.paused_at.take() {
+            self.paused_for = self.paused_for.saturating_add(at.since(paused_at));
+        }
+        self.counted_since = at;
+        self.steps = 0;
         self.status = Status::Running;
         self.pausing = false;
         self.pause_reasons.clear();
@@ -493,10 +538,14 @@ impl Run {
                 let node = frame.node_mut(&plan, place.node);
                 node.generation = waiting.generation;
                 node.state = State::Taken;
+                node.started = false;
             }
         }
-        for place in std::mem::take(&mut self.queues.deferred) {
-            self.wait(place);
+        for (place, not_before) in self.queues.take_deferred() {
+            match (not_before, self.is_task(place.node)) {
+                (Some(at), Some(class)) => self.queues.push_delayed(at, class, place),
+                _ => self.wait(place),
+            }
         }
     }
 
@@ -504,116 +553,7 @@ impl Run {
         let success =
             Success { outputs: outputs.clone(), handle: Some(handle.clone()), writes: Vec::new() };
         if let Some(frame) = self.frame_mut(place.frame) {
-            frame.answers.retain(|(node, _)| *node != place.node);
             frame.answers.push((place.node, success));
-        }
-    }
-
-    /// The error behind a failure: the one that failed a container's pass, or the one whose fail
-    /// branch led here.
-    fn cause_of(&self, place: Place) -> Option<u32> {
-        let inner = match self.container(place) {
-            Some(Container::Iteration(state)) => state.failed.as_ref(),
-            Some(Container::Loop(state)) => state.failed.as_ref(),
-            None => None,
-        };
-        let frame = self.frame(place.frame)?;
-        inner.and_then(|failure| failure.record).or(frame.node(&self.plan, place.node).cause)
-    }
-
-    fn remember(
-        &mut self,
-        place: Place,
-        fact: &NodeFailed,
-        at: Time,
-        caused_by: Option<u32>,
-    ) -> Option<u32> {
-        if self.errors.len() >= MAX_RECORDS {
-            self.errors_omitted += 1;
-            return None;
-        }
-        let node = self.plan.node(place.node);
-        self.errors.push(ErrorRecord {
-            node: node.id.clone(),
-            node_type: node.kind.clone(),
-            title: node.title.clone(),
-            frame: fact.frame.clone(),
-            error_type: fact.error.kind.clone(),
-            message: fact.error.message.clone(),
-            traceback: fact.error.traceback.clone(),
-            at,
-            attempt: fact.attempt,
-            handled: match fact.then {
-                Then::RetryAt(_) => Handled::Retried,
-                Then::DefaultValue => Handled::DefaultValue,
-                Then::FailBranch => Handled::FailBranch,
-                Then::Unhandled => Handled::Unhandled,
-            },
-            caused_by,
-        });
-        u32::try_from(self.errors.len() - 1).ok()
-    }
-
-    /// Both limits are looked at only when a node ends, as in Dify (spec/engine.md §8).
-    fn check_limits(&mut self, at: Time) {
-        if self.tripped.is_some() {
-            return;
-        }
-        let steps = self.options.max_steps.filter(|limit| self.steps > *limit);
-        if let Some(limit) = steps {
-            let text = format!("Maximum execution steps exceeded: {} > {limit}", self.steps);
-            self.tripped = Some(text.into());
-            return;
-        }
-        let Some(limit) = self.options.max_time_s else { return };
-        let elapsed = at.since(self.started_at).as_secs_f64();
-        #[expect(clippy::cast_precision_loss, reason = "a limit in seconds is a small number")]
-        if elapsed > limit as f64 {
-            let text = format!("Maximum execution time exceeded: {elapsed:.2}s > {limit}s");
-            self.tripped = Some(text.into());
-        }
-    }
-}
-
-impl IterationState {
-    fn close(&mut self, index: u64, result: &Pass, mode: OnItemError, record: Option<u32>) {
-        self.open = self.open.saturating_sub(1);
-        let slot = usize::try_from(index).ok().and_then(|index| self.results.get_mut(index));
-        match (result, mode) {
-            (Pass::Value(value), _) => {
-                if let Some(slot) = slot {
-                    *slot = Some(value.clone());
-                }
-            }
-            (Pass::Failed(_), OnItemError::Continue) => {
-                if let Some(slot) = slot {
-                    *slot = Some(Value::None);
-                }
-            }
-            (Pass::Failed(error), OnItemError::Terminate) => {
-                self.failed.get_or_insert(Failure { error: error.clone(), record });
-            }
-            (Pass::Failed(_), OnItemError::Remove) | (Pass::Next | Pass::Break, _) => {}
-        }
-    }
-}
-
-impl LoopState {
-    fn close(&mut self, result: &Pass, record: Option<u32>) {
-        self.open = false;
-        self.rounds += 1;
-        match result {
-            Pass::Failed(error) => {
-                let error = crate::error::NodeError {
-                    kind: "".into(),
-                    traceback: None,
-                    outputs: Vec::new(),
-                    ..error.clone()
-                };
-                self.failed = Some(Failure { error, record });
-            }
-            Pass::Break => self.broken = true,
-            Pass::Next | Pass::Value(_) => {}
         }
     }
 }

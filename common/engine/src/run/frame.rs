@@ -189,15 +189,18 @@ impl Frame {
     }
 
     /// Takes an edge; its target joins `ready` if it has waited for nothing else.
+    ///
+    /// The edge may have been skipped before: a root that was not chosen runs all the same when
+    /// an edge leads to it, and then its edges are taken after all, as in Dify.
     pub(super) fn take(&mut self, plan: &Plan, edge: EdgeIx, ready: &mut Vec<NodeIx>) {
         let edge = plan.edge(edge);
         let cause = self.node(plan, edge.source).cause;
-        self.edges[edge.local as usize] = State::Taken;
+        let before = std::mem::replace(&mut self.edges[edge.local as usize], State::Taken);
         let target = self.node_mut(plan, edge.target);
-        target.undecided = target.undecided.saturating_sub(1);
+        target.undecided -= u32::from(before == State::Unknown);
         target.entered = true;
         target.cause = target.cause.or(cause);
-        if target.undecided == 0 {
+        if target.undecided == 0 && target.state != State::Taken {
             ready.push(edge.target);
         }
     }
@@ -208,10 +211,10 @@ impl Frame {
         let mut pending = vec![edge];
         while let Some(index) = pending.pop() {
             let edge = plan.edge(index);
-            self.edges[edge.local as usize] = State::Skipped;
+            let before = std::mem::replace(&mut self.edges[edge.local as usize], State::Skipped);
             let target = self.node_mut(plan, edge.target);
-            target.undecided = target.undecided.saturating_sub(1);
-            if target.undecided > 0 {
+            target.undecided -= u32::from(before == State::Unknown);
+            if target.undecided > 0 || target.state != State::Unknown {
                 continue;
             }
             if target.entered {

@@ -89,8 +89,8 @@ pub enum Rejected {
     /// The run waits for nothing of the kind.
     #[error("the run does not wait for this")]
     NotWaiting,
-    /// It is pausing, paused or running already.
-    #[error("the run is already in this state")]
+    /// It is pausing, paused or running already, or the node has its answer.
+    #[error("this was said before")]
     Already,
 }
 

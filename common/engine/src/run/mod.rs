@@ -5,15 +5,18 @@
 //! the time or starts anything: what must be sent follows from the facts, after their commit.
 //!
 //! `decide` holds what follows from a state, `admit` what follows from an input, `evolve` how a
-//! fact changes it, `container` what iterations and loops do, `frame` how node and edge states
-//! spread.
+//! fact changes it, `errors` what is remembered of failures, `container` what iterations and loops
+//! do, `frame` how node and edge states spread.
 
 mod admit;
 mod container;
 mod decide;
+mod errors;
 mod evolve;
+mod fingerprint;
 mod frame;
 mod input;
+pub mod invariants;
 mod queues;
 
 use std::collections::BTreeMap;
@@ -83,6 +86,12 @@ pub struct Run {
     pausing: bool,
     seq: u64,
     started_at: Time,
+    /// When it was paused, while it is.
+    paused_at: Option<Time>,
+    /// How long it was paused before.
+    paused_for: Duration,
+    /// Since when both of Dify's limits count: its beginning, or the last resume.
+    counted_since: Time,
     frames: Vec<Option<Frame>>,
     free: Vec<FrameIx>,
     by_path: FxHashMap<FramePath, FrameIx>,
@@ -93,7 +102,7 @@ pub struct Run {
     /// Nodes that wait for a person.
     waiting: Vec<Waiting>,
     pause_reasons: Vec<Name>,
-    /// Node starts that count against the step limit.
+    /// Node starts that count against the step limit, since the last resume.
     steps: u64,
     /// Node attempts started in the root frame.
     root_steps: u64,
@@ -155,6 +164,9 @@ impl Run {
             pausing: false,
             seq: 0,
             started_at: Time::default(),
+            paused_at: None,
+            paused_for: Duration::ZERO,
+            counted_since: Time::default(),
             frames: Vec::new(),
             free: Vec::new(),
             by_path: FxHashMap::default(),
@@ -214,7 +226,7 @@ impl Run {
         if self.status == Status::Paused {
             return None;
         }
-        let retry = self.queues.next_delayed().map(|at| (at, Wake::Retry));
+        let retry = self.queues.next_delayed(now).map(|at| (at, Wake::Retry));
         let due = self.tasks.values().map(|sent| sent.due).min().map(|at| (at, Wake::TaskDue));
         let deadline = self.deadline().map(|at| (at, Wake::Deadline));
         [retry, due, deadline].into_iter().flatten().min_by_key(|(at, _)| *at)
@@ -234,9 +246,10 @@ impl Run {
         Some(variables)
     }
 
+    /// Its clock stands while the run is paused.
     fn deadline(&self) -> Option<Time> {
         let wait = Duration::from_millis(self.options.deadline_ms?);
-        Some(self.started_at.after(wait))
+        Some(self.started_at.after(wait).after(self.paused_for))
     }
 
     fn frame(&self, index: FrameIx) -> Option<&Frame> {
@@ -353,8 +366,15 @@ impl Run {
 
     /// How many nodes of a class wait for a grant.
     pub fn ready(&self, class: TaskClass, now: Time) -> usize {
-        let live = self.outcome.is_none() && self.status == Status::Running && !self.pausing;
-        if live { self.queues.ready(class, now) } else { 0 }
+        if self.may_start() { self.queues.ready(class, now) } else { 0 }
+    }
+
+    /// Whether new nodes may begin: not while it pauses or is about to end.
+    fn may_start(&self) -> bool {
+        self.status == Status::Running
+            && !self.pausing
+            && self.failure.is_none()
+            && self.tripped.is_none()
     }
 
     /// How many tasks of a class were sent and have no answer.

@@ -15,14 +15,17 @@ pub(super) const CLASSES: usize = 4;
 pub(super) struct Queues {
     /// Nodes that the core evaluates itself.
     pub(super) inline: VecDeque<Place>,
+    /// Nodes that will ask a person. They begin last, so that what became ready with them has
+    /// begun when the run pauses.
+    pub(super) people: VecDeque<Place>,
     /// Task nodes that wait for a grant, by class.
     tasks: [VecDeque<Place>; CLASSES],
     /// Task nodes that wait for their time first.
     delayed: BTreeMap<(Time, u64), (TaskClass, Place)>,
     /// Numbers delays of the same time.
     delays: u64,
-    /// Nodes kept back by a pause.
-    pub(super) deferred: VecDeque<Place>,
+    /// Nodes kept back by a pause, and the time before which they may not begin.
+    deferred: VecDeque<(Place, Option<Time>)>,
     /// Containers that can open a pass or end.
     pub(super) containers: VecDeque<Place>,
     /// Frames in which nothing is unfinished.
@@ -40,8 +43,10 @@ impl Queues {
         self.due(class, now).chain(waiting).take(count).collect()
     }
 
-    pub(super) fn next_delayed(&self) -> Option<Time> {
-        self.delayed.keys().next().map(|(at, _)| *at)
+    /// When the next node that waits for its time becomes ready. Those whose time has come wait
+    /// for a grant, not for time.
+    pub(super) fn next_delayed(&self, now: Time) -> Option<Time> {
+        self.delayed.range((now, u64::MAX)..).map(|((at, _), _)| *at).next()
     }
 
     pub(super) fn push_task(&mut self, class: TaskClass, place: Place) {
@@ -53,13 +58,36 @@ impl Queues {
         self.delayed.insert((at, self.delays), (class, place));
     }
 
+    pub(super) fn keep_back(&mut self, place: Place, not_before: Option<Time>) {
+        self.deferred.push_back((place, not_before));
+    }
+
+    pub(super) fn take_deferred(&mut self) -> VecDeque<(Place, Option<Time>)> {
+        std::mem::take(&mut self.deferred)
+    }
+
+    /// Nodes that may begin now.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = Place> {
+        self.inline.iter().chain(&self.people).chain(self.tasks.iter().flatten()).copied()
+    }
+
+    pub(super) fn delayed(&self) -> impl Iterator<Item = (Time, TaskClass, Place)> {
+        self.delayed.iter().map(|((at, _), (class, place))| (*at, *class, *place))
+    }
+
+    pub(super) fn deferred(&self) -> impl Iterator<Item = (Place, Option<Time>)> {
+        self.deferred.iter().copied()
+    }
+
     /// Takes a node out of wherever it waits to begin.
     pub(super) fn remove(&mut self, place: Place) {
-        let lists = [&mut self.inline, &mut self.deferred].into_iter().chain(&mut self.tasks);
-        for list in lists {
-            if take(list, place) {
-                return;
-            }
+        let lists = [&mut self.inline, &mut self.people];
+        if lists.into_iter().chain(&mut self.tasks).any(|list| take(list, place)) {
+            return;
+        }
+        if let Some(position) = self.deferred.iter().position(|(held, _)| *held == place) {
+            self.deferred.remove(position);
+            return;
         }
         let found = self.delayed.iter().find(|(_, (_, delayed))| *delayed == place);
         if let Some(key) = found.map(|(key, _)| *key) {
@@ -71,14 +99,18 @@ impl Queues {
         take(&mut self.containers, place);
     }
 
-    /// Keeps back all that has not begun.
+    /// The next node that will ask a person, once no other node waits to begin.
+    pub(super) fn next_person(&self) -> Option<Place> {
+        let all_begun = self.inline.is_empty() && self.tasks.iter().all(VecDeque::is_empty);
+        self.people.front().copied().filter(|_| all_begun)
+    }
+
+    /// Keeps back all that has not begun, but for what asks a person in the same breath.
     pub(super) fn defer(&mut self) {
-        self.deferred.append(&mut self.inline);
-        for list in &mut self.tasks {
-            self.deferred.append(list);
-        }
-        let delayed = std::mem::take(&mut self.delayed);
-        self.deferred.extend(delayed.into_values().map(|(_, place)| place));
+        let waiting = [&mut self.inline].into_iter().chain(&mut self.tasks);
+        self.deferred.extend(waiting.flat_map(std::mem::take).map(|place| (place, None)));
+        let delayed = std::mem::take(&mut self.delayed).into_iter();
+        self.deferred.extend(delayed.map(|((at, _), (_, place))| (place, Some(at))));
     }
 
     pub(super) fn clear(&mut self) {

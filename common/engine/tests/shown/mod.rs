@@ -1,0 +1,141 @@
+//! Facts as transcripts show them.
+
+#![expect(clippy::unwrap_used, reason = "writing to a text cannot fail")]
+
+use std::fmt::Write as _;
+
+use flowmill_engine::fact::{
+    CancelMode, Event, Fact, FramePath, NodeFailed, NodeSucceeded, Pass, RunFinished,
+    TaskDispatched, Then, Waiting,
+};
+use flowmill_engine::plan::{Outputs, TaskClass, Write};
+use flowmill_engine::time::Time;
+use flowmill_engine::value::{Style, Value, dumps};
+
+pub(crate) fn fact(fact: &Fact) -> String {
+    match &fact.event {
+        Event::RunStarted(_) => "started".to_owned(),
+        Event::TaskDispatched(sent) => dispatched(sent),
+        Event::TaskReturned { task, reason, not_before, .. } => {
+            let wait = not_before.map(|at| format!(", not before {:?}", at.since(fact.at)));
+            let name = at(&task.frame, &task.node);
+            format!("< {name} {reason:?}{}", wait.unwrap_or_default())
+        }
+        Event::TaskCancelled { task, mode } => {
+            let task = task.as_ref().map(|task| at(&task.frame, &task.node));
+            let mode = if *mode == CancelMode::Drop { "drop" } else { "halt" };
+            format!("x {} {mode}", task.as_deref().unwrap_or("all"))
+        }
+        Event::NodeSucceeded(done) => succeeded(done),
+        Event::NodeFailed(failure) => failed(failure, fact.at),
+        Event::ContainerStarted { frame, node, length, writes, .. } => {
+            format!("{} begins, {length} passes{}", at(frame, node), written(writes))
+        }
+        Event::FrameOpened { frame, item } => {
+            let item = item.as_ref().map(|item| format!(" {}", json(item)));
+            format!("[ {frame}{}", item.unwrap_or_default())
+        }
+        Event::FrameClosed { frame, result } => format!("] {frame} {}", pass(result)),
+        Event::PauseRequested { node: Some(node), reason } => {
+            format!("{} waits, {reason}", activation(node))
+        }
+        Event::PauseRequested { node: None, reason } => format!("pausing, {reason}"),
+        Event::RunPaused => "paused".to_owned(),
+        Event::RunResumed { reactivated } => {
+            let names: Vec<String> = reactivated.iter().map(activation).collect();
+            format!("resumed {}", names.join(" ")).trim_end().to_owned()
+        }
+        Event::FormAnswered { frame, node, handle, .. } => {
+            format!("{} answered {handle}", at(frame, node))
+        }
+        Event::RunFinished(end) => finished(end),
+    }
+}
+
+fn dispatched(sent: &TaskDispatched) -> String {
+    let mut text = format!("> {}#{}", at(&sent.task.frame, &sent.task.node), sent.attempt);
+    if sent.dispatch > 1 {
+        write!(text, ".{}", sent.dispatch).unwrap();
+    }
+    if sent.class != TaskClass::Light {
+        write!(text, " {}", format!("{:?}", sent.class).to_lowercase()).unwrap();
+    }
+    if sent.task.generation > 1 {
+        write!(text, " (activation {})", sent.task.generation).unwrap();
+    }
+    text
+}
+
+fn succeeded(done: &NodeSucceeded) -> String {
+    let mut text = at(&done.frame, &done.node);
+    if done.attempt > 1 {
+        write!(text, "#{}", done.attempt).unwrap();
+    }
+    if let Some(handle) = &done.success.handle {
+        write!(text, " -{handle}->").unwrap();
+    }
+    text + &outputs(&done.success.outputs) + &written(&done.success.writes)
+}
+
+fn failed(failed: &NodeFailed, now: Time) -> String {
+    let then = match &failed.then {
+        Then::RetryAt(at) => format!("retry in {:?}", at.since(now)),
+        Then::DefaultValue => "default value".to_owned(),
+        Then::FailBranch => "fail branch".to_owned(),
+        Then::Unhandled => "unhandled".to_owned(),
+    };
+    let (name, attempt, error) = (at(&failed.frame, &failed.node), failed.attempt, &failed.error);
+    let kind = if error.kind.is_empty() { String::new() } else { format!("{}: ", error.kind) };
+    let text = format!("{name}#{attempt} failed, {kind}{}, {then}", error.message);
+    text + &outputs(&error.outputs) + &written(&failed.writes)
+}
+
+fn pass(result: &Pass) -> String {
+    match result {
+        Pass::Value(value) => json(value),
+        Pass::Next => "next".to_owned(),
+        Pass::Break => "break".to_owned(),
+        Pass::Failed(error) => format!("failed, {}", error.message),
+    }
+}
+
+fn finished(end: &RunFinished) -> String {
+    let mut text = format!("= {}", end.status.name());
+    if let Some(reason) = end.reason {
+        write!(text, " ({reason:?})").unwrap();
+    }
+    if let Some(error) = &end.error {
+        write!(text, ", {error}").unwrap();
+    }
+    let outputs = json(&Value::object(end.outputs.iter().cloned()));
+    text + &format!(" {outputs} ({} exceptions, {} steps)", end.exceptions_count, end.steps)
+}
+
+fn activation(node: &Waiting) -> String {
+    let name = at(&node.frame, &node.node);
+    if node.generation > 1 { format!("{name}#{}", node.generation) } else { name }
+}
+
+/// `node@it[0]`
+pub(crate) fn at(frame: &FramePath, node: &str) -> String {
+    if frame.is_root() { node.to_owned() } else { format!("{node}@{frame}") }
+}
+
+fn json(value: &Value) -> String {
+    dumps(value, Style::Line)
+}
+
+fn outputs(outputs: &Outputs) -> String {
+    if outputs.is_empty() {
+        return String::new();
+    }
+    let members = outputs.iter().map(|(name, held)| (name.clone(), held.value().clone()));
+    format!(" {}", json(&Value::object(members)))
+}
+
+fn written(writes: &[Write]) -> String {
+    let shown = writes
+        .iter()
+        .map(|write| format!(" {:?} := {}", write.selector, json(write.variable.value())));
+    shown.collect::<Vec<_>>().concat()
+}
