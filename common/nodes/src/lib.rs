@@ -7,6 +7,7 @@ pub mod catalogue;
 pub mod code;
 pub mod context;
 pub mod http_request;
+pub mod jinja;
 pub mod mock;
 pub mod registry;
 
