@@ -164,14 +164,25 @@ impl Interp<'_> {
     }
 
     /// `x[start:stop:step]`
-    pub(super) fn slice(&mut self, object: &Val, bounds: &[Val; 3]) -> R<Val> {
+    pub(super) fn slice(&mut self, object: &Val, bounds: &[Val; 3], certain: bool) -> R<Val> {
+        let odd = |message: String| {
+            if certain { type_error(message) } else { refuse("an unusual slice of a constant") }
+        };
         let length = match object {
             Val::Undef(undef) => return raise("UndefinedError", undef.message()),
             Val::Str(text) | Val::Safe(text) => char_count(text),
             Val::List(list) => list.len(),
             Val::Tuple(tuple) => tuple.items.len(),
+            Val::None | Val::Bool(_) | Val::Int(_) | Val::Float(_) => {
+                return odd(format!("'{}' object is not subscriptable", object.type_name()));
+            }
             _ => return refuse("a slice of something that cannot be sliced"),
         };
+        if bounds.iter().any(is_no_index) {
+            return odd(
+                "slice indices must be integers or None or have an __index__ method".to_owned(),
+            );
+        }
         let indexes = slice_indexes(bounds, length)?;
         self.spend(indexes.count)?;
         let at = |index: usize| {
@@ -287,6 +298,19 @@ struct Indexes {
     count: usize,
 }
 
+fn is_no_index(value: &Val) -> bool {
+    matches!(
+        value,
+        Val::Undef(_)
+            | Val::Float(_)
+            | Val::Str(_)
+            | Val::Safe(_)
+            | Val::List(_)
+            | Val::Dict(_)
+            | Val::Tuple(_)
+    )
+}
+
 fn slice_indexes(bounds: &[Val; 3], length: usize) -> R<Indexes> {
     let bound = |value: &Val| -> R<Option<isize>> {
         let limit = isize::MAX / 4;
@@ -297,10 +321,6 @@ fn slice_indexes(bounds: &[Val; 3], length: usize) -> R<Indexes> {
                 Some(value) => Ok(Some(value.clamp(-limit, limit))),
                 None => refuse("a huge index"),
             },
-            Val::Undef(_) => refuse("an undefined index"),
-            Val::Float(_) | Val::Str(_) | Val::List(_) | Val::Dict(_) | Val::Tuple(_) => {
-                refuse("an index that is no number")
-            }
             _ => refuse("an unusual index"),
         }
     };

@@ -261,7 +261,6 @@ fn range(args: &CallArgs) -> R<Val> {
                 None => return refuse("a `range` of huge numbers"),
             },
             Val::Bool(value) => i64::from(*value),
-            Val::Undef(_) => return refuse("a `range` of something undefined"),
             other => {
                 let name = other.type_name();
                 return type_error(format!("'{name}' object cannot be interpreted as an integer"));

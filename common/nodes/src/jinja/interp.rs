@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use flowmill_engine::value::{Name, Value};
 use indexmap::IndexMap;
+use num_traits::Signed;
 
-use super::ast::{Compare, Const, Expr, For, Load, Loads, Slot, Stmt};
+use super::ast::{Binary, Compare, Const, Expr, For, Load, Loads, Slot, Stmt};
 use super::call::{CallArgs, insert};
 use super::fail::{R, raise, refuse, type_error};
 use super::iter::{Iter, Work};
@@ -242,7 +243,7 @@ impl<'p> Interp<'p> {
                 self.enter(loads);
                 let text = self.capture(body)?;
                 let value = self.with_block(text, filter)?;
-                self.print(&value)?;
+                self.print_text(&value)?;
                 self.leave(loads);
                 Ok(())
             }
@@ -270,7 +271,7 @@ impl<'p> Interp<'p> {
                 }
                 args.named.push(("caller".into(), caller));
                 let value = self.call(&callee, args)?;
-                self.print(&value)
+                self.print_text(&value)
             }
         }
     }
@@ -353,7 +354,7 @@ impl<'p> Interp<'p> {
             Expr::Name(_, slot) => self.write(*slot, value),
             Expr::Member(_, slot, name) => {
                 let Some(Val::Namespace(namespace)) = self.read(*slot) else {
-                    return type_error("'Undefined' object does not support item assignment");
+                    return refuse("a member of something that is no namespace");
                 };
                 self.check_stored(&value, None)?;
                 let old = namespace.data.borrow_mut().insert(name.clone(), value);
@@ -433,6 +434,9 @@ impl<'p> Interp<'p> {
             Expr::Binary(op, pair) => {
                 let left = self.eval(&pair.0)?;
                 let right = self.eval(&pair.1)?;
+                if *op == Binary::Pow && is_negative(&left) && !is_certain_power(pair) {
+                    return refuse("a power of a negative constant");
+                }
                 self.binary(*op, &left, &right)
             }
             Expr::And(pair) => {
@@ -509,13 +513,22 @@ impl<'p> Interp<'p> {
 
     fn slice_expr(&mut self, base: &Expr, parts: &[Option<Expr>; 3]) -> R<Val> {
         let value = self.eval(base)?;
+        let certain = is_variable(base);
         let mut bounds = [const { Val::None }; 3];
         for (bound, part) in bounds.iter_mut().zip(parts) {
             if let Some(part) = part {
                 *bound = self.eval(part)?;
             }
         }
-        self.slice(&value, &bounds)
+        self.slice(&value, &bounds, certain)
+    }
+
+    /// What a block gives goes to the output as it is; Python stumbles later over anything else.
+    fn print_text(&mut self, value: &Val) -> R<()> {
+        if value.as_text().is_none() {
+            return refuse("a block that gives something that is no text");
+        }
+        self.print(value)
     }
 
     /// `str(value)` at the end of the output.
@@ -556,6 +569,38 @@ impl<'p> Interp<'p> {
             None if !args.named.is_empty() => refuse("keyword arguments of an unknown test"),
             None => raise("TemplateRuntimeError", format!("No test named '{name}' found.")),
         }
+    }
+}
+
+fn is_negative(value: &Val) -> bool {
+    match value {
+        Val::Int(value) => value.to_big().is_negative(),
+        Val::Float(value) => value.is_sign_negative(),
+        _ => false,
+    }
+}
+
+/// Jinja2 writes a constant base into its Python code without parentheses, so `-2 ** x` is
+/// `-(2 ** x)` there; not so if it knows the exponent too, or does not know the base.
+fn is_certain_power(pair: &(Expr, Expr)) -> bool {
+    let literal = |expr: &Expr| match expr {
+        Expr::Const(_) => true,
+        Expr::Unary(_, inner) => matches!(**inner, Expr::Const(_)),
+        _ => false,
+    };
+    is_variable(&pair.0) || (literal(&pair.0) && literal(&pair.1))
+}
+
+/// Whether Jinja2 surely does not know the value at compile time. If it does, it looks for a
+/// slice more leniently than Python.
+pub(super) fn is_variable(expr: &Expr) -> bool {
+    match expr {
+        Expr::Name(..) | Expr::Call(_) => true,
+        Expr::Attr(inner, _) => is_variable(inner),
+        Expr::Item(pair) => is_variable(&pair.0),
+        Expr::Slice(slice) => is_variable(&slice.0),
+        Expr::Filter(call) => call.node.as_ref().is_some_and(is_variable),
+        _ => false,
     }
 }
 

@@ -92,8 +92,9 @@ impl Interp<'_> {
         {
             return self.percent(text, right).map(Val::str);
         }
-        if op == Binary::Mod && matches!(left, Val::Safe(_)) {
-            return refuse("`%` with escaped text");
+        let escaped = [left, right].into_iter().any(|value| matches!(value, Val::Safe(_)));
+        if escaped && (op != Binary::Add || matches!(right, Val::Undef(_))) {
+            return refuse("an operator with escaped text");
         }
         if let Val::Undef(undef) = right {
             return raise("UndefinedError", undef.message());

@@ -12,6 +12,7 @@ use flowmill_engine::value::Name;
 
 use super::ast::{Args, Expr, For, Load, Loads, LoopFilter, Macro, Slot, Stmt};
 use super::fail::{R, raise, refuse};
+use super::interp::is_variable;
 use super::walk::{self, Use};
 
 /// A Python variable: the level of its scope and its name.
@@ -66,6 +67,9 @@ struct Scope {
     /// Jinja2's `soft_frame`: unknown filters are only reported when they are reached.
     soft: bool,
     in_defaults: bool,
+    /// How many `and`, `or` and comparisons are around an expression: Jinja2 may drop parts of
+    /// them before it looks for unknown filters.
+    choices: u32,
 }
 
 /// Resolves the names of a parsed template.
@@ -522,18 +526,27 @@ impl Scope {
                 items.iter_mut().try_for_each(|item| self.expr(item))
             }
             Expr::Dict(items) => items.iter_mut().try_for_each(|(key, value)| {
+                // Jinja2 computes constant dicts early, where a bad key fails the whole template
+                let hashable = matches!(key, Expr::Const(_) | Expr::Concat(_));
+                if !hashable && !is_variable(key) {
+                    return refuse("a dict with computed constants as keys");
+                }
                 self.expr(key)?;
                 self.expr(value)
             }),
             Expr::Unary(_, inner) | Expr::Attr(inner, _) => self.expr(inner),
-            Expr::Binary(_, pair) | Expr::And(pair) | Expr::Or(pair) | Expr::Item(pair) => {
+            Expr::Binary(_, pair) | Expr::Item(pair) => {
                 self.expr(&mut pair.0)?;
                 self.expr(&mut pair.1)
             }
-            Expr::Compare(first, rest) => {
-                self.expr(first)?;
-                rest.iter_mut().try_for_each(|(_, item)| self.expr(item))
-            }
+            Expr::And(pair) | Expr::Or(pair) => self.choice(|scope| {
+                scope.expr(&mut pair.0)?;
+                scope.expr(&mut pair.1)
+            }),
+            Expr::Compare(first, rest) => self.choice(|scope| {
+                scope.expr(first)?;
+                rest.iter_mut().try_for_each(|(_, item)| scope.expr(item))
+            }),
             Expr::Cond(cond) => {
                 let soft = std::mem::replace(&mut self.soft, true);
                 self.expr(&mut cond.then)?;
@@ -554,8 +567,7 @@ impl Scope {
             }
             Expr::Filter(call) => {
                 if call.filter.is_none() && !self.soft {
-                    let message = format!("No filter named '{}'.", call.name);
-                    return raise("TemplateAssertionError", message);
+                    return self.unknown("filter", &call.name);
                 }
                 if let Some(node) = &mut call.node {
                     self.expr(node)?;
@@ -564,13 +576,26 @@ impl Scope {
             }
             Expr::Test(call) => {
                 if call.test.is_none() && !self.soft {
-                    let message = format!("No test named '{}'.", call.name);
-                    return raise("TemplateAssertionError", message);
+                    return self.unknown("test", &call.name);
                 }
                 self.expr(&mut call.node)?;
                 self.args(&mut call.args)
             }
         }
+    }
+
+    fn choice(&mut self, visit: impl FnOnce(&mut Self) -> R<()>) -> R<()> {
+        self.choices += 1;
+        visit(self)?;
+        self.choices -= 1;
+        Ok(())
+    }
+
+    fn unknown(&self, what: &str, name: &str) -> R<()> {
+        if self.choices > 0 {
+            return refuse(format!("an unknown {what} that may be dropped"));
+        }
+        raise("TemplateAssertionError", format!("No {what} named '{name}'."))
     }
 
     fn args(&mut self, args: &mut Args) -> R<()> {

@@ -95,6 +95,23 @@ pub(super) fn find(name: &str) -> Option<&'static Filter> {
     FILTERS.iter().find(|filter| filter.name == name)
 }
 
+/// What Python says where a filter wants a dict.
+fn no_items<T>(value: &Val) -> R<T> {
+    no_attribute(value, "items")
+}
+
+/// What Python says where a filter wants an object with this attribute.
+fn no_attribute<T>(value: &Val, attribute: &str) -> R<T> {
+    match value {
+        Val::None | Val::Bool(_) | Val::Int(_) | Val::Float(_) | Val::List(_) | Val::Tuple(_) => {}
+        Val::Str(_) if attribute == "items" => {}
+        Val::Dict(_) if attribute != "items" => {}
+        _ => return refuse("a filter of an unusual object"),
+    }
+    let name = value.type_name();
+    raise("AttributeError", format!("'{name}' object has no attribute '{attribute}'"))
+}
+
 impl Interp<'_> {
     /// `environment.call_filter`
     pub(super) fn filter_by_name(&mut self, name: &Val, value: Val, args: &CallArgs) -> R<Val> {

@@ -1,6 +1,6 @@
 //! Filters over numbers.
 
-use flowmill_engine::value::{Integer, python_float, python_int};
+use flowmill_engine::value::{Integer, float_error, python_float, python_int};
 use num_bigint::BigInt;
 use num_traits::Signed;
 
@@ -130,7 +130,7 @@ pub(super) fn round(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R<V
     let value = match value {
         Val::Bool(value) => Val::int(i64::from(value)),
         Val::Int(_) | Val::Float(_) => value,
-        Val::Str(_) | Val::None | Val::List(_) | Val::Dict(_) | Val::Tuple(_)
+        Val::Str(_) | Val::None | Val::List(_) | Val::Dict(_) | Val::Tuple(_) | Val::Undef(_)
             if method == "common" =>
         {
             let name = value.type_name();
@@ -176,9 +176,16 @@ pub(super) fn filesizeformat(_: &mut Interp<'_>, value: Val, args: &CallArgs) ->
         },
         Val::Str(text) => match python_float(text).filter(|value| value.is_finite()) {
             Some(value) => value,
-            None => return refuse("`filesizeformat` of a text that is no number"),
+            None if python_float(text).is_some() => return refuse("an infinite float"),
+            None => return raise("ValueError", float_error(text)),
         },
         Val::Undef(undef) => return raise("UndefinedError", undef.message()),
+        Val::None | Val::List(_) | Val::Dict(_) | Val::Tuple(_) => {
+            let name = value.type_name();
+            return type_error(format!(
+                "float() argument must be a string or a real number, not '{name}'"
+            ));
+        }
         _ => return refuse("`filesizeformat` of something that is no number"),
     };
     let base: f64 = if binary { 1024.0 } else { 1000.0 };

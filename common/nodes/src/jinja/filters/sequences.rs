@@ -328,7 +328,7 @@ pub(super) fn dictsort(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> 
     let dict = match &value {
         Val::Dict(dict) => dict,
         Val::Undef(undef) => return raise("UndefinedError", undef.message()),
-        _ => return refuse("`dictsort` of something that is no dict"),
+        other => return super::no_items(other),
     };
     let lower = !case_sensitive.is_some_and(|flag| flag.truthy());
     let entries = dict.entries();

@@ -140,6 +140,10 @@ pub(super) fn indent(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R<
     let text = match &value {
         Val::Str(text) => format!("{text}\n"),
         Val::Undef(undef) => return raise("UndefinedError", undef.message()),
+        Val::None | Val::Bool(_) | Val::Int(_) | Val::Float(_) | Val::Dict(_) => {
+            let name = value.type_name();
+            return type_error(format!("unsupported operand type(s) for +=: '{name}' and 'str'"));
+        }
         _ => return refuse("`indent` of something that is no text"),
     };
     let lines = text::split_lines(&text, false);
@@ -235,7 +239,7 @@ pub(super) fn wordwrap(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> 
     let text = match &value {
         Val::Str(text) => text.clone(),
         Val::Undef(undef) => return raise("UndefinedError", undef.message()),
-        _ => return refuse("`wordwrap` of something that is no text"),
+        other => return super::no_attribute(other, "splitlines"),
     };
     let hyphens = break_on_hyphens.is_none_or(|flag| flag.truthy());
     if width <= 0 || (hyphens && text.contains('-')) || text.contains(['\x1c', '\x1d', '\x1e', '\x1f', '\u{85}', '\u{a0}', '\u{3000}']) {
@@ -397,7 +401,7 @@ pub(super) fn xmlattr(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R
     let dict = match &value {
         Val::Dict(dict) => dict,
         Val::Undef(undef) => return raise("UndefinedError", undef.message()),
-        _ => return refuse("`xmlattr` of something that is no dict"),
+        other => return super::no_items(other),
     };
     let mut items = Vec::new();
     for (key, value) in dict.entries() {
