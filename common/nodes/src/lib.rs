@@ -39,6 +39,7 @@ mod markers;
 mod parameter_extractor;
 mod question_classifier;
 mod start;
+mod template_transform;
 mod tool;
 mod trigger_plugin;
 mod trigger_schedule;

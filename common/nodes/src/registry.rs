@@ -29,7 +29,7 @@ pub const TYPES: &[&NodeType] = &[
     &crate::assigner::v1::TYPE,
     &crate::assigner::v2::TYPE,
     &crate::list_operator::TYPE,
-    // template-transform
+    &crate::template_transform::TYPE,
     &crate::code::TYPE,
     &crate::http_request::TYPE,
     &crate::iteration::TYPE,
@@ -352,10 +352,9 @@ mod tests {
             FieldKind::Flag => Value::from("perhaps"),
             FieldKind::Integer => Value::from("many"),
             FieldKind::Word(_) => Value::from("no such word"),
-            FieldKind::Selector
-            | FieldKind::Selectors
-            | FieldKind::Mapping
-            | FieldKind::List => Value::int(5),
+            FieldKind::Selector | FieldKind::Selectors | FieldKind::Mapping | FieldKind::List => {
+                Value::int(5)
+            }
             FieldKind::Any => return None,
         })
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use flowmill_engine::value::{Integer, Name};
 
-use super::filters::Filter;
 use super::checks::Test;
+use super::filters::Filter;
 
 /// Where a variable lives: so many functions out, at this index.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -7,27 +7,87 @@ use flowmill_engine::value::Name;
 use super::fail::{R, raise, refuse, type_error};
 use super::interp::Interp;
 use super::text::{byte_of, char_count};
-use super::value::{Cycler, Key, MAX_DEPTH, List, Method, Undef, Val};
+use super::value::{Cycler, Key, List, MAX_DEPTH, Method, Undef, Val};
 
 const STR: [&str; 47] = [
-    "capitalize", "casefold", "center", "count", "encode", "endswith", "expandtabs", "find",
-    "format", "format_map", "index", "isalnum", "isalpha", "isascii", "isdecimal", "isdigit",
-    "isidentifier", "islower", "isnumeric", "isprintable", "isspace", "istitle", "isupper", "join",
-    "ljust", "lower", "lstrip", "maketrans", "partition", "removeprefix", "removesuffix",
-    "replace", "rfind", "rindex", "rjust", "rpartition", "rsplit", "rstrip", "split",
-    "splitlines", "startswith", "strip", "swapcase", "title", "translate", "upper", "zfill",
+    "capitalize",
+    "casefold",
+    "center",
+    "count",
+    "encode",
+    "endswith",
+    "expandtabs",
+    "find",
+    "format",
+    "format_map",
+    "index",
+    "isalnum",
+    "isalpha",
+    "isascii",
+    "isdecimal",
+    "isdigit",
+    "isidentifier",
+    "islower",
+    "isnumeric",
+    "isprintable",
+    "isspace",
+    "istitle",
+    "isupper",
+    "join",
+    "ljust",
+    "lower",
+    "lstrip",
+    "maketrans",
+    "partition",
+    "removeprefix",
+    "removesuffix",
+    "replace",
+    "rfind",
+    "rindex",
+    "rjust",
+    "rpartition",
+    "rsplit",
+    "rstrip",
+    "split",
+    "splitlines",
+    "startswith",
+    "strip",
+    "swapcase",
+    "title",
+    "translate",
+    "upper",
+    "zfill",
 ];
 const LIST: [&str; 11] = [
     "append", "clear", "copy", "count", "extend", "index", "insert", "pop", "remove", "reverse",
     "sort",
 ];
 const DICT: [&str; 11] = [
-    "clear", "copy", "fromkeys", "get", "items", "keys", "pop", "popitem", "setdefault", "update",
+    "clear",
+    "copy",
+    "fromkeys",
+    "get",
+    "items",
+    "keys",
+    "pop",
+    "popitem",
+    "setdefault",
+    "update",
     "values",
 ];
 const NUMBER: [&str; 12] = [
-    "as_integer_ratio", "bit_count", "bit_length", "conjugate", "denominator", "from_bytes",
-    "imag", "is_integer", "numerator", "real", "to_bytes", "hex",
+    "as_integer_ratio",
+    "bit_count",
+    "bit_length",
+    "conjugate",
+    "denominator",
+    "from_bytes",
+    "imag",
+    "is_integer",
+    "numerator",
+    "real",
+    "to_bytes",
+    "hex",
 ];
 const MACRO: [&str; 6] =
     ["name", "arguments", "catch_kwargs", "catch_varargs", "caller", "explicit_caller"];
@@ -79,8 +139,7 @@ impl Interp<'_> {
             })
         };
         Ok(match object {
-            Val::Undef(undef) if name.starts_with('_') => {
-                let _ = undef;
+            Val::Undef(_) if name.starts_with('_') => {
                 return refuse("an inner attribute of something undefined");
             }
             Val::Undef(undef) => return raise("UndefinedError", undef.message()),
@@ -105,13 +164,10 @@ impl Interp<'_> {
                 }
                 None
             }
-            Val::Loop(state) if matches!(&**name, "cycle" | "changed") => {
-                let _ = state;
-                method(&["cycle", "changed"])
-            }
+            Val::Loop(_) if matches!(&**name, "cycle" | "changed") => method(&["cycle", "changed"]),
             Val::Loop(state) => self.loop_attr(state, name)?,
             Val::Namespace(namespace) => namespace.data.borrow().get(name).cloned(),
-            Val::Cycler(cycler) => cycler_attr(cycler, object, name)?,
+            Val::Cycler(cycler) => cycler_attr(cycler, object, name),
             Val::Range(_) if matches!(&**name, "count" | "index" | "start" | "step" | "stop") => {
                 return refuse("an attribute of a `range`");
             }
@@ -140,9 +196,9 @@ impl Interp<'_> {
             },
             Val::Str(text) | Val::Safe(text) => {
                 let index = index_of(key, char_count(text));
-                index.and_then(|at| text[byte_of(text, at)..].chars().next()).map(|c| {
-                    object.like(c.encode_utf8(&mut [0; 4]) as &str)
-                })
+                index
+                    .and_then(|at| text[byte_of(text, at)..].chars().next())
+                    .map(|c| object.like(c.encode_utf8(&mut [0; 4]) as &str))
             }
             Val::List(list) => index_of(key, list.len()).and_then(|at| list.get(at)),
             Val::Tuple(tuple) => {
@@ -180,7 +236,7 @@ impl Interp<'_> {
         };
         if bounds.iter().any(is_no_index) {
             return odd(
-                "slice indices must be integers or None or have an __index__ method".to_owned(),
+                "slice indices must be integers or None or have an __index__ method".to_owned()
             );
         }
         let indexes = slice_indexes(bounds, length)?;
@@ -267,8 +323,8 @@ fn missing(object: &Val, name: &Name) -> Val {
     Val::Undef(Rc::new(Undef::Attr { owner: object.owner_name(), name: name.clone() }))
 }
 
-fn cycler_attr(cycler: &Rc<Cycler>, object: &Val, name: &Name) -> R<Option<Val>> {
-    Ok(match &**name {
+fn cycler_attr(cycler: &Rc<Cycler>, object: &Val, name: &Name) -> Option<Val> {
+    match &**name {
         "current" => cycler.items.items.get(cycler.position.get()).cloned(),
         "next" | "reset" => {
             Some(Val::Method(Rc::new(Method { object: object.clone(), name: name.clone() })))
@@ -276,7 +332,7 @@ fn cycler_attr(cycler: &Rc<Cycler>, object: &Val, name: &Name) -> R<Option<Val>>
         "items" => Some(Val::Tuple(cycler.items.clone())),
         "pos" => Some(Val::len_int(cycler.position.get())),
         _ => None,
-    })
+    }
 }
 
 /// The place that an index names in a sequence of this length.

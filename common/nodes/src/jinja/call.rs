@@ -9,9 +9,7 @@ use indexmap::IndexMap;
 use super::ast::Args;
 use super::fail::{R, raise, refuse, type_error};
 use super::interp::{Activation, Interp};
-use super::value::{
-    Cycler, Dict, Global, Joiner, Key, MacroVal, Range, Shared, Tuple, Undef, Val,
-};
+use super::value::{Cycler, Dict, Global, Joiner, Key, MacroVal, Range, Shared, Tuple, Undef, Val};
 
 /// Evaluated arguments.
 #[derive(Clone, Default)]
@@ -70,9 +68,9 @@ impl Interp<'_> {
                 let first = !joiner.used.replace(true);
                 Ok(Val::str(if first { "".into() } else { joiner.separator.clone() }))
             }
-            Val::Loop(_) if args.positional.len() == 1 && args.named.is_empty() => type_error(
-                "The loop must have the 'recursive' marker to be called recursively.",
-            ),
+            Val::Loop(_) if args.positional.len() == 1 && args.named.is_empty() => {
+                type_error("The loop must have the 'recursive' marker to be called recursively.")
+            }
             Val::Loop(_) => refuse("an unusual call of `loop`"),
             Val::None
             | Val::Bool(_)
@@ -186,9 +184,9 @@ impl Interp<'_> {
             frame.set(slot, Some(caller));
         }
         if let Some(slot) = node.kwargs {
-            let entries = named.into_iter().map(|(name, value)| {
-                (Key::Str(name.clone()), (Val::Str(name), value))
-            });
+            let entries = named
+                .into_iter()
+                .map(|(name, value)| (Key::Str(name.clone()), (Val::Str(name), value)));
             frame.set(slot, Some(Val::Dict(Dict::new(entries.collect()))));
         } else if named.contains_key("caller") {
             return type_error(format!(

@@ -142,13 +142,13 @@ fn is_test(_: &mut Interp<'_>, value: &Val, args: &CallArgs) -> R<bool> {
 
 fn is_lower(interp: &mut Interp<'_>, value: &Val, args: &CallArgs) -> R<bool> {
     args.none()?;
-    let value = interp.to_str(value)?;
+    let value = interp.text_of(value)?;
     text::is_all_case(&value, char::is_lowercase, char::is_uppercase)
 }
 
 fn is_upper(interp: &mut Interp<'_>, value: &Val, args: &CallArgs) -> R<bool> {
     args.none()?;
-    let value = interp.to_str(value)?;
+    let value = interp.text_of(value)?;
     text::is_all_case(&value, char::is_uppercase, char::is_lowercase)
 }
 

@@ -31,15 +31,18 @@ impl Context {
                 None => context.values.push((name, value)),
             }
         }
-        for (name, value) in &mut context.values {
-            if matches!(&**name, "self" | "args" | "kwargs") {
-                return Err(Fail::Refused(format!("a variable named `{name}`").into()));
-            }
+        for (_, value) in &mut context.values {
             match check(value, 0) {
                 Ok(false) => {}
                 Ok(true) => *value = finite(value),
                 Err(fail) => return Err(*fail),
             }
+        }
+        if context.values.iter().any(|(name, _)| &**name == "self") {
+            return Err(Fail::Raised {
+                kind: "TypeError".into(),
+                message: "Template.render() got multiple values for argument 'self'".to_owned(),
+            });
         }
         Ok(context)
     }

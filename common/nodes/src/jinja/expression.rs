@@ -1,11 +1,11 @@
 //! Reads expressions as Jinja2's parser does.
 
 use super::ast::{Args, Binary, Compare, Cond, Const, Expr, FilterCall, Slot, TestCall, Unary};
+use super::checks;
 use super::fail::{R, refuse};
 use super::filters;
 use super::lexer::Tok;
 use super::parser::{Parser, syntax};
-use super::checks;
 
 /// How deep expressions may nest.
 const MAX_DEPTH: u32 = 30;
@@ -213,7 +213,7 @@ impl Parser {
             Tok::Float(value) => Expr::Const(Const::Float(*value)),
             Tok::Op("(") => {
                 self.next()?;
-                let tuple = self.tuple(true, true, None)?;
+                let tuple = self.tuple(true, true)?;
                 self.expect_op(")")?;
                 return Ok(tuple);
             }
@@ -249,13 +249,8 @@ impl Parser {
     }
 
     /// A tuple without parentheses, or its only element.
-    pub(super) fn tuple(
-        &mut self,
-        with_cond: bool,
-        parentheses: bool,
-        end: Option<&'static str>,
-    ) -> R<Expr> {
-        self.tuple_by(parentheses, end, |parser| {
+    pub(super) fn tuple(&mut self, with_cond: bool, parentheses: bool) -> R<Expr> {
+        self.tuple_by(parentheses, |parser| {
             if with_cond { parser.expression() } else { parser.guarded_or() }
         })
     }
@@ -270,18 +265,13 @@ impl Parser {
     }
 
     /// A tuple of what can stand as a target.
-    pub(super) fn tuple_of_primaries(
-        &mut self,
-        end: Option<&'static str>,
-        members: bool,
-    ) -> R<Expr> {
-        self.tuple_by(false, end, |parser| parser.primary(members))
+    pub(super) fn tuple_of_primaries(&mut self, members: bool) -> R<Expr> {
+        self.tuple_by(false, |parser| parser.primary(members))
     }
 
     fn tuple_by(
         &mut self,
         parentheses: bool,
-        end: Option<&'static str>,
         mut read: impl FnMut(&mut Self) -> R<Expr>,
     ) -> R<Expr> {
         let mut items = Vec::new();
@@ -291,7 +281,7 @@ impl Parser {
                 self.expect_op(",")?;
             }
             let ended = matches!(self.current, Tok::VarEnd | Tok::BlockEnd | Tok::Op(")"));
-            if ended || end.is_some_and(|word| self.is_word(word)) {
+            if ended {
                 break;
             }
             items.push(read(self)?);
@@ -374,9 +364,7 @@ impl Parser {
         self.next()?;
         match self.next()? {
             Tok::Name(name) => Ok(Expr::Attr(Box::new(node), name)),
-            Tok::Int(index) => {
-                Ok(Expr::Item(Box::new((node, Expr::Const(Const::Int(index))))))
-            }
+            Tok::Int(index) => Ok(Expr::Item(Box::new((node, Expr::Const(Const::Int(index)))))),
             _ => syntax("expected name or number"),
         }
     }

@@ -28,8 +28,8 @@ struct Source<'a> {
 struct Spec {
     left: bool,
     zero: bool,
-    plus: bool,
-    blank: bool,
+    /// What stands before a number that is not negative.
+    sign: &'static str,
     width: usize,
     precision: Option<usize>,
 }
@@ -152,7 +152,7 @@ impl Interp<'_> {
                     return refuse("`%` with escaped text");
                 }
                 let text =
-                    if kind == 's' { self.to_str(value)?.to_string() } else { self.repr(value)? };
+                    if kind == 's' { self.text_of(value)?.to_string() } else { self.repr(value)? };
                 Ok(match spec.precision {
                     Some(count) => text.chars().take(count).collect(),
                     None => text,
@@ -241,7 +241,7 @@ impl Interp<'_> {
             return refuse("`format` with escaped text");
         }
         if spec.is_empty() {
-            return self.to_str(value);
+            return self.text_of(value);
         }
         let spec = Format::read(spec)?;
         self.allocate(spec.width)?;
@@ -301,8 +301,9 @@ fn read_spec(text: &str) -> R<(Spec, &str)> {
         match flag {
             '-' => spec.left = true,
             '0' => spec.zero = true,
-            '+' => spec.plus = true,
-            ' ' => spec.blank = true,
+            '+' => spec.sign = "+",
+            ' ' if spec.sign == "+" => {}
+            ' ' => spec.sign = " ",
             '#' => return refuse("an unusual `%` format"),
             _ => break,
         }
@@ -341,9 +342,7 @@ fn push_padded(out: &mut String, body: &str, kind: char, spec: &Spec) {
     let (sign, digits) = match body.strip_prefix('-') {
         Some(digits) if !text => ("-", digits),
         _ if text => ("", body),
-        _ if spec.plus => ("+", body),
-        _ if spec.blank => (" ", body),
-        _ => ("", body),
+        _ => (spec.sign, body),
     };
     let missing = spec.width.saturating_sub(char_count(digits) + sign.len());
     if spec.left {

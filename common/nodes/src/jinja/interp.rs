@@ -123,11 +123,7 @@ impl<'p> Interp<'p> {
     }
 
     /// Runs `work` with its nesting counted as `levels` of the limit.
-    pub(super) fn nested<T>(
-        &mut self,
-        levels: u32,
-        work: impl FnOnce(&mut Self) -> R<T>,
-    ) -> R<T> {
+    pub(super) fn nested<T>(&mut self, levels: u32, work: impl FnOnce(&mut Self) -> R<T>) -> R<T> {
         if self.depth + levels > MAX_DEPTH {
             return refuse("deeper nesting than the core may follow");
         }
@@ -308,7 +304,7 @@ impl<'p> Interp<'p> {
             let (filter, outer) = (filter.clone(), self.frame.clone());
             source = Iter::lazy(source, Work::LoopIf { filter, outer, own: None });
         }
-        let iter = self.iter(&source)?;
+        let iter = self.iterate(&source)?;
         let state = node.extended.map(|slot| (slot, LoopState::new(source, iter.clone())));
         let mut empty = true;
         loop {
@@ -339,10 +335,9 @@ impl<'p> Interp<'p> {
         match target {
             Expr::Member(_, slot, _) => match self.read(*slot) {
                 Some(Val::Namespace(_)) => Ok(()),
-                _ => raise(
-                    "TemplateRuntimeError",
-                    "cannot assign attribute on non-namespace object",
-                ),
+                _ => {
+                    raise("TemplateRuntimeError", "cannot assign attribute on non-namespace object")
+                }
             },
             Expr::Tuple(items) => items.iter().try_for_each(|item| self.check_namespaces(item)),
             _ => Ok(()),
@@ -377,7 +372,7 @@ impl<'p> Interp<'p> {
             let name = value.type_name();
             return type_error(format!("cannot unpack non-iterable {name} object"));
         }
-        let iter = self.iter(value)?;
+        let iter = self.iterate(value)?;
         let mut values = Vec::new();
         while let Some(item) = self.advance(&iter)? {
             if values.len() == count {
@@ -413,7 +408,6 @@ impl<'p> Interp<'p> {
 
     fn compound(&mut self, expr: &Expr) -> R<Val> {
         match expr {
-            Expr::Const(_) | Expr::Name(..) | Expr::Member(..) => refuse("an unusual expression"),
             Expr::Tuple(items) => self.all(items).map(Val::tuple),
             Expr::List(items) => self.all(items).map(Val::list),
             Expr::Dict(items) => {
@@ -457,6 +451,13 @@ impl<'p> Interp<'p> {
                 Ok(Val::str(text))
             }
             Expr::Compare(first, rest) => self.comparison(first, rest),
+            other => self.lookup(other),
+        }
+    }
+
+    /// Inline ifs, attributes, calls, filters and tests.
+    fn lookup(&mut self, expr: &Expr) -> R<Val> {
+        match expr {
             Expr::Cond(cond) => {
                 if self.eval(&cond.test)?.truthy() {
                     return self.eval(&cond.then);
@@ -496,6 +497,7 @@ impl<'p> Interp<'p> {
                 let args = self.args(&call.args)?;
                 self.test(call.test, &call.name, &value, &args).map(Val::Bool)
             }
+            _ => refuse("an unusual expression"),
         }
     }
 

@@ -55,19 +55,44 @@ pub(super) struct Lazy {
 /// What a generator function does with the elements.
 pub(super) enum Work {
     /// `map(attribute=…)`
-    MapAttr { path: Path, default: Option<Val> },
+    MapAttr {
+        path: Path,
+        default: Option<Val>,
+    },
     /// `map(filter, …)`
-    MapFilter { name: Val, args: CallArgs },
+    MapFilter {
+        name: Val,
+        args: CallArgs,
+    },
     /// `select`, `reject`, `selectattr`, `rejectattr`
-    Select { path: Option<Path>, test: Option<(Val, CallArgs)>, keep: bool },
-    Unique { path: Path, lower: bool, seen: HashSet<Key> },
-    Batch { count: usize, fill: Val, held: Vec<Val> },
+    Select {
+        path: Option<Path>,
+        test: Option<(Val, CallArgs)>,
+        keep: bool,
+    },
+    Unique {
+        path: Path,
+        lower: bool,
+        seen: HashSet<Key>,
+    },
+    Batch {
+        count: usize,
+        fill: Val,
+        held: Vec<Val>,
+    },
     /// A loop's `if`.
-    LoopIf { filter: Arc<LoopFilter>, outer: Rc<Activation>, own: Option<Rc<Activation>> },
+    LoopIf {
+        filter: Arc<LoopFilter>,
+        outer: Rc<Activation>,
+        own: Option<Rc<Activation>>,
+    },
     /// `items`
     Pairs,
     /// An error that only shows when the generator is started.
-    Broken { kind: &'static str, message: String },
+    Broken {
+        kind: &'static str,
+        message: String,
+    },
 }
 
 /// An attribute path: names and indexes.
@@ -92,11 +117,13 @@ impl Iter {
 
 impl Interp<'_> {
     /// Python's `iter(x)`.
-    pub(super) fn iter(&mut self, value: &Val) -> R<Rc<Iter>> {
+    pub(super) fn iterate(&mut self, value: &Val) -> R<Rc<Iter>> {
         Ok(match value {
             Val::Iter(iter) => iter.clone(),
             Val::Undef(_) => Iter::fixed("generator", Vec::new()),
-            Val::Str(text) | Val::Safe(text) => Iter::new("str_iterator", Gen::Chars(text.clone(), 0)),
+            Val::Str(text) | Val::Safe(text) => {
+                Iter::new("str_iterator", Gen::Chars(text.clone(), 0))
+            }
             Val::List(list) => Iter::new("list_iterator", Gen::List(list.clone(), 0)),
             Val::Tuple(tuple) => Iter::fixed("tuple_iterator", tuple.items.clone()),
             Val::Dict(dict) => Iter::new(
@@ -231,7 +258,10 @@ impl Interp<'_> {
     fn start(&mut self, lazy: &Lazy) -> R<Option<Rc<Iter>>> {
         let optional = matches!(
             lazy.work,
-            Work::MapAttr { .. } | Work::MapFilter { .. } | Work::Select { .. } | Work::Broken { .. }
+            Work::MapAttr { .. }
+                | Work::MapFilter { .. }
+                | Work::Select { .. }
+                | Work::Broken { .. }
         );
         if optional && !lazy.source.truthy() {
             return Ok(None);
@@ -240,10 +270,10 @@ impl Interp<'_> {
             (Work::Broken { kind, message }, _) => raise(kind, message.clone()),
             (Work::Pairs, Val::Undef(_)) => Ok(None),
             (Work::Pairs, Val::Dict(dict)) => {
-                self.iter(&Val::View(View::Items, dict.clone())).map(Some)
+                self.iterate(&Val::View(View::Items, dict.clone())).map(Some)
             }
             (Work::Pairs, _) => type_error("Can only get item pairs from a mapping."),
-            (_, source) => self.iter(source).map(Some),
+            (_, source) => self.iterate(source).map(Some),
         }
     }
 
@@ -273,7 +303,7 @@ impl Interp<'_> {
                 Ok(tuple.items.clone())
             }
             _ => {
-                let iter = self.iter(value)?;
+                let iter = self.iterate(value)?;
                 self.drain(&iter)
             }
         }

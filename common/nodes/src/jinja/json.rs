@@ -1,5 +1,7 @@
 //! The filter `tojson`.
 
+use std::fmt::Write as _;
+
 use flowmill_engine::value::float_repr;
 
 use super::call::CallArgs;
@@ -16,11 +18,11 @@ pub(super) fn tojson(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R<
         Some(_) => return refuse("`tojson` with an unusual indent"),
     };
     let mut out = String::new();
-    write(interp, &value, indent.as_deref(), 0, &mut out)?;
+    write_json(interp, &value, indent.as_deref(), 0, &mut out)?;
     Ok(Val::Safe(out.into()))
 }
 
-fn write(
+fn write_json(
     interp: &mut Interp<'_>,
     value: &Val,
     indent: Option<&str>,
@@ -46,7 +48,7 @@ fn write(
             out.push('[');
             for (at, item) in items.iter().enumerate() {
                 separate(at, indent, depth + 1, out);
-                write(interp, item, indent, depth + 1, out)?;
+                write_json(interp, item, indent, depth + 1, out)?;
             }
             new_line(indent, depth, out);
             out.push(']');
@@ -54,7 +56,9 @@ fn write(
         Val::Dict(dict) => {
             let mut entries = Vec::new();
             for (key, value) in dict.entries() {
-                let Val::Str(key) = key else { return refuse("`tojson` with keys other than text") };
+                let Val::Str(key) = key else {
+                    return refuse("`tojson` with keys other than text");
+                };
                 entries.push((key, value));
             }
             if entries.is_empty() {
@@ -68,7 +72,7 @@ fn write(
                 separate(at, indent, depth + 1, out);
                 write_text(key, out);
                 out.push_str(": ");
-                write(interp, value, indent, depth + 1, out)?;
+                write_json(interp, value, indent, depth + 1, out)?;
             }
             new_line(indent, depth, out);
             out.push('}');
@@ -128,7 +132,7 @@ fn write_text(text: &str, out: &mut String) {
             other => {
                 let mut units = [0; 2];
                 for unit in other.encode_utf16(&mut units) {
-                    out.push_str(&format!("\\u{unit:04x}"));
+                    let _ = write!(out, "\\u{unit:04x}");
                 }
             }
         }

@@ -117,9 +117,10 @@ impl Lexer {
         if rest.is_empty() {
             return Some((self.line, Tok::Eof));
         }
-        let found = rest.match_indices('{').map(|(at, _)| at).find(|at| {
-            matches!(rest.as_bytes().get(at + 1), Some(b'{' | b'%' | b'#'))
-        });
+        let found = rest
+            .match_indices('{')
+            .map(|(at, _)| at)
+            .find(|at| matches!(rest.as_bytes().get(at + 1), Some(b'{' | b'%' | b'#')));
         let Some(at) = found else {
             let token = Tok::Data(rest.into());
             return Some((self.advance(self.rest().len()), token));
@@ -280,7 +281,8 @@ impl Lexer {
         let rest = self.rest();
         let after_dot = self.source[..self.pos].ends_with('.');
         if !after_dot && let Some(length) = float_length(rest) {
-            let value: f64 = rest[..length].replace('_', "").parse().map_err(|_| bad_number())?;
+            let value: f64 =
+                rest[..length].replace('_', "").parse().map_err(|_| Box::new(bad_number()))?;
             if !value.is_finite() {
                 return refuse("a number too large for a float");
             }
@@ -296,13 +298,13 @@ impl Lexer {
         } else {
             num_bigint::BigInt::parse_bytes(digits.as_bytes(), radix).map(Integer::from)
         };
-        let value = value.ok_or_else(bad_number)?;
+        let value = value.ok_or_else(|| Box::new(bad_number()))?;
         Ok((self.advance(length), Tok::Int(value)))
     }
 }
 
-fn bad_number() -> Box<Fail> {
-    Box::new(Fail::Refused("an unusual number".into()))
+fn bad_number() -> Fail {
+    Fail::Refused("an unusual number".into())
 }
 
 /// Letters that Python's identifiers keep as they are; others could be two spellings of one name.

@@ -27,7 +27,8 @@ pub(super) struct LoopState {
 impl Drop for LoopState {
     fn drop(&mut self) {
         let held = [&mut self.after, &mut self.current, &mut self.before, &mut self.changed];
-        let mut held: Vec<Val> = held.into_iter().filter_map(|cell| cell.get_mut().take()).collect();
+        let mut held: Vec<Val> =
+            held.into_iter().filter_map(|cell| cell.get_mut().take()).collect();
         held.push(std::mem::replace(&mut self.source, Val::None));
         bury(|grave: &mut Vec<Remains>| held.bury(grave));
     }
@@ -190,7 +191,8 @@ impl Interp<'_> {
     fn target_value(&mut self, target: &Expr) -> R<Val> {
         match target {
             Expr::Tuple(items) => {
-                let values: R<Vec<Val>> = items.iter().map(|item| self.target_value(item)).collect();
+                let values: R<Vec<Val>> =
+                    items.iter().map(|item| self.target_value(item)).collect();
                 Ok(Val::tuple(values?))
             }
             other => self.eval(other),

@@ -17,7 +17,9 @@ impl Interp<'_> {
     pub(super) fn method(&mut self, object: &Val, name: &Name, args: &CallArgs) -> R<Val> {
         match object {
             Val::Str(text) | Val::Safe(text) => self.text_method(object, &text.clone(), name, args),
-            Val::List(List::Own(list)) if self.mutates() => self.change_list(object, list, name, args),
+            Val::List(List::Own(list)) if self.mutates() => {
+                self.change_list(object, list, name, args)
+            }
             Val::List(list) => self.list_method(&list.to_vec(), "list", name, args),
             Val::Tuple(tuple) => self.list_method(&tuple.items, "tuple", name, args),
             Val::Dict(dict) => self.dict_method(object, dict, name, args),
@@ -114,6 +116,14 @@ impl Interp<'_> {
                 };
                 return Ok(list.data.borrow_mut().remove(at));
             }
+            _ => return self.rearrange_list(list, name, args),
+        }
+        Ok(Val::None)
+    }
+
+    fn rearrange_list(&mut self, list: &Rc<OwnList>, name: &str, args: &CallArgs) -> R<Val> {
+        let length = list.data.borrow().len();
+        match (name, args.positional.as_slice()) {
             ("remove", [wanted]) => {
                 let items = list.data.borrow().clone();
                 for (at, item) in items.iter().enumerate() {

@@ -5,6 +5,13 @@
 //! gives, fails with exactly its error, or is *refused*. It is never rendered differently. So
 //! whatever is not sure to be the same is [`Fail::Refused`], with a word on why.
 
+#![expect(
+    clippy::unused_self,
+    clippy::match_same_arms,
+    clippy::single_match_else,
+    reason = "operations have one shape, and one arm per kind of value whether it agrees or not"
+)]
+
 mod ast;
 mod attr;
 mod call;
@@ -61,6 +68,14 @@ impl Template {
         }
     }
 
+    /// What is wrong with the text itself, if anything is.
+    ///
+    /// # Errors
+    /// As [`Self::render`], whatever the context.
+    pub fn check(&self) -> Result<(), Fail> {
+        self.program.as_ref().map(|_| ()).map_err(|fail| (**fail).clone())
+    }
+
     /// Renders the template. Bounded: at most a million steps and 64 MiB of text, beyond which it
     /// is refused.
     ///
@@ -68,10 +83,7 @@ impl Template {
     /// [`Fail::Raised`] where Jinja2 raises an exception, [`Fail::Refused`] where its exact
     /// answer is not known here.
     pub fn render(&self, context: &Context) -> Result<String, Fail> {
-        let program = match &self.program {
-            Ok(program) => program,
-            Err(fail) => return Err((**fail).clone()),
-        };
+        let program = self.program.as_ref().map_err(|fail| (**fail).clone())?;
         Interp::new(program, context.values()).render().map_err(|fail| *fail)
     }
 }

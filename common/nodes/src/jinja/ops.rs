@@ -146,13 +146,9 @@ impl Interp<'_> {
             (false, true) => (right, left),
             (false, false) => return unsupported(Binary::Mul, left, right),
         };
-        let count = match number(count) {
-            Some(Num::Int(count)) => count,
-            _ => {
-                let name = count.type_name();
-                let message = format!("can't multiply sequence by non-int of type '{name}'");
-                return type_error(message);
-            }
+        let Some(Num::Int(count)) = number(count) else {
+            let name = count.type_name();
+            return type_error(format!("can't multiply sequence by non-int of type '{name}'"));
         };
         let count = match count.to_i64() {
             Some(count) => usize::try_from(count).unwrap_or(0),
@@ -165,7 +161,11 @@ impl Interp<'_> {
         let items = self.collect(sequence)?;
         self.allocate(items.len().saturating_mul(count).saturating_mul(16))?;
         let repeated = items.iter().cycle().take(items.len() * count).cloned().collect();
-        Ok(if matches!(sequence, Val::List(_)) { Val::list(repeated) } else { Val::tuple(repeated) })
+        Ok(if matches!(sequence, Val::List(_)) {
+            Val::list(repeated)
+        } else {
+            Val::tuple(repeated)
+        })
     }
 
     pub(super) fn unary(&mut self, op: Unary, value: &Val) -> R<Val> {
@@ -197,9 +197,7 @@ impl Interp<'_> {
             Compare::Ne => Ok(!self.equal(left, right)?),
             Compare::In => self.contains(right, left),
             Compare::NotIn => Ok(!self.contains(right, left)?),
-            Compare::Lt | Compare::Le | Compare::Gt | Compare::Ge => {
-                self.order(op, left, right, 0)
-            }
+            Compare::Lt | Compare::Le | Compare::Gt | Compare::Ge => self.order(op, left, right, 0),
         }
     }
 
@@ -339,7 +337,7 @@ impl Interp<'_> {
             | Val::Iter(_)
             | Val::Range(_)
             | Val::View(View::Values, _) => {
-                let iter = self.iter(container)?;
+                let iter = self.iterate(container)?;
                 while let Some(next) = self.advance(&iter)? {
                     if self.equal(&next, item)? {
                         return Ok(true);
@@ -385,7 +383,11 @@ fn compare_mixed(int: &Integer, float: f64) -> R<Ordering> {
     let floor = float.floor();
     #[expect(clippy::cast_possible_truncation, reason = "whole and in the range of i128")]
     let whole = floor as i128;
-    Ok(i128::from(int).cmp(&whole).then(if float > floor { Ordering::Less } else { Ordering::Equal }))
+    Ok(i128::from(int).cmp(&whole).then(if float > floor {
+        Ordering::Less
+    } else {
+        Ordering::Equal
+    }))
 }
 
 fn integers(op: Binary, a: &Integer, b: &Integer) -> R<Val> {
@@ -415,19 +417,23 @@ fn power(base: BigInt, exponent: &BigInt) -> R<Val> {
     let Ok(exponent) = u64::try_from(exponent) else { return refuse("a huge power") };
     // the size is known before the work is done
     if base.bits().saturating_mul(exponent) > MAX_BITS + base.bits() {
-        return if base.bits() <= 1 { small_power(&base, exponent) } else { refuse("a huge power") };
+        return if base.bits() <= 1 {
+            Ok(small_power(&base, exponent))
+        } else {
+            refuse("a huge power")
+        };
     }
     big(base.pow(exponent))
 }
 
 /// Powers of 0, 1 and -1, whatever the exponent.
-fn small_power(base: &BigInt, exponent: u64) -> R<Val> {
+fn small_power(base: &BigInt, exponent: u64) -> Val {
     let odd = exponent % 2 == 1;
-    Ok(Val::int(match (base.is_zero(), base.is_negative()) {
+    Val::int(match (base.is_zero(), base.is_negative()) {
         (true, _) => i64::from(exponent == 0),
         (false, true) if odd => -1,
         (false, _) => 1,
-    }))
+    })
 }
 
 fn div_mod(x: &BigInt, y: &BigInt) -> (BigInt, BigInt) {
@@ -460,9 +466,9 @@ fn small_integers(op: Binary, a: i64, b: i64) -> R<Option<Val>> {
             let down = a % b != 0 && (a < 0) != (b < 0);
             Val::int(quotient - i64::from(down))
         }),
-        Binary::Mod => a.checked_rem(b).map(|rest| {
-            Val::int(if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest })
-        }),
+        Binary::Mod => a
+            .checked_rem(b)
+            .map(|rest| Val::int(if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest })),
         Binary::Pow if b < 0 => {
             if a == 0 {
                 return zero("0.0 cannot be raised to a negative power");

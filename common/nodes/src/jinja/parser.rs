@@ -155,7 +155,7 @@ impl Parser {
                 }
                 Tok::VarBegin => {
                     self.next()?;
-                    body.push(Stmt::Print(self.tuple(true, false, None)?));
+                    body.push(Stmt::Print(self.tuple(true, false)?));
                     self.expect(&Tok::VarEnd)?;
                 }
                 _ => {
@@ -201,17 +201,19 @@ impl Parser {
             let looking = looking.join(" or ");
             let misplaced =
                 name.is_some_and(|name| self.ends.iter().any(|ends| ends.contains(&name)));
-            message += &if misplaced {
-                format!(
-                    " You probably made a nesting mistake. Jinja is expecting this tag, but \
-                     currently looking for {looking}."
-                )
+            message.push_str(if misplaced {
+                " You probably made a nesting mistake. Jinja is expecting this tag, but currently \
+                 looking for "
             } else {
-                format!(" Jinja was looking for the following tags: {looking}.")
-            };
+                " Jinja was looking for the following tags: "
+            });
+            message.push_str(&looking);
+            message.push('.');
         }
         if let Some(tag) = self.tags.last() {
-            message += &format!(" The innermost block that needs to be closed is '{tag}'.");
+            message.push_str(" The innermost block that needs to be closed is '");
+            message.push_str(tag);
+            message.push_str("'.");
         }
         syntax(message)
     }
@@ -261,9 +263,9 @@ impl Parser {
 
     fn parse_for(&mut self) -> R<Stmt> {
         self.next()?;
-        let target = self.target(Some("in"), false)?;
+        let target = self.target(false)?;
         self.expect_word("in")?;
-        let iter = self.tuple(false, false, Some("recursive"))?;
+        let iter = self.tuple(false, false)?;
         let test = if self.skip_word("if")? { Some(self.expression()?) } else { None };
         if self.is_word("recursive") {
             return refuse("recursive loops");
@@ -289,7 +291,7 @@ impl Parser {
         let mut branches = Vec::new();
         self.next()?;
         loop {
-            let test = self.tuple(false, false, None)?;
+            let test = self.tuple(false, false)?;
             let body = self.statements(&["elif", "else", "endif"])?;
             branches.push((test, body));
             let token = self.next()?;
@@ -305,9 +307,9 @@ impl Parser {
 
     fn parse_set(&mut self) -> R<Stmt> {
         self.next()?;
-        let target = self.target(None, true)?;
+        let target = self.target(true)?;
         if self.skip_op("=")? {
-            let value = self.tuple(true, false, None)?;
+            let value = self.tuple(true, false)?;
             return Ok(Stmt::Set(target, value));
         }
         let filter = self.filters(None)?;
@@ -322,7 +324,7 @@ impl Parser {
             if !pairs.is_empty() {
                 self.expect_op(",")?;
             }
-            let target = self.target(None, false)?;
+            let target = self.target(false)?;
             self.expect_op("=")?;
             pairs.push((target, self.expression()?));
         }
@@ -388,8 +390,8 @@ impl Parser {
     }
 
     /// What can be assigned to: names, tuples of them, members of a namespace.
-    fn target(&mut self, end: Option<&'static str>, members: bool) -> R<Expr> {
-        let target = self.tuple_of_primaries(end, members)?;
+    fn target(&mut self, members: bool) -> R<Expr> {
+        let target = self.tuple_of_primaries(members)?;
         assignable(&target)?;
         Ok(target)
     }

@@ -1,5 +1,7 @@
 //! Python's `str()` and `repr()`.
 
+use std::fmt::Write as _;
+
 use flowmill_engine::value::{Name, float_repr, str_repr};
 
 use super::fail::{R, refuse};
@@ -8,7 +10,7 @@ use super::value::{Global, MAX_DEPTH, Val, View};
 
 impl Interp<'_> {
     /// `str(value)`
-    pub(super) fn to_str(&mut self, value: &Val) -> R<Name> {
+    pub(super) fn text_of(&mut self, value: &Val) -> R<Name> {
         if let Some(text) = value.as_text() {
             return Ok(text.clone());
         }
@@ -84,6 +86,23 @@ impl Interp<'_> {
                 }
                 out.push('}');
             }
+            other => self.write_object(other, out, depth)?,
+        }
+        Ok(())
+    }
+
+    fn write_items(&mut self, items: &[Val], out: &mut String, depth: u32) -> R<()> {
+        for (at, item) in items.iter().enumerate() {
+            if at > 0 {
+                out.push_str(", ");
+            }
+            self.write_repr(item, out, depth + 1)?;
+        }
+        Ok(())
+    }
+    /// `repr()` of what is no plain value.
+    fn write_object(&mut self, value: &Val, out: &mut String, depth: u32) -> R<()> {
+        match value {
             Val::View(view, dict) => {
                 let (name, items): (_, Vec<Val>) = match view {
                     View::Keys => ("dict_keys", dict.entries().into_iter().map(|e| e.0).collect()),
@@ -102,11 +121,10 @@ impl Interp<'_> {
             }
             Val::Range(range) => {
                 let stop = range.stop;
-                let text = match range.step {
-                    1 => format!("range({}, {stop})", range.start),
-                    step => format!("range({}, {stop}, {step})", range.start),
+                let _ = match range.step {
+                    1 => write!(out, "range({}, {stop})", range.start),
+                    step => write!(out, "range({}, {stop}, {step})", range.start),
                 };
-                out.push_str(&text);
             }
             Val::Namespace(namespace) => {
                 out.push_str("<Namespace {");
@@ -124,10 +142,12 @@ impl Interp<'_> {
             Val::Loop(state) => {
                 let length = self.loop_length(state)?;
                 let index = state.index0() + 1;
-                out.push_str(&format!("<LoopContext {index}/{length}>"));
+                let _ = write!(out, "<LoopContext {index}/{length}>");
             }
             Val::Macro(node) => match &node.node.name {
-                Some(name) => out.push_str(&format!("<Macro {}>", str_repr(name))),
+                Some(name) => {
+                    let _ = write!(out, "<Macro {}>", str_repr(name));
+                }
                 None => out.push_str("<Macro anonymous>"),
             },
             Val::Global(global) => out.push_str(match global {
@@ -141,16 +161,7 @@ impl Interp<'_> {
             Val::Iter(_) => return refuse("a generator written as text"),
             Val::Method(_) => return refuse("a method written as text"),
             Val::Cycler(_) | Val::Joiner(_) => return refuse("an object written as text"),
-        }
-        Ok(())
-    }
-
-    fn write_items(&mut self, items: &[Val], out: &mut String, depth: u32) -> R<()> {
-        for (at, item) in items.iter().enumerate() {
-            if at > 0 {
-                out.push_str(", ");
-            }
-            self.write_repr(item, out, depth + 1)?;
+            _ => return refuse("an unusual value written as text"),
         }
         Ok(())
     }

@@ -354,12 +354,7 @@ impl Scope {
         }
     }
 
-    fn with(
-        &mut self,
-        pairs: &mut [(Expr, Expr)],
-        body: &mut [Stmt],
-        loads: &mut Loads,
-    ) -> R<()> {
+    fn with(&mut self, pairs: &mut [(Expr, Expr)], body: &mut [Stmt], loads: &mut Loads) -> R<()> {
         for (_, value) in pairs.iter_mut() {
             self.expr(value)?;
         }

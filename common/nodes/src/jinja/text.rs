@@ -82,7 +82,11 @@ pub(super) fn swapcase(text: &str) -> R<String> {
 }
 
 /// `str.islower()` or `str.isupper()`: at least one cased letter, none of the other case.
-pub(super) fn is_all_case(text: &str, wanted: fn(char) -> bool, other: fn(char) -> bool) -> R<bool> {
+pub(super) fn is_all_case(
+    text: &str,
+    wanted: fn(char) -> bool,
+    other: fn(char) -> bool,
+) -> R<bool> {
     check_case(text)?;
     Ok(text.chars().any(wanted) && !text.chars().any(other))
 }

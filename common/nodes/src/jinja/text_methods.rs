@@ -152,7 +152,8 @@ impl Interp<'_> {
             };
             return Ok(Some(Val::len_int(count)));
         }
-        let found = if name.starts_with('r') { part.rfind(&**wanted) } else { part.find(&**wanted) };
+        let found =
+            if name.starts_with('r') { part.rfind(&**wanted) } else { part.find(&**wanted) };
         match found {
             Some(at) => Ok(Some(Val::len_int(char_at_byte(text, start + at)))),
             None if name.ends_with("index") => raise("ValueError", "substring not found"),

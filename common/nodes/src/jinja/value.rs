@@ -50,9 +50,15 @@ pub(super) enum Val {
 #[derive(Debug)]
 pub(super) enum Undef {
     Name(Name),
-    Attr { owner: &'static str, name: Name },
+    Attr {
+        owner: &'static str,
+        name: Name,
+    },
     /// No element under a key that is no text: its `repr()`.
-    Element { owner: &'static str, name: String },
+    Element {
+        owner: &'static str,
+        name: String,
+    },
     Hint(String),
 }
 
@@ -212,13 +218,13 @@ pub(super) fn bury(fill: impl FnOnce(&mut Vec<Remains>)) {
             any
         }
     });
-    while first {
-        let Some(next) = GRAVE.with_borrow_mut(|grave| grave.as_mut().and_then(Vec::pop)) else {
-            GRAVE.with_borrow_mut(|grave| *grave = None);
-            return;
-        };
+    if !first {
+        return;
+    }
+    while let Some(next) = GRAVE.with_borrow_mut(|grave| grave.as_mut().and_then(Vec::pop)) {
         drop(next);
     }
+    GRAVE.with_borrow_mut(|grave| *grave = None);
 }
 
 impl Drop for Tuple {

@@ -30,7 +30,9 @@ fn each(expr: &Expr, visit: &mut dyn FnMut(&Expr)) {
     match expr {
         Expr::Const(_) | Expr::Name(..) | Expr::Member(..) => {}
         Expr::Tuple(items) | Expr::List(items) | Expr::Concat(items) => {
-            items.iter().for_each(|item| each(item, visit));
+            for item in items {
+                each(item, visit);
+            }
         }
         Expr::Dict(items) => {
             for (key, value) in items {
@@ -45,7 +47,9 @@ fn each(expr: &Expr, visit: &mut dyn FnMut(&Expr)) {
         }
         Expr::Compare(first, rest) => {
             each(first, visit);
-            rest.iter().for_each(|(_, item)| each(item, visit));
+            for (_, item) in rest {
+                each(item, visit);
+            }
         }
         Expr::Cond(cond) => {
             each(&cond.test, visit);
@@ -76,8 +80,12 @@ fn each(expr: &Expr, visit: &mut dyn FnMut(&Expr)) {
 }
 
 fn each_arg(args: &Args, visit: &mut dyn FnMut(&Expr)) {
-    args.positional.iter().for_each(|arg| each(arg, visit));
-    args.named.iter().for_each(|(_, arg)| each(arg, visit));
+    for arg in &args.positional {
+        each(arg, visit);
+    }
+    for (_, arg) in &args.named {
+        each(arg, visit);
+    }
 }
 
 /// The names of a target: stored, or a namespace that is read.
@@ -99,7 +107,9 @@ enum Part<'a> {
 /// All parts of a statement and of the statements within, in the order of Jinja2's node fields.
 fn statement<'a>(stmt: &'a Stmt, visit: &mut dyn FnMut(Part<'a>)) {
     let block = |body: &'a [Stmt], visit: &mut dyn FnMut(Part<'a>)| {
-        body.iter().for_each(|stmt| statement(stmt, visit));
+        for stmt in body {
+            statement(stmt, visit);
+        }
     };
     match stmt {
         Stmt::Data(_) => {}
@@ -128,19 +138,31 @@ fn statement<'a>(stmt: &'a Stmt, visit: &mut dyn FnMut(Part<'a>)) {
             visit(Part::Expr(filter));
         }
         Stmt::With { pairs, body, .. } => {
-            pairs.iter().for_each(|(target, _)| visit(Part::Target(target)));
-            pairs.iter().for_each(|(_, value)| visit(Part::Expr(value)));
+            for (target, _) in pairs {
+                visit(Part::Target(target));
+            }
+            for (_, value) in pairs {
+                visit(Part::Expr(value));
+            }
             block(body, visit);
         }
         Stmt::Macro(node, _) => {
-            node.args.iter().for_each(|(name, _)| visit(Part::Parameter(name)));
-            node.defaults.iter().for_each(|default| visit(Part::Expr(default)));
+            for (name, _) in &node.args {
+                visit(Part::Parameter(name));
+            }
+            for default in &node.defaults {
+                visit(Part::Expr(default));
+            }
             block(&node.body, visit);
         }
         Stmt::CallBlock(node, call) => {
             visit(Part::Expr(call));
-            node.args.iter().for_each(|(name, _)| visit(Part::Parameter(name)));
-            node.defaults.iter().for_each(|default| visit(Part::Expr(default)));
+            for (name, _) in &node.args {
+                visit(Part::Parameter(name));
+            }
+            for default in &node.defaults {
+                visit(Part::Expr(default));
+            }
             block(&node.body, visit);
         }
     }
@@ -149,8 +171,12 @@ fn statement<'a>(stmt: &'a Stmt, visit: &mut dyn FnMut(Part<'a>)) {
 fn for_loop<'a>(node: &'a For, visit: &mut dyn FnMut(Part<'a>)) {
     visit(Part::Target(&node.target));
     visit(Part::Expr(&node.iter));
-    node.body.iter().for_each(|stmt| statement(stmt, visit));
-    node.other.iter().for_each(|stmt| statement(stmt, visit));
+    for stmt in &node.body {
+        statement(stmt, visit);
+    }
+    for stmt in &node.other {
+        statement(stmt, visit);
+    }
     let resolved = node.filter.as_ref().map(|filter| &filter.test);
     if let Some(test) = node.test.as_ref().or(resolved) {
         visit(Part::Expr(test));
@@ -217,20 +243,34 @@ fn assigns(stmt: &Stmt, visit: &mut Visit<'_>) {
         Stmt::Set(node, _) => target(node, visit),
         Stmt::SetBlock { target: node, body, .. } => {
             target(node, visit);
-            body.iter().for_each(|stmt| assigns(stmt, visit));
+            for stmt in body {
+                assigns(stmt, visit);
+            }
         }
         Stmt::FilterBlock { body, .. } | Stmt::With { body, .. } => {
-            body.iter().for_each(|stmt| assigns(stmt, visit));
+            for stmt in body {
+                assigns(stmt, visit);
+            }
         }
         Stmt::Macro(node, _) | Stmt::CallBlock(node, _) => {
-            node.body.iter().for_each(|stmt| assigns(stmt, visit));
+            for stmt in &node.body {
+                assigns(stmt, visit);
+            }
         }
     }
 }
 
 /// Methods that change their list or dict.
 pub(super) const MUTATORS: [&str; 10] = [
-    "append", "extend", "insert", "remove", "clear", "update", "setdefault", "pop", "sort",
+    "append",
+    "extend",
+    "insert",
+    "remove",
+    "clear",
+    "update",
+    "setdefault",
+    "pop",
+    "sort",
     "reverse",
 ];
 

@@ -148,9 +148,7 @@ impl Interp<'_> {
                 let length = self.loop_length(state)?;
                 Ok(usize::try_from(length).unwrap_or(0))
             }
-            Val::None | Val::Bool(_) | Val::Int(_) | Val::Float(_) => {
-                super::attr::no_length(value)
-            }
+            Val::None | Val::Bool(_) | Val::Int(_) | Val::Float(_) => super::attr::no_length(value),
             Val::Iter(iter) if iter.kind == "generator" => super::attr::no_length(value),
             _ => refuse("the length of an unusual object"),
         }

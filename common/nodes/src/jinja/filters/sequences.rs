@@ -75,7 +75,7 @@ pub(super) fn list(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R<Va
 
 pub(super) fn first(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R<Val> {
     args.none()?;
-    let iter = interp.iter(&value)?;
+    let iter = interp.iterate(&value)?;
     let first = interp.advance(&iter)?;
     Ok(first.unwrap_or_else(|| Val::undef("No first item, sequence was empty.")))
 }
@@ -134,11 +134,11 @@ pub(super) fn reverse(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R
 pub(super) fn join(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R<Val> {
     let [separator, attribute] = args.bind(["d", "attribute"])?;
     let separator = match separator {
-        Some(separator) => interp.to_str(&separator)?,
+        Some(separator) => interp.text_of(&separator)?,
         None => "".into(),
     };
     let path = path_of(attribute.as_ref())?;
-    let iter = interp.iter(&value)?;
+    let iter = interp.iterate(&value)?;
     let mut out = String::new();
     let mut first = true;
     while let Some(item) = interp.advance(&iter)? {
@@ -381,7 +381,7 @@ fn extreme(interp: &mut Interp<'_>, value: &Val, args: &CallArgs, op: Compare) -
     let [case_sensitive, attribute] = args.bind(["case_sensitive", "attribute"])?;
     let lower = !case_sensitive.is_some_and(|flag| flag.truthy());
     let path = path_of(attribute.as_ref())?;
-    let iter = interp.iter(value)?;
+    let iter = interp.iterate(value)?;
     let Some(mut best) = interp.advance(&iter)? else {
         return Ok(Val::undef("No aggregated item, sequence was empty."));
     };

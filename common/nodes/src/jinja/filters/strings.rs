@@ -1,5 +1,7 @@
 //! Filters over text.
 
+use std::fmt::Write as _;
+
 use flowmill_engine::value::str_repr;
 
 use super::super::call::CallArgs;
@@ -10,7 +12,7 @@ use super::super::value::Val;
 
 /// `soft_str(value)`: escaped text stays escaped.
 fn soft(interp: &mut Interp<'_>, value: &Val) -> R<Val> {
-    if value.as_text().is_some() { Ok(value.clone()) } else { interp.to_str(value).map(Val::Str) }
+    if value.as_text().is_some() { Ok(value.clone()) } else { interp.text_of(value).map(Val::Str) }
 }
 
 /// A method of `soft_str(value)`.
@@ -53,7 +55,7 @@ pub(super) fn center(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R<
 /// Splits at `[-\s({\[<]+` and gives each piece a capital.
 pub(super) fn title(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R<Val> {
     args.none()?;
-    let text = interp.to_str(&value)?;
+    let text = interp.text_of(&value)?;
     let breaks = |c: char| is_space(c) || matches!(c, '-' | '(' | '{' | '[' | '<');
     let mut out = String::with_capacity(text.len());
     let mut rest = &*text;
@@ -75,7 +77,7 @@ pub(super) fn string(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R<
 
 pub(super) fn safe(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R<Val> {
     args.none()?;
-    interp.to_str(&value).map(Val::Safe)
+    interp.text_of(&value).map(Val::Safe)
 }
 
 pub(super) fn escape(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R<Val> {
@@ -88,7 +90,7 @@ pub(super) fn escape(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R<
 
 pub(super) fn forceescape(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R<Val> {
     args.none()?;
-    let text = interp.to_str(&value)?;
+    let text = interp.text_of(&value)?;
     let escaped = text::escape(&text);
     interp.allocate(escaped.len())?;
     Ok(Val::Safe(escaped))
@@ -97,8 +99,8 @@ pub(super) fn forceescape(interp: &mut Interp<'_>, value: Val, args: &CallArgs) 
 pub(super) fn replace(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R<Val> {
     let [old, new, count] = args.bind(["old", "new", "count"])?;
     let (Some(old), Some(new)) = (old, new) else { return refuse("`replace` without a text") };
-    let text = interp.to_str(&value)?;
-    let (old, new) = (interp.to_str(&old)?, interp.to_str(&new)?);
+    let text = interp.text_of(&value)?;
+    let (old, new) = (interp.text_of(&old)?, interp.text_of(&new)?);
     let count = count.filter(|count| !matches!(count, Val::None));
     interp.replace(&text, &old, &new, count.as_ref()).map(Val::str)
 }
@@ -113,7 +115,7 @@ pub(super) fn format(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R<
     if matches!(value, Val::Safe(_)) {
         return refuse("`format` of escaped text");
     }
-    let text = interp.to_str(&value)?;
+    let text = interp.text_of(&value)?;
     let values = if args.named.is_empty() {
         Val::tuple(args.positional.clone())
     } else {
@@ -166,8 +168,7 @@ pub(super) fn indent(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R<
 }
 
 pub(super) fn truncate(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R<Val> {
-    let [length, killwords, end, leeway] =
-        args.bind(["length", "killwords", "end", "leeway"])?;
+    let [length, killwords, end, leeway] = args.bind(["length", "killwords", "end", "leeway"])?;
     let length = interp.int_arg(length, 255)?;
     let leeway = leeway.filter(|leeway| !matches!(leeway, Val::None));
     let leeway = interp.int_arg(leeway, 5)?;
@@ -200,7 +201,7 @@ pub(super) fn truncate(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> 
 
 pub(super) fn wordcount(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R<Val> {
     args.none()?;
-    let text = interp.to_str(&value)?;
+    let text = interp.text_of(&value)?;
     let mut count = 0;
     let mut inside = false;
     for c in text.chars() {
@@ -242,7 +243,10 @@ pub(super) fn wordwrap(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> 
         other => return super::no_attribute(other, "splitlines"),
     };
     let hyphens = break_on_hyphens.is_none_or(|flag| flag.truthy());
-    if width <= 0 || (hyphens && text.contains('-')) || text.contains(['\x1c', '\x1d', '\x1e', '\x1f', '\u{85}', '\u{a0}', '\u{3000}']) {
+    if width <= 0
+        || (hyphens && text.contains('-'))
+        || text.contains(['\x1c', '\x1d', '\x1e', '\x1f', '\u{85}', '\u{a0}', '\u{3000}'])
+    {
         return refuse("`wordwrap` of an unusual text");
     }
     let width = usize::try_from(width).unwrap_or(1);
@@ -318,7 +322,7 @@ fn wrap_line(line: &str, width: usize, break_long: bool) -> Vec<String> {
 
 pub(super) fn striptags(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R<Val> {
     args.none()?;
-    let text = interp.to_str(&value)?;
+    let text = interp.text_of(&value)?;
     if text.contains('&') {
         return refuse("`striptags` of text with entities");
     }
@@ -345,7 +349,7 @@ pub(super) fn urlencode(interp: &mut Interp<'_>, value: Val, args: &CallArgs) ->
     args.none()?;
     let pairs = match &value {
         Val::Str(_) | Val::Safe(_) | Val::None | Val::Bool(_) | Val::Int(_) | Val::Float(_) => {
-            let text = interp.to_str(&value)?;
+            let text = interp.text_of(&value)?;
             return quote(interp, &text, false).map(Val::str);
         }
         Val::Dict(dict) => dict.entries(),
@@ -371,7 +375,7 @@ pub(super) fn urlencode(interp: &mut Interp<'_>, value: Val, args: &CallArgs) ->
         if at > 0 {
             out.push('&');
         }
-        let (key, value) = (interp.to_str(key)?, interp.to_str(value)?);
+        let (key, value) = (interp.text_of(key)?, interp.text_of(value)?);
         out.push_str(&quote(interp, &key, true)?);
         out.push('=');
         out.push_str(&quote(interp, &value, true)?);
@@ -390,7 +394,9 @@ fn quote(interp: &mut Interp<'_>, text: &str, query: bool) -> R<String> {
             }
             b'/' if !query => out.push('/'),
             b' ' if query => out.push('+'),
-            other => out.push_str(&format!("%{other:02X}")),
+            other => {
+                let _ = write!(out, "%{other:02X}");
+            }
         }
     }
     Ok(out)
@@ -416,7 +422,7 @@ pub(super) fn xmlattr(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R
         }
         let escaped = match &value {
             Val::Safe(text) => text.clone(),
-            other => text::escape(&interp.to_str(other)?),
+            other => text::escape(&interp.text_of(other)?),
         };
         items.push(format!("{}=\"{escaped}\"", text::escape(key)));
         interp.allocate(key.len() + escaped.len() + 4)?;
