@@ -7,6 +7,7 @@ pub mod catalogue;
 pub mod code;
 pub mod context;
 pub mod http_request;
+pub mod jinja;
 pub mod mock;
 pub mod registry;
 
@@ -38,6 +39,7 @@ mod markers;
 mod parameter_extractor;
 mod question_classifier;
 mod start;
+mod template_transform;
 mod tool;
 mod trigger_plugin;
 mod trigger_schedule;

@@ -29,7 +29,7 @@ pub const TYPES: &[&NodeType] = &[
     &crate::assigner::v1::TYPE,
     &crate::assigner::v2::TYPE,
     &crate::list_operator::TYPE,
-    // template-transform
+    &crate::template_transform::TYPE,
     &crate::code::TYPE,
     &crate::http_request::TYPE,
     &crate::iteration::TYPE,
