@@ -69,7 +69,8 @@ pub(super) const EXAMPLE: &str = r#"{
     "params": "verbose: 1",
     "body": {
         "type": "json",
-        "data": [{"type": "text", "key": "", "value": "{\"name\": \"{{#start.name#}}\"}"}]},
+        "data": [
+            {"type": "text", "key": "", "value": "{\"name\": \"{{#start.name#}}\"}", "file": []}]},
     "timeout": {"connect": 10, "read": 60, "write": 60},
     "ssl_verify": true
 }"#;

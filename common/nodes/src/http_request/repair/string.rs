@@ -6,6 +6,7 @@ use super::{Context, Parsed, Parser, empty, is_blank, is_quote};
 
 /// Text being read.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a finding of its own about the text")]
 pub(super) struct State {
     pub(super) text: Text,
     pub(super) missing_quotes: bool,
