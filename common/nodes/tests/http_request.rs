@@ -1,5 +1,6 @@
 //! http-request over real connections: a small server on 127.0.0.1 answers what a test tells it.
 #![cfg(feature = "http")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
@@ -86,10 +87,10 @@ async fn serve(mut stream: TcpStream, script: Script, log: Arc<Mutex<Vec<String>
             let _ = stream.write_all(&bytes).await;
             let _ = stream.shutdown().await;
         }
-        Reply::Silence => tokio::time::sleep(Duration::from_secs(60)).await,
+        Reply::Silence => tokio::time::sleep(Duration::from_mins(1)).await,
         Reply::Stall => {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegin").await;
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_mins(1)).await;
         }
         Reply::Close => {}
     }

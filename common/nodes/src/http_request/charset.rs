@@ -113,24 +113,21 @@ fn windows(name: &str) -> Option<Codec> {
 fn iso_8859(name: &str) -> Option<Codec> {
     let known = |label: &str| Encoding::for_label(label.as_bytes());
     let part = name.strip_prefix("iso8859_").or(name.strip_prefix("iso_8859_"));
-    let encoding = match part {
-        Some(part) => {
-            let number = part.split('_').next().unwrap_or_default();
-            known(&format!("iso-8859-{number}"))
-        }
-        None => {
-            let label = match name {
-                "latin6" | "l6" => "iso-8859-10",
-                "latin7" | "l7" => "iso-8859-13",
-                "latin8" | "l8" | "iso_celtic" => "iso-8859-14",
-                "latin9" | "l9" => "iso-8859-15",
-                "latin10" | "l10" => "iso-8859-16",
-                "latin2" | "l2" | "latin3" | "l3" | "latin4" | "l4" | "cyrillic" | "arabic"
-                | "asmo_708" | "greek" | "greek8" | "hebrew" => name,
-                _ => return None,
-            };
-            known(label)
-        }
+    let encoding = if let Some(part) = part {
+        let number = part.split('_').next().unwrap_or_default();
+        known(&format!("iso-8859-{number}"))
+    } else {
+        let label = match name {
+            "latin6" | "l6" => "iso-8859-10",
+            "latin7" | "l7" => "iso-8859-13",
+            "latin8" | "l8" | "iso_celtic" => "iso-8859-14",
+            "latin9" | "l9" => "iso-8859-15",
+            "latin10" | "l10" => "iso-8859-16",
+            "latin2" | "l2" | "latin3" | "l3" | "latin4" | "l4" | "cyrillic" | "arabic"
+            | "asmo_708" | "greek" | "greek8" | "hebrew" => name,
+            _ => return None,
+        };
+        known(label)
     };
     encoding.map(|encoding| Codec::Table(encoding, Gaps::Same))
 }

@@ -120,13 +120,11 @@ fn split_parameters(value: &str) -> Vec<&str> {
 
 fn unquote(value: &str) -> String {
     let inner = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    match inner {
-        Some(inner) => inner.replace("\\\\", "\\").replace("\\\"", "\""),
-        None => {
-            let inner = value.strip_prefix('<').and_then(|rest| rest.strip_suffix('>'));
-            inner.unwrap_or(value).to_owned()
-        }
+    if let Some(inner) = inner {
+        return inner.replace("\\\\", "\\").replace("\\\"", "\"");
     }
+    let inner = value.strip_prefix('<').and_then(|rest| rest.strip_suffix('>'));
+    inner.unwrap_or(value).to_owned()
 }
 
 /// `charset'language'text%20escaped`
@@ -146,16 +144,9 @@ fn decode_extended(value: &str) -> String {
             }
             _ => None,
         };
-        match escaped.and_then(|byte| u8::try_from(byte).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = rest.get(3..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(*first);
-                rest = others;
-            }
-        }
+        let escaped = escaped.and_then(|byte| u8::try_from(byte).ok());
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { rest.get(3..).unwrap_or_default() } else { others };
     }
     super::charset::decode(&bytes, charset)
 }

@@ -103,7 +103,8 @@ impl Execute for HttpRequest {
     }
 }
 
-#[cfg(all(test, feature = "http"))]
+#[cfg(test)]
+#[cfg(feature = "http")]
 mod tests {
     use flowmill_engine::graph::{Content, Item};
     use flowmill_engine::value::{Integer, Value, loads};

@@ -70,9 +70,6 @@ fn authorization(
 ) -> Result<Option<(String, String)>, NodeError> {
     let (scheme, key, header) = match authorization {
         Authorization::None => return Ok(None),
-        Authorization::Unconfigured => {
-            return Err(error("AuthorizationConfigError", "authorization config is required"));
-        }
         Authorization::ApiKey { scheme, key, header } => (scheme, key, header),
     };
     let key = key.render_text(variables)?;

@@ -69,7 +69,8 @@ pub(super) const EXAMPLE: &str = r#"{
     "params": "verbose: 1",
     "body": {
         "type": "json",
-        "data": [{"type": "text", "key": "", "value": "{\"name\": \"{{#start.name#}}\"}"}]},
+        "data": [
+            {"type": "text", "key": "", "value": "{\"name\": \"{{#start.name#}}\"}", "file": []}]},
     "timeout": {"connect": 10, "read": 60, "write": 60},
     "ssl_verify": true
 }"#;
@@ -94,13 +95,7 @@ pub(super) struct Spec {
 #[derive(Clone, Debug)]
 pub(super) enum Authorization {
     None,
-    /// `api-key` without a configuration: valid data that fails when executed.
-    Unconfigured,
-    ApiKey {
-        scheme: Scheme,
-        key: Template,
-        header: Name,
-    },
+    ApiKey { scheme: Scheme, key: Template, header: Name },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,16 +208,11 @@ impl Authorization {
         if fields.one_of("type", &AUTHORIZATIONS) == "no-auth" {
             return Self::None;
         }
-        match fields.get("config") {
-            None => Self::Unconfigured,
-            Some(item) if item.as_map().is_some_and(<[_]>::is_empty) => {
-                fields.error("config", "must not be empty");
-                Self::Unconfigured
-            }
-            Some(item) => {
-                fields.mapping_of("config", item, Self::read_config).unwrap_or(Self::Unconfigured)
-            }
+        if fields.get("config").and_then(Item::as_map).is_some_and(<[_]>::is_empty) {
+            fields.error("config", "must not be empty");
+            return Self::None;
         }
+        fields.mapping("config", Self::read_config).unwrap_or(Self::None)
     }
 
     fn read_config(fields: &mut Fields<'_>) -> Self {

@@ -309,7 +309,6 @@ fn boundary() -> String {
     format!("{:016x}{:016x}", draw(), draw())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
 fn timed_out(_: Elapsed) -> HttpError {
     HttpError::transport(ErrorClass::Timeout, "timed out")
 }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use flowmill_engine::error::ErrorClass;
 
 use super::client::{FilePart, HttpError, Payload, Request};
-use super::url::{Url, form_encode, group};
+use super::url::{Url, form_encode, group, push_escaped};
 use crate::python::repr_bytes;
 
 /// A request as it goes out.
@@ -137,12 +137,15 @@ fn multipart(fields: &[(String, String)], files: &[FilePart], boundary: &str) ->
         part(&head, value.as_bytes());
     }
     for file in files {
-        let mut head =
-            format!("Content-Disposition: form-data; name=\"{}\"", form_name(&file.name));
-        if !file.filename.is_empty() {
-            head.push_str(&format!("; filename=\"{}\"", form_name(&file.filename)));
-        }
-        head.push_str(&format!("\r\nContent-Type: {}", file.mime_type));
+        let filename = match &*file.filename {
+            "" => String::new(),
+            filename => format!("; filename=\"{}\"", form_name(filename)),
+        };
+        let head = format!(
+            "Content-Disposition: form-data; name=\"{}\"{filename}\r\nContent-Type: {}",
+            form_name(&file.name),
+            file.mime_type
+        );
         part(&head, &file.content);
     }
     body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
@@ -157,7 +160,8 @@ fn form_name(name: &str) -> String {
             '"' => escaped.push_str("%22"),
             '\\' => escaped.push_str("\\\\"),
             '\u{1b}' => escaped.push(c),
-            '\0'..='\u{1f}' => escaped.push_str(&format!("%{:02X}", u32::from(c))),
+            // all control characters are one byte
+            '\0'..='\u{1f}' => push_escaped(c as u8, &mut escaped),
             _ => escaped.push(c),
         }
     }

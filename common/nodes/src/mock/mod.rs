@@ -30,7 +30,7 @@ const HTTP_REQUEST: &str = "http-request";
 const NO_RULE: (&str, &str) = ("OracleMockError", "oracle: no mock rule matched");
 
 /// The longest delay of a mock.
-const MAX_DELAY: Duration = Duration::from_secs(3600);
+const MAX_DELAY: Duration = Duration::from_hours(1);
 
 /// What is wrong with a mocks file.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

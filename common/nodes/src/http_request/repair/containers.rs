@@ -25,20 +25,16 @@ impl Parser {
                 self.at += 1;
                 continue;
             }
-            let item = if is_quote(c) {
-                // text before a colon belongs to an object that lost its brace
-                let offset = self.find(&[c], 1);
-                let offset = self.scroll_blanks(offset + 1);
-                if self.peek(offset) == Some(':') {
-                    let scalars = !items.is_empty() && items.iter().all(is_scalar);
-                    if is_value && scalars {
-                        parent_goes_on = true;
-                        break;
-                    }
-                    self.object()?
-                } else {
-                    self.string()?
-                }
+            // text before a colon belongs to an object that lost its brace
+            let is_member = is_quote(c) && self.is_key(c);
+            if is_member && is_value && !items.is_empty() && items.iter().all(is_scalar) {
+                parent_goes_on = true;
+                break;
+            }
+            let item = if is_member {
+                self.object()?
+            } else if is_quote(c) {
+                self.string()?
             } else {
                 self.value()?
             };
@@ -54,6 +50,12 @@ impl Parser {
         }
         self.contexts.pop();
         Ok(items)
+    }
+
+    fn is_key(&mut self, quote: char) -> bool {
+        let closing = self.find(&[quote], 1);
+        let offset = self.scroll_blanks(closing + 1);
+        self.peek(offset) == Some(':')
     }
 
     /// `(1, 2)` is a list, `(1)` its content.
@@ -129,19 +131,22 @@ impl Parser {
             let shallow = scan.is_shallow();
             if scan.step(c) == Step::Plain {
                 if c == ')' && shallow {
-                    let mut after = place + 1;
-                    while after < self.len() {
-                        match self.point(after) {
-                            Some('\n' | '\r') => return true,
-                            c if !is_blank(c) => return false,
-                            _ => after += 1,
-                        }
-                    }
-                    return true;
+                    return self.line_ends(place + 1);
                 }
                 scan.count(c, false);
             }
             place += 1;
+        }
+        true
+    }
+
+    fn line_ends(&mut self, mut place: isize) -> bool {
+        while place < self.len() {
+            match self.point(place) {
+                Some('\n' | '\r') => return true,
+                c if !is_blank(c) => return false,
+                _ => place += 1,
+            }
         }
         true
     }
@@ -348,7 +353,7 @@ fn append_rows(rows: &mut Vec<Json>, mut added: Vec<Json>) {
     let kept =
         rows.iter().rposition(|row| matches!(row, Json::Array(_))).map_or(0, |last| last + 1);
     let tail = rows.split_off(kept);
-    if tail.len() % width == 0 {
+    if tail.len().is_multiple_of(width) {
         rows.extend(tail.chunks(width).map(|row| Json::Array(row.to_vec())));
     } else {
         rows.extend(tail);
@@ -459,10 +464,9 @@ fn classify(attempted: &[char]) -> Emptied {
         backslashes = 0;
         match quote {
             Some(open) if c == open && !escaped => quote = None,
-            Some(_) => {}
             None if QUOTES.contains(&c) && !escaped => quote = Some(c),
             None if c == ':' && !escaped => return Emptied::Keep,
-            None => {}
+            _ => {}
         }
     }
     Emptied::Array

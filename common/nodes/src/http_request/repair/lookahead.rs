@@ -250,11 +250,11 @@ impl Parser {
                 }
                 (Some('/'), Some('*')) => {
                     offset += 2;
-                    while !self.matches_at(offset, "*/") {
-                        if self.peek(offset).is_none() {
-                            return offset;
-                        }
+                    while self.peek(offset).is_some() && !self.matches_at(offset, "*/") {
                         offset += 1;
+                    }
+                    if self.peek(offset).is_none() {
+                        return offset;
                     }
                     offset += 2;
                 }

@@ -5,6 +5,7 @@
 //! what Dify does too. Work is bounded by a budget of characters looked at.
 
 mod containers;
+mod escapes;
 mod lookahead;
 mod quotes;
 mod string;

@@ -1,11 +1,13 @@
 //! Text: where it begins, what belongs to it and where it ends when its quotes cannot be trusted.
 
 use super::super::json::{Json, Text};
+use super::escapes::Escaped;
 use super::lookahead::Comma;
 use super::{Context, Parsed, Parser, empty, is_blank, is_quote};
 
 /// Text being read.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a finding of its own about the text")]
 pub(super) struct State {
     pub(super) text: Text,
     pub(super) missing_quotes: bool,
@@ -14,7 +16,7 @@ pub(super) struct State {
     pub(super) left: Delimiter,
     right: Delimiter,
     /// Open `„` within the text, each waiting for its own closing quote.
-    low_quotes: usize,
+    pub(super) low_quotes: usize,
     pub(super) container_follows: bool,
     pub(super) containers: Vec<char>,
     no_more_quotes: bool,
@@ -64,11 +66,11 @@ impl State {
         self.right.0
     }
 
-    fn active(&self) -> Option<char> {
+    pub(super) fn active(&self) -> Option<char> {
         (self.low_quotes == 0).then_some(self.right.0)
     }
 
-    fn last(&self) -> Option<char> {
+    pub(super) fn last(&self) -> Option<char> {
         self.text.last().and_then(|point| char::from_u32(*point))
     }
 
@@ -83,7 +85,7 @@ impl State {
         }
     }
 
-    fn replace_backslash(&mut self, with: &[u32]) {
+    pub(super) fn replace_backslash(&mut self, with: &[u32]) {
         self.text.pop();
         for point in with {
             self.push(*point);
@@ -491,82 +493,6 @@ impl Parser {
         self.peek(offset) == Some(']')
     }
 
-    fn escape(&mut self, state: &mut State, c: char) -> Escaped {
-        let active = state.active();
-        if state.low_quotes > 0 && c == '"' {
-            state.replace_backslash(&[u32::from(c)]);
-            state.low_quotes -= 1;
-            self.at += 1;
-            return Escaped::Handled;
-        }
-        if c == '\\' && self.backslash_run(state) {
-            return Escaped::Handled;
-        }
-        // inside a `„…“` quotation nothing but NUL counts as the closing quote
-        if c == active.unwrap_or('\0') || "tnrb\\".contains(c) {
-            let plain = match c {
-                't' => '\t',
-                'n' => '\n',
-                'r' => '\r',
-                'b' => '\u{8}',
-                other => other,
-            };
-            state.replace_backslash(&[u32::from(plain)]);
-            self.at += 1;
-            while let Some(next) = self.peek(0) {
-                let escapes = next == active.unwrap_or('\0') || next == '\\';
-                if state.last() != Some('\\') || !escapes {
-                    break;
-                }
-                state.replace_backslash(&[u32::from(next)]);
-                self.at += 1;
-            }
-            return Escaped::Handled;
-        }
-        if c == 'u' || c == 'x' {
-            let digits = if c == 'u' { 4 } else { 2 };
-            if let Some(point) = self.hex(digits) {
-                state.replace_backslash(&[point]);
-                self.at += 1 + digits;
-                return Escaped::Handled;
-            }
-        } else if c == '„' || (is_quote(c) && Some(c) != active) {
-            state.replace_backslash(&[u32::from(c)]);
-            self.at += 1;
-            return Escaped::Handled;
-        }
-        Escaped::Not
-    }
-
-    fn hex(&mut self, digits: isize) -> Option<u32> {
-        (1..=digits).try_fold(0, |point, offset| {
-            let digit = self.peek(offset)?.to_digit(16)?;
-            Some(point * 16 + digit)
-        })
-    }
-
-    /// A run of backslashes before something that does not need them is halved.
-    fn backslash_run(&mut self, state: &mut State) -> bool {
-        let start = self.at - 1;
-        let mut end = self.at + 1;
-        while end < self.len() && self.point(end) == Some('\\') {
-            end += 1;
-        }
-        let count = end - start;
-        let next = self.point(end).filter(|_| end < self.len());
-        let offset = self.scroll_blanks(end - self.at + 1);
-        let after = self.peek(offset);
-        let separated = matches!(after, None | Some(',' | ':' | '}' | ']'));
-        let closing = next.is_some() && next == Some(state.active().unwrap_or('\0'));
-        if count % 2 != 0 || (closing && !separated) {
-            return false;
-        }
-        let half = usize::try_from(count / 2).unwrap_or_default();
-        state.replace_backslash(&vec![u32::from('\\'); half]);
-        self.at = end;
-        true
-    }
-
     fn string_end(&mut self, mut state: State) -> Text {
         let c = self.peek(0);
         if state.missing_quotes && self.current() == Some(Context::Key) && is_blank(c) {
@@ -589,11 +515,6 @@ impl Parser {
     pub(super) fn only_blanks_until(&mut self, end: isize) -> bool {
         (1..end).all(|offset| self.peek(offset).is_none_or(|c| is_blank(Some(c))))
     }
-}
-
-enum Escaped {
-    Handled,
-    Not,
 }
 
 /// Follows brackets of a container within the text.
