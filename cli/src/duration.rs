@@ -19,13 +19,16 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
         let letters = tail.len() - tail.trim_start_matches(|c: char| c.is_ascii_alphabetic()).len();
         let (unit, tail) = tail.split_at(letters);
         let number: u64 = number.parse().map_err(|_| wrong())?;
-        let (_, milliseconds) =
-            UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
+        let (_, milliseconds) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
         let part = number.checked_mul(*milliseconds).ok_or_else(wrong)?;
         total = total.checked_add(part).ok_or_else(wrong)?;
         rest = tail;
     }
-    if total == 0 { Err("it must be longer than nothing".to_owned()) } else { Ok(Duration::from_millis(total)) }
+    if total == 0 {
+        Err("it must be longer than nothing".to_owned())
+    } else {
+        Ok(Duration::from_millis(total))
+    }
 }
 
 /// A length of time in a few characters: `0.4 ms`, `12.3 s`, `2 m 05 s`.
@@ -50,10 +53,27 @@ mod tests {
         assert_eq!(millis("5m"), Ok(300_000));
         assert_eq!(millis("1h30m"), Ok(5_400_000));
         assert_eq!(millis("2d"), Ok(172_800_000));
-        for wrong in ["", "5", "m", "5 m", "-5s", "5x", "0s", "1.5s", "99999999999999999999s", "9999999999999999999h"] {
+        for wrong in [
+            "",
+            "5",
+            "m",
+            "5 m",
+            "-5s",
+            "5x",
+            "0s",
+            "1.5s",
+            "99999999999999999999s",
+            "9999999999999999999h",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
-        for (millis, shown) in [(0, "0.0 ms"), (999, "999.0 ms"), (1500, "1.5 s"), (125_000, "2 m 05 s"), (3_700_000, "1 h 01 m")] {
+        for (millis, shown) in [
+            (0, "0.0 ms"),
+            (999, "999.0 ms"),
+            (1500, "1.5 s"),
+            (125_000, "2 m 05 s"),
+            (3_700_000, "1 h 01 m"),
+        ] {
             assert_eq!(show(Duration::from_millis(millis)), shown);
         }
     }

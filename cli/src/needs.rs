@@ -52,19 +52,28 @@ pub(crate) fn needs(graph: &Graph) -> Problems {
     for (what, need) in &needs {
         let kinds: Vec<&str> = need.kinds.iter().copied().collect();
         let nodes = counted(need.nodes, "node");
-        let message =
-            format!("{what}{} must be configured: {nodes} ({})", listed(&need.names), kinds.join(", "));
+        let message = format!(
+            "{what}{} must be configured: {nodes} ({})",
+            listed(&need.names),
+            kinds.join(", ")
+        );
         let hint = match plugins.iter_mut().find(|plugin| names(what, &plugin.id)) {
             Some(plugin) => {
                 plugin.is_used = true;
-                format!("in Dify the plugin {} brings it; here give the nodes mocks with --mock", plugin.title())
+                format!(
+                    "in Dify the plugin {} brings it; here give the nodes mocks with --mock",
+                    plugin.title()
+                )
             }
             None => "this version cannot call it: give the nodes mocks with --mock".to_owned(),
         };
         problems.push(Problem::warning(CODE, need.line, message).hint(hint));
     }
     for plugin in plugins.iter().filter(|plugin| !plugin.is_used) {
-        let message = format!("the document names the plugin {}, and no node seems to use it", plugin.title());
+        let message = format!(
+            "the document names the plugin {}, and no node seems to use it",
+            plugin.title()
+        );
         problems.push(Problem::warning(CODE, plugin.line, message));
     }
     problems
@@ -77,7 +86,8 @@ fn kind_of(node: &Node) -> Option<&'static NodeType> {
 
 /// What a node needs, and which part of it.
 fn wants(kind: &NodeType, data: &Item) -> (String, Option<Name>) {
-    let text = |item: Option<&Item>| item.and_then(Item::as_name).filter(|text| !text.is_empty()).cloned();
+    let text =
+        |item: Option<&Item>| item.and_then(Item::as_name).filter(|text| !text.is_empty()).cloned();
     let of = |key: &str| text(data.get(key));
     let named = |what: &str, provider: Option<Name>| match provider {
         Some(provider) => format!("the {what} {provider}"),
@@ -178,16 +188,20 @@ graph:
         let problems = needs(&document.graph);
         let lines: Vec<(u32, String)> =
             problems.iter().map(|problem| (problem.line, problem.to_string())).collect();
-        let shown: Vec<String> = lines.iter().map(|(line, text)| format!("{line}: {text}")).collect();
-        assert_eq!(shown, [
-            "7: the model provider langgenius/openai/openai (gpt-4o, mini) must be configured: 2 nodes \
+        let shown: Vec<String> =
+            lines.iter().map(|(line, text)| format!("{line}: {text}")).collect();
+        assert_eq!(
+            shown,
+            [
+                "7: the model provider langgenius/openai/openai (gpt-4o, mini) must be configured: 2 nodes \
              (llm, question-classifier) (in Dify the plugin langgenius/openai 0.2.8 brings it; here \
              give the nodes mocks with --mock)",
-            "9: the custom tool Tickets (open) must be configured: 1 node (tool) (this version cannot \
+                "9: the custom tool Tickets (open) must be configured: 1 node (tool) (this version cannot \
              call it: give the nodes mocks with --mock)",
-            "10: the tool provider langgenius/openai2 must be configured: 1 node (tool) (this version \
+                "10: the tool provider langgenius/openai2 must be configured: 1 node (tool) (this version \
              cannot call it: give the nodes mocks with --mock)",
-            "4: the document names the plugin x/unused 1.0.0, and no node seems to use it",
-        ]);
+                "4: the document names the plugin x/unused 1.0.0, and no node seems to use it",
+            ]
+        );
     }
 }

@@ -51,11 +51,11 @@ enum Command {
 impl Cli {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
-            Command::Bench(args) => bench::run(args),
             Command::Run(args) => run::run(args),
             Command::Validate(args) => validate::run(args),
             Command::Plan(args) => plan::run(args),
             Command::Nodes(args) => nodes::run(args),
+            Command::Bench(args) => bench::run(args),
             Command::Conform(args) => conform::run(args),
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use flowmill_engine::plan::{Category};
+use flowmill_engine::plan::Category;
 use flowmill_nodes::catalogue::{FieldKind, NodeType, Runs};
 use flowmill_nodes::registry::{self, TYPES};
 use serde_json::{Value as Json, json};
@@ -91,7 +91,9 @@ fn details(kind: &NodeType) -> String {
     }
     if !kind.outputs.is_empty() {
         text.push_str("\noutputs\n");
-        let rows = kind.outputs.iter().map(|output| [output.name.to_owned(), output.kind.to_owned(), output.about.to_owned()]);
+        let rows = kind.outputs.iter().map(|output| {
+            [output.name.to_owned(), output.kind.to_owned(), output.about.to_owned()]
+        });
         table(&mut text, rows.collect());
     }
     if !kind.fields.is_empty() {
@@ -196,9 +198,10 @@ fn as_json(kind: &NodeType) -> Json {
             "about": field.about,
         })
     });
-    let outputs = kind.outputs.iter().map(|output| {
-        json!({ "name": output.name, "kind": output.kind, "about": output.about })
-    });
+    let outputs = kind
+        .outputs
+        .iter()
+        .map(|output| json!({ "name": output.name, "kind": output.kind, "about": output.about }));
     json!({
         "type": kind.name,
         "version": kind.version,

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use flowmill_nodes::mock::Mocks;
+
 use crate::console::{print, talk};
 use crate::plan::{json, mermaid, text};
 use crate::problems::line;
@@ -41,7 +43,7 @@ enum Format {
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let file = args.file.display().to_string();
     let document = read_file(&args.file)?;
-    let workflow = match load(&document, Reading::default()) {
+    let workflow = match load(&document, Reading::default(), Mocks::default()) {
         Ok(workflow) => workflow,
         Err(error) => {
             for problem in &error.problems {

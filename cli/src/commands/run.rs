@@ -12,6 +12,9 @@ use flowmill_engine::graph::Mode;
 use flowmill_engine::report::History;
 use flowmill_engine::run::{Input, Start};
 use flowmill_engine::value::{Name, Value, loads};
+use flowmill_infra::memory::Watcher;
+use flowmill_nodes::http_request::client::{Limits as Sizes, Policy};
+use flowmill_nodes::mock::Mocks;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
@@ -68,6 +71,9 @@ pub(crate) struct Args {
     /// What the user says; for chats (advanced-chat).
     #[arg(long, value_name = "TEXT")]
     query: Option<String>,
+    /// Canned answers in place of nodes: {"<node id>": {"outputs": {…}}} or {"type:llm": …}.
+    #[arg(long, value_name = "FILE")]
+    mock: Option<PathBuf>,
     /// Whose limits hold: steps, time, sizes. By default ours, which are far higher.
     #[arg(long, value_enum, value_name = "PROFILE")]
     limits: Option<Limits>,
@@ -108,7 +114,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let file = args.file.display().to_string();
     let text = read(&args.file)?;
-    let workflow = match load(&text, Reading::default()) {
+    let mocks = match &args.mock {
+        Some(path) => mocks(path)?,
+        None => Mocks::default(),
+    };
+    let mocked: Vec<Name> = mocks.keys().cloned().collect();
+    let workflow = match load(&text, Reading::default(), mocks) {
         Ok(workflow) => workflow,
         Err(error) => {
             for problem in &error.problems {
@@ -119,6 +130,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     for warning in &workflow.warnings {
         talk(line(&file, warning));
+    }
+    for key in mocked.iter().filter(|key| !answers(&workflow, key)) {
+        talk(format_args!("warning: no node is answered by the mock {key:?}"));
     }
     let Some(start) = start(&args, &workflow)? else { return Ok(ExitCode::from(code::USAGE)) };
     let runtime = tokio::runtime::Runtime::new().context("failed to start the runtime")?;
@@ -141,7 +155,9 @@ fn start(args: &Args, workflow: &Workflow) -> anyhow::Result<Option<Start>> {
     let inputs = match check(&form, &given) {
         Ok(accepted) if !lacks_query => {
             for name in &accepted.undeclared {
-                talk(format_args!("warning: the start node declares no input {name:?}; it is dropped"));
+                talk(format_args!(
+                    "warning: the start node declares no input {name:?}; it is dropped"
+                ));
             }
             accepted.inputs
         }
@@ -214,7 +230,11 @@ async fn embedded(args: &Args, workflow: &Workflow, start: Start) -> anyhow::Res
         // nobody asks for it afterwards
         (Some(Kept::Off), _) | (None, Output::Pretty | Output::Events) => History::Off,
     };
-    let embedded = Arc::new(Embedded::start(history, outside(args.unsafe_code)));
+    let policy = match args.limits {
+        Some(Limits::Dify) => Policy { limits: Sizes::DIFY, ..Policy::default() },
+        None => Policy::default(),
+    };
+    let embedded = Arc::new(Embedded::start(history, outside(args.unsafe_code, policy)?));
     embedded.add(workflow);
     let mut show = Show::new(args.output, workflow);
     let began = Instant::now();
@@ -274,10 +294,24 @@ async fn watch(
             let _ = embedded.signal(id, Input::Stop { reason: Reason::User, message }).await;
         });
     };
-    while let Some(event) = watcher.as_mut().and_then(|watcher| watcher.try_next()) {
+    while let Some(event) = watcher.as_mut().and_then(Watcher::try_next) {
         show.event(&event)?;
     }
     ended.context("failed to run the workflow")
+}
+
+fn mocks(path: &Path) -> anyhow::Result<Mocks> {
+    let mocks = Mocks::parse(&read_file(path)?);
+    mocks.with_context(|| format!("failed to read mocks from {}", path.display()))
+}
+
+/// Whether a mock's key (a node's id, or `type:` and a type) fits a node.
+fn answers(workflow: &Workflow, key: &str) -> bool {
+    let mut nodes = workflow.plan.nodes().iter();
+    match key.strip_prefix("type:") {
+        Some(kind) => nodes.any(|node| &*node.kind == kind),
+        None => nodes.any(|node| &*node.id == key),
+    }
 }
 
 fn exit_code(status: Status) -> u8 {
@@ -311,5 +345,9 @@ fn object(path: &Path) -> anyhow::Result<Vec<(Name, Value)>> {
 
 fn pair(text: &str) -> Result<(Name, Name), String> {
     let (name, value) = text.split_once('=').ok_or("write it as name=value")?;
-    if name.is_empty() { Err("the name is missing".to_owned()) } else { Ok((name.into(), value.into())) }
+    if name.is_empty() {
+        Err("the name is missing".to_owned())
+    } else {
+        Ok((name.into(), value.into()))
+    }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use flowmill_engine::graph::{Problem, Problems, Severity};
+use flowmill_nodes::mock::Mocks;
 use serde_json::{Value as Json, json};
 
 use crate::console::print;
@@ -79,15 +80,13 @@ fn look(path: &Path) -> Finding {
             return Finding { file, workflow: None, problems, unreadable: true };
         }
     };
-    match load(&text, Reading::default()) {
+    match load(&text, Reading::default(), Mocks::default()) {
         Ok(workflow) => {
             let mut problems = workflow.warnings.clone();
             problems.extend(needs(&workflow.graph));
             Finding { file, workflow: Some(workflow), problems, unreadable: false }
         }
-        Err(error) => {
-            Finding { file, workflow: None, problems: error.problems, unreadable: false }
-        }
+        Err(error) => Finding { file, workflow: None, problems: error.problems, unreadable: false },
     }
 }
 
@@ -120,7 +119,8 @@ impl Finding {
     }
 
     fn json(&self) -> Json {
-        let of = |severity| self.problems.iter().filter(|problem| problem.severity == severity).count();
+        let of =
+            |severity| self.problems.iter().filter(|problem| problem.severity == severity).count();
         let mut finding = json!({
             "file": self.file,
             "ok": self.workflow.is_some(),

@@ -25,8 +25,26 @@ const EXTENSIONS: [(&str, &[&str]); 4] = [
     (
         "document",
         &[
-            "txt", "markdown", "md", "mdx", "pdf", "html", "htm", "xlsx", "xls", "vtt",
-            "properties", "doc", "docx", "csv", "eml", "msg", "ppt", "pptx", "xml", "epub",
+            "txt",
+            "markdown",
+            "md",
+            "mdx",
+            "pdf",
+            "html",
+            "htm",
+            "xlsx",
+            "xls",
+            "vtt",
+            "properties",
+            "doc",
+            "docx",
+            "csv",
+            "eml",
+            "msg",
+            "ppt",
+            "pptx",
+            "xml",
+            "epub",
         ],
     ),
 ];
@@ -43,24 +61,30 @@ pub(super) fn of_address(address: &Name) -> Value {
 pub(super) fn of_mapping(mapping: &Value, rules: &FileRules) -> Result<Value, String> {
     let Value::Object(members) = mapping else { return Err("a file must be a mapping".to_owned()) };
     let method = text(members, &["transfer_method"]);
-    let method = method.ok_or_else(|| format!("a file needs a transfer_method: {}", METHODS.join(", ")))?;
+    let method =
+        method.ok_or_else(|| format!("a file needs a transfer_method: {}", METHODS.join(", ")))?;
     if !METHODS.contains(&&*method) {
         return Err(format!("transfer_method must be one of {}, not {method}", METHODS.join(", ")));
     }
     let address = text(members, &["url", "remote_url"]);
-    let related = text(members, &["upload_file_id", "tool_file_id", "datasource_file_id", "reference", "related_id"]);
+    let related = text(
+        members,
+        &["upload_file_id", "tool_file_id", "datasource_file_id", "reference", "related_id"],
+    );
     match (&*method, &address, &related) {
         ("remote_url", None, _) => return Err("a file by remote_url needs a url".to_owned()),
         ("remote_url", ..) | (_, _, Some(_)) => {}
         (method, ..) => return Err(format!("a file by {method} needs the id of the file")),
     }
-    let filename = text(members, &["filename", "name"])
-        .or_else(|| address.as_deref().and_then(last_segment));
-    let extension = text(members, &["extension"])
-        .or_else(|| filename.as_deref().and_then(extension_of));
+    let filename =
+        text(members, &["filename", "name"]).or_else(|| address.as_deref().and_then(last_segment));
+    let extension =
+        text(members, &["extension"]).or_else(|| filename.as_deref().and_then(extension_of));
     let kind = match text(members, &["type"]) {
         Some(kind) if KINDS.contains(&&*kind) => kind,
-        Some(kind) => return Err(format!("a file's type must be one of {}, not {kind}", KINDS.join(", "))),
+        Some(kind) => {
+            return Err(format!("a file's type must be one of {}, not {kind}", KINDS.join(", ")));
+        }
         None => kind_of(extension.as_deref()).into(),
     };
     rules.check(&kind, extension.as_deref(), &method)?;
@@ -89,8 +113,12 @@ impl FileRules {
         let listed = self.extensions.iter().any(|allowed| {
             allowed.trim_start_matches('.').eq_ignore_ascii_case(extension.trim_start_matches('.'))
         });
-        if !self.kinds.is_empty() && !self.kinds.contains(kind) && !(custom && listed) {
-            return Err(format!("{kind} files are not allowed here, only {}", self.kinds.join(", ")));
+        let taken = self.kinds.is_empty() || self.kinds.contains(kind) || custom && listed;
+        if !taken {
+            return Err(format!(
+                "{kind} files are not allowed here, only {}",
+                self.kinds.join(", ")
+            ));
         }
         if &**kind == CUSTOM && !self.extensions.is_empty() && !listed {
             return Err(format!("the extension must be one of {}", self.extensions.join(", ")));
@@ -120,7 +148,8 @@ fn last_segment(address: &str) -> Option<Name> {
 /// With its dot, in lower case, as Dify keeps it.
 fn extension_of(filename: &str) -> Option<Name> {
     let (stem, extension) = filename.rsplit_once('.')?;
-    (!stem.is_empty() && !extension.is_empty()).then(|| format!(".{}", extension.to_lowercase()).into())
+    (!stem.is_empty() && !extension.is_empty())
+        .then(|| format!(".{}", extension.to_lowercase()).into())
 }
 
 fn kind_of(extension: Option<&str>) -> &'static str {
@@ -136,8 +165,12 @@ mod tests {
 
     use super::*;
 
+    fn json_value(json: &str) -> Value {
+        loads(json).unwrap()
+    }
+
     fn of(json: &str, rules: &FileRules) -> Result<Arc<File>, String> {
-        match of_mapping(&loads(json).unwrap(), rules)? {
+        match of_mapping(&json_value(json), rules)? {
             Value::File(file) => Ok(file),
             other => panic!("{other:?}"),
         }
@@ -146,12 +179,28 @@ mod tests {
     #[test]
     fn a_mapping_becomes_a_file() {
         let rules = FileRules::default();
-        let file = of(r#"{"transfer_method": "local_file", "upload_file_id": "u1", "type": "audio"}"#, &rules).unwrap();
-        assert_eq!((&*file.kind, file.related_id.as_deref(), file.size_bytes), ("audio", Some("u1"), -1));
-        let file = of(r#"{"transfer_method": "remote_url", "remote_url": "http://h/x"}"#, &rules).unwrap();
-        assert_eq!((&*file.kind, file.filename.as_deref(), file.url.as_deref()), ("custom", Some("x"), Some("http://h/x")));
-        for wrong in ["{}", r#"{"transfer_method": "ftp"}"#, r#"{"transfer_method": "remote_url"}"#,
-            r#"{"transfer_method": "local_file"}"#, r#"{"transfer_method": "remote_url", "url": "http://h/", "type": "x"}"#] {
+        let file = of(
+            r#"{"transfer_method": "local_file", "upload_file_id": "u1", "type": "audio"}"#,
+            &rules,
+        )
+        .unwrap();
+        assert_eq!(
+            (&*file.kind, file.related_id.as_deref(), file.size_bytes),
+            ("audio", Some("u1"), -1)
+        );
+        let file =
+            of(r#"{"transfer_method": "remote_url", "remote_url": "http://h/x"}"#, &rules).unwrap();
+        assert_eq!(
+            (&*file.kind, file.filename.as_deref(), file.url.as_deref()),
+            ("custom", Some("x"), Some("http://h/x"))
+        );
+        for wrong in [
+            "{}",
+            r#"{"transfer_method": "ftp"}"#,
+            r#"{"transfer_method": "remote_url"}"#,
+            r#"{"transfer_method": "local_file"}"#,
+            r#"{"transfer_method": "remote_url", "url": "http://h/", "type": "x"}"#,
+        ] {
             assert!(of(wrong, &rules).is_err(), "{wrong}");
         }
     }
@@ -159,10 +208,26 @@ mod tests {
     #[test]
     fn only_allowed_files_pass() {
         let words = |words: &[&str]| words.iter().map(|word| (*word).into()).collect::<Vec<Name>>();
-        let rules = FileRules { kinds: words(&["custom"]), extensions: words(&[".LOG"]), methods: words(&["remote_url"]) };
-        assert!(of(r#"{"transfer_method": "remote_url", "url": "http://h/a.log"}"#, &rules).is_ok());
-        assert!(of(r#"{"transfer_method": "remote_url", "url": "http://h/a.bin"}"#, &rules).is_err());
-        assert!(of(r#"{"transfer_method": "remote_url", "url": "http://h/a.png"}"#, &rules).is_err());
-        assert!(of(r#"{"transfer_method": "tool_file", "tool_file_id": "t", "filename": "a.log"}"#, &rules).is_err());
+        let rules = FileRules {
+            kinds: words(&["custom"]),
+            extensions: words(&[".LOG"]),
+            methods: words(&["remote_url"]),
+        };
+        assert!(
+            of(r#"{"transfer_method": "remote_url", "url": "http://h/a.log"}"#, &rules).is_ok()
+        );
+        assert!(
+            of(r#"{"transfer_method": "remote_url", "url": "http://h/a.bin"}"#, &rules).is_err()
+        );
+        assert!(
+            of(r#"{"transfer_method": "remote_url", "url": "http://h/a.png"}"#, &rules).is_err()
+        );
+        assert!(
+            of(
+                r#"{"transfer_method": "tool_file", "tool_file_id": "t", "filename": "a.log"}"#,
+                &rules
+            )
+            .is_err()
+        );
     }
 }

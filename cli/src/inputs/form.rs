@@ -134,7 +134,9 @@ impl Field {
             let options: Vec<&str> = self.options.iter().map(|option| &**option).collect();
             parts.push(format!("one of {}", options.join(", ")));
         }
-        if matches!(self.kind, FieldKind::File | FieldKind::FileList) && !self.files.kinds.is_empty() {
+        if matches!(self.kind, FieldKind::File | FieldKind::FileList)
+            && !self.files.kinds.is_empty()
+        {
             parts.push(format!("{} files", self.files.kinds.join(", ")));
         }
         if !self.required && !self.default.is_falsy() {
@@ -150,13 +152,14 @@ impl Field {
         }
         match self.kind {
             FieldKind::Text | FieldKind::Paragraph | FieldKind::External => "some text".to_owned(),
-            FieldKind::Select => self.options.first().map_or_else(String::new, |o| o.to_string()),
+            FieldKind::Select => self.options.first().map_or_else(String::new, ToString::to_string),
             FieldKind::Number => "1".to_owned(),
             FieldKind::Checkbox => "true".to_owned(),
             FieldKind::JsonObject => r#"{"key": "value"}"#.to_owned(),
             FieldKind::File => "https://example.com/file".to_owned(),
             FieldKind::FileList => {
-                r#"[{"transfer_method": "remote_url", "url": "https://example.com/file"}]"#.to_owned()
+                r#"[{"transfer_method": "remote_url", "url": "https://example.com/file"}]"#
+                    .to_owned()
             }
         }
     }
@@ -168,7 +171,8 @@ pub(super) mod tests {
 
     /// A form of these variables, as JSON, which YAML holds.
     pub(in crate::inputs) fn form(variables: &str) -> Form {
-        let text = format!("graph: {{nodes: [{{id: a, data: {{type: start, variables: {variables}}}}}]}}");
+        let text =
+            format!("graph: {{nodes: [{{id: a, data: {{type: start, variables: {variables}}}}}]}}");
         let document = flowmill_dsl::document::read(&text).unwrap();
         Form::of_start(&document.graph.nodes[0].data)
     }

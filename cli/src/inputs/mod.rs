@@ -61,7 +61,10 @@ pub(crate) fn check(form: &Form, given: &Given) -> Result<Accepted, Vec<Rejectio
             Raw::Value(value) => (name, value),
             Raw::Text(text) => (name, open_text(&text)),
         };
-        return Ok(Accepted { inputs: raw.into_iter().map(open).collect(), undeclared: Vec::new() });
+        return Ok(Accepted {
+            inputs: raw.into_iter().map(open).collect(),
+            undeclared: Vec::new(),
+        });
     }
     let mut accepted = Accepted::default();
     let mut rejections = Vec::new();
@@ -231,7 +234,8 @@ impl Field {
     }
 
     fn file_of(&self, mapping: &Value) -> Result<Value, String> {
-        file::of_mapping(mapping, &self.files).map_err(|message| format!("{}: {message}", self.name))
+        file::of_mapping(mapping, &self.files)
+            .map_err(|message| format!("{}: {message}", self.name))
     }
 
     /// The most characters or files, if there is a limit.
@@ -261,7 +265,7 @@ fn checkbox(value: Value) -> Value {
     known.map_or(value, Value::Bool)
 }
 
-/// Objects are for files and json_object only; a list of them too.
+/// Objects are for files and `json_object` only; a list of them too.
 fn plain(name: &Name, value: Value) -> Result<Value, String> {
     let is_mapping = match &value {
         Value::Object(_) => true,
@@ -320,8 +324,14 @@ mod tests {
     #[test]
     fn text_is_text_and_no_longer_than_allowed() {
         let field = r#""type": "text-input", "max_length": 3"#;
-        assert_eq!(text(field, "\u{1f916}\u{1f916}\u{1f916}"), Ok("\u{1f916}\u{1f916}\u{1f916}".into()));
-        assert_eq!(text(field, "abcd"), Err("x in input form must be less than 3 characters".into()));
+        assert_eq!(
+            text(field, "\u{1f916}\u{1f916}\u{1f916}"),
+            Ok("\u{1f916}\u{1f916}\u{1f916}".into())
+        );
+        assert_eq!(
+            text(field, "abcd"),
+            Err("x in input form must be less than 3 characters".into())
+        );
         let message = "(type 'text-input') x in input form must be a string";
         assert_eq!(json(field, "5"), Err(message.into()));
         assert_eq!(text(field, "a\0b"), Ok("ab".into()));
@@ -367,7 +377,9 @@ mod tests {
     fn files_come_as_mappings_or_addresses() {
         let field = r#""type": "file", "allowed_file_types": ["image"],
             "allowed_file_upload_methods": ["remote_url"]"#;
-        let Ok(Value::File(file)) = text(field, "https://example.com/a/b.PNG?x=1") else { panic!() };
+        let Ok(Value::File(file)) = text(field, "https://example.com/a/b.PNG?x=1") else {
+            panic!()
+        };
         assert_eq!((&*file.kind, file.filename.as_deref()), ("image", Some("b.PNG")));
         assert_eq!(file.extension.as_deref(), Some(".png"));
         assert_eq!(json(field, "\"\""), Ok(Value::None));

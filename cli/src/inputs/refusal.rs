@@ -42,8 +42,7 @@ fn example(file: &str, form: &Form, chat: bool, rejections: &[Rejection]) -> Str
     if chat {
         example.push_str(" --query 'Hello'");
     }
-    let rejected =
-        |field: &Field| rejections.iter().any(|rejection| rejection.name == field.name);
+    let rejected = |field: &Field| rejections.iter().any(|rejection| rejection.name == field.name);
     for field in form.fields().iter().filter(|field| field.required || rejected(field)) {
         let pair = format!("{}={}", field.name, field.example());
         let _ = write!(example, " --input {}", quoted(&pair));
@@ -72,20 +71,25 @@ mod tests {
                 {"variable": "n", "label": "n", "type": "number"},
                 {"variable": "other", "label": "other", "type": "number"}]"#,
         );
-        let rejection = |name: &str, message: &str| Rejection { name: name.into(), message: message.into() };
-        let rejections = [rejection("name", "name is required in input form"), rejection("n", "n is wrong")];
+        let rejection =
+            |name: &str, message: &str| Rejection { name: name.into(), message: message.into() };
+        let rejections =
+            [rejection("name", "name is required in input form"), rejection("n", "n is wrong")];
         let text = refusal("my flow.yml", &form, false, &rejections);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines, [
-            "flowmill: the inputs were rejected",
-            "  name is required in input form",
-            "  n is wrong",
-            "it takes",
-            "  name   text-input, required: Your name",
-            "  n      number",
-            "  other  number",
-            "for example",
-            "  flowmill run 'my flow.yml' --input 'name=some text' --input n=1",
-        ]);
+        assert_eq!(
+            lines,
+            [
+                "flowmill: the inputs were rejected",
+                "  name is required in input form",
+                "  n is wrong",
+                "it takes",
+                "  name   text-input, required: Your name",
+                "  n      number",
+                "  other  number",
+                "for example",
+                "  flowmill run 'my flow.yml' --input 'name=some text' --input n=1",
+            ]
+        );
     }
 }

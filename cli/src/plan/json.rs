@@ -3,7 +3,9 @@
 use flowmill_engine::plan::{Behaviour, Edge, Node, Scope};
 use serde_json::{Value as Json, json};
 
-use super::{class, distinct, dotted, executor, fan_ins, on_item_error, place, strategy, unreachable};
+use super::{
+    class, distinct, dotted, executor, fan_ins, on_item_error, place, strategy, unreachable,
+};
 use crate::words;
 use crate::workflow::Workflow;
 

@@ -105,12 +105,8 @@ impl Writer<'_> {
     }
 
     fn unreachable(&mut self) {
-        let lost: Vec<String> = self
-            .lost
-            .iter()
-            .filter_map(|node| self.plan.find(node))
-            .map(id)
-            .collect();
+        let lost: Vec<String> =
+            self.lost.iter().filter_map(|node| self.plan.find(node)).map(id).collect();
         if !lost.is_empty() {
             self.line(1, "classDef unreachable stroke-dasharray: 4 4,opacity:0.5");
             self.line(1, &format!("class {} unreachable", lost.join(",")));
@@ -136,7 +132,9 @@ fn escape(text: &str) -> String {
                 let _ = write!(out, "#{};", u32::from(letter));
             }
             letter if letter.is_control() || letter.is_whitespace() => out.push(' '),
-            '-' | '_' | '.' | ',' | ':' | '?' | '!' | '(' | ')' | '/' | '+' | '=' => out.push(letter),
+            '-' | '_' | '.' | ',' | ':' | '?' | '!' | '(' | ')' | '/' | '+' | '=' => {
+                out.push(letter);
+            }
             letter if letter.is_ascii_punctuation() => {
                 // writing to a string cannot fail
                 let _ = write!(out, "#{};", u32::from(letter));
@@ -152,6 +150,8 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use flowmill_nodes::mock::Mocks;
+
     use super::*;
     use crate::workflow::{Reading, load};
 
@@ -170,20 +170,23 @@ mod tests {
             {id: b, parentId: it, data: {type: iteration-start}},\
             {id: z, data: {type: end, outputs: []}}],\
             edges: [{id: e, source: s, target: it}]}";
-        let workflow = load(text, Reading::default()).unwrap();
+        let workflow = load(text, Reading::default(), Mocks::default()).unwrap();
         let drawing = write(&workflow);
         let lines: Vec<&str> = drawing.lines().map(str::trim).collect();
-        assert_eq!(lines, [
-            "flowchart LR",
-            "n0([\"end<br/>start\"])",
-            "n3([\"end\"])",
-            "subgraph n1[\"Each #34;x#34;<br/>iteration\"]",
-            "direction LR",
-            "n2((\"iteration-start\"))",
-            "end",
-            "n0 --> n1",
-            "classDef unreachable stroke-dasharray: 4 4,opacity:0.5",
-            "class n3 unreachable",
-        ]);
+        assert_eq!(
+            lines,
+            [
+                "flowchart LR",
+                "n0([\"end<br/>start\"])",
+                "n3([\"end\"])",
+                "subgraph n1[\"Each #34;x#34;<br/>iteration\"]",
+                "direction LR",
+                "n2((\"iteration-start\"))",
+                "end",
+                "n0 --> n1",
+                "classDef unreachable stroke-dasharray: 4 4,opacity:0.5",
+                "class n3 unreachable",
+            ]
+        );
     }
 }

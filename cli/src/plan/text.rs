@@ -111,9 +111,9 @@ impl Writer<'_> {
             .out_edges
             .iter()
             .map(|edge| self.plan.edge(*edge))
-            .map(|edge| match branches {
-                true => format!("{} -> {}", edge.handle, self.plan.node(edge.target).id),
-                false => format!("-> {}", self.plan.node(edge.target).id),
+            .map(|edge| {
+                let handle = if branches { &*edge.handle } else { "" };
+                format!("{handle} -> {}", self.plan.node(edge.target).id).trim().to_owned()
             })
             .collect();
         if !to.is_empty() {
@@ -128,11 +128,7 @@ impl Writer<'_> {
 }
 
 fn handled(edge: &Edge, source: &str, branches: bool) -> String {
-    if branches {
-        format!("{source} [{}]", edge.handle)
-    } else {
-        source.to_owned()
-    }
+    if branches { format!("{source} [{}]", edge.handle) } else { source.to_owned() }
 }
 
 /// `template-transform 1764 "Greeting"`.

@@ -16,7 +16,7 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value};
 use flowmill_infra::live;
 
-use super::journal::{At, Container, Finish, Journal, Seen, container};
+use super::journal::{Container, Finish, Journal, Place, Seen, container};
 use super::json::{errors, key, number, seconds, text, waiting};
 use crate::embedded::Ended;
 use crate::result::{member, object};
@@ -90,7 +90,14 @@ impl<'a> Events<'a> {
     }
 
     /// Text that is produced: `message` in a chat, `text_chunk` in a workflow, as Dify has it.
-    fn chunk(&self, frame: &FramePath, node: &Name, output: &Name, text: &Name, last: bool) -> Value {
+    fn chunk(
+        &self,
+        frame: &FramePath,
+        node: &Name,
+        output: &Name,
+        text: &Name,
+        last: bool,
+    ) -> Value {
         let (event, what) = match self.journal.plan().mode() {
             Mode::Chat => ("message", "answer"),
             Mode::Workflow => ("text_chunk", "text"),
@@ -158,7 +165,11 @@ impl Shape<'_> {
         Some(self.envelope(event, data))
     }
 
-    fn started(&mut self, at: &At<'_>, length: Option<u64>) -> (&'static str, Vec<(Name, Value)>) {
+    fn started(
+        &mut self,
+        at: &Place<'_>,
+        length: Option<u64>,
+    ) -> (&'static str, Vec<(Name, Value)>) {
         let mut data = self.node(at);
         let Some(kind) = container(at.node) else { return ("node_started", data) };
         self.passes.insert((at.frame.clone(), at.node.id.clone()), 0);
@@ -174,7 +185,8 @@ impl Shape<'_> {
     fn finished(&mut self, finish: &Finish<'_>) -> (&'static str, Vec<(Name, Value)>) {
         let mut data = self.node(&finish.at);
         data.push(member("status", finish.status.name().into()));
-        let outputs = finish.outputs.iter().map(|(name, held)| (name.clone(), held.value().clone()));
+        let outputs =
+            finish.outputs.iter().map(|(name, held)| (name.clone(), held.value().clone()));
         data.push(member("outputs", object(outputs)));
         let failed = finish.status != NodeStatus::Succeeded;
         let error = finish.error.filter(|_| failed);
@@ -199,7 +211,7 @@ impl Shape<'_> {
     }
 
     /// Of a loop's rounds the first is no next one.
-    fn pass(&mut self, at: &At<'_>, index: u64) -> Option<Value> {
+    fn pass(&mut self, at: &Place<'_>, index: u64) -> Option<Value> {
         if let Some(passes) = self.passes.get_mut(&(at.frame.clone(), at.node.id.clone())) {
             *passes += 1;
         }
@@ -215,7 +227,7 @@ impl Shape<'_> {
     }
 
     /// What every event of a node says.
-    fn node(&self, at: &At<'_>) -> Vec<(Name, Value)> {
+    fn node(&self, at: &Place<'_>) -> Vec<(Name, Value)> {
         let mut data = vec![
             member("id", Value::from(key(&at.frame, &at.node.id))),
             member("node_id", Value::Str(at.node.id.clone())),
@@ -243,10 +255,9 @@ impl Shape<'_> {
             nearest.get_or_insert_with(|| (Value::from(id), index));
             frame = outer;
         }
-        for (id_name, index_name, found) in [
-            ("iteration_id", "iteration_index", iteration),
-            ("loop_id", "loop_index", looped),
-        ] {
+        for (id_name, index_name, found) in
+            [("iteration_id", "iteration_index", iteration), ("loop_id", "loop_index", looped)]
+        {
             if let Some((id, index)) = found {
                 data.push(member(id_name, id));
                 data.push(member(index_name, number(index)));
@@ -259,7 +270,8 @@ impl Shape<'_> {
         let nodes = &self.workflow.graph.nodes;
         let found = nodes.iter().find(|entry| entry.id.as_name() == Some(node));
         let part = |key| found.and_then(|entry| entry.data.get(key)).map(Item::to_value);
-        let parts = [("form_content", "form_content"), ("inputs", "inputs"), ("actions", "user_actions")];
+        let parts =
+            [("form_content", "form_content"), ("inputs", "inputs"), ("actions", "user_actions")];
         let parts = parts.into_iter().map(|(name, key)| (name, part(key).unwrap_or_default()));
         parts.map(|(name, value)| member(name, value)).collect()
     }

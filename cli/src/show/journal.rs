@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 
 use flowmill_engine::error::NodeError;
-use flowmill_engine::fact::{Event, Fact, FramePath, NodeFailed, Pass, RunFinished, RunStarted, Then};
+use flowmill_engine::fact::{
+    Event, Fact, FramePath, NodeFailed, Pass, RunFinished, RunStarted, Then,
+};
 use flowmill_engine::plan::{Behaviour, Category, Node, Outputs, Plan};
 use flowmill_engine::report::NodeStatus;
 use flowmill_engine::time::Time;
@@ -15,15 +17,15 @@ use flowmill_engine::value::Name;
 #[derive(Debug)]
 pub(super) enum Seen<'a> {
     RunStarted(&'a RunStarted, Time),
-    Started(At<'a>, Option<u64>),
+    Started(Place<'a>, Option<u64>),
     Finished(Finish<'a>),
     /// An attempt failed and another one follows.
-    Retry(At<'a>, &'a NodeFailed, Time),
+    Retry(Place<'a>, &'a NodeFailed, Time),
     /// A container's pass began.
-    Pass(At<'a>, u64),
+    Pass(Place<'a>, u64),
     /// A container's pass ended; whether it failed.
     PassEnded(FramePath, bool),
-    Waits(At<'a>),
+    Waits(Place<'a>),
     Resumed(Time),
     Paused,
     RunFinished(&'a RunFinished, Time),
@@ -31,7 +33,7 @@ pub(super) enum Seen<'a> {
 
 /// A node execution.
 #[derive(Debug)]
-pub(super) struct At<'a> {
+pub(super) struct Place<'a> {
     pub(super) frame: FramePath,
     pub(super) node: &'a Node,
     /// Which one this is among those that began, counted from 1.
@@ -42,7 +44,7 @@ pub(super) struct At<'a> {
 /// How a node execution ended.
 #[derive(Debug)]
 pub(super) struct Finish<'a> {
-    pub(super) at: At<'a>,
+    pub(super) at: Place<'a>,
     pub(super) status: NodeStatus,
     pub(super) outputs: Outputs,
     pub(super) error: Option<&'a NodeError>,
@@ -123,12 +125,8 @@ impl<'p> Journal<'p> {
         }
     }
 
-    fn failed<'f>(
-        &mut self,
-        failed: &'f NodeFailed,
-        now: Time,
-        see: &mut dyn FnMut(Seen<'f>),
-    ) where
+    fn failed<'f>(&mut self, failed: &'f NodeFailed, now: Time, see: &mut dyn FnMut(Seen<'f>))
+    where
         'p: 'f,
     {
         if let Then::RetryAt(_) = failed.then {
@@ -138,7 +136,9 @@ impl<'p> Journal<'p> {
             }
             return;
         }
-        let Some(at) = self.end(&failed.frame, &failed.node, failed.started_at, see) else { return };
+        let Some(at) = self.end(&failed.frame, &failed.node, failed.started_at, see) else {
+            return;
+        };
         let (status, outputs) = match failed.then {
             Then::DefaultValue | Then::FailBranch => {
                 (NodeStatus::Exception, at.node.exception_outputs(&failed.then, &failed.error))
@@ -187,7 +187,7 @@ impl<'p> Journal<'p> {
         node: &Name,
         started_at: Time,
         see: &mut dyn FnMut(Seen<'f>),
-    ) -> Option<At<'f>>
+    ) -> Option<Place<'f>>
     where
         'p: 'f,
     {
@@ -197,10 +197,10 @@ impl<'p> Journal<'p> {
         Some(at)
     }
 
-    fn at(&self, frame: &FramePath, node: &str) -> Option<At<'p>> {
+    fn at(&self, frame: &FramePath, node: &str) -> Option<Place<'p>> {
         let found = self.visible(node)?;
         let (number, started_at) = *self.open.get(&(frame.clone(), found.id.clone()))?;
-        Some(At { frame: frame.clone(), node: found, number, started_at })
+        Some(Place { frame: frame.clone(), node: found, number, started_at })
     }
 
     /// The markers that begin bodies are hidden.

@@ -15,7 +15,7 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Style, Value, dumps};
 use flowmill_infra::live;
 
-use super::journal::{At, Container, Finish, Journal, Seen, container};
+use super::journal::{Container, Finish, Journal, Place, Seen, container};
 use super::json::{causes, handled, key};
 use crate::console::{Paint, Tone, one_line, plain, print, talk};
 use crate::duration::show;
@@ -115,10 +115,10 @@ impl Screen<'_> {
                 }
             }
             Seen::PassEnded(frame, failed) => {
-                if let Some((outer, id, _)) = frame.split() {
-                    if *failed && outer.is_root() {
-                        self.inside(&id.into()).failed_passes += 1;
-                    }
+                if let Some((outer, id, _)) = frame.split().filter(|_| *failed)
+                    && outer.is_root()
+                {
+                    self.inside(&id.into()).failed_passes += 1;
                 }
             }
             Seen::Waits(at) => {
@@ -132,7 +132,7 @@ impl Screen<'_> {
     }
 
     /// Nodes that the core evaluates have ended by the time they are seen: one line is enough.
-    fn started(&mut self, at: &At<'_>, length: Option<u64>) {
+    fn started(&mut self, at: &Place<'_>, length: Option<u64>) {
         use flowmill_engine::plan::Behaviour;
         let more = match (&at.node.behaviour, length) {
             (Behaviour::Inline(_) | Behaviour::Pause, _) => return,
@@ -196,7 +196,7 @@ impl Screen<'_> {
         self.line(finish.finished_at, tone(finish.status), finish.status.name(), &text);
     }
 
-    fn retry(&self, at: &At<'_>, failed: &NodeFailed, now: Time) {
+    fn retry(&self, at: &Place<'_>, failed: &NodeFailed, now: Time) {
         let wait = match failed.then {
             Then::RetryAt(at) => show(at.since(now)),
             Then::DefaultValue | Then::FailBranch | Then::Unhandled => String::new(),
@@ -220,27 +220,41 @@ impl Screen<'_> {
                 *cause = true;
             }
         }
-        let heads = records.iter().zip(&is_cause).filter(|(record, is_cause)| {
-            !**is_cause && record.handled != Handled::Retried
-        });
-        let mut heads: Vec<&ErrorRecord> = heads.map(|(record, _)| record).collect();
-        heads.sort_by_key(|record| record.handled != Handled::Unhandled);
-        for record in heads.iter().take(MOST_ERRORS) {
-            self.error(records, record);
+        let heads = records
+            .iter()
+            .zip(&is_cause)
+            .filter(|(record, is_cause)| !**is_cause && record.handled != Handled::Retried);
+        // passes of a container often fail alike
+        let mut groups: Vec<(&ErrorRecord, u64)> = Vec::new();
+        for (record, _) in heads {
+            let alike = |(other, _): &&mut (&ErrorRecord, u64)| {
+                (&other.node, &other.message, other.handled)
+                    == (&record.node, &record.message, record.handled)
+            };
+            match groups.iter_mut().find(alike) {
+                Some((_, times)) => *times += 1,
+                None => groups.push((record, 1)),
+            }
         }
-        let hidden = heads.len().saturating_sub(MOST_ERRORS) as u64 + omitted;
+        groups.sort_by_key(|(record, _)| record.handled != Handled::Unhandled);
+        for (record, times) in groups.iter().take(MOST_ERRORS) {
+            self.error(records, record, *times);
+        }
+        let hidden = groups.len().saturating_sub(MOST_ERRORS) as u64 + omitted;
         if hidden > 0 {
             let noun = if hidden == 1 { "error" } else { "errors" };
             talk(format_args!("and {hidden} more {noun} (--output json lists up to 100)"));
         }
     }
 
-    fn error(&self, records: &[ErrorRecord], record: &ErrorRecord) {
+    fn error(&self, records: &[ErrorRecord], record: &ErrorRecord, times: u64) {
         let (tone, word) = match record.handled {
             Handled::Unhandled | Handled::FailedContainer => (Tone::Bad, "error".to_owned()),
             other => (Tone::Odd, format!("handled by {}", handled(other))),
         };
-        talk(format_args!("{}: {}", self.paint.paint(tone, &word), describe(record, 2)));
+        let times = if times > 1 { format!(" ({times} times)") } else { String::new() };
+        let word = self.paint.paint(tone, &word);
+        talk(format_args!("{word}{times}: {}", describe(record, 2)));
         for cause in causes(records, record) {
             talk(format_args!("  caused by: {}", describe(cause, 4)));
         }
@@ -290,8 +304,7 @@ impl Inside {
             Container::Iteration => "element",
             Container::Loop => "round",
         };
-        let mut text =
-            format!(", {}, {}", counted(self.passes, noun), counted(self.nodes, "node"));
+        let mut text = format!(", {}, {}", counted(self.passes, noun), counted(self.nodes, "node"));
         if self.failed_passes > 0 {
             let _ = write!(text, ", {} failed", counted(self.failed_passes, noun));
         }
@@ -319,7 +332,7 @@ fn outermost(frame: &FramePath) -> Option<Name> {
 }
 
 /// `Greeting (template-transform 1764)` and what is said about it.
-fn whole_name(at: &At<'_>, more: &str) -> String {
+fn whole_name(at: &Place<'_>, more: &str) -> String {
     let node: &Node = at.node;
     let id = key(&at.frame, &node.id);
     let title = one_line(&node.title, LINE);
@@ -346,9 +359,11 @@ fn describe(record: &ErrorRecord, indent: usize) -> String {
     };
     let message = indented(&record.message, indent);
     let mut text = format!("{} {id}{title}{attempt}: {kind}{message}", record.node_type);
-    let traceback = record.traceback.as_ref().filter(|traceback| !record.message.contains(&***traceback));
+    let traceback =
+        record.traceback.as_ref().filter(|traceback| !record.message.contains(&***traceback));
     if let Some(traceback) = traceback {
-        text.push_str(&format!("\n{:indent$}{}", "", indented(traceback, indent)));
+        // writing to a string cannot fail
+        let _ = write!(text, "\n{:indent$}{}", "", indented(traceback, indent));
     }
     text
 }
@@ -368,10 +383,10 @@ fn indented(text: &str, indent: usize) -> String {
 
 /// A chat's answer as it is; otherwise each output under its name, text as it is.
 fn outputs_text(outputs: &[(&Name, &Value)]) -> String {
-    if let [(name, Value::Str(answer))] = outputs {
-        if &***name == "answer" {
-            return format!("{answer}\n");
-        }
+    if let [(name, Value::Str(answer))] = outputs
+        && &***name == "answer"
+    {
+        return format!("{answer}\n");
     }
     let mut text = String::new();
     for (name, value) in outputs {
