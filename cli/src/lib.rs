@@ -4,8 +4,16 @@
 
 mod commands;
 pub mod conform;
+mod console;
+mod duration;
 mod embedded;
+mod inputs;
+mod needs;
+mod plan;
+mod problems;
 mod result;
+mod show;
+mod words;
 mod workflow;
 
 use std::process::ExitCode;
@@ -16,11 +24,10 @@ use clap::Parser as _;
 pub fn main() -> ExitCode {
     match commands::Cli::parse().run() {
         Ok(code) => code,
+        // whoever read our output has seen enough
+        Err(error) if console::is_broken_pipe(&error) => ExitCode::FAILURE,
         Err(error) => {
-            #[expect(clippy::print_stderr, reason = "talk goes to stderr")]
-            {
-                eprintln!("flowmill: {error:#}");
-            }
+            console::talk(format_args!("flowmill: {error:#}"));
             ExitCode::from(2)
         }
     }

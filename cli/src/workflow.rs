@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use flowmill_engine::graph::Problems;
+use flowmill_engine::graph::{Graph, Problems};
 use flowmill_engine::plan::{CompileError, Options, Plan, compile};
 use flowmill_engine::value::Name;
 use flowmill_nodes::mock::Mocks;
@@ -17,8 +17,8 @@ use sha2::{Digest as _, Sha256};
 pub(crate) struct Workflow {
     /// The document's digest.
     pub(crate) digest: Name,
-    /// Its app's name.
-    pub(crate) name: Name,
+    /// The document itself.
+    pub(crate) graph: Graph,
     pub(crate) plan: Arc<Plan>,
     pub(crate) executors: Arc<Executors>,
     /// What is questionable about the document.
@@ -62,10 +62,10 @@ pub(crate) fn load(
     warnings.extend_from_slice(plan.warnings());
     Ok(Workflow {
         digest: digest(text),
-        name: document.graph.name.clone(),
         plan: Arc::new(plan),
         executors: Arc::new(recorder.into_executors()),
         warnings,
+        graph: document.graph,
     })
 }
 

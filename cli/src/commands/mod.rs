@@ -2,6 +2,10 @@
 
 mod bench;
 mod conform;
+mod nodes;
+mod plan;
+mod run;
+mod validate;
 
 use std::process::ExitCode;
 
@@ -9,7 +13,20 @@ use clap::{Parser, Subcommand};
 
 /// Runs Dify workflows, unchanged.
 #[derive(Debug, Parser)]
-#[command(name = "flowmill", version, about, propagate_version = true)]
+#[command(
+    name = "flowmill",
+    version,
+    about,
+    propagate_version = true,
+    after_help = "\
+Examples:
+  flowmill run workflow.yml --input name=Ada
+  flowmill validate *.yml
+  flowmill plan workflow.yml --format mermaid
+  flowmill nodes http-request
+
+`flowmill <COMMAND> --help` shows the options of a command and examples."
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -17,6 +34,14 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a workflow to its end, in this process.
+    Run(run::Args),
+    /// Check documents: ok, or everything that is wrong with them.
+    Validate(validate::Args),
+    /// Show how a document would run.
+    Plan(plan::Args),
+    /// Show the node types there are.
+    Nodes(nodes::Args),
     /// Measure runs of one workflow in this process.
     Bench(bench::Args),
     /// Run a batch of cases as the reference engine does and write its result lines.
@@ -26,6 +51,10 @@ enum Command {
 impl Cli {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
+            Command::Run(args) => run::run(args),
+            Command::Validate(args) => validate::run(args),
+            Command::Plan(args) => plan::run(args),
+            Command::Nodes(args) => nodes::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Conform(args) => conform::run(args),
         }

@@ -244,7 +244,7 @@ fn line_of_type(source: &Source<'_>) -> u32 {
 }
 
 /// The known type that a misspelt one most resembles.
-fn nearest(word: &str) -> Option<&'static str> {
+pub fn nearest(word: &str) -> Option<&'static str> {
     // no type's name is that long; and the distance takes time and space by the length
     if word.len() > 64 {
         return None;

@@ -223,7 +223,7 @@ impl Plan {
 
 impl Node {
     /// The outputs that take the place of a failed attempt's (spec/engine.md §5).
-    pub(crate) fn exception_outputs(&self, then: &Then, error: &NodeError) -> Outputs {
+    pub fn exception_outputs(&self, then: &Then, error: &NodeError) -> Outputs {
         let mut outputs = match (then, &self.strategy) {
             (Then::DefaultValue, Strategy::DefaultValue(defaults)) => defaults.clone(),
             _ => Outputs::new(),

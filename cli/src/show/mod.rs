@@ -1,0 +1,97 @@
+//! A run for those who watch it: what they see while it goes on, and what became of it.
+
+mod events;
+mod journal;
+mod json;
+mod pretty;
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use flowmill_engine::value::{Style, Value, dumps};
+use flowmill_infra::live;
+
+use crate::embedded::Ended;
+use crate::workflow::Workflow;
+
+use events::Events;
+use pretty::Pretty;
+
+/// `--output`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Output {
+    /// Each node on standard error as it happens, then the outputs on standard output.
+    Pretty,
+    /// One object at the end.
+    Json,
+    /// One JSON object per event and line, as it happens.
+    Events,
+}
+
+/// Shows one run.
+#[derive(Debug)]
+pub(crate) enum Show<'a> {
+    Pretty(Pretty<'a>),
+    Json,
+    Events(Box<Events<'a>>),
+}
+
+impl<'a> Show<'a> {
+    /// Nothing is shown yet.
+    pub(crate) fn new(output: Output, workflow: &'a Workflow) -> Self {
+        match output {
+            Output::Pretty => Self::Pretty(Pretty::new(workflow)),
+            Output::Json => Self::Json,
+            Output::Events => Self::Events(Box::new(Events::new(workflow))),
+        }
+    }
+
+    /// Whether it wants to know what happens.
+    pub(crate) fn watches(&self) -> bool {
+        !matches!(self, Self::Json)
+    }
+
+    /// Something happened.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub(crate) fn event(&mut self, event: &live::Event) -> anyhow::Result<()> {
+        match self {
+            Self::Pretty(pretty) => {
+                pretty.event(event);
+                Ok(())
+            }
+            Self::Json => Ok(()),
+            Self::Events(events) => write_lines(&events.event(event)),
+        }
+    }
+
+    /// The run ended or waits.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub(crate) fn ended(&mut self, ended: &Ended, elapsed: Duration) -> anyhow::Result<()> {
+        match self {
+            Self::Pretty(pretty) => pretty.ended(ended, elapsed),
+            Self::Json => write_lines(&[json::object_of(ended, elapsed)]),
+            Self::Events(events) => write_lines(&events.ended(ended)),
+        }
+    }
+}
+
+/// Each value on its own line, at once.
+fn write_lines(values: &[Value]) -> anyhow::Result<()> {
+    if values.is_empty() {
+        return Ok(());
+    }
+    let mut text = String::new();
+    for value in values {
+        text.push_str(&dumps(value, Style::Finite));
+        text.push('\n');
+    }
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context("failed to write to standard output")
+}

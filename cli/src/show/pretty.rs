@@ -1,0 +1,432 @@
+//! `--output pretty`: a line for each node of the root graph as it begins and ends, one for each
+//! container with counts of what happened in it, errors with what lies behind them; then the
+//! outputs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use flowmill_engine::error::{ErrorRecord, Handled};
+use flowmill_engine::fact::{FramePath, NodeFailed, Status, Then};
+use flowmill_engine::graph::Item;
+use flowmill_engine::plan::Node;
+use flowmill_engine::report::NodeStatus;
+use flowmill_engine::time::Time;
+use flowmill_engine::value::{Name, Style, Value, dumps};
+use flowmill_infra::live;
+
+use super::journal::{Container, Finish, Journal, Place, Seen, container};
+use super::json::{causes, handled, key};
+use crate::console::{Paint, Tone, one_line, plain, print, talk};
+use crate::duration::show;
+use crate::embedded::Ended;
+use crate::words::counted;
+use crate::workflow::Workflow;
+
+/// Failures inside of one container that get a line of their own.
+const MOST_FAILURES: u64 = 3;
+
+/// Errors that are shown at the end.
+const MOST_ERRORS: usize = 10;
+
+/// Letters of an error's message on a line.
+const LINE: usize = 300;
+
+/// Lines of a message or traceback at the end.
+const MOST_LINES: usize = 40;
+
+/// Shows a run to a person.
+#[derive(Debug)]
+pub(crate) struct Pretty<'a> {
+    journal: Journal<'a>,
+    screen: Screen<'a>,
+}
+
+#[derive(Debug)]
+struct Screen<'a> {
+    workflow: &'a Workflow,
+    paint: Paint,
+    started_at: Time,
+    /// What happened inside of the root's containers.
+    inside: BTreeMap<Name, Inside>,
+}
+
+/// Counts of a container that runs.
+#[derive(Debug, Default)]
+struct Inside {
+    passes: u64,
+    failed_passes: u64,
+    nodes: u64,
+    failures: u64,
+}
+
+impl<'a> Pretty<'a> {
+    pub(super) fn new(workflow: &'a Workflow) -> Self {
+        Self {
+            journal: Journal::new(&workflow.plan),
+            screen: Screen {
+                workflow,
+                paint: Paint::of_stderr(),
+                started_at: Time::default(),
+                inside: BTreeMap::new(),
+            },
+        }
+    }
+
+    /// Something happened.
+    pub(super) fn event(&mut self, event: &live::Event) {
+        let live::Event::Facts(facts) = event else { return };
+        for fact in facts.iter() {
+            let screen = &mut self.screen;
+            self.journal.add(fact, &mut |seen| screen.see(&seen));
+        }
+    }
+
+    /// The run ended or waits.
+    pub(super) fn ended(&self, ended: &Ended, elapsed: Duration) -> anyhow::Result<()> {
+        self.screen.errors(ended.run.errors(), omitted(ended));
+        if ended.run.status() == Status::Paused {
+            self.screen.waiting(ended);
+        }
+        self.screen.last_line(ended, elapsed);
+        if ended.run.status() == Status::Failed {
+            return Ok(());
+        }
+        let outputs: Vec<(&Name, &Value)> = ended.run.outputs().collect();
+        print(&outputs_text(&outputs))
+    }
+}
+
+fn omitted(ended: &Ended) -> u64 {
+    ended.run.outcome().map_or(0, |outcome| outcome.errors_omitted)
+}
+
+impl Screen<'_> {
+    fn see(&mut self, seen: &Seen<'_>) {
+        match seen {
+            Seen::RunStarted(_, at) => self.started_at = *at,
+            Seen::Started(at, length) => self.started(at, *length),
+            Seen::Finished(finish) => self.finished(finish),
+            Seen::Retry(at, failed, now) if at.frame.is_root() => self.retry(at, failed, *now),
+            Seen::Retry(..) | Seen::Resumed(_) | Seen::Paused | Seen::RunFinished(..) => {}
+            Seen::Pass(at, _) => {
+                if at.frame.is_root() {
+                    self.inside(&at.node.id).passes += 1;
+                }
+            }
+            Seen::PassEnded(frame, failed) => {
+                if let Some((outer, id, _)) = frame.split().filter(|_| *failed)
+                    && outer.is_root()
+                {
+                    self.inside(&id.into()).failed_passes += 1;
+                }
+            }
+            Seen::Waits(at) => {
+                self.line(at.started_at, Tone::Odd, "waits", &whole_name(at, ": for a person"));
+            }
+        }
+    }
+
+    fn inside(&mut self, container: &Name) -> &mut Inside {
+        self.inside.entry(container.clone()).or_default()
+    }
+
+    /// Nodes that the core evaluates have ended by the time they are seen: one line is enough.
+    fn started(&mut self, at: &Place<'_>, length: Option<u64>) {
+        use flowmill_engine::plan::Behaviour;
+        let more = match (&at.node.behaviour, length) {
+            (Behaviour::Inline(_) | Behaviour::Pause, _) => return,
+            (Behaviour::Iteration(iteration), Some(length)) => {
+                let width = match iteration.width {
+                    0 | 1 => String::new(),
+                    width => format!(", {width} at a time"),
+                };
+                format!(": {}{width}", counted(length, "element"))
+            }
+            (Behaviour::Loop(_), Some(length)) => {
+                format!(": at most {}", counted(length, "round"))
+            }
+            (Behaviour::Task(_) | Behaviour::Iteration(_) | Behaviour::Loop(_), _) => String::new(),
+        };
+        if at.frame.is_root() {
+            self.line(at.started_at, Tone::Dim, "started", &whole_name(at, &more));
+        }
+    }
+
+    fn finished(&mut self, finish: &Finish<'_>) {
+        let at = &finish.at;
+        if let Some(outermost) = outermost(&at.frame) {
+            self.finished_inside(&outermost, finish);
+            return;
+        }
+        let took = Duration::from_micros(finish.finished_at.0.saturating_sub(at.started_at.0));
+        let mut more = if took.is_zero() { String::new() } else { format!(", {}", show(took)) };
+        if let Some(kind) = container(at.node) {
+            let inside = self.inside.remove(&at.node.id).unwrap_or_default();
+            more.push_str(&inside.describe(kind));
+        }
+        if finish.retries > 0 {
+            let _ = write!(more, ", attempt {}", finish.retries + 1);
+        }
+        if let Some(handle) = finish.handle.as_deref().filter(|handle| *handle != "source") {
+            let _ = write!(more, ", takes {}", one_line(handle, LINE));
+        }
+        if let Some(error) = finish.error {
+            let _ = write!(more, ": {}", one_line(&error.message, LINE));
+        }
+        let tone = tone(finish.status);
+        self.line(finish.finished_at, tone, finish.status.name(), &whole_name(at, &more));
+    }
+
+    fn finished_inside(&mut self, container: &Name, finish: &Finish<'_>) {
+        let inside = self.inside(container);
+        inside.nodes += 1;
+        let Some(error) = finish.error else { return };
+        inside.failures += 1;
+        let failures = inside.failures;
+        let text = match failures {
+            0..=MOST_FAILURES => {
+                whole_name(&finish.at, &format!(": {}", one_line(&error.message, LINE)))
+            }
+            _ if failures == MOST_FAILURES + 1 => {
+                format!("more nodes in {container}; they are counted, not shown")
+            }
+            _ => return,
+        };
+        self.line(finish.finished_at, tone(finish.status), finish.status.name(), &text);
+    }
+
+    fn retry(&self, at: &Place<'_>, failed: &NodeFailed, now: Time) {
+        let wait = match failed.then {
+            Then::RetryAt(at) => show(at.since(now)),
+            Then::DefaultValue | Then::FailBranch | Then::Unhandled => String::new(),
+        };
+        let message = one_line(&failed.error.message, LINE);
+        let more = format!(", attempt {} failed, again in {wait}: {message}", failed.attempt);
+        self.line(now, Tone::Odd, "retry", &whole_name(at, &more));
+    }
+
+    fn line(&self, at: Time, tone: Tone, word: &str, text: &str) {
+        let since = show(at.since(self.started_at));
+        let word = self.paint.paint(tone, &format!("{word:<9}"));
+        talk(format_args!("{since:>10}  {word}  {text}"));
+    }
+
+    /// Errors nothing followed from come first; then those that were handled.
+    fn errors(&self, records: &[ErrorRecord], omitted: u64) {
+        let mut is_cause = vec![false; records.len()];
+        for place in records.iter().filter_map(|record| record.caused_by) {
+            if let Some(cause) = is_cause.get_mut(place as usize) {
+                *cause = true;
+            }
+        }
+        let heads = records
+            .iter()
+            .zip(&is_cause)
+            .filter(|(record, is_cause)| !**is_cause && record.handled != Handled::Retried);
+        // passes of a container often fail alike
+        let mut groups: Vec<(&ErrorRecord, u64)> = Vec::new();
+        for (record, _) in heads {
+            let alike = |(other, _): &&mut (&ErrorRecord, u64)| {
+                (&other.node, &other.message, other.handled)
+                    == (&record.node, &record.message, record.handled)
+            };
+            match groups.iter_mut().find(alike) {
+                Some((_, times)) => *times += 1,
+                None => groups.push((record, 1)),
+            }
+        }
+        groups.sort_by_key(|(record, _)| record.handled != Handled::Unhandled);
+        for (record, times) in groups.iter().take(MOST_ERRORS) {
+            self.error(records, record, *times);
+        }
+        let hidden = groups.len().saturating_sub(MOST_ERRORS) as u64 + omitted;
+        if hidden > 0 {
+            let noun = if hidden == 1 { "error" } else { "errors" };
+            talk(format_args!("and {hidden} more {noun} (--output json lists up to 100)"));
+        }
+    }
+
+    fn error(&self, records: &[ErrorRecord], record: &ErrorRecord, times: u64) {
+        let (tone, word) = match record.handled {
+            Handled::Unhandled | Handled::FailedContainer => (Tone::Bad, "error".to_owned()),
+            other => (Tone::Odd, format!("handled by {}", handled(other))),
+        };
+        let times = if times > 1 { format!(" ({times} times)") } else { String::new() };
+        let word = self.paint.paint(tone, &word);
+        talk(format_args!("{word}{times}: {}", describe(record, 2)));
+        for cause in causes(records, record) {
+            talk(format_args!("  caused by: {}", describe(cause, 4)));
+        }
+    }
+
+    fn waiting(&self, ended: &Ended) {
+        for waiting in ended.run.waiting() {
+            let nodes = &self.workflow.graph.nodes;
+            let data = nodes.iter().find(|node| node.id.as_name() == Some(&waiting.node));
+            let actions = data.and_then(|node| node.data.get("user_actions")?.as_seq());
+            let actions: Vec<String> = actions
+                .unwrap_or_default()
+                .iter()
+                .filter_map(|action| action.get("id").and_then(Item::as_str))
+                .map(|id| one_line(id, LINE))
+                .collect();
+            let key = key(&waiting.frame, &waiting.node);
+            talk(format_args!("node {key} waits for one of: {}", actions.join(", ")));
+        }
+    }
+
+    fn last_line(&self, ended: &Ended, elapsed: Duration) {
+        let status = ended.run.status();
+        let tone = match status {
+            Status::Succeeded => Tone::Good,
+            Status::PartialSucceeded | Status::Paused | Status::Running => Tone::Odd,
+            Status::Failed | Status::Stopped => Tone::Bad,
+        };
+        let mut text = self.paint.paint(tone, status.name());
+        // writing to a string cannot fail
+        let _ = write!(text, " in {}, {}", show(elapsed), counted(ended.run.root_steps(), "step"));
+        let exceptions = ended.run.exceptions_count();
+        if exceptions > 0 {
+            let _ = write!(text, ", {}", counted(exceptions, "exception"));
+        }
+        let error = ended.run.outcome().and_then(|outcome| outcome.error.as_ref());
+        if let Some(error) = error.filter(|_| status == Status::Stopped) {
+            let _ = write!(text, ": {}", one_line(error, LINE));
+        }
+        talk(text);
+    }
+}
+
+impl Inside {
+    fn describe(&self, kind: Container) -> String {
+        let noun = match kind {
+            Container::Iteration => "element",
+            Container::Loop => "round",
+        };
+        let mut text = format!(", {}, {}", counted(self.passes, noun), counted(self.nodes, "node"));
+        if self.failed_passes > 0 {
+            let _ = write!(text, ", {} failed", counted(self.failed_passes, noun));
+        }
+        text
+    }
+}
+
+fn tone(status: NodeStatus) -> Tone {
+    match status {
+        NodeStatus::Succeeded => Tone::Good,
+        NodeStatus::Failed => Tone::Bad,
+        NodeStatus::Exception | NodeStatus::Paused | NodeStatus::Running => Tone::Odd,
+    }
+}
+
+/// The root's container around a frame; None in the root itself.
+fn outermost(frame: &FramePath) -> Option<Name> {
+    let (mut outer, id, _) = frame.split()?;
+    let mut name: Name = id.into();
+    while let Some((next, id, _)) = outer.split() {
+        name = id.into();
+        outer = next;
+    }
+    Some(name)
+}
+
+/// `Greeting (template-transform 1764)` and what is said about it.
+fn whole_name(at: &Place<'_>, more: &str) -> String {
+    let node: &Node = at.node;
+    let id = key(&at.frame, &node.id);
+    let title = one_line(&node.title, LINE);
+    if title.is_empty() {
+        format!("{} {id}{more}", node.kind)
+    } else {
+        format!("{title} ({} {id}){more}", node.kind)
+    }
+}
+
+fn describe(record: &ErrorRecord, indent: usize) -> String {
+    let id = key(&record.frame, &record.node);
+    let title = match one_line(&record.title, LINE) {
+        title if title.is_empty() => String::new(),
+        title => format!(" \"{title}\""),
+    };
+    let kind = match &*record.error_type {
+        "" => String::new(),
+        kind => format!("{}: ", one_line(kind, LINE)),
+    };
+    let attempt = match record.attempt {
+        0 | 1 => String::new(),
+        attempt => format!(", attempt {attempt}"),
+    };
+    let message = indented(&record.message, indent);
+    let mut text = format!("{} {id}{title}{attempt}: {kind}{message}", record.node_type);
+    let traceback =
+        record.traceback.as_ref().filter(|traceback| !record.message.contains(&***traceback));
+    if let Some(traceback) = traceback {
+        // writing to a string cannot fail
+        let _ = write!(text, "\n{:indent$}{}", "", indented(traceback, indent));
+    }
+    text
+}
+
+/// A text's lines, those after the first indented; the middle of a long one is left out.
+fn indented(text: &str, indent: usize) -> String {
+    let text = plain(text.trim_end());
+    let lines: Vec<&str> = text.lines().collect();
+    let join = |lines: &[&str]| lines.join(&format!("\n{:indent$}", ""));
+    if lines.len() <= MOST_LINES {
+        return join(&lines);
+    }
+    let half = MOST_LINES / 2;
+    let (head, tail) = (&lines[..half], &lines[lines.len() - half..]);
+    format!("{}\n{:indent$}\u{2026}\n{:indent$}{}", join(head), "", "", join(tail))
+}
+
+/// A chat's answer as it is; otherwise each output under its name, text as it is.
+fn outputs_text(outputs: &[(&Name, &Value)]) -> String {
+    if let [(name, Value::Str(answer))] = outputs
+        && &***name == "answer"
+    {
+        return format!("{answer}\n");
+    }
+    let mut text = String::new();
+    for (name, value) in outputs {
+        let shown = match value {
+            Value::Str(shown) => shown.to_string(),
+            value => dumps(value, Style::Line),
+        };
+        let gap = if shown.contains('\n') { "\n" } else { " " };
+        // writing to a string cannot fail
+        let _ = writeln!(text, "{name}:{gap}{shown}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_are_written_for_people() {
+        let (name, answer): (Name, Name) = ("x".into(), "answer".into());
+        let (line, lines) = (Value::from("a"), Value::from("a\nb"));
+        assert_eq!(outputs_text(&[(&answer, &lines)]), "a\nb\n");
+        assert_eq!(outputs_text(&[(&name, &line), (&answer, &lines)]), "x: a\nanswer:\na\nb\n");
+        let list = Value::array(vec![Value::int(1), Value::from("é")]);
+        assert_eq!(outputs_text(&[(&name, &list)]), "x: [1, \"é\"]\n");
+        assert_eq!(outputs_text(&[]), "");
+    }
+
+    #[test]
+    fn long_texts_lose_their_middle() {
+        let long: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+        let text = indented(&long.join("\n"), 2);
+        assert!(text.starts_with("0\n  1\n") && text.ends_with("\n  98\n  99"), "{text}");
+        assert_eq!(text.lines().count(), MOST_LINES + 1);
+    }
+
+    #[test]
+    fn the_outermost_container_counts_what_is_in_it() {
+        assert_eq!(outermost(&FramePath::default()), None);
+        assert_eq!(outermost(&"it[3]/inner[0]".into()).as_deref(), Some("it"));
+    }
+}
