@@ -246,13 +246,13 @@ impl Shape<'_> {
         let mut frame = frame.clone();
         let (mut iteration, mut looped) = (None, None);
         while let Some((outer, id, index)) = frame.split() {
-            let kind = plan.find(id).and_then(|found| container(plan.node(found)));
+            let kind = plan.find(&id).and_then(|found| container(plan.node(found)));
             let nearest = match kind {
                 Some(Container::Iteration) => &mut iteration,
                 Some(Container::Loop) => &mut looped,
                 None => break,
             };
-            nearest.get_or_insert_with(|| (Value::from(id), index));
+            nearest.get_or_insert_with(|| (Value::from(&*id), index));
             frame = outer;
         }
         for (id_name, index_name, found) in

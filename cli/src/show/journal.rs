@@ -102,7 +102,7 @@ impl<'p> Journal<'p> {
             Event::NodeFailed(failed) => self.failed(failed, fact.at, see),
             Event::FrameOpened { frame, .. } => {
                 let Some((outer, container, index)) = frame.split() else { return };
-                if let Some(at) = self.at(&outer, container) {
+                if let Some(at) = self.at(&outer, &container) {
                     see(Seen::Pass(at, index));
                 }
             }
