@@ -57,7 +57,7 @@ impl Embedded {
     /// Starts both services on the current runtime.
     pub(crate) fn start(history: History, outside: NodeContext) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let slots = Slots { light: cores, code: cores * 2, http: 64, llm: 64 };
+        let slots = Slots { light: cores, code: cores, http: 64, llm: 64 };
         let (tasks, inbox, consumer, answers) = MemoryBroker::new();
         let store = Arc::new(MemoryStore::of_reports(history));
         let live = MemoryLive::default();

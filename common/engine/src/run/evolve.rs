@@ -260,6 +260,8 @@ impl Run {
     }
 
     fn wait_for_retry(&mut self, place: Place, due: Time) {
+        // a retry is a step like a start, because its event is a kind of start in Dify's engine
+        self.steps += u64::from(self.is_visible(place.node));
         match self.is_task(place.node) {
             _ if self.pausing => self.queues.keep_back(place, Some(due)),
             Some(class) => self.queues.push_delayed(due, class, place),

@@ -31,10 +31,6 @@ pub(super) fn read(
     let is_file = is_file(response);
     check_size(response, is_file, limits)?;
     let status = response.status;
-    if fails_on_status && !(200..300).contains(&status) {
-        let message = format!("Request failed with status code {status}");
-        return Err(NodeError::new("HTTPResponseCodeError", message).with_class(class_of(status)));
-    }
     let (body, files) = if is_file {
         (String::new(), vec![Value::File(Arc::new(file(response, url)))])
     } else {
@@ -51,6 +47,11 @@ pub(super) fn read(
         ("headers".into(), Variable::infer(Value::object(headers))),
         ("files".into(), Variable::typed(Kind::ArrayFile, Value::array(files))),
     ];
+    if fails_on_status && !(200..300).contains(&status) {
+        let message = format!("Request failed with status code {status}");
+        let error = NodeError::new("HTTPResponseCodeError", message).with_class(class_of(status));
+        return Err(NodeError { outputs, ..error });
+    }
     Ok(Success { outputs, ..Success::default() })
 }
 
@@ -302,6 +303,8 @@ mod tests {
         assert_eq!(&*error.kind, "HTTPResponseCodeError");
         assert_eq!(&*error.message, "Request failed with status code 503");
         assert_eq!(error.class, ErrorClass::Transient);
+        let shown: Vec<&str> = error.outputs.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(shown, ["status_code", "body", "headers", "files"]);
     }
 
     #[test]
