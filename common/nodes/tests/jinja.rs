@@ -1,6 +1,12 @@
 //! Jinja templates against recorded answers of the real Jinja2 (`fixtures/jinja/generate.py`):
 //! each is rendered identically or refused, never differently.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    reason = "helpers of tests fail as tests do"
+)]
+
 use flowmill_engine::value::{Integer, Name, Value, loads};
 use flowmill_nodes::jinja::{Context, Fail, Template};
 use proptest::prelude::*;
