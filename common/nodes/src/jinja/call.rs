@@ -6,9 +6,10 @@ use std::rc::Rc;
 use flowmill_engine::value::{Name, str_repr};
 use indexmap::IndexMap;
 
+use super::activation::Activation;
 use super::ast::Args;
 use super::fail::{R, raise, refuse, type_error};
-use super::interp::{Activation, Interp};
+use super::interp::Interp;
 use super::value::{Cycler, Dict, Global, Joiner, Key, MacroVal, Range, Shared, Tuple, Undef, Val};
 
 /// Evaluated arguments.

@@ -1,17 +1,18 @@
 //! `'%s' % x` and `'{}'.format(x)`.
 
-use flowmill_engine::value::{Integer, Name, float_repr};
+use flowmill_engine::value::{Integer, Name};
 use num_bigint::BigInt;
-use num_traits::{FromPrimitive, Signed};
+use num_traits::FromPrimitive;
 
 use super::call::CallArgs;
 use super::fail::{R, raise, refuse, type_error};
+use super::format_spec::Format;
 use super::interp::Interp;
 use super::text::char_count;
 use super::value::{Key, Val};
 
 /// The widest field and the most digits that are formatted here.
-const MAX_WIDTH: usize = 10_000;
+pub(super) const MAX_WIDTH: usize = 10_000;
 const MAX_PRECISION: usize = 100;
 
 /// What `%` takes its values from.
@@ -326,7 +327,7 @@ fn read_spec(text: &str) -> R<(Spec, &str)> {
     Ok((spec, rest))
 }
 
-fn read_number(text: &str) -> R<(Option<usize>, &str)> {
+pub(super) fn read_number(text: &str) -> R<(Option<usize>, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     if end == 0 {
         return Ok((None, text));
@@ -381,7 +382,7 @@ pub(super) fn truncate(value: f64) -> R<Integer> {
     }
 }
 
-fn float_of(value: &Val) -> R<f64> {
+pub(super) fn float_of(value: &Val) -> R<f64> {
     match value {
         Val::Float(value) => Ok(*value),
         Val::Bool(value) => Ok(f64::from(u8::from(*value))),
@@ -395,7 +396,7 @@ fn float_of(value: &Val) -> R<f64> {
 }
 
 /// A float in one of C's formats.
-fn format_float(value: f64, kind: char, precision: usize) -> R<String> {
+pub(super) fn format_float(value: f64, kind: char, precision: usize) -> R<String> {
     if precision > MAX_PRECISION {
         return refuse("a format with a huge precision");
     }
@@ -432,173 +433,4 @@ fn general(value: f64, precision: usize) -> String {
 
 fn without_zeros(text: &str) -> &str {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
-}
-
-/// `[[fill]align][sign][0][width][,][.precision][type]`
-struct Format {
-    fill: char,
-    align: Option<char>,
-    sign: Option<char>,
-    group: Option<char>,
-    width: usize,
-    precision: Option<usize>,
-    kind: Option<char>,
-}
-
-impl Format {
-    fn read(text: &str) -> R<Self> {
-        let is_align = |c: &char| matches!(c, '<' | '>' | '^' | '=');
-        let mut format = Self {
-            fill: ' ',
-            align: None,
-            sign: None,
-            group: None,
-            width: 0,
-            precision: None,
-            kind: None,
-        };
-        let mut chars = text.chars();
-        let (first, second) = (chars.next(), chars.next());
-        let mut rest = text;
-        if let (Some(fill), Some(align)) = (first, second.filter(is_align)) {
-            format.fill = fill;
-            format.align = Some(align);
-            rest = &rest[fill.len_utf8() + 1..];
-        } else if let Some(align) = first.filter(is_align) {
-            format.align = Some(align);
-            rest = &rest[1..];
-        }
-        if let Some(sign) = rest.chars().next().filter(|c| matches!(c, '+' | '-' | ' ')) {
-            format.sign = Some(sign);
-            rest = &rest[1..];
-        }
-        if rest.starts_with('0') {
-            if format.align.is_some() {
-                return refuse("an unusual `format` field");
-            }
-            format.fill = '0';
-            format.align = Some('=');
-            rest = &rest[1..];
-        }
-        let (width, after) = read_number(rest)?;
-        format.width = width.unwrap_or(0);
-        rest = after;
-        if let Some(group) = rest.chars().next().filter(|c| matches!(c, ',' | '_')) {
-            format.group = Some(group);
-            rest = &rest[1..];
-        }
-        if let Some(after) = rest.strip_prefix('.') {
-            let (precision, after) = read_number(after)?;
-            if precision.is_none() {
-                return refuse("an unusual `format` field");
-            }
-            format.precision = precision;
-            rest = after;
-        }
-        let mut chars = rest.chars();
-        format.kind = chars.next();
-        let grouped_zeros = format.group.is_some() && format.fill == '0';
-        if chars.next().is_some() || format.width > MAX_WIDTH || grouped_zeros {
-            return refuse("an unusual `format` field");
-        }
-        Ok(format)
-    }
-
-    fn text(&self, text: &str) -> R<String> {
-        match self.kind {
-            None | Some('s') => {}
-            Some(kind) if kind.is_ascii_alphabetic() => return self.unknown(kind, "str"),
-            Some(_) => return refuse("an unusual `format` field"),
-        }
-        if self.sign.is_some() || self.group.is_some() || self.align == Some('=') {
-            return refuse("an unusual `format` field");
-        }
-        let body = match self.precision {
-            Some(count) => text.chars().take(count).collect(),
-            None => text.to_owned(),
-        };
-        Ok(self.pad("", &body, '<'))
-    }
-
-    fn integer(&self, value: &BigInt) -> R<String> {
-        let sign = self.sign_of(value.is_negative());
-        let digits = match self.kind {
-            None | Some('d') => value.abs().to_string(),
-            Some('x') => value.abs().to_str_radix(16),
-            Some('X') => value.abs().to_str_radix(16).to_uppercase(),
-            Some('o') => value.abs().to_str_radix(8),
-            Some('b') => value.abs().to_str_radix(2),
-            Some('e' | 'E' | 'f' | 'F' | 'g' | 'G' | '%') => {
-                return self.float(float_of(&Val::Int(Integer::from(value.clone())))?);
-            }
-            Some('c' | 'n') => return refuse("an unusual `format` field"),
-            Some(kind) if kind.is_ascii_alphabetic() => return self.unknown(kind, "int"),
-            Some(_) => return refuse("an unusual `format` field"),
-        };
-        if self.precision.is_some() {
-            return raise("ValueError", "Precision not allowed in integer format specifier");
-        }
-        if self.group.is_some() && !matches!(self.kind, None | Some('d')) {
-            return refuse("an unusual `format` field");
-        }
-        Ok(self.pad(sign, &self.grouped(&digits), '>'))
-    }
-
-    fn float(&self, value: f64) -> R<String> {
-        let sign = self.sign_of(value.is_sign_negative());
-        let value = value.abs();
-        let precision = self.precision.unwrap_or(6);
-        let body = match self.kind {
-            None if self.precision.is_none() => float_repr(value),
-            Some('%') => format_float(value * 100.0, 'f', precision)? + "%",
-            Some(kind @ ('e' | 'E' | 'f' | 'F' | 'g' | 'G')) => {
-                format_float(value, kind, precision)?
-            }
-            None | Some('n') => return refuse("an unusual `format` field"),
-            Some(kind) if kind.is_ascii_alphabetic() => return self.unknown(kind, "float"),
-            Some(_) => return refuse("an unusual `format` field"),
-        };
-        Ok(self.pad(sign, &self.grouped(&body), '>'))
-    }
-
-    fn unknown<T>(&self, kind: char, of: &str) -> R<T> {
-        if self.group.is_some() || self.precision.is_some() || self.sign.is_some() {
-            return refuse("an unusual `format` field");
-        }
-        let message = format!("Unknown format code '{kind}' for object of type '{of}'");
-        raise("ValueError", message)
-    }
-
-    fn sign_of(&self, negative: bool) -> &'static str {
-        match (negative, self.sign) {
-            (true, _) => "-",
-            (false, Some('+')) => "+",
-            (false, Some(' ')) => " ",
-            (false, _) => "",
-        }
-    }
-
-    fn grouped(&self, text: &str) -> String {
-        let Some(group) = self.group else { return text.to_owned() };
-        let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let mut out = String::new();
-        for (at, digit) in text[..end].chars().enumerate() {
-            if at > 0 && (end - at) % 3 == 0 {
-                out.push(group);
-            }
-            out.push(digit);
-        }
-        out + &text[end..]
-    }
-
-    fn pad(&self, sign: &str, body: &str, default: char) -> String {
-        let missing = self.width.saturating_sub(char_count(body) + sign.len());
-        let fill = |count: usize| String::from(self.fill).repeat(count);
-        match self.align.unwrap_or(default) {
-            '<' => [sign, body, &fill(missing)].concat(),
-            '^' => [&fill(missing / 2), sign, body, &fill(missing - missing / 2)].concat(),
-            '=' => [sign, &fill(missing), body].concat(),
-            _ => [&fill(missing), sign, body].concat(),
-        }
-    }
 }

@@ -1,12 +1,12 @@
 //! Runs a template.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use flowmill_engine::value::{Name, Value};
 use indexmap::IndexMap;
 use num_traits::Signed;
 
+use super::activation::Activation;
 use super::ast::{Binary, Compare, Const, Expr, For, Load, Loads, Slot, Stmt};
 use super::call::{CallArgs, insert};
 use super::fail::{R, raise, refuse, type_error};
@@ -21,31 +21,6 @@ const FUEL: u64 = 1_000_000;
 const MEMORY_BYTES: u64 = 64 << 20;
 /// How deep evaluation may nest.
 const MAX_DEPTH: u32 = 250;
-
-/// The variables of one call of a Python function.
-pub(super) struct Activation {
-    slots: RefCell<Vec<Option<Val>>>,
-    outer: Option<Rc<Activation>>,
-}
-
-impl Activation {
-    pub(super) fn new(slots: u32, outer: Option<Rc<Self>>) -> Self {
-        Self { slots: RefCell::new(vec![None; slots as usize]), outer }
-    }
-
-    pub(super) fn get(&self, slot: u32) -> Option<Val> {
-        self.slots.borrow().get(slot as usize).cloned().flatten()
-    }
-
-    pub(super) fn set(&self, slot: u32, value: Option<Val>) {
-        let old = match self.slots.borrow_mut().get_mut(slot as usize) {
-            Some(place) => std::mem::replace(place, value),
-            None => None,
-        };
-        // only now, as its drop may reach other variables
-        drop(old);
-    }
-}
 
 /// A render in progress.
 pub(super) struct Interp<'p> {
@@ -66,8 +41,7 @@ pub(super) struct Interp<'p> {
 impl Drop for Interp<'_> {
     fn drop(&mut self) {
         for frame in &self.kept {
-            let slots = frame.slots.take();
-            drop(slots);
+            frame.clear();
         }
     }
 }
@@ -176,7 +150,7 @@ impl<'p> Interp<'p> {
     fn read(&self, slot: Slot) -> Option<Val> {
         let mut frame = &self.frame;
         for _ in 0..slot.up {
-            frame = frame.outer.as_ref()?;
+            frame = frame.outer()?;
         }
         frame.get(slot.index)
     }
@@ -184,7 +158,7 @@ impl<'p> Interp<'p> {
     fn write(&mut self, slot: Slot, value: Val) -> R<()> {
         let mut frame = &self.frame;
         for _ in 0..slot.up {
-            let Some(outer) = &frame.outer else { return refuse("an unknown scope") };
+            let Some(outer) = frame.outer() else { return refuse("an unknown scope") };
             frame = outer;
         }
         frame.set(slot.index, Some(value));

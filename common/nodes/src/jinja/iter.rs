@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use flowmill_engine::value::Name;
 
+use super::activation::Activation;
 use super::ast::LoopFilter;
 use super::call::CallArgs;
 use super::fail::{R, raise, refuse, type_error};
-use super::interp::{Activation, Interp};
+use super::interp::Interp;
 use super::value::{Dict, Key, List, Range, Remains, Val, View, bury};
 
 /// How many generators may feed each other.

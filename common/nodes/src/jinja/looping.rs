@@ -4,10 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::activation::Activation;
 use super::ast::{Expr, LoopFilter};
 use super::call::CallArgs;
 use super::fail::{R, refuse, type_error};
-use super::interp::{Activation, Interp};
+use super::interp::Interp;
 use super::iter::Iter;
 use super::value::{Contents, Remains, Tuple, Val, bury};
 

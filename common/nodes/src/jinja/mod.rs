@@ -12,6 +12,7 @@
     reason = "operations have one shape, and one arm per kind of value whether it agrees or not"
 )]
 
+mod activation;
 mod ast;
 mod attr;
 mod call;
@@ -21,6 +22,7 @@ mod expression;
 mod fail;
 mod filters;
 mod format;
+mod format_spec;
 mod interp;
 mod iter;
 mod json;

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use flowmill_engine::value::{Integer, Name, Object, Value};
 use indexmap::IndexMap;
 
+use super::activation::Activation;
 use super::ast::Macro;
 use super::fail::{R, refuse, type_error};
-use super::interp::Activation;
 use super::iter::Iter;
 use super::looping::LoopState;
 

@@ -323,9 +323,6 @@ fn wrap_line(line: &str, width: usize, break_long: bool) -> Vec<String> {
 pub(super) fn striptags(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R<Val> {
     args.none()?;
     let text = interp.text_of(&value)?;
-    if text.contains('&') {
-        return refuse("`striptags` of text with entities");
-    }
     let mut out = String::new();
     let mut rest = &*text;
     while let Some(start) = rest.find('<') {
@@ -341,8 +338,39 @@ pub(super) fn striptags(interp: &mut Interp<'_>, value: Val, args: &CallArgs) ->
     }
     out.push_str(rest);
     let words = text::split_space(&out, usize::MAX);
-    // what is left is escaped text whose entities were resolved: plain text
-    Ok(Val::str(words.join(" ")))
+    interp.allocate(text.len())?;
+    unescape(&words.join(" ")).map(Val::str)
+}
+
+/// `html.unescape`, for the entities that everybody uses.
+fn unescape(text: &str) -> R<String> {
+    const ENTITIES: [(&str, &str); 8] = [
+        ("amp;", "&"),
+        ("lt;", "<"),
+        ("gt;", ">"),
+        ("quot;", "\""),
+        ("apos;", "'"),
+        ("#39;", "'"),
+        ("#34;", "\""),
+        ("nbsp;", "\u{a0}"),
+    ];
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('&') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let known = ENTITIES.into_iter().find(|(name, _)| rest.starts_with(name));
+        if let Some((name, meaning)) = known {
+            out.push_str(meaning);
+            rest = &rest[name.len()..];
+        } else if rest.is_empty() || rest.starts_with([' ', '\t', '\n', '\x0c', '<', '&', ';']) {
+            out.push('&');
+        } else {
+            return refuse("`striptags` of text with unusual entities");
+        }
+    }
+    out.push_str(rest);
+    Ok(out)
 }
 
 pub(super) fn urlencode(interp: &mut Interp<'_>, value: Val, args: &CallArgs) -> R<Val> {
