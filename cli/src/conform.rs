@@ -4,7 +4,7 @@
 //! none of our widenings. Code nodes run without a sandbox.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use flowmill_engine::fact::{Options, Status};
@@ -13,39 +13,52 @@ use flowmill_engine::run::Start;
 use flowmill_engine::value::{Name, Value};
 use flowmill_nodes::http_request::client::{Limits, Policy};
 use flowmill_nodes::mock::Mocks;
+use flowmill_worker::Slots;
 use tokio::sync::Semaphore;
 
-use crate::embedded::{Embedded, Ended, outside};
+use crate::embedded::{Embedded, Ended, cores, outside};
 use crate::result::{details, member, object, result};
 use crate::workflow::{Reading, Workflow, load, read_file};
 
-/// How many cases run at a time.
-const WIDTH: usize = 8;
+/// What runs at a time within a case: programs one after the other, because that is the order in
+/// which they most likely end in the reference, whose two programs at a time start in order;
+/// everything else as wide as its workers.
+const SLOTS: Slots = Slots { light: 5, code: 1, http: 5, llm: 5 };
 
-/// Answers cases over one scheduler and worker.
+/// Answers cases, each over a scheduler and a worker that have no other case at the time.
 #[derive(Clone, Debug)]
 pub struct Conform {
-    embedded: Arc<Embedded>,
-    slots: Arc<Semaphore>,
+    idle: Arc<Mutex<Vec<Embedded>>>,
+    lanes: Arc<Semaphore>,
 }
 
 impl Conform {
-    /// Starts the services on the current runtime.
+    /// Starts the services on the current runtime, once per processor.
     ///
     /// # Errors
     /// When the services cannot start.
     pub fn start() -> anyhow::Result<Self> {
         // the reference has a plain HTTP client with Dify's limits
         let policy = Policy { limits: Limits::DIFY, strict_statuses: false };
-        let embedded = Arc::new(Embedded::start(History::Full, outside(true, policy)?));
-        Ok(Self { embedded, slots: Arc::new(Semaphore::new(WIDTH)) })
+        let outside = outside(true, policy)?;
+        let width = cores();
+        let lane = || Embedded::with_slots(History::Full, outside.clone(), SLOTS);
+        let idle = std::iter::repeat_with(lane).take(width).collect();
+        Ok(Self { idle: Arc::new(Mutex::new(idle)), lanes: Arc::new(Semaphore::new(width)) })
     }
 
     /// Answers one case; waits while as many others run as may.
     pub async fn case(&self, case: &Value) -> Value {
         // the semaphore is never closed
-        let _slot = self.slots.acquire().await;
-        case_result(&self.embedded, case).await
+        let _lane = self.lanes.acquire().await;
+        let Some(embedded) = self.idle().pop() else { return Value::None };
+        let answer = case_result(&embedded, case).await;
+        self.idle().push(embedded);
+        answer
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Embedded>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

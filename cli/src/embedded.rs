@@ -56,8 +56,12 @@ pub(crate) struct Ended {
 impl Embedded {
     /// Starts both services on the current runtime.
     pub(crate) fn start(history: History, outside: NodeContext) -> Self {
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let slots = Slots { light: cores, code: cores, http: 64, llm: 64 };
+        let cores = cores();
+        Self::with_slots(history, outside, Slots { light: cores, code: cores, http: 64, llm: 64 })
+    }
+
+    /// The same with given slots.
+    pub(crate) fn with_slots(history: History, outside: NodeContext, slots: Slots) -> Self {
         let (tasks, inbox, consumer, answers) = MemoryBroker::new();
         let store = Arc::new(MemoryStore::of_reports(history));
         let live = MemoryLive::default();
@@ -124,6 +128,11 @@ impl Embedded {
         let _ = self.scheduler.await;
         let _ = self.worker.await;
     }
+}
+
+/// How many threads the machine runs at a time.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
 }
 
 /// What nodes may reach in this process.
