@@ -74,7 +74,14 @@ impl Embedded {
             clock.clone(),
             Window::for_slots(|class: TaskClass| slots.of(class)),
         );
-        let worker = Worker::new(consumer, answers, workflows.clone(), clock, slots, outside);
+        let worker = Worker::new(
+            (consumer, answers),
+            live.clone(),
+            workflows.clone(),
+            clock,
+            slots,
+            outside,
+        );
         Self {
             handle,
             store,

@@ -1,37 +1,72 @@
-//! How many tasks of a class may be out at a time.
+//! Who may send how many tasks: a bound on what is out, shared in turns.
+
+use std::collections::VecDeque;
 
 use flowmill_engine::plan::TaskClass;
+use flowmill_engine::value::Name;
 
-const CLASSES: [TaskClass; 4] =
+/// The classes, each at its index.
+pub(crate) const CLASSES: [TaskClass; 4] =
     [TaskClass::Light, TaskClass::Code, TaskClass::Http, TaskClass::Llm];
+
+/// A number per class.
+pub(crate) type PerClass = [usize; CLASSES.len()];
 
 /// The most tasks in flight, by class. It bounds what waits in the broker: the rest waits as
 /// ready nodes, which cost nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
-    limits: [usize; CLASSES.len()],
-    out: [usize; CLASSES.len()],
+    limits: PerClass,
 }
 
 impl Window {
-    /// A window of `slots` workers' slots per class: twice as many may be out, so that no slot
+    /// A window of so many tasks per class, at least one.
+    pub fn new(limits: impl Fn(TaskClass) -> usize) -> Self {
+        Self { limits: CLASSES.map(|class| limits(class).max(1)) }
+    }
+
+    /// A window for `slots` workers' slots per class: twice as many may be out, so that no slot
     /// waits for the next task.
     pub fn for_slots(slots: impl Fn(TaskClass) -> usize) -> Self {
-        Self { limits: CLASSES.map(|class| slots(class).max(1) * 2), out: [0; CLASSES.len()] }
+        Self::new(|class| slots(class).max(1) * 2)
+    }
+}
+
+/// The window, how much of it is taken, and the runs that want some of the rest.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    window: Window,
+    out: PerClass,
+    /// Runs with ready nodes of a class, each in its turn.
+    hungry: [VecDeque<Name>; CLASSES.len()],
+}
+
+impl Gate {
+    pub(crate) fn new(window: Window) -> Self {
+        Self { window, out: PerClass::default(), hungry: Default::default() }
     }
 
-    pub(crate) fn classes() -> [TaskClass; CLASSES.len()] {
-        CLASSES
+    /// Notes that a run's tasks went from `before` to `after`.
+    pub(crate) fn moved(&mut self, before: PerClass, after: PerClass) {
+        for ((out, before), after) in self.out.iter_mut().zip(before).zip(after) {
+            *out = (*out + after).saturating_sub(before);
+        }
     }
 
-    pub(crate) fn free(&self, class: TaskClass) -> usize {
+    /// A run wants places of a class.
+    pub(crate) fn queue(&mut self, class: TaskClass, run: Name) {
+        self.hungry[class as usize].push_back(run);
+    }
+
+    /// Whose turn it is, and how many places it may take: its share of the free ones.
+    pub(crate) fn next(&mut self, class: TaskClass) -> Option<(Name, usize)> {
         let index = class as usize;
-        self.limits[index].saturating_sub(self.out[index])
-    }
-
-    /// Notes that a run's tasks of a class went from `before` to `after`.
-    pub(crate) fn moved(&mut self, class: TaskClass, before: usize, after: usize) {
-        let out = &mut self.out[class as usize];
-        *out = (*out + after).saturating_sub(before);
+        let free = self.window.limits[index].saturating_sub(self.out[index]);
+        if free == 0 {
+            return None;
+        }
+        let hungry = &mut self.hungry[index];
+        let share = free.div_ceil(hungry.len().max(1));
+        hungry.pop_front().map(|run| (run, share))
     }
 }

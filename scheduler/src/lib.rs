@@ -3,11 +3,18 @@
 //! [`Service`] is the owner of one shard: one task that holds its runs in memory, applies what
 //! arrives, commits the facts that follow and only then lets their effects happen. Nothing here
 //! decides what becomes of a run; that is `flowmill_engine::run`.
+//!
+//! `service` is the loop around its ports, `owner` the runs and what each waits for, `gate` who may
+//! send how many tasks, `effects` what facts call for, `fence` what keeps a fault of one run from
+//! the others.
 
+mod effects;
+mod fence;
 mod gate;
 mod handle;
 mod owner;
+mod service;
 
 pub use gate::Window;
 pub use handle::{Finished, Handle, Submission, SubmitError};
-pub use owner::Service;
+pub use service::{Service, load};

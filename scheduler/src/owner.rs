@@ -1,184 +1,110 @@
-//! The owner of a shard: the driver around its runs.
+//! The owner of a shard: its runs, and what each of them waits for.
+//!
+//! Nothing here waits or does I/O, and nothing looks at all runs: a message costs what it changes.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
-use flowmill_engine::fact::{CancelMode, Event, Fact, Status, TaskDispatched};
-use flowmill_engine::plan::TaskClass;
+use flowmill_engine::fact::{Fact, Returned, Status};
 use flowmill_engine::run::{Input, Rejected, Run};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
-use flowmill_infra::broker::{Inbox, TaskPublisher};
-use flowmill_infra::clock::Clock;
-use flowmill_infra::live::{self, Live};
-use flowmill_infra::message::{Control, Delivery, Task};
-use flowmill_infra::store::{Commit, Store};
-use tokio::sync::{mpsc, oneshot};
+use flowmill_infra::message::{Control, Delivery};
+use flowmill_infra::store::{Commit, StoreError};
 
-use crate::gate::Window;
-use crate::handle::{Finished, Handle, Request, Submission, SubmitError};
+use crate::effects::Effects;
+use crate::fence::{crash, fenced};
+use crate::gate::{CLASSES, Gate, PerClass, Window};
+use crate::handle::{Done, Finished, Request, Submission, SubmitError, Taken};
 
-/// The most messages taken at once. A batch is one commit; it is as large as what has arrived.
-const BATCH: usize = 256;
+/// The most runs that get a slice of time before messages are looked at again.
+const SLICES: usize = 64;
 
-/// Requests waiting for the owner; submitters wait beyond it.
-const REQUESTS: usize = 1024;
-
-/// A scheduler over its ports.
+/// The runs of a shard.
 #[derive(Debug)]
-pub struct Service<S, P, I, L, C> {
-    store: Arc<S>,
-    publisher: P,
-    inbox: I,
-    live: L,
-    clock: C,
-    requests: mpsc::Receiver<Request>,
-    owner: Owner,
-}
-
-/// The runs of a shard and what they wait for.
-#[derive(Debug)]
-struct Owner {
+pub(crate) struct Owner {
     runs: HashMap<Name, Active>,
-    window: Window,
-    /// Runs with ready nodes, each in its turn.
-    hungry: VecDeque<Name>,
-    /// Runs that have more to do at once.
+    gate: Gate,
+    /// Runs that have more to do at once, each in its turn.
     busy: VecDeque<Name>,
     timers: BTreeSet<(Time, Name)>,
     /// Runs with facts to commit.
     changed: Vec<Name>,
+    /// How many tasks were made so far.
+    published: u64,
 }
 
+/// A live run.
 #[derive(Debug)]
 struct Active {
     run: Run,
-    done: Option<oneshot::Sender<Result<Finished, SubmitError>>>,
+    done: Option<Done>,
+    /// Whoever waits for the next commit.
+    taken: Vec<Taken>,
     /// Facts that are not committed yet.
     fresh: Vec<Fact>,
+    /// What they call for.
+    effects: Effects,
+    /// Its tasks in flight.
+    out: PerClass,
     wake_at: Option<Time>,
-    is_hungry: bool,
+    is_hungry: [bool; CLASSES.len()],
     is_busy: bool,
     is_changed: bool,
 }
 
-/// What a committed batch calls for.
+/// What a run waits for.
 #[derive(Debug, Default)]
-struct Effects {
-    tasks: Vec<Task>,
-    controls: Vec<Control>,
-    ended: Vec<Name>,
-}
-
-impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock> Service<S, P, I, L, C> {
-    /// A scheduler and the way into it.
-    pub fn new(
-        store: Arc<S>,
-        (publisher, inbox): (P, I),
-        live: L,
-        clock: C,
-        window: Window,
-    ) -> (Self, Handle) {
-        let (sender, requests) = mpsc::channel(REQUESTS);
-        let owner = Owner {
-            runs: HashMap::new(),
-            window,
-            hungry: VecDeque::new(),
-            busy: VecDeque::new(),
-            timers: BTreeSet::new(),
-            changed: Vec::new(),
-        };
-        let service = Self { store, publisher, inbox, live, clock, requests, owner };
-        (service, Handle { requests: sender })
-    }
-
-    /// Serves until every [`Handle`] is gone and no run is live.
-    pub async fn run(mut self) {
-        let mut requests = Vec::new();
-        let mut open = true;
-        while open || !self.owner.runs.is_empty() {
-            let wake_at = self.owner.next_wake(self.clock.now());
-            let mut deliveries = Vec::new();
-            tokio::select! {
-                biased;
-                received = self.inbox.receive(BATCH) => {
-                    if received.is_empty() {
-                        tracing::error!("the broker closed while runs were live");
-                        return;
-                    }
-                    deliveries = received;
-                }
-                count = self.requests.recv_many(&mut requests, BATCH), if open => open = count > 0,
-                () = wait(&self.clock, wake_at) => {}
-            }
-            let now = self.clock.now();
-            for delivery in deliveries {
-                self.owner.deliver(now, delivery);
-            }
-            for request in requests.drain(..) {
-                self.owner.request(now, request);
-            }
-            self.owner.wake(now);
-            self.owner.grant(now);
-            self.commit().await;
-        }
-    }
-
-    /// Commits what became true, then does what it calls for.
-    async fn commit(&mut self) {
-        let commits = self.owner.take_facts();
-        if commits.is_empty() {
-            return;
-        }
-        if let Err(error) = self.store.commit(&commits).await {
-            tracing::error!(%error, "facts were not committed; their runs stop here");
-            for commit in &commits {
-                self.owner.lose(&commit.run);
-            }
-            return;
-        }
-        let effects = self.owner.effects(&commits);
-        for commit in &commits {
-            self.live.publish(&commit.run, live::Event::Facts(commit.facts.clone())).await;
-        }
-        for control in effects.controls {
-            // no worker left means nobody holds a task
-            let _ = self.publisher.control(control).await;
-        }
-        if self.publisher.publish(effects.tasks).await.is_err() {
-            tracing::error!("the broker closed while tasks were published");
-        }
-        for run in effects.ended {
-            self.owner.end(&run);
-        }
-    }
-}
-
-async fn wait<C: Clock>(clock: &C, at: Option<Time>) {
-    match at {
-        // a timer, however short, would wait for the next millisecond
-        Some(at) if at <= clock.now() => {}
-        Some(at) => clock.sleep_until(at).await,
-        None => std::future::pending().await,
-    }
+struct Wants {
+    wake_at: Option<Time>,
+    ready: [bool; CLASSES.len()],
+    out: PerClass,
 }
 
 impl Owner {
-    fn next_wake(&self, now: Time) -> Option<Time> {
+    pub(crate) fn new(window: Window) -> Self {
+        Self {
+            runs: HashMap::new(),
+            gate: Gate::new(window),
+            busy: VecDeque::new(),
+            timers: BTreeSet::new(),
+            changed: Vec::new(),
+            published: 0,
+        }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// When it must be woken.
+    pub(crate) fn next_wake(&self, now: Time) -> Option<Time> {
         if !self.busy.is_empty() {
             return Some(now);
         }
         self.timers.first().map(|(at, _)| *at)
     }
 
-    fn request(&mut self, now: Time, request: Request) {
+    /// What somebody asked for.
+    pub(crate) fn request(&mut self, now: Time, request: Request) {
+        // whoever asked may be gone, so nobody minds an answer that cannot be sent
         match request {
-            Request::Submit(submission, done) => self.submit(now, *submission, done),
-            Request::Signal(run, input, answer) => {
-                // whoever asked may be gone
-                let _ = answer.send(self.apply(now, &run, input));
+            Request::Submit(submission, done) => {
+                if let Err((error, done)) = self.submit(now, *submission, done) {
+                    let _ = done.send(Err(error));
+                }
             }
+            Request::Resume(run, inputs, done) => {
+                if let Err((error, done)) = self.resume(now, *run, inputs, done) {
+                    let _ = done.send(Err(error));
+                }
+            }
+            Request::Signal(run, input, taken) => match self.apply(now, &run, input) {
+                Ok(()) => self.answer_later(&run, taken),
+                Err(reason) => {
+                    let _ = taken.send(Err(reason));
+                }
+            },
         }
     }
 
@@ -186,91 +112,134 @@ impl Owner {
         &mut self,
         now: Time,
         submission: Submission,
-        done: oneshot::Sender<Result<Finished, SubmitError>>,
-    ) {
-        let id = submission.start.run.clone();
-        if self.runs.contains_key(&id) {
-            let _ = done.send(Err(SubmitError::Exists));
-            return;
+        done: Done,
+    ) -> Result<(), (SubmitError, Done)> {
+        let Submission { plan, start } = submission;
+        if self.runs.contains_key(&start.run) {
+            return Err((SubmitError::Exists, done));
         }
-        let (run, fresh) = Run::start(submission.plan, submission.start, now);
+        match fenced(|| Run::start(plan, start, now)) {
+            Ok((run, facts)) => {
+                self.take_in(now, run, facts, done);
+                Ok(())
+            }
+            Err(why) => Err((SubmitError::Internal(why), done)),
+        }
+    }
+
+    /// Takes up a run that left memory. It is told all of `inputs`, or is not taken up.
+    fn resume(
+        &mut self,
+        now: Time,
+        mut run: Run,
+        inputs: Vec<Input>,
+        done: Done,
+    ) -> Result<(), (SubmitError, Done)> {
+        if self.runs.contains_key(run.id()) {
+            return Err((SubmitError::Exists, done));
+        }
+        match fenced(|| go_on(&mut run, now, inputs)) {
+            Ok(Ok(facts)) => {
+                self.take_in(now, run, facts, done);
+                Ok(())
+            }
+            Ok(Err(reason)) => Err((reason.into(), done)),
+            Err(why) => Err((SubmitError::Internal(why), done)),
+        }
+    }
+
+    fn take_in(&mut self, now: Time, run: Run, fresh: Vec<Fact>, done: Done) {
+        let id = run.id().clone();
         let active = Active {
             run,
             done: Some(done),
+            taken: Vec::new(),
             fresh,
+            effects: Effects::default(),
+            out: PerClass::default(),
             wake_at: None,
-            is_hungry: false,
+            is_hungry: Default::default(),
             is_busy: false,
-            is_changed: false,
+            is_changed: true,
         };
         self.runs.insert(id.clone(), active);
+        self.changed.push(id.clone());
+        // a run that ended as it was told what it missed needs no time
         let _ = self.apply(now, &id, Input::Tick);
     }
 
-    fn deliver(&mut self, now: Time, delivery: Delivery) {
-        let (run, input, task) = match delivery {
+    /// An answer to a signal that was taken is due when its facts are stored.
+    fn answer_later(&mut self, id: &Name, taken: Taken) {
+        match self.runs.get_mut(id) {
+            Some(active) if active.is_changed => active.taken.push(taken),
+            _ => {
+                let _ = taken.send(Ok(()));
+            }
+        }
+    }
+
+    /// What came from a worker.
+    pub(crate) fn deliver(&mut self, now: Time, delivery: Delivery) {
+        let (run, task, input) = match delivery {
             Delivery::Completed { run, completion } => {
-                let task = completion.task.clone();
-                (run, Input::Completed(completion), task)
+                (run, completion.task.clone(), Input::Completed(completion))
             }
             Delivery::Returned { run, task, attempt, dispatch, reason } => {
-                let not_before = None;
                 let id = task.clone();
-                (run, Input::Returned { task, attempt, dispatch, reason, not_before }, id)
+                (run, id, Input::Returned { task, attempt, dispatch, reason, not_before: None })
             }
         };
         if let Err(reason) = self.apply(now, &run, input) {
-            tracing::debug!(run.id = %run, node.id = %task.node, %reason, "an answer came too late");
+            tracing::debug!(run.id = %run, node.id = %task.node, %reason, "an answer does not apply");
         }
     }
 
     fn apply(&mut self, now: Time, id: &Name, input: Input) -> Result<(), Rejected> {
         let active = self.runs.get_mut(id).ok_or(Rejected::Finished)?;
-        let before = Window::classes().map(|class| active.run.in_flight(class));
-        let mut facts = active.run.apply(now, input)?;
-        for (class, before) in Window::classes().into_iter().zip(before) {
-            self.window.moved(class, before, active.run.in_flight(class));
-        }
+        let (mut facts, wants) = active.step(now, input, &mut self.published)?;
+        self.gate.moved(active.out, wants.out);
+        active.out = wants.out;
         active.fresh.append(&mut facts);
-        if !active.is_changed {
+        if !active.is_changed && !active.fresh.is_empty() {
             active.is_changed = true;
             self.changed.push(id.clone());
         }
-        self.look_after(now, id);
+        self.look_after(now, id, &wants);
         Ok(())
     }
 
     /// Notes what a run waits for after it changed.
-    fn look_after(&mut self, now: Time, id: &Name) {
+    fn look_after(&mut self, now: Time, id: &Name, wants: &Wants) {
         let Some(active) = self.runs.get_mut(id) else { return };
-        if let Some(at) = active.wake_at.take() {
-            self.timers.remove(&(at, id.clone()));
+        let is_due = wants.wake_at.is_some_and(|at| at <= now);
+        if is_due && !active.is_busy {
+            active.is_busy = true;
+            self.busy.push_back(id.clone());
         }
-        match active.run.next_deadline(now) {
-            Some((at, _)) if at <= now && active.is_busy => {}
-            Some((at, _)) if at <= now => {
-                active.is_busy = true;
-                self.busy.push_back(id.clone());
+        let wake_at = wants.wake_at.filter(|_| !is_due);
+        if wake_at != active.wake_at {
+            if let Some(at) = active.wake_at {
+                self.timers.remove(&(at, id.clone()));
             }
-            Some((at, _)) => {
-                active.wake_at = Some(at);
+            if let Some(at) = wake_at {
                 self.timers.insert((at, id.clone()));
             }
-            None => {}
+            active.wake_at = wake_at;
         }
-        let ready = Window::classes().iter().any(|class| active.run.ready(*class, now) > 0);
-        if ready && !active.is_hungry {
-            active.is_hungry = true;
-            self.hungry.push_back(id.clone());
+        for class in CLASSES {
+            let is_hungry = &mut active.is_hungry[class as usize];
+            if wants.ready[class as usize] && !*is_hungry {
+                *is_hungry = true;
+                self.gate.queue(class, id.clone());
+            }
         }
     }
 
-    fn wake(&mut self, now: Time) {
-        while let Some((at, id)) = self.timers.first().cloned() {
-            if at > now {
-                break;
-            }
-            self.timers.remove(&(at, id.clone()));
+    /// Gives time to the runs that are due, a slice each: what is left over comes round again
+    /// after the others.
+    pub(crate) fn wake(&mut self, now: Time) {
+        while self.timers.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, id)) = self.timers.pop_first() else { break };
             let Some(active) = self.runs.get_mut(&id) else { continue };
             active.wake_at = None;
             if !active.is_busy {
@@ -278,8 +247,8 @@ impl Owner {
                 self.busy.push_back(id);
             }
         }
-        // one slice each: what is left over comes round again after the others
-        for id in std::mem::take(&mut self.busy) {
+        for _ in 0..self.busy.len().min(SLICES) {
+            let Some(id) = self.busy.pop_front() else { break };
             if let Some(active) = self.runs.get_mut(&id) {
                 active.is_busy = false;
             }
@@ -288,100 +257,150 @@ impl Owner {
         }
     }
 
-    /// Shares the free places of the window among the runs that want some, one each in turn.
-    fn grant(&mut self, now: Time) {
-        let mut rest = self.hungry.len();
-        while rest > 0 {
-            rest -= 1;
-            let Some(id) = self.hungry.pop_front() else { return };
-            let Some(active) = self.runs.get_mut(&id) else { continue };
-            active.is_hungry = false;
-            let wants: Vec<(TaskClass, usize)> = Window::classes()
-                .into_iter()
-                .map(|class| {
-                    let share = self.window.free(class).div_ceil(rest + 1);
-                    (class, active.run.ready(class, now).min(share))
-                })
-                .filter(|(_, count)| *count > 0)
-                .collect();
-            for (class, count) in wants {
+    /// Shares the free places of the window among the runs that want some, in turns.
+    pub(crate) fn grant(&mut self, now: Time) {
+        for class in CLASSES {
+            while let Some((id, count)) = self.gate.next(class) {
+                let Some(active) = self.runs.get_mut(&id) else { continue };
+                active.is_hungry[class as usize] = false;
+                let before = active.out[class as usize];
+                // a run that ended meanwhile needs no place
                 let _ = self.apply(now, &id, Input::Grant { class, count });
+                let active = self.runs.get(&id);
+                let took = active.is_some_and(|active| active.out[class as usize] > before);
+                let wants_more = active.is_some_and(|active| active.is_hungry[class as usize]);
+                if wants_more && !took {
+                    tracing::warn!(run.id = %id, "a run wanted a place and did not take it");
+                    break;
+                }
             }
-            self.look_after(now, &id);
         }
     }
 
-    fn take_facts(&mut self) -> Vec<Commit> {
+    /// The facts to commit.
+    pub(crate) fn take_commits(&mut self) -> Vec<Commit> {
         let mut commits = Vec::with_capacity(self.changed.len());
         for id in std::mem::take(&mut self.changed) {
             let Some(active) = self.runs.get_mut(&id) else { continue };
             active.is_changed = false;
-            let facts = std::mem::take(&mut active.fresh).into();
+            let facts: Arc<[Fact]> = std::mem::take(&mut active.fresh).into();
             commits.push(Commit { run: id, plan: active.run.plan().clone(), facts });
         }
         commits
     }
 
-    fn effects(&self, commits: &[Commit]) -> Effects {
-        let mut effects = Effects::default();
-        for commit in commits {
-            let Some(active) = self.runs.get(&commit.run) else { continue };
-            for fact in commit.facts.iter() {
-                effects.add(&active.run, fact);
-            }
-        }
-        effects
+    /// What the facts just committed of a run call for.
+    pub(crate) fn take_effects(&mut self, id: &Name) -> Effects {
+        let active = self.runs.get_mut(id);
+        active.map(|active| std::mem::take(&mut active.effects)).unwrap_or_default()
     }
 
-    /// A run that ended, or waits for a person, leaves memory.
-    fn end(&mut self, id: &Name) {
-        let Some(mut active) = self.runs.remove(id) else { return };
+    /// The effects of a run's facts have happened. A run that nothing moves leaves memory.
+    pub(crate) fn settle(&mut self, id: &Name) {
+        let Some(active) = self.runs.get_mut(id) else { return };
+        for taken in active.taken.drain(..) {
+            let _ = taken.send(Ok(()));
+        }
         if active.run.status() == Status::Running {
-            // it was resumed in the same batch
-            self.runs.insert(id.clone(), active);
             return;
         }
+        if let Some(Active { run, done: Some(done), .. }) = self.remove(id) {
+            let _ = done.send(Ok(Finished { run }));
+        }
+    }
+
+    /// Facts of a run could not be stored: it leaves memory as if they had never been. What
+    /// workers hold of it is of no more use.
+    pub(crate) fn lose(&mut self, commit: &Commit, error: StoreError) -> Option<Control> {
+        tracing::error!(run.id = %commit.run, %error, "facts were not stored; their run stops here");
+        let active = self.remove(&commit.run)?;
+        for taken in active.taken {
+            let _ = taken.send(Err(Rejected::Finished));
+        }
+        let is_new = commit.facts.first().is_some_and(|fact| fact.seq == 1);
+        let error = match error {
+            StoreError::Conflict { .. } if is_new => SubmitError::Exists,
+            error => SubmitError::NotStored(error),
+        };
+        if let Some(done) = active.done {
+            let _ = done.send(Err(error));
+        }
+        let run = commit.run.clone();
+        (!is_new).then_some(Control::Drop { run, task: None, before: self.published + 1 })
+    }
+
+    fn remove(&mut self, id: &Name) -> Option<Active> {
+        let active = self.runs.remove(id)?;
         if let Some(at) = active.wake_at {
             self.timers.remove(&(at, id.clone()));
         }
-        if let Some(done) = active.done.take() {
-            let _ = done.send(Ok(Finished { run: active.run }));
-        }
-    }
-
-    fn lose(&mut self, id: &Name) {
-        let wake_at = self.runs.remove(id).and_then(|active| active.wake_at);
-        if let Some(at) = wake_at {
-            self.timers.remove(&(at, id.clone()));
-        }
+        self.gate.moved(active.out, PerClass::default());
+        Some(active)
     }
 }
 
-impl Effects {
-    fn add(&mut self, run: &Run, fact: &Fact) {
-        match &fact.event {
-            Event::TaskDispatched(sent) => self.tasks.extend(task(run, sent, fact.at)),
-            Event::TaskCancelled { task, mode: CancelMode::Drop } => {
-                let run = run.id().clone();
-                self.controls.push(Control::Drop { run, task: task.clone() });
+impl Active {
+    /// Applies an input. A run that breaks the core over it ends.
+    fn step(
+        &mut self,
+        now: Time,
+        input: Input,
+        published: &mut u64,
+    ) -> Result<(Vec<Fact>, Wants), Rejected> {
+        let seq = self.run.seq();
+        let (run, effects) = (&mut self.run, &mut self.effects);
+        let stepped = fenced(|| {
+            let facts = run.apply(now, input)?;
+            let mut called_for = Effects::default();
+            called_for.add(run, &facts, published);
+            Ok((facts, Wants::of(run, now), called_for))
+        });
+        match stepped {
+            Ok(stepped) => stepped.map(|(facts, wants, called_for)| {
+                effects.append(called_for);
+                (facts, wants)
+            }),
+            Err(why) => {
+                let has_tasks = self.out.iter().any(|out| *out > 0);
+                let facts = crash(run, seq, has_tasks, now, &why);
+                effects.add(run, &facts, published);
+                Ok((facts, Wants::default()))
             }
-            Event::RunFinished(_) | Event::RunPaused => self.ended.push(run.id().clone()),
-            _ => {}
         }
     }
 }
 
-/// The message for a task. None when the run has no use for it any more.
-fn task(run: &Run, sent: &TaskDispatched, at: Time) -> Option<Task> {
-    let variables = run.task_variables(&sent.task)?;
-    Some(Task {
-        run: run.id().clone(),
-        workflow: run.workflow().clone(),
-        task: sent.task.clone(),
-        attempt: sent.attempt,
-        dispatch: sent.dispatch,
-        class: sent.class,
-        variables,
-        timeout: sent.due.since(at).max(Duration::from_millis(1)),
-    })
+impl Wants {
+    fn of(run: &Run, now: Time) -> Self {
+        Self {
+            wake_at: run.next_deadline(now).map(|(at, _)| at),
+            ready: CLASSES.map(|class| run.ready(class, now) > 0),
+            out: CLASSES.map(|class| run.in_flight(class)),
+        }
+    }
+}
+
+/// Tells a run that is taken up what it missed: its tasks came back, people answered, it goes on.
+fn go_on(run: &mut Run, now: Time, inputs: Vec<Input>) -> Result<Vec<Fact>, Rejected> {
+    if run.outcome().is_some() {
+        return Err(Rejected::Finished);
+    }
+    let lost: Vec<Input> = run
+        .outstanding()
+        .map(|(task, attempt, dispatch, _)| Input::Returned {
+            task: task.clone(),
+            attempt,
+            dispatch,
+            reason: Returned::WorkerLost,
+            not_before: None,
+        })
+        .collect();
+    let mut facts = Vec::new();
+    for input in lost.into_iter().chain(inputs) {
+        facts.append(&mut run.apply(now, input)?);
+    }
+    if run.status() == Status::Paused {
+        facts.append(&mut run.apply(now, Input::Resume)?);
+    }
+    Ok(facts)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use flowmill_engine::error::{ErrorClass, NodeError};
 use flowmill_engine::plan::Success;
 use flowmill_engine::value::Name;
-use flowmill_engine::variables::Variables;
+use flowmill_infra::message::Task;
 use flowmill_nodes::context::{Execute, NodeContext};
 use futures::FutureExt;
 
@@ -21,22 +21,25 @@ pub trait Library: Send + Sync + 'static {
 /// An executable node.
 pub type Loaded = Arc<dyn Execute>;
 
-/// Executes one attempt.
-pub(crate) async fn attempt(
-    node: Option<Loaded>,
-    variables: &Variables,
+/// Executes one attempt of a task's node.
+pub(crate) async fn attempt<L: Library>(
+    library: &L,
+    task: &Task,
     context: &NodeContext,
 ) -> Result<Success, NodeError> {
-    let Some(node) = node else {
-        let message = "this worker cannot load the workflow";
-        return Err(NodeError::escaped(message).with_class(ErrorClass::Internal));
+    let execution = async {
+        let Some(node) = library.node(&task.workflow, &task.task.node) else {
+            let message = "this worker cannot load the workflow";
+            return Err(NodeError::escaped(message).with_class(ErrorClass::Internal));
+        };
+        node.execute(&task.variables, context).await
     };
-    let fenced = AssertUnwindSafe(node.execute(variables, context)).catch_unwind();
+    let fenced = AssertUnwindSafe(execution).catch_unwind();
     match tokio::time::timeout(context.timeout, fenced).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(panic)) => {
             let message = format!("the node crashed: {}", panic_text(&*panic));
-            tracing::error!(%message, "a node panicked");
+            tracing::error!(run.id = %task.run, node.id = %task.task.node, %message, "a node panicked");
             Err(NodeError::escaped(message).with_class(ErrorClass::Internal))
         }
         Err(_) => Err(timed_out(context.timeout)),

@@ -1,21 +1,21 @@
 //! The worker's loop.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use flowmill_engine::fact::TaskId;
 use flowmill_engine::plan::TaskClass;
 use flowmill_engine::run::Completion;
 use flowmill_engine::time::Time;
-use flowmill_engine::value::Name;
 use flowmill_infra::broker::{CompletionPublisher, TaskConsumer, Work};
 use flowmill_infra::clock::Clock;
+use flowmill_infra::live::Live;
 use flowmill_infra::message::{Control, Delivery, Task};
 use flowmill_nodes::context::NodeContext;
 use tokio::sync::Semaphore;
-use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 
+use crate::chunks::feed;
 use crate::execute::{Library, attempt};
+use crate::held::Held;
 
 /// How many nodes of each class run at a time.
 #[derive(Clone, Copy, Debug)]
@@ -44,23 +44,37 @@ impl Slots {
 
 /// A worker over its ports.
 #[derive(Debug)]
-pub struct Service<T, A, L, C> {
+pub struct Service<T, A, V, L, C> {
     tasks: T,
-    answers: A,
-    library: Arc<L>,
-    clock: C,
+    bench: Arc<Bench<A, V, L, C>>,
     slots: [Arc<Semaphore>; 4],
-    /// What every attempt may reach; attempt and timeout come with the task.
-    outside: NodeContext,
-    held: BTreeMap<(Name, TaskId), AbortHandle>,
-    running: JoinSet<(Name, TaskId)>,
+    held: Held,
+    running: JoinSet<()>,
 }
 
-impl<T: TaskConsumer, A: CompletionPublisher, L: Library, C: Clock> Service<T, A, L, C> {
-    /// A worker.
+/// What every task of the worker shares.
+#[derive(Debug)]
+struct Bench<A, V, L, C> {
+    answers: A,
+    live: V,
+    library: Arc<L>,
+    clock: C,
+    /// What every attempt may reach; the rest comes with the task.
+    outside: NodeContext,
+}
+
+impl<T, A, V, L, C> Service<T, A, V, L, C>
+where
+    T: TaskConsumer,
+    A: CompletionPublisher,
+    V: Live,
+    L: Library,
+    C: Clock,
+{
+    /// A worker; `outside` is what its nodes may reach.
     pub fn new(
-        tasks: T,
-        answers: A,
+        (tasks, answers): (T, A),
+        live: V,
         library: Arc<L>,
         clock: C,
         slots: Slots,
@@ -68,8 +82,8 @@ impl<T: TaskConsumer, A: CompletionPublisher, L: Library, C: Clock> Service<T, A
     ) -> Self {
         let classes = [TaskClass::Light, TaskClass::Code, TaskClass::Http, TaskClass::Llm];
         let slots = classes.map(|class| Arc::new(Semaphore::new(slots.of(class).max(1))));
-        let (held, running) = (BTreeMap::new(), JoinSet::new());
-        Self { tasks, answers, library, clock, slots, outside, held, running }
+        let bench = Arc::new(Bench { answers, live, library, clock, outside });
+        Self { tasks, bench, slots, held: Held::default(), running: JoinSet::new() }
     }
 
     /// Works until the broker closes, then finishes what it holds.
@@ -78,68 +92,73 @@ impl<T: TaskConsumer, A: CompletionPublisher, L: Library, C: Clock> Service<T, A
             tokio::select! {
                 biased;
                 Some(ended) = self.running.join_next_with_id(), if !self.running.is_empty() => {
-                    self.ended(ended.map(|(_, held)| held).map_err(|error| error.id()));
+                    self.ended(ended);
                 }
                 work = self.tasks.next() => match work {
                     Some(Work::Task(task)) => self.start(*task),
-                    Some(Work::Control(Control::Drop { run, task })) => {
-                        self.cancel(&run, task.as_ref());
+                    Some(Work::Control(Control::Drop { run, task, before })) => {
+                        self.held.drop_tasks(run, task, before);
                     }
                     None => break,
                 },
             }
         }
-        while self.running.join_next().await.is_some() {}
-    }
-
-    fn start(&mut self, task: Task) {
-        let key = (task.run.clone(), task.task.clone());
-        let slots = self.slots[task.class as usize].clone();
-        let node = self.library.node(&task.workflow, &task.task.node);
-        let context = self.outside.for_attempt(task.attempt, task.timeout);
-        let (answers, clock, held) = (self.answers.clone(), self.clock.clone(), key.clone());
-        let handle = self.running.spawn(async move {
-            let permit = slots.acquire_owned().await;
-            let started_at = clock.now();
-            let outcome = attempt(node, &task.variables, &context).await;
-            drop(permit);
-            let delivery = Delivery::Completed {
-                run: task.run,
-                completion: Completion {
-                    task: task.task,
-                    attempt: task.attempt,
-                    dispatch: task.dispatch,
-                    outcome,
-                    started_at,
-                    elapsed_us: elapsed_us(&clock, started_at),
-                },
-            };
-            if answers.answer(delivery).await.is_err() {
-                tracing::debug!(node.id = %held.1.node, "the broker closed before an answer");
-            }
-            held
-        });
-        self.held.insert(key, handle);
-    }
-
-    fn ended(&mut self, ended: Result<(Name, TaskId), Id>) {
-        match ended {
-            Ok(key) => {
-                self.held.remove(&key);
-            }
-            // an aborted task was taken out when it was cancelled
-            Err(id) => self.held.retain(|_, handle| handle.id() != id),
+        while let Some(ended) = self.running.join_next_with_id().await {
+            self.ended(ended);
         }
     }
 
-    fn cancel(&mut self, run: &Name, task: Option<&TaskId>) {
-        self.held.retain(|(held_run, held_task), handle| {
-            let concerned = held_run == run && task.is_none_or(|task| task == held_task);
-            if concerned {
-                handle.abort();
+    /// Begins a task at once; it waits for a slot by itself, so that no class waits for another.
+    /// How many there are is bounded by the scheduler's window.
+    fn start(&mut self, task: Task) {
+        if !self.held.wants(&task) {
+            tracing::debug!(run.id = %task.run, node.id = %task.task.node, "a task came too late");
+            return;
+        }
+        let key = (task.run.clone(), task.task.clone());
+        let number = task.number;
+        let slots = self.slots[task.class as usize].clone();
+        let handle = self.running.spawn(self.bench.clone().work(task, slots));
+        self.held.insert(key, number, handle);
+    }
+
+    fn ended(&mut self, ended: Result<(Id, ()), JoinError>) {
+        match ended {
+            Ok((id, ())) => self.held.remove(id),
+            Err(error) => {
+                if error.is_panic() {
+                    tracing::error!(%error, "the worker broke over a task; it has no answer");
+                }
+                self.held.remove(error.id());
             }
-            !concerned
-        });
+        }
+    }
+}
+
+impl<A: CompletionPublisher, V: Live, L: Library, C: Clock> Bench<A, V, L, C> {
+    /// Executes a task once there is a slot, and answers.
+    async fn work(self: Arc<Self>, task: Task, slots: Arc<Semaphore>) {
+        let slot = slots.acquire_owned().await;
+        let started_at = self.clock.now();
+        let (feed, pieces) = feed();
+        let mut context = self.outside.for_attempt(task.attempt, task.timeout);
+        context.chunks = Some(feed.sink());
+        let execution = async {
+            let outcome = attempt(&*self.library, &task, &context).await;
+            let elapsed_us = elapsed_us(&self.clock, started_at);
+            drop(slot);
+            feed.close();
+            (outcome, elapsed_us)
+        };
+        // its text is shown before its end
+        let ((outcome, elapsed_us), ()) = tokio::join!(execution, pieces.show(&self.live, &task));
+        let Task { run, task, attempt, dispatch, .. } = task;
+        let node = task.node.clone();
+        let completion = Completion { task, attempt, dispatch, outcome, started_at, elapsed_us };
+        let delivery = Delivery::Completed { run, completion };
+        if self.answers.answer(delivery).await.is_err() {
+            tracing::debug!(node.id = %node, "the broker closed before an answer");
+        }
     }
 }
 

@@ -331,7 +331,7 @@ pub enum CancelMode {
 pub struct RunFinished {
     /// Dify's status.
     pub status: Status,
-    /// Our own cause of a `stopped` run.
+    /// Our own cause of a `stopped` or `failed` run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     /// Dify's error text of a failed or stopped run.
@@ -381,7 +381,7 @@ impl Status {
     }
 }
 
-/// Who or what stopped a run.
+/// Who or what ended a run that did not end by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
@@ -391,6 +391,8 @@ pub enum Reason {
     Deadline,
     /// A limit on steps or time.
     Limit,
+    /// A fault of the engine itself.
+    Internal,
 }
 
 /// A frame's place in its run: empty for the root, `it[37]/inner[2]` inside containers.

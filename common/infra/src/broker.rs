@@ -14,20 +14,21 @@ pub trait TaskPublisher: Send + 'static {
     /// Publishes tasks; returns once the broker has all of them. Waits while it is full.
     fn publish(&self, tasks: Vec<Task>) -> impl Future<Output = Result<(), Closed>> + Send;
 
-    /// Tells all workers.
+    /// Tells all workers. It may overtake tasks that wait.
     fn control(&self, control: Control) -> impl Future<Output = Result<(), Closed>> + Send;
 }
 
-/// The scheduler's inbox.
+/// The scheduler's inbox. Nothing is lost when a call is dropped before it is done.
 pub trait Inbox: Send + 'static {
     /// Takes what has arrived, at least one and at most `most`; waits only for the first. An
-    /// empty answer means that the broker is closed.
+    /// empty answer means that the broker is closed and all answers have been taken.
     fn receive(&mut self, most: usize) -> impl Future<Output = Vec<Delivery>> + Send;
 }
 
-/// A worker's side.
+/// A worker's side. Nothing is lost when a call is dropped before it is done.
 pub trait TaskConsumer: Send + 'static {
-    /// What comes next, words before tasks. None means that the broker is closed.
+    /// What comes next, words before tasks. None means that the broker is closed and all that
+    /// was published has been taken.
     fn next(&mut self) -> impl Future<Output = Option<Work>> + Send;
 }
 

@@ -21,6 +21,8 @@ pub struct Task {
     pub attempt: u32,
     /// Which sending of this attempt, counted from 1.
     pub dispatch: u32,
+    /// Its place among all that its owner published, counted from 1.
+    pub number: u64,
     /// Which workers take it.
     pub class: TaskClass,
     /// All it may read.
@@ -63,5 +65,8 @@ pub enum Control {
         run: Name,
         /// The task; all of the run's when None.
         task: Option<TaskId>,
+        /// It concerns what was published with a lower number than this, also what has not
+        /// reached a worker yet; what comes later is wanted.
+        before: u64,
     },
 }

@@ -30,6 +30,9 @@ pub enum StoreError {
         /// The number.
         seq: u64,
     },
+    /// It could not be reached, or could not write: try later.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
 }
 
 /// Keeps runs.
@@ -37,7 +40,8 @@ pub trait Store: Send + Sync + 'static {
     /// Makes the facts of all these runs durable, or none of them.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when facts do not follow what is held.
+    /// [`StoreError::Conflict`] when facts do not follow what is held; it names the first run of
+    /// which this is so. [`StoreError::Unavailable`] when it may be different later.
     fn commit(&self, commits: &[Commit]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// A run's facts in order; empty if it is unknown or its journal is not kept.

@@ -5,6 +5,9 @@
 
 use super::{Behaviour, Category, NodeIx, Plan, Strategy};
 
+/// The most nodes of a chain: what a long row of nodes costs must not grow with its square.
+const MAX_CHAIN: usize = 64;
+
 /// Finds the chain each task node heads.
 pub(super) fn cut(plan: &mut Plan) {
     let chains: Vec<Vec<NodeIx>> = (0..plan.nodes.len())
@@ -22,7 +25,9 @@ fn chain_from(plan: &Plan, head: NodeIx) -> Vec<NodeIx> {
     let mut chain = vec![head];
     let mut last_task = 1;
     let mut at = head;
-    while let Some(next) = only_successor(plan, at) {
+    while chain.len() < MAX_CHAIN
+        && let Some(next) = only_successor(plan, at)
+    {
         match plan.node(next).behaviour {
             Behaviour::Task(_) => last_task = chain.len() + 1,
             Behaviour::Inline(_) => {}

@@ -40,11 +40,12 @@ fn place_nodes(plan: &mut Plan, owners: &Owners) {
         order: Vec::new(),
     };
     plan.scopes.push(empty(None));
+    let owning: FxHashSet<NodeIx> = owners.iter().flatten().copied().collect();
     for owner in 0..plan.nodes.len() {
         let is_container =
             matches!(plan.nodes[owner].behaviour, Behaviour::Iteration(_) | Behaviour::Loop(_));
         let owner = super::compile::index_of(owner);
-        if is_container || owners.contains(&Some(owner)) {
+        if is_container || owning.contains(&owner) {
             let body = ScopeIx(u32::try_from(plan.scopes.len()).unwrap_or(u32::MAX));
             plan.nodes[owner.0 as usize].body = Some(body);
             plan.scopes.push(empty(Some(owner)));

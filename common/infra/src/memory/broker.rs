@@ -1,6 +1,8 @@
 //! A broker of channels.
 
-use tokio::sync::{broadcast, mpsc};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
 
 use crate::broker::{Closed, CompletionPublisher, Inbox, TaskConsumer, TaskPublisher, Work};
 use crate::message::{Control, Delivery, Task};
@@ -12,7 +14,8 @@ const TASKS: usize = 4096;
 /// Answers waiting for the scheduler. Workers wait when it falls this far behind.
 const DELIVERIES: usize = 4096;
 
-/// Words to workers that one of them may be behind.
+/// Words that a worker may be behind. A worker takes them at once, whatever it holds, so the
+/// scheduler hardly ever waits here.
 const CONTROLS: usize = 1024;
 
 /// Makes the two sides of a broker.
@@ -20,18 +23,54 @@ const CONTROLS: usize = 1024;
 pub struct MemoryBroker;
 
 impl MemoryBroker {
-    /// The scheduler's publisher and inbox, and one worker's consumer and publisher.
+    /// The scheduler's publisher and inbox, and a worker's consumer and publisher.
     #[expect(clippy::new_ret_no_self, reason = "a broker is its four ends")]
     pub fn new() -> (MemoryTasks, MemoryInbox, MemoryWorker, MemoryCompletions) {
         let (task_sender, task_receiver) = mpsc::channel(TASKS);
-        let (control_sender, control_receiver) = broadcast::channel(CONTROLS);
         let (answer_sender, answer_receiver) = mpsc::channel(DELIVERIES);
+        let workers = Workers::default();
+        let worker = MemoryWorker {
+            tasks: Arc::new(tokio::sync::Mutex::new(task_receiver)),
+            controls: workers.join(),
+            workers: workers.clone(),
+        };
         (
-            MemoryTasks { tasks: task_sender, controls: control_sender },
+            MemoryTasks { tasks: task_sender, workers },
             MemoryInbox { deliveries: answer_receiver },
-            MemoryWorker { tasks: task_receiver, controls: control_receiver },
+            worker,
             MemoryCompletions { deliveries: answer_sender },
         )
+    }
+}
+
+/// Where each worker takes its words. None once the scheduler has gone.
+#[derive(Clone, Debug)]
+struct Workers(Arc<Mutex<Option<Vec<mpsc::Sender<Control>>>>>);
+
+impl Default for Workers {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Some(Vec::new()))))
+    }
+}
+
+impl Workers {
+    fn join(&self) -> mpsc::Receiver<Control> {
+        let (sender, receiver) = mpsc::channel(CONTROLS);
+        if let Some(workers) = self.lock().as_mut() {
+            workers.push(sender);
+        }
+        receiver
+    }
+
+    fn all(&self) -> Vec<mpsc::Sender<Control>> {
+        let mut workers = self.lock();
+        let Some(workers) = workers.as_mut() else { return Vec::new() };
+        workers.retain(|worker| !worker.is_closed());
+        workers.clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Vec<mpsc::Sender<Control>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -39,7 +78,7 @@ impl MemoryBroker {
 #[derive(Debug)]
 pub struct MemoryTasks {
     tasks: mpsc::Sender<Task>,
-    controls: broadcast::Sender<Control>,
+    workers: Workers,
 }
 
 impl TaskPublisher for MemoryTasks {
@@ -51,7 +90,17 @@ impl TaskPublisher for MemoryTasks {
     }
 
     async fn control(&self, control: Control) -> Result<(), Closed> {
-        self.controls.send(control).map(|_| ()).map_err(|_| Closed)
+        let mut told = false;
+        for worker in self.workers.all() {
+            told |= worker.send(control.clone()).await.is_ok();
+        }
+        if told { Ok(()) } else { Err(Closed) }
+    }
+}
+
+impl Drop for MemoryTasks {
+    fn drop(&mut self) {
+        self.workers.lock().take();
     }
 }
 
@@ -72,27 +121,31 @@ impl Inbox for MemoryInbox {
 /// A worker's consumer.
 #[derive(Debug)]
 pub struct MemoryWorker {
-    tasks: mpsc::Receiver<Task>,
-    controls: broadcast::Receiver<Control>,
+    /// One queue for all workers: whoever holds the lock takes the next task.
+    tasks: Arc<tokio::sync::Mutex<mpsc::Receiver<Task>>>,
+    controls: mpsc::Receiver<Control>,
+    workers: Workers,
+}
+
+impl MemoryWorker {
+    /// A consumer for one more worker, which shares the tasks of this one.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        let workers = self.workers.clone();
+        Self { tasks: self.tasks.clone(), controls: workers.join(), workers }
+    }
 }
 
 impl TaskConsumer for MemoryWorker {
     async fn next(&mut self) -> Option<Work> {
+        let tasks = &self.tasks;
         tokio::select! {
             biased;
-            control = next_control(&mut self.controls) => control.map(Work::Control),
-            task = self.tasks.recv() => task.map(|task| Work::Task(Box::new(task))),
-        }
-    }
-}
-
-async fn next_control(controls: &mut broadcast::Receiver<Control>) -> Option<Control> {
-    loop {
-        match controls.recv().await {
-            Ok(control) => return Some(control),
-            // what was missed concerned tasks whose answers nobody takes
-            Err(broadcast::error::RecvError::Lagged(_)) => {}
-            Err(broadcast::error::RecvError::Closed) => return None,
+            // without a scheduler there are no more words, but tasks may be left
+            Some(control) = self.controls.recv() => Some(Work::Control(control)),
+            task = async { tasks.lock().await.recv().await } => {
+                task.map(|task| Work::Task(Box::new(task)))
+            }
         }
     }
 }

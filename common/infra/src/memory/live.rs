@@ -49,7 +49,7 @@ impl Live for MemoryLive {
 }
 
 impl Watcher {
-    /// The next event.
+    /// The next event. None once another watcher has taken its place.
     pub async fn next(&mut self) -> Option<Event> {
         self.events.recv().await
     }
@@ -62,6 +62,11 @@ impl Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.live.lock().remove(&self.run);
+        self.events.close();
+        let mut watchers = self.live.lock();
+        // another watcher may have taken its place
+        if watchers.get(&self.run).is_some_and(mpsc::Sender::is_closed) {
+            watchers.remove(&self.run);
+        }
     }
 }

@@ -1,0 +1,48 @@
+//! The ports' adapters, each held to its port's suite. A new adapter joins here.
+
+mod suite;
+
+use flowmill_engine::report::History;
+use flowmill_engine::value::Name;
+use flowmill_infra::clock::SystemClock;
+use flowmill_infra::live::Event;
+use flowmill_infra::memory::{MemoryBroker, MemoryLive, MemoryStore, MemoryWorker, Watcher};
+
+use suite::live::Watching;
+
+#[tokio::test]
+async fn the_memory_store() {
+    suite::store::all(MemoryStore::new, true).await;
+}
+
+#[tokio::test]
+async fn the_memory_store_of_reports() {
+    suite::store::all(|| MemoryStore::of_reports(History::Full), false).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_memory_broker() {
+    suite::broker::all(MemoryBroker::new, MemoryWorker::another).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_memory_live_feed() {
+    suite::live::all(MemoryLive::default).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_system_clock() {
+    suite::clock::all(SystemClock::new).await;
+}
+
+impl Watching for MemoryLive {
+    type Watcher = Watcher;
+
+    fn watch(&self, run: Name) -> Watcher {
+        Self::watch(self, run)
+    }
+
+    async fn next(watcher: &mut Watcher) -> Option<Event> {
+        watcher.next().await
+    }
+}

@@ -1,0 +1,189 @@
+//! The scheduler's loop: takes what arrives, commits what follows, does what that calls for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flowmill_engine::plan::Plan;
+use flowmill_engine::run::Run;
+use flowmill_engine::time::Time;
+use flowmill_engine::value::Name;
+use flowmill_infra::broker::{Closed, Inbox, TaskPublisher};
+use flowmill_infra::clock::Clock;
+use flowmill_infra::live::{Event, Live};
+use flowmill_infra::message::Delivery;
+use flowmill_infra::store::{Commit, Store, StoreError};
+use tokio::sync::mpsc;
+
+use crate::effects::Effects;
+use crate::gate::Window;
+use crate::handle::{Handle, Request};
+use crate::owner::Owner;
+
+/// The most messages taken at once. A batch is one commit; it is as large as what has arrived.
+const BATCH: usize = 256;
+
+/// Requests waiting for the owner; submitters wait beyond it.
+const REQUESTS: usize = 1024;
+
+/// How long a store that is unavailable is left alone before each new try. After the last, about
+/// six seconds in all, the runs concerned stop here.
+const PATIENCE: [Duration; 6] = [
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+    Duration::from_millis(1600),
+    Duration::from_millis(3200),
+];
+
+/// A scheduler over its ports.
+#[derive(Debug)]
+pub struct Service<S, P, I, L, C> {
+    store: Arc<S>,
+    publisher: P,
+    inbox: I,
+    live: L,
+    clock: C,
+    requests: mpsc::Receiver<Request>,
+    /// Whether a [`Handle`] is left.
+    is_open: bool,
+    owner: Owner,
+}
+
+/// A run as the store's journal has it. None when the store holds no journal of it.
+pub async fn load<S: Store>(store: &S, plan: Arc<Plan>, run: &Name) -> Option<Run> {
+    let journal = store.journal(run).await;
+    (!journal.is_empty()).then(|| Run::replay(plan, &journal))
+}
+
+impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock> Service<S, P, I, L, C> {
+    /// A scheduler and the way into it.
+    pub fn new(
+        store: Arc<S>,
+        (publisher, inbox): (P, I),
+        live: L,
+        clock: C,
+        window: Window,
+    ) -> (Self, Handle) {
+        let (sender, requests) = mpsc::channel(REQUESTS);
+        let owner = Owner::new(window);
+        let service = Self { store, publisher, inbox, live, clock, requests, is_open: true, owner };
+        (service, Handle { requests: sender })
+    }
+
+    /// Serves until every [`Handle`] is gone and no run is live. Without a broker it stops at
+    /// once; whoever waits for a run is told.
+    pub async fn run(mut self) {
+        if let Err(Closed) = self.serve().await {
+            tracing::error!("the broker closed before the scheduler stopped");
+        }
+    }
+
+    async fn serve(&mut self) -> Result<(), Closed> {
+        let mut requests = Vec::new();
+        while self.is_open || !self.owner.is_idle() {
+            let deliveries = self.arrived(&mut requests).await?;
+            let now = self.clock.now();
+            for delivery in deliveries {
+                self.owner.deliver(now, delivery);
+            }
+            for request in requests.drain(..) {
+                self.owner.request(now, request);
+            }
+            self.owner.wake(now);
+            self.owner.grant(now);
+            self.settle().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until something arrives or is due, and takes at most a batch of each.
+    async fn arrived(&mut self, requests: &mut Vec<Request>) -> Result<Vec<Delivery>, Closed> {
+        let now = self.clock.now();
+        let wake_at = self.owner.next_wake(now);
+        let mut deliveries = Vec::new();
+        tokio::select! {
+            biased;
+            received = self.inbox.receive(BATCH) => {
+                if received.is_empty() {
+                    return Err(Closed);
+                }
+                deliveries = received;
+            }
+            count = self.requests.recv_many(requests, BATCH), if self.is_open => {
+                self.is_open = count > 0;
+            }
+            () = wait(&self.clock, now, wake_at) => {}
+        }
+        // answers that never cease must not keep requests waiting
+        while requests.len() < BATCH {
+            let Ok(request) = self.requests.try_recv() else { break };
+            requests.push(request);
+        }
+        Ok(deliveries)
+    }
+
+    /// Stores what became true, then does what it calls for.
+    async fn settle(&mut self) -> Result<(), Closed> {
+        let commits = self.owner.take_commits();
+        if commits.is_empty() {
+            return Ok(());
+        }
+        let mut effects = Effects::default();
+        let commits = self.commit(commits, &mut effects).await;
+        for commit in &commits {
+            effects.append(self.owner.take_effects(&commit.run));
+            self.live.publish(&commit.run, Event::Facts(commit.facts.clone())).await;
+        }
+        for control in effects.controls {
+            self.publisher.control(control).await?;
+        }
+        if !effects.tasks.is_empty() {
+            self.publisher.publish(effects.tasks).await?;
+        }
+        for commit in &commits {
+            self.owner.settle(&commit.run);
+        }
+        Ok(())
+    }
+
+    /// Stores facts and answers which were stored. A run whose facts cannot be stored stops here
+    /// and no other does.
+    async fn commit(&mut self, mut commits: Vec<Commit>, effects: &mut Effects) -> Vec<Commit> {
+        let mut patience = PATIENCE.iter();
+        while !commits.is_empty() {
+            let Err(error) = self.store.commit(&commits).await else { break };
+            let lost = match &error {
+                StoreError::Conflict { run, .. } => {
+                    commits.iter().position(|commit| commit.run == *run)
+                }
+                StoreError::Unavailable(_) => {
+                    if let Some(wait) = patience.next() {
+                        tracing::warn!(%error, ?wait, "the store does not answer");
+                        self.clock.sleep_until(self.clock.now().after(*wait)).await;
+                        continue;
+                    }
+                    None
+                }
+            };
+            let lost = match lost {
+                Some(position) => vec![commits.remove(position)],
+                None => std::mem::take(&mut commits),
+            };
+            for commit in lost {
+                effects.controls.extend(self.owner.lose(&commit, error.clone()));
+            }
+        }
+        commits
+    }
+}
+
+/// Waits for a time. When it has come already, the other tasks of the process come first: a run
+/// that is busy for long leaves them theirs.
+async fn wait<C: Clock>(clock: &C, now: Time, at: Option<Time>) {
+    match at {
+        Some(at) if at <= now => tokio::task::yield_now().await,
+        Some(at) => clock.sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

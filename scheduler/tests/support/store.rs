@@ -1,0 +1,62 @@
+//! A store that fails when it is told to.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use flowmill_engine::fact::Fact;
+use flowmill_engine::report::Report;
+use flowmill_engine::value::Name;
+use flowmill_infra::memory::MemoryStore;
+use flowmill_infra::store::{Commit, Store, StoreError};
+
+/// A memory store with faults.
+#[derive(Debug, Default)]
+pub(crate) struct Faulty {
+    inner: MemoryStore,
+    /// The next commits fail with these.
+    next: Mutex<VecDeque<StoreError>>,
+    /// Commits that concern this run fail for good.
+    cursed: Mutex<Option<Name>>,
+    /// How often it was asked to commit.
+    tries: Mutex<usize>,
+}
+
+impl Faulty {
+    pub(crate) fn fail_next(&self, error: StoreError, times: usize) {
+        self.next.lock().unwrap().extend(std::iter::repeat_n(error, times));
+    }
+
+    pub(crate) fn curse(&self, run: Option<&str>) {
+        *self.cursed.lock().unwrap() = run.map(Name::from);
+    }
+
+    pub(crate) fn tries(&self) -> usize {
+        *self.tries.lock().unwrap()
+    }
+}
+
+impl Store for Faulty {
+    async fn commit(&self, commits: &[Commit]) -> Result<(), StoreError> {
+        *self.tries.lock().unwrap() += 1;
+        if let Some(error) = self.next.lock().unwrap().pop_front() {
+            return Err(error);
+        }
+        let cursed = self.cursed.lock().unwrap().clone();
+        if let Some(commit) = commits.iter().find(|commit| Some(&commit.run) == cursed.as_ref()) {
+            return Err(StoreError::Conflict { run: commit.run.clone(), seq: commit.facts[0].seq });
+        }
+        self.inner.commit(commits).await
+    }
+
+    async fn journal(&self, run: &Name) -> Vec<Fact> {
+        self.inner.journal(run).await
+    }
+
+    async fn report(&self, run: &Name) -> Option<Report> {
+        self.inner.report(run).await
+    }
+
+    async fn forget(&self, run: &Name) {
+        self.inner.forget(run).await;
+    }
+}

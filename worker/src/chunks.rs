@@ -1,0 +1,73 @@
+//! Text on its way from a node to those who watch its run.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use flowmill_engine::value::Name;
+use flowmill_infra::live::{Event, Live};
+use flowmill_infra::message::Task;
+use flowmill_nodes::context::{Chunk, ChunkSink};
+use tokio::sync::mpsc;
+
+/// Pieces that a node may be ahead of its watcher. A node that is further ahead loses the rest:
+/// what was shown stays the beginning of the text, and all of it is in the node's outputs.
+const AHEAD: usize = 1024;
+
+/// The node's end of one attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct Feed(Arc<Mutex<Option<mpsc::Sender<Chunk>>>>);
+
+/// The watcher's end.
+#[derive(Debug)]
+pub(crate) struct Pieces(mpsc::Receiver<Chunk>);
+
+/// Both ends of one attempt.
+pub(crate) fn feed() -> (Feed, Pieces) {
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    (Feed(Arc::new(Mutex::new(Some(sender)))), Pieces(receiver))
+}
+
+impl Feed {
+    /// Where the node puts its text. It never waits.
+    pub(crate) fn sink(&self) -> ChunkSink {
+        let feed = self.clone();
+        ChunkSink::new(move |chunk| feed.put(chunk))
+    }
+
+    fn put(&self, chunk: Chunk) {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.as_ref().is_some_and(|sender| sender.try_send(chunk).is_err()) {
+            *open = None;
+        }
+    }
+
+    /// The attempt has ended: nothing more is taken, whoever still holds the sink.
+    pub(crate) fn close(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+impl Pieces {
+    /// Shows all pieces in order, until the feed is closed.
+    pub(crate) async fn show<L: Live>(mut self, live: &L, task: &Task) {
+        let mut outputs: Vec<Name> = Vec::new();
+        while let Some(Chunk { name, text }) = self.0.recv().await {
+            if !outputs.contains(&name) {
+                outputs.push(name.clone());
+            }
+            live.publish(&task.run, piece(task, name, text, false)).await;
+        }
+        for name in outputs {
+            live.publish(&task.run, piece(task, name, "".into(), true)).await;
+        }
+    }
+}
+
+fn piece(task: &Task, output: Name, text: Name, is_final: bool) -> Event {
+    Event::Chunk {
+        frame: task.task.frame.clone(),
+        node: task.task.node.clone(),
+        output,
+        text,
+        is_final,
+    }
+}
