@@ -10,7 +10,8 @@ use flowmill_infra::clock::Clock;
 use flowmill_infra::live::Live;
 use flowmill_infra::message::{Control, Delivery, Task};
 use flowmill_nodes::context::NodeContext;
-use tokio::sync::Semaphore;
+use futures::FutureExt as _;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::chunks::feed;
@@ -117,8 +118,13 @@ where
         }
         let key = (task.run.clone(), task.task.clone());
         let number = task.number;
-        let slots = self.slots[task.class as usize].clone();
-        let handle = self.running.spawn(self.bench.clone().work(task, slots));
+        let mut slot = Box::pin(self.slots[task.class as usize].clone().acquire_owned());
+        // asked for here, so that tasks get their slots in the order in which they came
+        let slot = match (&mut slot).now_or_never() {
+            Some(slot) => Turn::Now(slot),
+            None => Turn::Later(slot),
+        };
+        let handle = self.running.spawn(self.bench.clone().work(task, slot));
         self.held.insert(key, number, handle);
     }
 
@@ -137,8 +143,11 @@ where
 
 impl<A: CompletionPublisher, V: Live, L: Library, C: Clock> Bench<A, V, L, C> {
     /// Executes a task once there is a slot, and answers.
-    async fn work(self: Arc<Self>, task: Task, slots: Arc<Semaphore>) {
-        let slot = slots.acquire_owned().await;
+    async fn work(self: Arc<Self>, task: Task, slot: Turn<impl Future<Output = Slot>>) {
+        let slot = match slot {
+            Turn::Now(slot) => slot,
+            Turn::Later(slot) => slot.await,
+        };
         let started_at = self.clock.now();
         let (feed, pieces) = feed();
         let mut context = self.outside.for_attempt(task.attempt, task.timeout);
@@ -160,6 +169,15 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock> Bench<A, V, L, C> {
             tracing::debug!(node.id = %node, "the broker closed before an answer");
         }
     }
+}
+
+/// Leave to execute; the semaphore is never closed.
+type Slot = Result<OwnedSemaphorePermit, AcquireError>;
+
+/// A task's place in the row for a slot.
+enum Turn<F> {
+    Now(Slot),
+    Later(F),
 }
 
 fn elapsed_us<C: Clock>(clock: &C, since: Time) -> u64 {
