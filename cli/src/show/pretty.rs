@@ -381,10 +381,11 @@ fn indented(text: &str, indent: usize) -> String {
     format!("{}\n{:indent$}\u{2026}\n{:indent$}{}", join(head), "", "", join(tail))
 }
 
-/// A chat's answer as it is; otherwise each output under its name, text as it is.
+/// A chat's answer as it is, if it comes without files; otherwise each output under its name, text as it is.
 fn outputs_text(outputs: &[(&Name, &Value)]) -> String {
-    if let [(name, Value::Str(answer))] = outputs
+    if let [(name, Value::Str(answer)), rest @ ..] = outputs
         && &***name == "answer"
+        && rest.iter().all(|(_, value)| value.is_falsy())
     {
         return format!("{answer}\n");
     }
@@ -410,6 +411,8 @@ mod tests {
         let (name, answer): (Name, Name) = ("x".into(), "answer".into());
         let (line, lines) = (Value::from("a"), Value::from("a\nb"));
         assert_eq!(outputs_text(&[(&answer, &lines)]), "a\nb\n");
+        let (files, none) = ("files".into(), Value::array(Vec::new()));
+        assert_eq!(outputs_text(&[(&answer, &line), (&files, &none)]), "a\n");
         assert_eq!(outputs_text(&[(&name, &line), (&answer, &lines)]), "x: a\nanswer:\na\nb\n");
         let list = Value::array(vec![Value::int(1), Value::from("é")]);
         assert_eq!(outputs_text(&[(&name, &list)]), "x: [1, \"é\"]\n");

@@ -34,8 +34,12 @@ fn json_tells_the_same() {
     for name in EXAMPLES {
         let plan = plan(name, "json").json();
         for scope in plan["scopes"].as_array().unwrap() {
-            assert_eq!(scope["order"].as_array().unwrap().len(), scope["nodes"].as_array().unwrap().len());
-            let place = |id: &Json| scope["order"].as_array().unwrap().iter().position(|node| node == id);
+            assert_eq!(
+                scope["order"].as_array().unwrap().len(),
+                scope["nodes"].as_array().unwrap().len()
+            );
+            let place =
+                |id: &Json| scope["order"].as_array().unwrap().iter().position(|node| node == id);
             for node in scope["nodes"].as_array().unwrap() {
                 for from in node["fan_in"].as_array().unwrap() {
                     assert!(place(&from["node"]) < place(&node["id"]), "every edge leads forward");
@@ -47,7 +51,8 @@ fn json_tells_the_same() {
         &[&start(""), LLM, &LLM.replace("id: m", "id: m2"), &end("text", "m2, text")],
         &["{source: s, target: m}", "{source: m, target: m2}", "{source: m2, target: e}"],
     );
-    let plan = flowmill(&["plan", &file("chained.yml", &chained), "--format", "json"]).expect(0).json();
+    let plan =
+        flowmill(&["plan", &file("chained.yml", &chained), "--format", "json"]).expect(0).json();
     let node = &plan["scopes"][0]["nodes"][1];
     assert_eq!(node["chain"], serde_json::json!(["m", "m2"]));
     assert_eq!((&node["executor"], &node["class"]), (&"worker".into(), &"llm".into()));
@@ -89,11 +94,15 @@ fn a_document_that_does_not_run_has_no_plan() {
 #[test]
 fn the_catalogue_is_listed_and_explained() {
     let list = flowmill(&["nodes"]).expect(0).out;
-    for name in ["start", "if-else", "iteration", "llm", "assigner v1", "assigner v2", "human-input"] {
+    for name in
+        ["start", "if-else", "iteration", "llm", "assigner v1", "assigner v2", "human-input"]
+    {
         assert!(list.lines().any(|line| line.starts_with(&format!("{name} "))), "{name}: {list}");
     }
     let ran = flowmill(&["nodes", "iteration"]).expect(0);
-    for part in ["category  container", "iterator_selector", "(required)", "(default false)", "outputs"] {
+    for part in
+        ["category  container", "iterator_selector", "(required)", "(default false)", "outputs"]
+    {
         assert!(ran.out.contains(part), "{part} is missing in {ran}");
     }
     flowmill(&["nodes", "if_els"]).expect(2).says("did you mean if-else?");

@@ -38,7 +38,8 @@ impl Ran {
 
     /// Standard output as JSON lines.
     fn lines(&self) -> Vec<Json> {
-        let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {self}"));
+        let parse =
+            |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {self}"));
         self.out.lines().map(parse).collect()
     }
 
@@ -105,7 +106,8 @@ fn workflow(nodes: &[&str], edges: &[&str]) -> String {
 }
 
 fn document(mode: &str, nodes: &[&str], edges: &[&str]) -> String {
-    let list = |items: &[&str]| -> String { items.iter().map(|item| format!("    - {item}\n")).collect() };
+    let list =
+        |items: &[&str]| -> String { items.iter().map(|item| format!("    - {item}\n")).collect() };
     format!(
         "app: {{mode: {mode}, name: Test}}\nkind: app\nversion: 0.3.0\nworkflow:\n  graph:\n    \
          nodes:\n{}    edges:\n{}",
@@ -123,7 +125,9 @@ const NUMBER: &str = r#"{"variable": "n", "label": "Number", "type": "number", "
 
 /// An end node that gives one value.
 fn end(name: &str, selector: &str) -> String {
-    format!("{{id: e, data: {{type: end, title: End, outputs: [{{variable: {name}, value_selector: [{selector}]}}]}}}}")
+    format!(
+        "{{id: e, data: {{type: end, title: End, outputs: [{{variable: {name}, value_selector: [{selector}]}}]}}}}"
+    )
 }
 
 /// A node that needs a mock.

@@ -18,13 +18,19 @@ fn asks() -> String {
 
 /// An iteration over a list whose body is one model.
 fn asks_each(extra: &str) -> String {
-    let items = r#"{"variable": "items", "label": "items", "type": "json_object", "required": true}"#;
+    let items =
+        r#"{"variable": "items", "label": "items", "type": "json_object", "required": true}"#;
     let iteration = format!(
         "{{id: it, data: {{type: iteration, title: Each, start_node_id: b, iterator_selector: [s, items, list], output_selector: [m, text]{extra}}}}}"
     );
     let body = LLM.replace("{id: m, ", "{id: m, parentId: it, ");
-    let nodes =
-        [&start(items), &*iteration, "{id: b, parentId: it, data: {type: iteration-start}}", &body, &end("all", "it, output")];
+    let nodes = [
+        &start(items),
+        &*iteration,
+        "{id: b, parentId: it, data: {type: iteration-start}}",
+        &body,
+        &end("all", "it, output"),
+    ];
     let edges = ["{source: s, target: it}", "{source: b, target: m}", "{source: it, target: e}"];
     workflow(&nodes, &edges)
 }
@@ -49,7 +55,9 @@ fn inputs_come_from_arguments_files_and_standard_input() {
     let ran = flowmill_reads(&["run", &document, "--inputs", "-"], r#"{"n": "4"}"#);
     assert_eq!(ran.expect(0).out, "n: 4\n");
     flowmill(&["run", "-", "--inputs", "-"]).expect(2).says("cannot both");
-    run(&echo(), &["--inputs", &file("list.json", "[1]")]).expect(2).says("must hold a JSON object");
+    run(&echo(), &["--inputs", &file("list.json", "[1]")])
+        .expect(2)
+        .says("must hold a JSON object");
     run(&echo(), &["--inputs", &file("broken.json", "{")]).expect(2).says("as JSON");
     run(&echo(), &["--input", "n"]).expect(2).says("name=value");
 }
@@ -57,8 +65,10 @@ fn inputs_come_from_arguments_files_and_standard_input() {
 #[test]
 fn rejected_inputs_are_listed_with_what_to_write() {
     let select = r#"{"variable": "plan", "label": "Plan", "type": "select", "options": ["a", "b"], "required": true}"#;
-    let document =
-        workflow(&[&start(&format!("{NUMBER}, {select}")), &end("n", "s, n")], &["{source: s, target: e}"]);
+    let document = workflow(
+        &[&start(&format!("{NUMBER}, {select}")), &end("n", "s, n")],
+        &["{source: s, target: e}"],
+    );
     let ran = run(&document, &["--input", "n=x", "--input", "plan=c"]).expect(2);
     assert_eq!(ran.out, "");
     ran.says("n in input form must be a valid number")
@@ -94,7 +104,8 @@ fn what_needs_configuration_says_so_and_runs_from_a_mock() {
     assert_eq!(ran.out, "");
     let mocks = file("mocks.json", r#"{"type:llm": {"outputs": {"text": "done"}}}"#);
     assert_eq!(run(&asks(), &["--mock", &mocks]).expect(0).out, "text: done\n");
-    let other = file("other-mocks.json", r#"{"m": {"outputs": {"text": "a\nb"}}, "zz": {"outputs": {}}}"#);
+    let other =
+        file("other-mocks.json", r#"{"m": {"outputs": {"text": "a\nb"}}, "zz": {"outputs": {}}}"#);
     let ran = run(&asks(), &["--mock", &other]).expect(0).says("by the mock \"zz\"");
     assert_eq!(ran.out, "text:\na\nb\n");
     run(&asks(), &["--mock", &file("bad-mocks.json", "[]")]).expect(2).says("mocks");
@@ -106,7 +117,8 @@ fn a_handled_failure_is_a_partial_success() {
     let handled = asks().replace("title: Ask,", "title: Ask, error_strategy: default-value, default_value: [{key: text, type: string, value: none}],");
     let ran = run(&handled, &["--mock", &mocks]).expect(3);
     assert_eq!(ran.out, "text: none\n");
-    ran.says("handled by default-value: llm m \"Ask\": Busy: no answer today").says("partial-succeeded");
+    ran.says("handled by default-value: llm m \"Ask\": Busy: no answer today")
+        .says("partial-succeeded");
 }
 
 #[test]
@@ -131,13 +143,16 @@ fn a_failure_inside_of_a_container_shows_what_lies_behind_it() {
 #[test]
 fn passes_are_counted_and_many_failures_summed_up() {
     let mocks = file("fails-often.json", FAILS);
-    let document = asks_each(", error_handle_mode: continue-on-error, is_parallel: true, parallel_nums: 4");
+    let document =
+        asks_each(", error_handle_mode: continue-on-error, is_parallel: true, parallel_nums: 4");
     let list: Vec<String> = (0..30).map(|number| number.to_string()).collect();
     let items = format!("items={{\"list\": [{}]}}", list.join(", "));
     let ran = run(&document, &["--input", &items, "--mock", &mocks]).expect(3);
     assert_eq!(ran.out, format!("all: [{}]\n", ["null"; 30].join(", ")));
     assert_eq!(ran.err.matches("  failed  ").count(), 4, "{ran}");
-    ran.says(": 30 elements, 4 at a time").says(", 30 elements, 30 nodes, 30 elements failed").says(" (30 times): ");
+    ran.says(": 30 elements, 4 at a time")
+        .says(", 30 elements, 30 nodes, 30 elements failed")
+        .says(" (30 times): ");
 }
 
 #[test]
@@ -153,7 +168,10 @@ fn a_person_is_waited_for() {
     assert_eq!(ran["waiting"][0]["node_id"], "h");
     let events = run(&document, &["--input", "n=1", "--output", "events"]).expect(4).lines();
     let words: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
-    assert_eq!(words[words.len() - 3..], ["node_started", "human_input_required", "workflow_paused"]);
+    assert_eq!(
+        words[words.len() - 3..],
+        ["node_started", "human_input_required", "workflow_paused"]
+    );
     assert_eq!(events[words.len() - 2]["data"]["actions"][1]["id"], "no1");
     let mocks = file("yes.json", r#"{"h": {"handle": "yes1", "outputs": {}}}"#);
     assert_eq!(run(&document, &["--input", "n=1", "--mock", &mocks]).expect(0).out, "n: 1\n");
@@ -178,7 +196,9 @@ fn slow() -> String {
 #[test]
 fn a_timeout_stops_the_run() {
     let began = Instant::now();
-    let ran = run(&asks(), &["--mock", &slow(), "--timeout", "100ms", "--output", "json"]).expect(1).json();
+    let ran = run(&asks(), &["--mock", &slow(), "--timeout", "100ms", "--output", "json"])
+        .expect(1)
+        .json();
     assert!(began.elapsed() < Duration::from_secs(10), "it did not wait for the node");
     assert_eq!(ran["status"], "stopped");
     assert!(ran["error"].as_str().unwrap().starts_with("Aborted: "), "{ran}");

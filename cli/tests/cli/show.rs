@@ -5,8 +5,26 @@ use super::*;
 /// The examples with inputs, and what they give.
 const EXAMPLES: [(&str, &[&str], i32); 7] = [
     ("hello.yml", &["--input", "name=Ada"], 0),
-    ("triage.yml", &["--input", "subject=Total outage", "--input", "body=Nothing loads.", "--input", "plan=team"], 0),
-    ("batch.yml", &["--input", r#"order={"items": [{"name": "tea", "count": 2, "price": 3.5}, {"name": "cake", "count": 1, "price": 4}]}"#], 0),
+    (
+        "triage.yml",
+        &[
+            "--input",
+            "subject=Total outage",
+            "--input",
+            "body=Nothing loads.",
+            "--input",
+            "plan=team",
+        ],
+        0,
+    ),
+    (
+        "batch.yml",
+        &[
+            "--input",
+            r#"order={"items": [{"name": "tea", "count": 2, "price": 3.5}, {"name": "cake", "count": 1, "price": 4}]}"#,
+        ],
+        0,
+    ),
     ("retry-loop.yml", &["--input", "job=nightly import", "--input", "ready_after=4"], 0),
     ("chat-greeting.yml", &["--query", "ada lovelace"], 0),
     ("approval.yml", &["--input", "item=a desk lamp", "--input", "amount=40"], 0),
@@ -48,7 +66,9 @@ fn json_is_one_object_with_the_references_keys() {
     let nodes = run_example(name, inputs, "json").json()["nodes"].clone();
     let passes = nodes.as_object().unwrap().keys().filter(|key| key.contains("@1764000002742[1]"));
     assert_eq!(passes.count(), 1);
-    let off = flowmill(&[&["run", &example(name), "--output", "json", "--history", "off"], inputs].concat());
+    let off = flowmill(
+        &[&["run", &example(name), "--output", "json", "--history", "off"], inputs].concat(),
+    );
     let nodes = off.json()["nodes"].clone();
     assert!(nodes.as_object().unwrap().keys().all(|key| !key.contains('@')));
     let (name, inputs, _) = EXAMPLES[4];
@@ -87,7 +107,8 @@ fn events_are_json_lines_from_the_start_to_the_end() {
 
 #[test]
 fn events_of_containers_tell_their_passes() {
-    let count = |events: &[Json], word: &str| events.iter().filter(|event| event["event"] == word).count();
+    let count =
+        |events: &[Json], word: &str| events.iter().filter(|event| event["event"] == word).count();
     let (name, inputs, _) = EXAMPLES[2];
     let events = run_example(name, inputs, "events").lines();
     assert_eq!(count(&events, "iteration_next"), 2);

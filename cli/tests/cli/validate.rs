@@ -42,7 +42,10 @@ fn all_problems_are_listed_with_their_lines() {
         (18, "error: node c: the id c is used twice, first on line 9"),
         (21, "error: node t: type: there is no node type \"itration\" (did you mean iteration?)"),
         (23, "error: node e: outputs: is missing"),
-        (26, "error: the edge c -> nowhere has an unknown target, nowhere (remove the edge, or add the node)"),
+        (
+            26,
+            "error: the edge c -> nowhere has an unknown target, nowhere (remove the edge, or add the node)",
+        ),
     ] {
         let start = format!("{path}:{line}: ");
         let found = ran.out.lines().any(|found| found.starts_with(&start) && found.contains(text));
@@ -53,24 +56,47 @@ fn all_problems_are_listed_with_their_lines() {
 
 #[test]
 fn json_lists_the_same() {
-    let good = file("good.yml", &workflow(&[&start(NUMBER), LLM, &end("n", "s, n")], &["{source: s, target: m}", "{source: m, target: e}"]));
-    let ran = flowmill(&["validate", "--format", "json", &good, &file("bad.yml", BROKEN)]).expect(1);
+    let good = file(
+        "good.yml",
+        &workflow(
+            &[&start(NUMBER), LLM, &end("n", "s, n")],
+            &["{source: s, target: m}", "{source: m, target: e}"],
+        ),
+    );
+    let ran =
+        flowmill(&["validate", "--format", "json", &good, &file("bad.yml", BROKEN)]).expect(1);
     let list = ran.json();
     assert_eq!(list[0]["ok"], true);
-    assert_eq!((&list[0]["mode"], &list[0]["nodes"], &list[0]["edges"]), (&"workflow".into(), &3.into(), &2.into()));
+    assert_eq!(
+        (&list[0]["mode"], &list[0]["nodes"], &list[0]["edges"]),
+        (&"workflow".into(), &3.into(), &2.into())
+    );
     let note = &list[0]["problems"][0];
-    assert_eq!((&note["severity"], &note["code"]), (&"warning".into(), &"needs_configuration".into()));
+    assert_eq!(
+        (&note["severity"], &note["code"]),
+        (&"warning".into(), &"needs_configuration".into())
+    );
     assert!(note["message"].as_str().unwrap().contains("acme/ai/ai"));
     assert_eq!(list[1]["ok"], false);
     assert_eq!((&list[1]["errors"], &list[1]["warnings"]), (&7.into(), &0.into()));
     let first = &list[1]["problems"][0];
-    assert_eq!((&first["line"], &first["node"], &first["title"]), (&8.into(), &"s".into(), &"Begin".into()));
+    assert_eq!(
+        (&first["line"], &first["node"], &first["title"]),
+        (&8.into(), &"s".into(), &"Begin".into())
+    );
     assert_eq!(first["field"], "variables[0].type");
 }
 
 #[test]
 fn good_files_are_ok_and_unreadable_ones_are_told_apart() {
-    let names = ["approval.yml", "batch.yml", "chat-greeting.yml", "hello.yml", "retry-loop.yml", "triage.yml"];
+    let names = [
+        "approval.yml",
+        "batch.yml",
+        "chat-greeting.yml",
+        "hello.yml",
+        "retry-loop.yml",
+        "triage.yml",
+    ];
     let files: Vec<String> = names.iter().map(|name| example(name)).collect();
     let mut arguments: Vec<&str> = vec!["validate"];
     arguments.extend(files.iter().map(String::as_str));
@@ -93,7 +119,14 @@ fn good_files_are_ok_and_unreadable_ones_are_told_apart() {
 fn hostile_documents_are_refused_quickly() {
     let deep = file("deep.yml", &"[".repeat(100_000));
     let bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned()
-        + &(0..9).map(|n| format!("b{n}: &b{n} [*{p}, *{p}, *{p}, *{p}, *{p}, *{p}, *{p}, *{p}, *{p}, *{p}]\n", p = if n == 0 { "a".to_owned() } else { format!("b{}", n - 1) })).collect::<String>();
+        + &(0..9)
+            .map(|n| {
+                format!(
+                    "b{n}: &b{n} [*{p}, *{p}, *{p}, *{p}, *{p}, *{p}, *{p}, *{p}, *{p}, *{p}]\n",
+                    p = if n == 0 { "a".to_owned() } else { format!("b{}", n - 1) }
+                )
+            })
+            .collect::<String>();
     let bomb = file("bomb.yml", &bomb);
     flowmill(&["validate", &deep, &bomb]).expect(1);
 }
