@@ -106,11 +106,10 @@ fn workflow(nodes: &[&str], edges: &[&str]) -> String {
 }
 
 fn document(mode: &str, nodes: &[&str], edges: &[&str]) -> String {
-    let list =
-        |items: &[&str]| -> String { items.iter().map(|item| format!("    - {item}\n")).collect() };
+    let list = |items: &[&str]| items.join("\n    - ");
     format!(
         "app: {{mode: {mode}, name: Test}}\nkind: app\nversion: 0.3.0\nworkflow:\n  graph:\n    \
-         nodes:\n{}    edges:\n{}",
+         nodes:\n    - {}\n    edges:\n    - {}\n",
         list(nodes),
         list(edges)
     )
