@@ -17,11 +17,6 @@ const REFUSED: &[(&str, &[u64], &str)] = &[
         "written by hand: its knowledge nodes lack the required retrieval_mode",
     ),
     (
-        "langgenius-06-http-request-with-json-tool-workflow.yml",
-        &[142],
-        "a unit test's document: a tool's parameter is text where a mapping is required",
-    ),
-    (
         "lazeyliu-02-trigger-plugin-code-workflow.yml",
         &[28],
         "written by hand: its code node lacks the required variables",
