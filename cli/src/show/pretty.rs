@@ -172,7 +172,7 @@ impl Screen<'_> {
             let _ = write!(more, ", takes {}", one_line(handle, LINE));
         }
         if let Some(error) = finish.error {
-            let _ = write!(more, ": {}", one_line(&error.message, LINE));
+            let _ = write!(more, ": {}", in_short(&error.message));
         }
         let tone = tone(finish.status);
         self.line(finish.finished_at, tone, finish.status.name(), &whole_name(at, &more));
@@ -185,9 +185,7 @@ impl Screen<'_> {
         inside.failures += 1;
         let failures = inside.failures;
         let text = match failures {
-            0..=MOST_FAILURES => {
-                whole_name(&finish.at, &format!(": {}", one_line(&error.message, LINE)))
-            }
+            0..=MOST_FAILURES => whole_name(&finish.at, &format!(": {}", in_short(&error.message))),
             _ if failures == MOST_FAILURES + 1 => {
                 format!("more nodes in {container}; they are counted, not shown")
             }
@@ -201,7 +199,7 @@ impl Screen<'_> {
             Then::RetryAt(at) => show(at.since(now)),
             Then::DefaultValue | Then::FailBranch | Then::Unhandled => String::new(),
         };
-        let message = one_line(&failed.error.message, LINE);
+        let message = in_short(&failed.error.message);
         let more = format!(", attempt {} failed, again in {wait}: {message}", failed.attempt);
         self.line(now, Tone::Odd, "retry", &whole_name(at, &more));
     }
@@ -343,6 +341,13 @@ fn whole_name(at: &Place<'_>, more: &str) -> String {
     }
 }
 
+/// A message on one line; of a traceback the last one, which says what it was.
+fn in_short(message: &str) -> String {
+    let last = message.lines().rfind(|line| !line.trim().is_empty());
+    let message = last.filter(|_| message.starts_with("Traceback (")).unwrap_or(message);
+    one_line(message, LINE)
+}
+
 fn describe(record: &ErrorRecord, indent: usize) -> String {
     let id = key(&record.frame, &record.node);
     let title = match one_line(&record.title, LINE) {
@@ -417,6 +422,13 @@ mod tests {
         let list = Value::array(vec![Value::int(1), Value::from("é")]);
         assert_eq!(outputs_text(&[(&name, &list)]), "x: [1, \"é\"]\n");
         assert_eq!(outputs_text(&[]), "");
+    }
+
+    #[test]
+    fn of_a_traceback_the_last_line_is_enough_while_it_runs() {
+        let traceback = "Traceback (most recent call last):\n  File \"<code>\"\nKeyError: 'a'\n";
+        assert_eq!(in_short(traceback), "KeyError: 'a'");
+        assert_eq!(in_short("a\nb"), "a b");
     }
 
     #[test]

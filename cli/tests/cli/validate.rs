@@ -116,6 +116,21 @@ fn good_files_are_ok_and_unreadable_ones_are_told_apart() {
 }
 
 #[test]
+fn reads_of_unknown_nodes_are_told_from_prose() {
+    let llm = LLM.replace(
+        "prompt_template: []",
+        "prompt_template: [{role: user, text: 'Be nice. {{#s.n#}}. {{#gone.text#}}'}]",
+    );
+    let document = workflow(&[&start(NUMBER), &llm], &["{source: s, target: m}"]);
+    let path = file("prose.yml", &document);
+    let ran = flowmill(&["validate", &path]).expect(0);
+    assert_eq!(ran.out.matches("but there is no node").count(), 1, "{ran}");
+    assert!(ran.out.contains("it reads gone.text, but there is no node gone"), "{ran}");
+    let plan = flowmill(&["plan", &path]).expect(0);
+    assert!(plan.out.contains("reads s.n, gone.text\n"), "{plan}");
+}
+
+#[test]
 fn hostile_documents_are_refused_quickly() {
     let deep = file("deep.yml", &"[".repeat(100_000));
     let mut lines = vec!["b0: &b0 [x, x]".to_owned()];
