@@ -41,9 +41,11 @@ fn dotted(selector: &Selector) -> String {
     selector.parts().join(".")
 }
 
+/// Each selector once, without the prose of templates.
 fn distinct(selectors: &[Selector]) -> Vec<String> {
     let mut seen = BTreeSet::new();
-    selectors.iter().filter(|selector| seen.insert(*selector)).map(dotted).collect()
+    let named = selectors.iter().filter(|selector| selector.is_of_words());
+    named.filter(|selector| seen.insert(*selector)).map(dotted).collect()
 }
 
 /// Who executes a node, in a word.

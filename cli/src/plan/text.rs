@@ -78,8 +78,9 @@ impl Writer<'_> {
         self.line(5, &executed(node));
         self.edges(index, node);
         for (word, selectors) in [("reads", &node.reads), ("writes", &node.writes)] {
-            if !selectors.is_empty() {
-                self.line(5, &format!("{word} {}", distinct(selectors).join(", ")));
+            let names = distinct(selectors);
+            if !names.is_empty() {
+                self.line(5, &format!("{word} {}", names.join(", ")));
             }
         }
         if let Some(strategy) = strategy(node) {

@@ -172,7 +172,7 @@ impl Screen<'_> {
             let _ = write!(more, ", takes {}", one_line(handle, LINE));
         }
         if let Some(error) = finish.error {
-            let _ = write!(more, ": {}", one_line(&error.message, LINE));
+            let _ = write!(more, ": {}", in_short(&error.message));
         }
         let tone = tone(finish.status);
         self.line(finish.finished_at, tone, finish.status.name(), &whole_name(at, &more));
@@ -185,9 +185,7 @@ impl Screen<'_> {
         inside.failures += 1;
         let failures = inside.failures;
         let text = match failures {
-            0..=MOST_FAILURES => {
-                whole_name(&finish.at, &format!(": {}", one_line(&error.message, LINE)))
-            }
+            0..=MOST_FAILURES => whole_name(&finish.at, &format!(": {}", in_short(&error.message))),
             _ if failures == MOST_FAILURES + 1 => {
                 format!("more nodes in {container}; they are counted, not shown")
             }
@@ -201,7 +199,7 @@ impl Screen<'_> {
             Then::RetryAt(at) => show(at.since(now)),
             Then::DefaultValue | Then::FailBranch | Then::Unhandled => String::new(),
         };
-        let message = one_line(&failed.error.message, LINE);
+        let message = in_short(&failed.error.message);
         let more = format!(", attempt {} failed, again in {wait}: {message}", failed.attempt);
         self.line(now, Tone::Odd, "retry", &whole_name(at, &more));
     }
@@ -343,6 +341,13 @@ fn whole_name(at: &Place<'_>, more: &str) -> String {
     }
 }
 
+/// A message on one line; of a traceback the last one, which says what it was.
+fn in_short(message: &str) -> String {
+    let last = message.lines().rfind(|line| !line.trim().is_empty());
+    let message = last.filter(|_| message.starts_with("Traceback (")).unwrap_or(message);
+    one_line(message, LINE)
+}
+
 fn describe(record: &ErrorRecord, indent: usize) -> String {
     let id = key(&record.frame, &record.node);
     let title = match one_line(&record.title, LINE) {
@@ -381,10 +386,11 @@ fn indented(text: &str, indent: usize) -> String {
     format!("{}\n{:indent$}\u{2026}\n{:indent$}{}", join(head), "", "", join(tail))
 }
 
-/// A chat's answer as it is; otherwise each output under its name, text as it is.
+/// A chat's answer as it is, if it comes without files; otherwise each output under its name, text as it is.
 fn outputs_text(outputs: &[(&Name, &Value)]) -> String {
-    if let [(name, Value::Str(answer))] = outputs
+    if let [(name, Value::Str(answer)), rest @ ..] = outputs
         && &***name == "answer"
+        && rest.iter().all(|(_, value)| value.is_falsy())
     {
         return format!("{answer}\n");
     }
@@ -410,10 +416,19 @@ mod tests {
         let (name, answer): (Name, Name) = ("x".into(), "answer".into());
         let (line, lines) = (Value::from("a"), Value::from("a\nb"));
         assert_eq!(outputs_text(&[(&answer, &lines)]), "a\nb\n");
+        let (files, none) = ("files".into(), Value::array(Vec::new()));
+        assert_eq!(outputs_text(&[(&answer, &line), (&files, &none)]), "a\n");
         assert_eq!(outputs_text(&[(&name, &line), (&answer, &lines)]), "x: a\nanswer:\na\nb\n");
         let list = Value::array(vec![Value::int(1), Value::from("é")]);
         assert_eq!(outputs_text(&[(&name, &list)]), "x: [1, \"é\"]\n");
         assert_eq!(outputs_text(&[]), "");
+    }
+
+    #[test]
+    fn of_a_traceback_the_last_line_is_enough_while_it_runs() {
+        let traceback = "Traceback (most recent call last):\n  File \"<code>\"\nKeyError: 'a'\n";
+        assert_eq!(in_short(traceback), "KeyError: 'a'");
+        assert_eq!(in_short("a\nb"), "a b");
     }
 
     #[test]

@@ -35,6 +35,13 @@ impl Selector {
         &self.0
     }
 
+    /// Whether all its parts are words, as names are. A piece of a template's plain text with a dot
+    /// is tried as a selector too; mostly it is prose.
+    pub fn is_of_words(&self) -> bool {
+        let in_word = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '-');
+        self.0.iter().all(|part| !part.is_empty() && part.chars().all(in_word))
+    }
+
     /// The whole variable it reads from: its first two parts, if it has as many.
     pub fn variable(&self) -> Option<(&Name, &Name)> {
         match &*self.0 {

@@ -66,8 +66,6 @@ fn dead_handles(
 
 fn dangling(plan: &Plan, selector: &Selector) -> Option<String> {
     let (node, _) = selector.variable()?;
-    // a piece of a template's plain text may be read as a selector too; no id has a blank or a dot
-    let word = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '-');
-    let known = RESERVED.contains(&&**node) || plan.find(node).is_some() || !node.chars().all(word);
-    (!known).then(|| format!("it reads {selector:?}, but there is no node {node}"))
+    let known = RESERVED.contains(&&**node) || plan.find(node).is_some();
+    (!known && selector.is_of_words()).then(|| format!("it reads {selector:?}, but there is no node {node}"))
 }
