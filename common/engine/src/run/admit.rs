@@ -191,6 +191,15 @@ impl Run {
         }
     }
 
+    /// Which workers take a node if it has to be sent; every inline node can be.
+    pub(super) fn class_of(&self, node: NodeIx) -> Option<TaskClass> {
+        match self.plan.node(node).behaviour {
+            Behaviour::Task(task) => Some(task.class),
+            Behaviour::Inline(_) => Some(TaskClass::Light),
+            Behaviour::Iteration(_) | Behaviour::Loop(_) | Behaviour::Pause => None,
+        }
+    }
+
     /// Whether a node counts as a step and is seen from outside.
     pub(super) fn is_visible(&self, node: NodeIx) -> bool {
         !self.plan.node(node).is_body_start

@@ -124,7 +124,7 @@ impl Run {
     /// follows from evaluating it, which is why no fact says so.
     pub(super) fn place_heavy(&mut self, place: Place) {
         self.queues.remove(place);
-        let class = self.is_task(place.node).unwrap_or(TaskClass::Light);
+        let class = self.class_of(place.node).unwrap_or(TaskClass::Light);
         self.queues.push_task(class, place);
     }
 

@@ -262,10 +262,10 @@ impl Run {
     fn wait_for_retry(&mut self, place: Place, due: Time) {
         // a retry is a step like a start, because its event is a kind of start in Dify's engine
         self.steps += u64::from(self.is_visible(place.node));
-        match self.is_task(place.node) {
+        match self.class_of(place.node) {
             _ if self.pausing => self.queues.keep_back(place, Some(due)),
             Some(class) => self.queues.push_delayed(due, class, place),
-            None => self.queues.inline.push_back(place),
+            None => self.wait(place),
         }
     }
 
@@ -544,7 +544,7 @@ impl Run {
             }
         }
         for (place, not_before) in self.queues.take_deferred() {
-            match (not_before, self.is_task(place.node)) {
+            match (not_before, self.class_of(place.node)) {
                 (Some(at), Some(class)) => self.queues.push_delayed(at, class, place),
                 _ => self.wait(place),
             }

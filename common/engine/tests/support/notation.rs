@@ -115,8 +115,12 @@ impl Builder {
     fn connect(&mut self, sources: &[String], handle: Option<&str>, targets: &[String]) {
         let Some(handle) = handle else { return };
         for (source, target) in sources.iter().flat_map(|s| targets.iter().map(move |t| (s, t))) {
+            let mut id = format!("{source}>{target}:{handle}");
+            while self.edges.iter().any(|edge| edge.id == words(&id)) {
+                id.push('\'');
+            }
             self.edges.push(Edge {
-                id: words(&format!("{source}>{target}:{handle}")),
+                id: words(&id),
                 source: words(source),
                 target: words(target),
                 source_handle: words(handle),
