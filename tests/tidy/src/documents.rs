@@ -33,6 +33,30 @@ fn links_lead_somewhere() {
     none(&found, "No file lies where these links lead. Links are relative to their own file.");
 }
 
+/// What stands between backticks in a line.
+fn quoted(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn places_in_the_tour_exist() {
+    let all = files();
+    let tour = all.iter().find(|file| file.path == "docs/ARCHITECTURE.md").unwrap();
+    // `engine/…` is short for `common/engine/…`
+    let exists =
+        |place: &str| ["", "common"].iter().any(|folder| root().join(folder).join(place).exists());
+    let is_place = |text: &str| {
+        let is_source = Path::new(text).extension().is_some_and(|extension| extension == "rs");
+        text.contains('/') && (is_source || text.ends_with('/'))
+    };
+    let missing = numbered(&tour.text).flat_map(|(at, line)| {
+        let places = quoted(line).filter(|text| is_place(text) && !exists(text));
+        places.map(move |place| format!("{}:{at}: {place}", tour.path)).collect::<Vec<_>>()
+    });
+    let found: Vec<String> = missing.collect();
+    none(&found, "These files are elsewhere now: tell the tour.");
+}
+
 #[test]
 fn decisions_are_listed() {
     let all = files();
