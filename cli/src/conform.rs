@@ -134,7 +134,7 @@ fn prepare(case: &Value) -> Result<(Workflow, Start), String> {
     };
     let options = get(case, "options").unwrap_or_default();
     let root = get(&options, "root").unwrap_or_default();
-    let reading = Reading { strict: true, root: root.as_str() };
+    let reading = Reading { strict: true, dify_sizes: true, root: root.as_str() };
     let mocks = match get(case, "mocks") {
         None | Some(Value::None) => Mocks::default(),
         Some(mocks) => Mocks::from_value(&mocks).map_err(|error| error.to_string())?,

@@ -30,6 +30,8 @@ pub(crate) struct Workflow {
 pub(crate) struct Reading<'a> {
     /// Dify's rules alone.
     pub(crate) strict: bool,
+    /// Dify's limits of sizes.
+    pub(crate) dify_sizes: bool,
     /// The root node to begin at.
     pub(crate) root: Option<&'a str>,
 }
@@ -53,7 +55,8 @@ pub(crate) fn load(
     let document =
         flowmill_dsl::document::read(text).map_err(|problems| CompileError { problems })?;
     let recorder = Recorder::with_mocks(mocks);
-    let options = Options { strict: reading.strict, root: reading.root };
+    let options =
+        Options { strict: reading.strict, dify_sizes: reading.dify_sizes, root: reading.root };
     let plan = compile(&document.graph, &recorder, options).map_err(|mut error| {
         error.problems.splice(0..0, document.warnings.clone());
         error

@@ -118,8 +118,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(path) => mocks(path)?,
         None => Mocks::default(),
     };
+    let dify_sizes = args.limits == Some(Limits::Dify);
+    let reading = Reading { dify_sizes, ..Reading::default() };
     let mocked: Vec<Name> = mocks.keys().cloned().collect();
-    let workflow = match load(&text, Reading::default(), mocks) {
+    let workflow = match load(&text, reading, mocks) {
         Ok(workflow) => workflow,
         Err(error) => {
             for problem in &error.problems {

@@ -189,6 +189,14 @@ fn difys_limits_are_an_option() {
         .says("Maximum execution steps exceeded: ");
 }
 
+#[test]
+fn difys_sizes_are_an_option() {
+    let template = "{id: t, data: {type: template-transform, title: Long, template: '{{ \"x\" * 400001 }}', variables: []}}";
+    let document = workflow(&[&start(""), template], &["{source: s, target: t}"]);
+    run(&document, &[]).expect(0);
+    run(&document, &["--limits", "dify"]).expect(1).says("exceeds 400000 characters");
+}
+
 fn slow() -> String {
     file("slow.json", r#"{"m": {"delay_ms": 20000, "outputs": {"text": "late"}}}"#)
 }

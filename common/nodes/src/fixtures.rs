@@ -69,6 +69,7 @@ impl Case {
             data: &data,
             mode: Mode::Workflow,
             strict: true,
+            dify_sizes: true,
         };
         let mut problems = Vec::new();
         let Some((compiled, _)) = registry::compile(&source, &mut problems) else {

@@ -45,7 +45,7 @@ fn node(language: &Value, code: &Value, reads: &[Value], outputs: &Value) -> Arc
     ]));
     let (id, mut problems) = ("c".into(), Problems::new());
     let (kind, title, mode) = ("code", "", Mode::Workflow);
-    let source = Source { id: &id, kind, title, data: &data, mode, strict: true };
+    let source = Source { id: &id, kind, title, data: &data, mode, strict: true, dify_sizes: true };
     let compiled = registry::compile(&source, &mut problems);
     assert!(problems.is_empty(), "{problems:?}");
     compiled.and_then(|(_, execute)| execute).expect("an executor")

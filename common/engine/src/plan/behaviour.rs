@@ -210,6 +210,8 @@ pub struct Source<'a> {
     pub mode: Mode,
     /// Whether the document is read by Dify's rules alone (`conform`) or with our widenings.
     pub strict: bool,
+    /// Whether sizes are limited as Dify limits them.
+    pub dify_sizes: bool,
 }
 
 /// A compiled node.

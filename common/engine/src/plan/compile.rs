@@ -14,6 +14,8 @@ use super::{advice, common, fragments, owners, scope};
 pub struct Options<'a> {
     /// Dify's rules alone, none of our widenings.
     pub strict: bool,
+    /// Sizes are limited as Dify limits them; in strict mode they always are.
+    pub dify_sizes: bool,
     /// The root node to begin at; None takes the first in file order.
     pub root: Option<&'a str>,
 }
@@ -163,6 +165,7 @@ fn compile_nodes(
             data: entry.data,
             mode: graph.mode,
             strict: options.strict,
+            dify_sizes: options.strict || options.dify_sizes,
         };
         let common = common::read(&source, problems);
         let compiled = catalogue.compile(&source, problems);

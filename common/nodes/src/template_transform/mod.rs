@@ -49,7 +49,7 @@ pub(crate) struct TemplateTransform {
 }
 
 fn compile(fields: &mut Fields<'_>, source: &Source<'_>) -> Node {
-    let max_chars = if source.strict { DIFY_MAX_CHARS } else { MAX_CHARS };
+    let max_chars = if source.dify_sizes { DIFY_MAX_CHARS } else { MAX_CHARS };
     let node = Arc::new(TemplateTransform::compile(fields, max_chars));
     let reads = node.reads();
     Node::new(Body::InlineOr(node.clone(), node), reads)
