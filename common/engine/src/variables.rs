@@ -4,7 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use imbl::GenericHashMap;
+use archery::ArcTK;
+use rpds::HashTrieMap;
 use rustc_hash::FxBuildHasher;
 use serde::{Deserialize, Serialize};
 
@@ -132,7 +133,7 @@ impl Variable {
     }
 }
 
-type Map<V> = GenericHashMap<Name, V, FxBuildHasher, imbl::shared_ptr::DefaultSharedPtr>;
+type Map<V> = HashTrieMap<Name, V, ArcTK, FxBuildHasher>;
 
 /// The variables of one frame. Cloning is a layer, not a copy: a clone shares everything with its
 /// origin until one of them changes.
@@ -160,7 +161,10 @@ impl Variables {
 
     /// Writes a whole variable.
     pub fn set(&mut self, node: &Name, name: &Name, variable: Variable) {
-        let entry = self.nodes.entry(node.clone()).or_default();
+        let Some(entry) = self.nodes.get_mut(node) else {
+            self.nodes.insert_mut(node.clone(), Arc::new(vec![(name.clone(), variable)]));
+            return;
+        };
         let entry = Arc::make_mut(entry);
         match entry.iter_mut().find(|(key, _)| key == name) {
             Some((_, held)) => *held = variable,
@@ -179,15 +183,10 @@ impl Variables {
         nodes.sort_unstable_by_key(|(node, _)| *node);
         nodes
     }
-
-    /// Forgets everything a node wrote.
-    pub fn remove_node(&mut self, node: &str) {
-        self.nodes.remove(node);
-    }
 }
 
 impl fmt::Debug for Variables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Variables").field("nodes", &self.nodes.len()).finish()
+        f.debug_struct("Variables").field("nodes", &self.nodes.size()).finish()
     }
 }

@@ -306,7 +306,8 @@ mod tests {
     fn problems_of(kind: &str, data: &Item, strict: bool) -> (Option<Compiled>, Problems) {
         let id: Name = "node".into();
         let mode = Mode::Workflow;
-        let source = Source { id: &id, kind, title: "a title", data, mode, strict, dify_sizes: strict };
+        let source =
+            Source { id: &id, kind, title: "a title", data, mode, strict, dify_sizes: strict };
         let mut problems = Vec::new();
         let compiled = Registry.compile(&source, &mut problems);
         (compiled, problems)

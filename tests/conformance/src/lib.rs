@@ -105,8 +105,8 @@ fn tidy(node: &Value) -> Value {
 /// The last line of a text that says something. An iterator's internal dump is left out.
 fn last_line(text: &Value) -> String {
     let text = if text.is_falsy() { String::new() } else { text.to_python() };
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let line = lines.filter(|line| !line.starts_with("Node.js v")).next_back().unwrap_or_default();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).rev();
+    let line = lines.find(|line| !line.starts_with("Node.js v")).unwrap_or_default();
     let lower = line.to_lowercase();
     let dump = ("invalid iterator value: ", ", please provide a list.");
     match (lower.find(dump.0), lower.rfind(dump.1)) {

@@ -33,7 +33,8 @@ async fn agree(file: &str, at_least: usize) {
         let found = differences(racy, &case["want"], got);
         bad += usize::from(!found.is_empty());
         for difference in found {
-            let short = |value: &Value| dumps(value, Style::Line).chars().take(400).collect::<String>();
+            let short =
+                |value: &Value| dumps(value, Style::Line).chars().take(400).collect::<String>();
             writeln!(
                 report,
                 "{}: {}\n  want {}\n  got  {}",

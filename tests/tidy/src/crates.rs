@@ -36,7 +36,8 @@ const PURE: &[(&str, &[&str])] = &[
     (
         "flowmill-engine",
         &[
-            "imbl",
+            "archery",
+            "rpds",
             "indexmap",
             "num-bigint",
             "num-traits",
