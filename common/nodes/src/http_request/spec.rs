@@ -24,7 +24,12 @@ pub(super) const FIELDS: &[FieldDoc] = &[
     field("url", FieldKind::Template, REQUIRED, "begins with http:// or https://"),
     field("authorization", FieldKind::Mapping, REQUIRED, "how the request says who sends it"),
     field("authorization.type", FieldKind::Word(&AUTHORIZATIONS), REQUIRED, "whether it does"),
-    field("authorization.config", FieldKind::Mapping, "null", "required for api-key"),
+    field(
+        "authorization.config",
+        FieldKind::Mapping,
+        REQUIRED,
+        "the key; with no-auth it is left out",
+    ),
     field("authorization.config.type", FieldKind::Word(&SCHEMES), REQUIRED, "how the key is sent"),
     field(
         "authorization.config.api_key",
