@@ -18,6 +18,7 @@ mod frame;
 mod input;
 pub mod invariants;
 mod queues;
+mod root;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
