@@ -207,6 +207,7 @@ impl Run {
                 Next::Nothing => break,
             }
         }
+        debug_assert_eq!(invariants::finished_asks_for_nothing(self), Ok(()));
         Ok(facts)
     }
 
