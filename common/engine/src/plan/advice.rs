@@ -67,5 +67,6 @@ fn dead_handles(
 fn dangling(plan: &Plan, selector: &Selector) -> Option<String> {
     let (node, _) = selector.variable()?;
     let known = RESERVED.contains(&&**node) || plan.find(node).is_some();
-    (!known && selector.is_of_words()).then(|| format!("it reads {selector:?}, but there is no node {node}"))
+    (!known && selector.is_of_words())
+        .then(|| format!("it reads {selector:?}, but there is no node {node}"))
 }
