@@ -187,8 +187,8 @@ impl Watched {
     }
 }
 
-fn said(text: &str) -> Result<Success, NodeError> {
-    Ok(Success::of([("text".into(), text.into())]))
+fn said(text: &str) -> Success {
+    Success::of([("text".into(), text.into())])
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn what_was_not_streamed_is_filled_in_when_the_node_ends() {
         Watched::start("start -> a -> answer\nanswer: answer says=\"{{#a.text#}}, done\"");
     watched.chunk("a", "one ", false);
     assert_eq!(watched.shown, "one ");
-    watched.end("a", said("one two"));
+    watched.end("a", Ok(said("one two")));
     assert_eq!(watched.shown, "one two, done");
 }
 
@@ -218,7 +218,7 @@ fn late_chunks_and_chunks_of_passes_are_dropped() {
     let mut watched = Watched::start("start -> a -> answer\nanswer: answer says=\"{{#a.text#}}\"");
     let inside = FramePath::from("it[0]");
     assert!(watched.stream.chunk(&inside, &"a".into(), "text", "no".into(), false).is_empty());
-    watched.end("a", said("all"));
+    watched.end("a", Ok(said("all")));
     watched.chunk("a", "late", true);
     assert_eq!(watched.shown, "all");
 }
@@ -232,6 +232,6 @@ fn thoughts_are_shown_while_a_template_that_uses_the_text_has_been_reached() {
     watched.end("if", Ok(Success::default().with_handle("1")));
     assert!(watched.stream.shows_reasoning("a"));
     assert!(!watched.stream.shows_reasoning("b"));
-    watched.end("a", said("all"));
+    watched.end("a", Ok(said("all")));
     assert!(!watched.stream.shows_reasoning("a"));
 }
