@@ -10,6 +10,7 @@ pub mod graph;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod stream;
 pub mod template;
 pub mod time;
 pub mod value;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use flowmill_engine::graph::Fields;
 use flowmill_engine::plan::{Category, Inline, Iteration, Loop, Source, TaskNode};
+use flowmill_engine::template::Piece;
 use flowmill_engine::variables::Selector;
 
 use crate::context::Execute;
@@ -131,6 +132,8 @@ pub struct Node {
     pub reads: Vec<Selector>,
     /// The variables it may change besides its outputs.
     pub writes: Vec<Selector>,
+    /// What a response node shows while the run goes on.
+    pub response: Vec<Piece>,
 }
 
 /// What executes a node.
@@ -153,7 +156,7 @@ pub enum Body {
 impl Node {
     /// A node without writes.
     pub fn new(body: Body, reads: Vec<Selector>) -> Self {
-        Self { body, reads, writes: Vec::new() }
+        Self { body, reads, writes: Vec::new(), response: Vec::new() }
     }
 
     /// A node that the core evaluates.

@@ -185,6 +185,7 @@ fn assemble(kind: &NodeType, node: Node) -> (Compiled, Option<Arc<dyn Execute>>)
         retries: kind.retries,
         reads: node.reads,
         writes: node.writes,
+        response: node.response,
     };
     (compiled, execute)
 }
@@ -209,6 +210,7 @@ pub fn mocked(name: &str) -> Compiled {
         retries: kind.is_some_and(|kind| kind.retries),
         reads: Vec::new(),
         writes: Vec::new(),
+        response: Vec::new(),
     }
 }
 

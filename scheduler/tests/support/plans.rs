@@ -103,7 +103,14 @@ impl Catalogue for Tiny {
             other => panic!("no node type {other}"),
         };
         let retries = source.kind == "retry";
-        Some(Compiled { category, behaviour, retries, reads: Vec::new(), writes: Vec::new() })
+        Some(Compiled {
+            category,
+            behaviour,
+            retries,
+            reads: Vec::new(),
+            writes: Vec::new(),
+            response: Vec::new(),
+        })
     }
 }
 

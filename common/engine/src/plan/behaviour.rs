@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::condition::Conditions;
 use crate::error::NodeError;
 use crate::graph::{Item, Mode, Problems};
+use crate::template::Piece;
 use crate::value::{Kind, Name, Value};
 use crate::variables::{Selector, Variable, Variables};
 
@@ -227,6 +228,9 @@ pub struct Compiled {
     pub reads: Vec<Selector>,
     /// The variables it may change besides its outputs.
     pub writes: Vec<Selector>,
+    /// What a response node shows while the run goes on (see [`crate::stream`]); its text is
+    /// shown as written.
+    pub response: Vec<Piece>,
 }
 
 /// The node types there are.

@@ -184,6 +184,7 @@ fn finish(entry: &Entry<'_>, compiled: CompiledNode) -> Node {
             retries: false,
             reads: Vec::new(),
             writes: Vec::new(),
+            response: Vec::new(),
         };
         (common::Common::default(), stand_in)
     });
@@ -200,6 +201,7 @@ fn finish(entry: &Entry<'_>, compiled: CompiledNode) -> Node {
         retry: if compiled.retries { common.retry } else { super::Retry::default() },
         reads: compiled.reads,
         writes: compiled.writes,
+        response: compiled.response,
         scope: ROOT,
         local: 0,
         in_degree: 0,

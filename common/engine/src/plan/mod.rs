@@ -18,6 +18,7 @@ use rustc_hash::FxHashMap;
 use crate::error::NodeError;
 use crate::fact::Then;
 use crate::graph::{Mode, Problems};
+use crate::template::Piece;
 use crate::value::{Name, Value};
 use crate::variables::{Selector, Variable};
 
@@ -81,6 +82,8 @@ pub struct Node {
     pub reads: Vec<Selector>,
     /// The variables it may change besides its outputs.
     pub writes: Vec<Selector>,
+    /// What a response node shows while the run goes on, in order; its text is shown as written.
+    pub response: Vec<Piece>,
     /// The scope it lies in.
     pub scope: ScopeIx,
     /// Its place among its scope's nodes.

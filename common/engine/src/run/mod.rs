@@ -18,6 +18,7 @@ mod frame;
 mod input;
 pub mod invariants;
 mod queues;
+mod root;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -206,6 +207,7 @@ impl Run {
                 Next::Nothing => break,
             }
         }
+        debug_assert_eq!(invariants::finished_asks_for_nothing(self), Ok(()));
         Ok(facts)
     }
 

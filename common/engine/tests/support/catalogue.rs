@@ -29,7 +29,7 @@ use flowmill_engine::plan::{
     Behaviour, Catalogue, Category, Compiled, Evaluation, Inline, Iteration, Loop, LoopValue,
     LoopVariable, OnItemError, Source, Success, TaskClass, TaskNode, Write,
 };
-use flowmill_engine::template::Template;
+use flowmill_engine::template::{Piece, Template};
 use flowmill_engine::value::{Kind, Name, Value, loads};
 use flowmill_engine::variables::{Selector, Variable, Variables};
 
@@ -80,8 +80,20 @@ impl Catalogue for Tiny {
             }
             other => panic!("no node type {other}"),
         };
+        let response = match source.kind {
+            "end" => data.end().template(),
+            "answer" => data.template().pieces().to_vec(),
+            _ => Vec::new(),
+        };
         let retries = ["task", "choose", "heavy"].contains(&source.kind);
-        Some(Compiled { category, behaviour, retries, reads: Vec::new(), writes: data.targets() })
+        Some(Compiled {
+            category,
+            behaviour,
+            retries,
+            reads: Vec::new(),
+            writes: data.targets(),
+            response,
+        })
     }
 }
 
@@ -175,6 +187,15 @@ impl Inline for Heavy {
 
 #[derive(Debug)]
 struct End(Vec<(Name, Selector)>);
+
+impl End {
+    fn template(&self) -> Vec<Piece> {
+        let pieces = self.0.iter().flat_map(|(_, selector)| {
+            [Piece::Text("\n".into()), Piece::Reference(selector.clone())]
+        });
+        pieces.skip(1).collect()
+    }
+}
 
 impl Inline for End {
     fn run(&self, variables: &Variables) -> Evaluation {

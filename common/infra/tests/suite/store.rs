@@ -155,6 +155,7 @@ impl Catalogue for OnlyStart {
             retries: false,
             reads: Vec::new(),
             writes: Vec::new(),
+            response: Vec::new(),
         })
     }
 }

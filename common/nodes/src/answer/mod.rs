@@ -37,7 +37,8 @@ struct Answer {
 fn compile(fields: &mut Fields<'_>, _source: &Source<'_>) -> Node {
     let template = spec::read(fields);
     let reads = template.references().collect();
-    Node::inline(Answer { template }, reads)
+    let response = template.pieces().to_vec();
+    Node { response, ..Node::inline(Answer { template }, reads) }
 }
 
 impl Inline for Answer {

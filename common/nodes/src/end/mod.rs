@@ -4,6 +4,7 @@ mod spec;
 
 use flowmill_engine::graph::Fields;
 use flowmill_engine::plan::{Category, Evaluation, Inline, Source};
+use flowmill_engine::template::Piece;
 use flowmill_engine::value::{Name, Value};
 use flowmill_engine::variables::{Selector, Variable, Variables};
 
@@ -34,7 +35,24 @@ struct End {
 fn compile(fields: &mut Fields<'_>, _source: &Source<'_>) -> Node {
     let outputs = spec::read(fields);
     let reads = outputs.iter().map(|(_, selector)| selector.clone()).collect();
-    Node::inline(End { outputs }, reads)
+    Node { response: response(&outputs), ..Node::inline(End { outputs }, reads) }
+}
+
+/// Its outputs, a line each; an empty selector leaves its line empty.
+fn response(outputs: &[(Name, Selector)]) -> Vec<Piece> {
+    let mut pieces = Vec::with_capacity(2 * outputs.len());
+    for (index, (_, selector)) in outputs.iter().enumerate() {
+        if index > 0 {
+            pieces.push(Piece::Text("\n".into()));
+        }
+        if !selector.parts().is_empty() {
+            pieces.push(Piece::Reference(selector.clone()));
+        }
+    }
+    if matches!(pieces.last(), Some(Piece::Text(_))) {
+        pieces.pop();
+    }
+    pieces
 }
 
 impl Inline for End {
