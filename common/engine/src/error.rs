@@ -71,7 +71,7 @@ impl NodeError {
     }
 }
 
-/// How many errors a finished run lists.
+/// How many errors a finished run lists, beside the one that failed it.
 pub const MAX_RECORDS: usize = 100;
 
 /// A failed attempt as a finished run remembers it.

@@ -339,7 +339,8 @@ pub struct RunFinished {
     pub error: Option<Name>,
     /// The outputs merged so far.
     pub outputs: Vec<(Name, Value)>,
-    /// Errors, handled and not; at most [`crate::error::MAX_RECORDS`].
+    /// Errors, handled and not: the first [`crate::error::MAX_RECORDS`], and the one that failed
+    /// the run.
     pub errors: Vec<ErrorRecord>,
     /// How many errors were left out of the list.
     pub errors_omitted: u64,

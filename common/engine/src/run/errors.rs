@@ -41,7 +41,9 @@ impl Run {
         at: Time,
         caused_by: Option<u32>,
     ) -> Option<u32> {
-        if self.errors.len() >= MAX_RECORDS {
+        // the error that fails the run is remembered, however many went before
+        let fails_run = fact.then == Then::Unhandled && fact.frame.is_root();
+        if self.errors.len() >= MAX_RECORDS && !fails_run {
             self.errors_omitted += 1;
             return None;
         }
