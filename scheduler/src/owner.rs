@@ -406,7 +406,7 @@ fn go_on(run: &mut Run, now: Time, inputs: Vec<Input>) -> Result<Vec<Fact>, Reje
 }
 
 #[cfg(test)]
-#[path = "../tests/support/plans.rs"]
+#[path = "../tests/scheduler/support/plans.rs"]
 mod plans;
 
 #[cfg(test)]
@@ -418,7 +418,7 @@ mod tests {
     use flowmill_infra::message::Task;
     use tokio::sync::oneshot;
 
-    use super::plans::plan;
+    use super::plans::{long, plan, wide};
     use super::*;
 
     fn submit(owner: &mut Owner, id: &str, plan: &Arc<Plan>) {
@@ -469,6 +469,8 @@ mod tests {
             plan("start llm1 panic1"),
             plan("start light1 pause1; start light2"),
             plan("start panic1"),
+            wide("http", 5),
+            long("inline", 1000),
         ];
         for round in 0_u64..50 {
             for (number, plan) in plans.iter().enumerate() {

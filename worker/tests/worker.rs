@@ -297,9 +297,7 @@ async fn a_watcher_that_does_not_take_it_holds_the_answer_but_not_the_node() {
         move |context| {
             let alive = alive.enter();
             async move {
-                for piece in 0..PIECES {
-                    context.chunk("text", &piece.to_string());
-                }
+                (0..PIECES).for_each(|piece| context.chunk("text", &piece.to_string()));
                 drop(alive);
                 done()
             }

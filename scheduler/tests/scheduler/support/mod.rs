@@ -1,6 +1,6 @@
 //! A scheduler over memory ports, with the test itself as its worker.
 
-#![allow(dead_code, reason = "each test takes what it needs")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 pub(crate) mod plans;
 pub(crate) mod store;
