@@ -309,6 +309,22 @@ async fn answers_count_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_that_comes_back_is_sent_again() {
+    let mut world = World::new(1);
+    let ended = world.begin("r", &plan("start llm1")).await;
+    let first = world.task().await.unwrap();
+    world.give_back(&first).await;
+    let again = world.task().await.unwrap();
+    assert_eq!((&again.task, again.attempt, again.dispatch), (&first.task, 1, 2));
+    assert!(again.number > first.number);
+    // of a sending that came back nothing else is heard
+    world.give_back(&first).await;
+    assert!(world.task().await.is_none());
+    world.succeed(&again).await;
+    assert_eq!(ended.await.unwrap().unwrap().run.status(), Status::Succeeded);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_id_is_taken_once() {
     let mut world = World::new(1);
     let plan = plan("start llm1");
