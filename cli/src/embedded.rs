@@ -165,7 +165,7 @@ pub(crate) fn outside(unsafe_code: bool, policy: Policy) -> anyhow::Result<NodeC
 
 #[cfg(test)]
 mod tests {
-    use flowmill_engine::fact::Status;
+    use flowmill_engine::fact::{self, Status};
     use flowmill_engine::value::Value;
     use flowmill_infra::live::Event;
     use flowmill_nodes::mock::Mocks;
@@ -244,22 +244,27 @@ workflow:
         let llm = ended.report.nodes().find(|node| &*node.node == "llm").unwrap();
         assert_eq!(llm.retries, 1);
 
-        // what was shown: the text before the fact that ends it, all facts in order
-        let (mut text, mut facts) = (String::new(), 0);
-        while let Some(event) = watcher.try_next() {
-            match event {
-                Event::Chunk { text: piece, .. } => text.push_str(&piece),
-                Event::Facts(shown) => {
-                    for fact in shown.iter() {
-                        facts += 1;
-                        assert_eq!(fact.seq, facts);
-                        let ended = matches!(&fact.event, flowmill_engine::fact::Event::NodeSucceeded(node) if &*node.node == "llm");
-                        assert!(!ended || text == "hello", "{text:?} when it ended");
-                    }
+        // what was shown: all facts in order, the text before the fact that ends its node
+        let mut seen = String::new();
+        let mut seq = 0;
+        let shown = std::iter::from_fn(|| watcher.try_next());
+        for event in shown {
+            let facts = match event {
+                Event::Chunk { text, .. } => {
+                    seen.push_str(&text);
+                    continue;
                 }
-            }
+                Event::Facts(facts) => facts,
+            };
+            assert!(facts.iter().map(|fact| fact.seq).eq(seq + 1..=seq + facts.len() as u64));
+            seq += facts.len() as u64;
+            let llm_ended = facts.iter().any(|fact| match &fact.event {
+                fact::Event::NodeSucceeded(succeeded) => &*succeeded.node == "llm",
+                _ => false,
+            });
+            assert!(!llm_ended || seen == "hello", "{seen:?} was shown when it ended");
         }
-        assert_eq!((text.as_str(), facts), ("hello", ended.run.seq()));
+        assert_eq!((seen.as_str(), seq), ("hello", ended.run.seq()));
         embedded.stop().await;
     }
 }

@@ -222,6 +222,29 @@ async fn many_tasks_at_once_are_all_answered_once() {
     assert!(world.answer().await.is_none());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn slots_are_given_in_the_order_in_which_tasks_came() {
+    const TASKS: u32 = 500;
+    let mut world = World::new(ONE_EACH, Nodes::default().with("n", |_| async { done() }));
+    let mut tasks = Vec::new();
+    for generation in 0..TASKS {
+        let mut task = world.task("r", "n", Light);
+        task.task.generation = generation;
+        tasks.push(task);
+    }
+    world.publisher.publish(tasks).await.unwrap();
+    let mut began = std::collections::BTreeMap::new();
+    while began.len() < TASKS as usize {
+        match flowmill_infra::broker::Inbox::receive(&mut world.inbox, 1).await.pop() {
+            Some(Delivery::Completed { completion, .. }) => {
+                began.insert(completion.task.generation, completion.started_at);
+            }
+            other => panic!("{other:?} instead of an answer"),
+        }
+    }
+    assert!(began.values().is_sorted(), "{began:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn when_the_broker_closes_it_finishes_what_it_holds() {
     let alive = Count::default();
