@@ -123,6 +123,10 @@ impl Embedded {
         let id = start.run.clone();
         let submission = Submission { plan: workflow.plan.clone(), start };
         let finished = self.handle.run(submission).await;
+        if let Err(SubmitError::Exists) = finished {
+            // what is stored is another's
+            return Err(SubmitError::Exists);
+        }
         let report = self.store.report(&id).await.unwrap_or_default();
         self.store.forget(&id).await;
         Ok(Ended { run: finished?.run, report })
@@ -157,4 +161,110 @@ pub(crate) fn outside(unsafe_code: bool, policy: Policy) -> anyhow::Result<NodeC
         http: Arc::new(http),
         chunks: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use flowmill_engine::fact::{self, Status};
+    use flowmill_engine::value::Value;
+    use flowmill_infra::live::Event;
+    use flowmill_nodes::mock::Mocks;
+
+    use super::*;
+    use crate::workflow::{Reading, load};
+
+    /// start -> llm (retried) -> template (Jinja2) -> loud (JavaScript) -> end
+    const DOCUMENT: &str = r"
+kind: app
+version: 0.6.0
+app: {name: shout, mode: workflow}
+workflow:
+  graph:
+    nodes:
+    - id: start
+      data:
+        {type: start, title: Start, variables: [{variable: who, label: Who, type: text-input}]}
+    - id: llm
+      data:
+        type: llm
+        title: Ask
+        retry_config: {retry_enabled: true, max_retries: 1, retry_interval: 1}
+    - id: template
+      data:
+        type: template-transform
+        title: Dress
+        template: 'Dear {{ who | upper }}, {{ text }}'
+        variables:
+        - {variable: who, value_selector: [start, who]}
+        - {variable: text, value_selector: [llm, text]}
+    - id: loud
+      data:
+        type: code
+        title: Shout
+        code_language: javascript
+        code: 'function main({text}) { return {loud: text + `!`} }'
+        variables: [{variable: text, value_selector: [template, output]}]
+        outputs: {loud: {type: string}}
+    - id: end
+      data: {type: end, title: End, outputs: [{variable: says, value_selector: [loud, loud]}]}
+    edges:
+    - {id: a, source: start, target: llm, sourceHandle: source}
+    - {id: b, source: llm, target: template, sourceHandle: source}
+    - {id: c, source: template, target: loud, sourceHandle: source}
+    - {id: d, source: loud, target: end, sourceHandle: source}
+";
+
+    const MOCKS: &str = r#"{"llm": {"sequence": [
+        {"error": "busy"},
+        {"outputs": {"text": "hello"}, "chunks": ["hel", "lo"]}
+    ]}}"#;
+
+    #[tokio::test]
+    async fn a_document_runs_to_its_end_over_both_services() {
+        let workflow = load(DOCUMENT, Reading::default(), Mocks::parse(MOCKS).unwrap()).unwrap();
+        let embedded = Embedded::start(History::Full, outside(true, Policy::default()).unwrap());
+        embedded.add(&workflow);
+        let mut watcher = embedded.live().watch("r".into());
+        let start = Start {
+            run: "r".into(),
+            workflow: workflow.digest.clone(),
+            inputs: vec![("who".into(), Value::from("ada"))],
+            ..Start::default()
+        };
+        let ended = embedded.run(&workflow, start).await.unwrap();
+
+        assert_eq!(ended.run.status(), Status::PartialSucceeded, "{:?}", ended.run.outcome());
+        let says: Vec<_> = ended.run.outputs().map(|(_, value)| value.to_python()).collect();
+        assert_eq!(says, ["Dear ADA, hello!"]);
+        let nodes =
+            ended.report.nodes().map(|node| format!("{} {}", node.node, node.status.name()));
+        let wanted =
+            ["start", "llm", "template", "loud", "end"].map(|node| format!("{node} succeeded"));
+        assert_eq!(nodes.collect::<Vec<_>>(), wanted);
+        let llm = ended.report.nodes().find(|node| &*node.node == "llm").unwrap();
+        assert_eq!(llm.retries, 1);
+
+        // what was shown: all facts in order, the text before the fact that ends its node
+        let mut seen = String::new();
+        let mut seq = 0;
+        let shown = std::iter::from_fn(|| watcher.try_next());
+        for event in shown {
+            let facts = match event {
+                Event::Chunk { text, .. } => {
+                    seen.push_str(&text);
+                    continue;
+                }
+                Event::Facts(facts) => facts,
+            };
+            assert!(facts.iter().map(|fact| fact.seq).eq(seq + 1..=seq + facts.len() as u64));
+            seq += facts.len() as u64;
+            let llm_ended = facts.iter().any(|fact| match &fact.event {
+                fact::Event::NodeSucceeded(succeeded) => &*succeeded.node == "llm",
+                _ => false,
+            });
+            assert!(!llm_ended || seen == "hello", "{seen:?} was shown when it ended");
+        }
+        assert_eq!((seen.as_str(), seq), ("hello", ended.run.seq()));
+        embedded.stop().await;
+    }
 }

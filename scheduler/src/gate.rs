@@ -69,4 +69,9 @@ impl Gate {
         let share = free.div_ceil(hungry.len().max(1));
         hungry.pop_front().map(|run| (run, share))
     }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.out == PerClass::default() && self.hungry.iter().all(VecDeque::is_empty)
+    }
 }

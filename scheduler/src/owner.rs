@@ -404,3 +404,102 @@ fn go_on(run: &mut Run, now: Time, inputs: Vec<Input>) -> Result<Vec<Fact>, Reje
     }
     Ok(facts)
 }
+
+#[cfg(test)]
+#[path = "../tests/scheduler/support/plans.rs"]
+mod plans;
+
+#[cfg(test)]
+mod tests {
+    use flowmill_engine::error::NodeError;
+    use flowmill_engine::fact::{Options, Reason};
+    use flowmill_engine::plan::{Plan, Success};
+    use flowmill_engine::run::{Completion, Start};
+    use flowmill_infra::message::Task;
+    use tokio::sync::oneshot;
+
+    use super::plans::{long, plan, wide};
+    use super::*;
+
+    fn submit(owner: &mut Owner, id: &str, plan: &Arc<Plan>) {
+        let options = Options { deadline_ms: Some(60_000), ..Options::default() };
+        let start = Start { run: id.into(), options, ..Start::default() };
+        let submission = Submission { plan: plan.clone(), start };
+        owner.request(Time(0), Request::Submit(Box::new(submission), oneshot::channel().0));
+    }
+
+    /// What the loop around it does, once; gives the tasks that were made.
+    fn turn(owner: &mut Owner, now: Time, stored: bool) -> Vec<Task> {
+        owner.wake(now);
+        owner.grant(now);
+        let mut tasks = Vec::new();
+        for commit in owner.take_commits() {
+            if stored {
+                tasks.append(&mut owner.take_effects(&commit.run).tasks);
+                owner.settle(&commit.run);
+            } else {
+                owner.lose(&commit, StoreError::Unavailable("it is away".into()));
+            }
+        }
+        tasks
+    }
+
+    fn answer(owner: &mut Owner, now: Time, task: Task, outcome: Result<Success, NodeError>) {
+        let Task { run, task, attempt, dispatch, .. } = task;
+        let (started_at, elapsed_us) = (now, 0);
+        let completion = Completion { task, attempt, dispatch, outcome, started_at, elapsed_us };
+        owner.deliver(now, Delivery::Completed { run, completion });
+    }
+
+    fn assert_empty(owner: &Owner) {
+        assert!(owner.is_idle());
+        assert!(owner.timers.is_empty(), "{:?}", owner.timers);
+        assert!(owner.busy.is_empty(), "{:?}", owner.busy);
+        assert!(owner.changed.is_empty(), "{:?}", owner.changed);
+        assert!(owner.gate.is_empty(), "{:?}", owner.gate);
+        assert_eq!(owner.next_wake(Time(0)), None);
+    }
+
+    #[test]
+    fn nothing_is_left_of_runs_that_ended() {
+        let mut owner = Owner::new(Window::new(|_| 3));
+        let plans = [
+            plan("start llm1; start code1 inline1; start inline2"),
+            plan("start retry1"),
+            plan("start llm1 panic1"),
+            plan("start light1 pause1; start light2"),
+            plan("start panic1"),
+            wide("http", 5),
+            long("inline", 1000),
+        ];
+        for round in 0_u64..50 {
+            for (number, plan) in plans.iter().enumerate() {
+                submit(&mut owner, &format!("{round}-{number}"), plan);
+            }
+            let stop = Input::Stop { reason: Reason::User, message: "enough".into() };
+            let stopped = format!("{}-0", round.saturating_sub(1)).as_str().into();
+            owner.request(Time(round), Request::Signal(stopped, stop, oneshot::channel().0));
+        }
+        let mut now = Time(100);
+        for step in 0_u64.. {
+            if owner.is_idle() {
+                break;
+            }
+            assert!(step < 10_000, "runs go on for ever");
+            let tasks = turn(&mut owner, now, step % 7 != 3);
+            if let Some(at) = owner.next_wake(now).filter(|_| tasks.is_empty()) {
+                now = now.max(at);
+            }
+            for (index, task) in (0_u64..).zip(tasks) {
+                let outcome = match (step + index) % 3 {
+                    0 => Err(NodeError::new("Bad", "it failed")),
+                    _ => Ok(Success::default()),
+                };
+                answer(&mut owner, now, task, outcome);
+            }
+        }
+        // names of runs that ended in a queue go when their turn comes
+        turn(&mut owner, now, true);
+        assert_empty(&owner);
+    }
+}

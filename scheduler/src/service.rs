@@ -12,7 +12,7 @@ use flowmill_infra::clock::Clock;
 use flowmill_infra::live::{Event, Live};
 use flowmill_infra::message::Delivery;
 use flowmill_infra::store::{Commit, Store, StoreError};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TryRecvError};
 
 use crate::effects::Effects;
 use crate::gate::Window;
@@ -115,10 +115,16 @@ impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock> Service<S, P, I, L
             }
             () = wait(&self.clock, now, wake_at) => {}
         }
-        // answers that never cease must not keep requests waiting
+        // answers that never cease must not keep requests waiting, nor the end of all handles
         while requests.len() < BATCH {
-            let Ok(request) = self.requests.try_recv() else { break };
-            requests.push(request);
+            match self.requests.try_recv() {
+                Ok(request) => requests.push(request),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    self.is_open = false;
+                    break;
+                }
+            }
         }
         Ok(deliveries)
     }

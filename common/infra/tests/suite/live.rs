@@ -91,7 +91,7 @@ async fn a_slow_watcher_is_waited_for<L: Watching>(live: L) {
             }
         }
     });
-    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    tokio::time::sleep(std::time::Duration::from_mins(1)).await;
     let ahead = sent.load(Ordering::SeqCst);
     assert!(ahead > 0 && ahead < EVENTS, "{ahead} events were kept for nobody");
     for number in 0..EVENTS {

@@ -1,5 +1,7 @@
 //! What every adapter of a port must do, as functions over the port.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
 pub(crate) mod broker;
 pub(crate) mod clock;
 pub(crate) mod live;

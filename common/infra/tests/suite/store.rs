@@ -8,6 +8,7 @@ use flowmill_engine::plan::{
     Behaviour, Catalogue, Category, Compiled, Evaluation, Inline, Options, Plan, Source, Success,
     compile,
 };
+use flowmill_engine::report::NodeRecord;
 use flowmill_engine::variables::Variables;
 use flowmill_infra::store::{Commit, Store, StoreError};
 
@@ -101,7 +102,7 @@ async fn a_report_tells_what_became_of_nodes<S: Store>(store: S) {
     store.commit(&[commit("other", facts(1, 1))]).await.unwrap();
     store.commit(&[commit("r", facts(2, 2))]).await.unwrap();
     let report = store.report(&"r".into()).await.unwrap();
-    let nodes: Vec<_> = report.nodes().map(|node| node.key()).collect();
+    let nodes: Vec<_> = report.nodes().map(NodeRecord::key).collect();
     assert_eq!(nodes, ["start"]);
     assert_eq!(report.nodes().next().unwrap().outputs[0].1.value().to_python(), "2");
     assert_eq!(report.finished(), 2);

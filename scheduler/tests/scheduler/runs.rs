@@ -1,7 +1,5 @@
 //! What becomes of runs: they end, wait their turn, are stopped, are on time.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +11,8 @@ use flowmill_infra::live::Event;
 use flowmill_infra::message::Control;
 use flowmill_scheduler::SubmitError;
 
-use support::plans::{long, wide};
-use support::{World, plan, quiet, work};
+use crate::support::plans::{long, wide};
+use crate::support::{World, plan, quiet, work};
 
 const CLASSES: [(&str, TaskClass); 4] = [
     ("light", TaskClass::Light),
@@ -62,13 +60,10 @@ async fn no_more_tasks_are_out_than_the_window_lets() {
         TaskClass::Llm => 5,
     };
     let mut world = World::over(flowmill_infra::memory::MemoryStore::new(), limits);
-    let mut text = String::from("start inline1");
-    for (kind, _) in CLASSES {
-        for index in 1..=20 {
-            text.push_str(&format!("; start {kind}{index}"));
-        }
-    }
-    let plan = plan(&text);
+    let chains = CLASSES
+        .iter()
+        .flat_map(|(kind, _)| (1..=20).map(move |index| format!("start {kind}{index}")));
+    let plan = plan(&chains.collect::<Vec<_>>().join(";"));
     let mut runs = Vec::new();
     for id in ["a", "b", "c"] {
         runs.push(world.begin(id, &plan).await);
@@ -209,7 +204,7 @@ async fn a_retry_that_is_due_waits_for_a_place_without_spinning() {
     let held = world.task().await.expect("the other run takes the place");
     assert_eq!(&*held.run, "other");
     // a paused clock goes on only when nobody has anything to do
-    tokio::time::timeout(Duration::from_secs(600), std::future::pending::<()>()).await.unwrap_err();
+    tokio::time::timeout(Duration::from_mins(10), std::future::pending::<()>()).await.unwrap_err();
     assert!(world.task().await.is_none());
     world.succeed(&held).await;
     other.await.unwrap().unwrap();
@@ -311,6 +306,22 @@ async fn answers_count_once() {
     world.succeed(&held[1]).await;
     let journal = flowmill_infra::store::Store::journal(&*world.store, &"r".into()).await;
     assert_eq!(journal.len() as u64, run.seq(), "something was added after the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_comes_back_is_sent_again() {
+    let mut world = World::new(1);
+    let ended = world.begin("r", &plan("start llm1")).await;
+    let first = world.task().await.unwrap();
+    world.give_back(&first).await;
+    let again = world.task().await.unwrap();
+    assert_eq!((&again.task, again.attempt, again.dispatch), (&first.task, 1, 2));
+    assert!(again.number > first.number);
+    // of a sending that came back nothing else is heard
+    world.give_back(&first).await;
+    assert!(world.task().await.is_none());
+    world.succeed(&again).await;
+    assert_eq!(ended.await.unwrap().unwrap().run.status(), Status::Succeeded);
 }
 
 #[tokio::test(start_paused = true)]

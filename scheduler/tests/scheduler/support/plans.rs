@@ -61,7 +61,10 @@ fn chains_of(chains: &[Vec<String>]) -> Arc<Plan> {
             });
         }
     }
-    Arc::new(compile(&graph, &Tiny, Options::default()).unwrap())
+    match compile(&graph, &Tiny, Options::default()) {
+        Ok(plan) => Arc::new(plan),
+        Err(error) => panic!("{:?}", error.problems),
+    }
 }
 
 fn data(name: &str) -> Vec<(Item, Item)> {

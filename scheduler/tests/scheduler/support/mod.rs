@@ -1,6 +1,6 @@
 //! A scheduler over memory ports, with the test itself as its worker.
 
-#![allow(dead_code, reason = "each test takes what it needs")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 pub(crate) mod plans;
 pub(crate) mod store;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::error::NodeError;
-use flowmill_engine::fact::Options;
+use flowmill_engine::fact::{Options, Returned};
 use flowmill_engine::plan::{Plan, Success, TaskClass};
 use flowmill_engine::run::{Completion, Run, Start};
 use flowmill_engine::time::Time;
@@ -131,6 +131,19 @@ impl<S: Store> World<S> {
                 started_at: self.now(),
                 elapsed_us: 0,
             },
+        };
+        self.answers.answer(delivery).await.unwrap();
+        quiet().await;
+    }
+
+    /// The worker gives the task back without an answer.
+    pub(crate) async fn give_back(&self, task: &Task) {
+        let delivery = Delivery::Returned {
+            run: task.run.clone(),
+            task: task.task.clone(),
+            attempt: task.attempt,
+            dispatch: task.dispatch,
+            reason: Returned::HandedBack,
         };
         self.answers.answer(delivery).await.unwrap();
         quiet().await;

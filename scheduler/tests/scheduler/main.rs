@@ -1,0 +1,6 @@
+//! The scheduler over memory ports.
+
+mod faults;
+mod pauses;
+mod runs;
+mod support;
