@@ -3,6 +3,8 @@
 //! `fixtures/hand.jsonl` are small cases made for one rule each, `fixtures/generated.jsonl` are
 //! random workflows. A line holds the case and the reference's answer under `want`.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
 use std::fmt::Write as _;
 use std::path::Path;
 
