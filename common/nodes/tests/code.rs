@@ -1,6 +1,8 @@
 //! Code nodes from their data to their outputs, against what the reference engine makes of them.
 //! Needs a Python interpreter. The answers are recorded by `fixtures/code/record.py`.
 
+#![expect(clippy::expect_used, reason = "a test that cannot go on stops")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
