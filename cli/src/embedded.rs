@@ -13,6 +13,7 @@ use flowmill_infra::memory::{MemoryBroker, MemoryLive, MemoryStore};
 use flowmill_infra::store::Store;
 use flowmill_nodes::code::{CodeRunner, CodeSettings};
 use flowmill_nodes::context::NodeContext;
+use flowmill_nodes::files::MemoryFiles;
 use flowmill_nodes::http_request::client::Policy;
 use flowmill_nodes::http_request::{HttpOptions, NetworkClient};
 use flowmill_nodes::registry::Executors;
@@ -159,6 +160,7 @@ pub(crate) fn outside(unsafe_code: bool, policy: Policy) -> anyhow::Result<NodeC
         timeout: std::time::Duration::from_hours(1),
         code: Arc::new(CodeRunner::new(&settings)),
         http: Arc::new(http),
+        files: Arc::new(MemoryFiles::default()),
         chunks: None,
     })
 }

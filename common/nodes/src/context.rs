@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use flowmill_engine::error::NodeError;
 use flowmill_engine::plan::Success;
-use flowmill_engine::value::Name;
+use flowmill_engine::value::{File, Name};
 use flowmill_engine::variables::Variables;
 use futures::future::BoxFuture;
 
 use crate::code::CodeRunner;
-use crate::http_request::client::HttpClient;
+use crate::files::{FileError, FileStore, REMOTE_URL, shown};
+use crate::http_request::client::{HttpClient, Request};
 
 /// A node that a worker executes.
 pub trait Execute: Debug + Send + Sync {
@@ -34,6 +35,8 @@ pub struct NodeContext {
     pub code: Arc<CodeRunner>,
     /// Sends HTTP requests.
     pub http: Arc<dyn HttpClient>,
+    /// Keeps the content of files.
+    pub files: Arc<dyn FileStore>,
     /// Takes text as it is produced, if anybody follows.
     pub chunks: Option<ChunkSink>,
 }
@@ -43,6 +46,25 @@ impl NodeContext {
     #[must_use]
     pub fn for_attempt(&self, attempt: u32, timeout: Duration) -> Self {
         Self { attempt, timeout, ..self.clone() }
+    }
+
+    /// The whole content of a file, wherever it lies: kept by the store, or fetched from its
+    /// address. What is larger than `most_bytes` is refused.
+    pub async fn open(&self, file: &File, most_bytes: u64) -> Result<Vec<u8>, FileError> {
+        if &*file.transfer_method != REMOTE_URL {
+            return self.files.open(file, most_bytes).await;
+        }
+        let Some(url) = file.remote_url.as_ref().or(file.url.as_ref()) else {
+            return Err(FileError::Nowhere { name: shown(file) });
+        };
+        let response = self.http.send(Request::get(url.clone())).await.map_err(FileError::Fetch)?;
+        if !(200..300).contains(&response.status) {
+            return Err(FileError::Status { status: response.status });
+        }
+        if response.cut_off || response.body.len() as u64 > most_bytes {
+            return Err(FileError::TooLarge { name: shown(file), most_bytes });
+        }
+        Ok(response.body)
     }
 
     /// Hands on a piece of text of the output `name`, at once. Nothing happens if nobody follows.

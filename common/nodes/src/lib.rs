@@ -6,6 +6,7 @@
 pub mod catalogue;
 pub mod code;
 pub mod context;
+pub mod files;
 pub mod http_request;
 pub mod jinja;
 pub mod mock;

@@ -13,6 +13,7 @@ use flowmill_engine::value::{Object, Value, loads};
 use flowmill_engine::variables::{Variable, Variables};
 use flowmill_nodes::code::{CodeRunner, CodeSettings};
 use flowmill_nodes::context::{Execute, NodeContext};
+use flowmill_nodes::files::MemoryFiles;
 use flowmill_nodes::http_request::client::Offline;
 use flowmill_nodes::registry;
 use futures::stream::{self, StreamExt};
@@ -58,7 +59,8 @@ fn context(unsafe_code: bool) -> NodeContext {
     let timeout = Duration::from_mins(1);
     let settings = CodeSettings { unsafe_code, timeout, ..CodeSettings::default() };
     let code = Arc::new(CodeRunner::new(&settings));
-    NodeContext { attempt: 1, timeout, code, http: Arc::new(Offline), chunks: None }
+    let files = Arc::new(MemoryFiles::default());
+    NodeContext { attempt: 1, timeout, code, http: Arc::new(Offline), files, chunks: None }
 }
 
 async fn execute(case: &Object, context: &NodeContext) -> Result<Success, NodeError> {

@@ -15,6 +15,7 @@ use flowmill_engine::value::{Value, loads};
 use flowmill_engine::variables::{Variable, Variables};
 use flowmill_nodes::code::{CodeRunner, CodeSettings};
 use flowmill_nodes::context::{ChunkSink, Execute, NodeContext};
+use flowmill_nodes::files::MemoryFiles;
 use flowmill_nodes::http_request::client::{HttpClient, Limits, Offline, Policy};
 use flowmill_nodes::http_request::{HttpOptions, HttpRequest, NetworkClient};
 use flowmill_nodes::mock::Mocks;
@@ -160,7 +161,8 @@ async fn run(url: &str, more: &str) -> Result<Success, NodeError> {
 
 fn context(attempt: u32, http: Arc<dyn HttpClient>, chunks: Option<ChunkSink>) -> NodeContext {
     let code = Arc::new(CodeRunner::new(&CodeSettings::default()));
-    NodeContext { attempt, timeout: Duration::from_mins(1), code, http, chunks }
+    let files = Arc::new(MemoryFiles::default());
+    NodeContext { attempt, timeout: Duration::from_mins(1), code, http, files, chunks }
 }
 
 fn output(success: &Success, name: &str) -> Value {

@@ -20,6 +20,7 @@ use flowmill_infra::memory::{MemoryBroker, MemoryInbox, MemoryLive, MemoryTasks}
 use flowmill_infra::message::{Control, Delivery, Task};
 use flowmill_nodes::code::{CodeRunner, CodeSettings};
 use flowmill_nodes::context::{Execute, NodeContext};
+use flowmill_nodes::files::MemoryFiles;
 use flowmill_nodes::http_request::client::Offline;
 use flowmill_worker::{Library, Loaded, Service, Slots};
 use futures::FutureExt;
@@ -99,6 +100,7 @@ impl World {
             timeout: Duration::from_secs(1),
             code: Arc::new(CodeRunner::new(&CodeSettings::default())),
             http: Arc::new(Offline),
+            files: Arc::new(MemoryFiles::default()),
             chunks: None,
         };
         let (nodes, clock) = (Arc::new(nodes), SystemClock::new());

@@ -70,6 +70,13 @@ pub struct Timeouts {
     pub write_s: i64,
 }
 
+impl Default for Timeouts {
+    /// Dify's: 10 seconds for a connection, 10 minutes for each of the others.
+    fn default() -> Self {
+        Self { connect_s: 10, read_s: 600, write_s: 600 }
+    }
+}
+
 /// A request as the node means it; a client encodes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
@@ -87,6 +94,21 @@ pub struct Request {
     pub timeouts: Timeouts,
     /// Whether certificates are checked; None is the client's own choice.
     pub ssl_verify: Option<bool>,
+}
+
+impl Request {
+    /// Asks for what lies at an address.
+    pub fn get(url: Name) -> Self {
+        Self {
+            method: "GET",
+            url,
+            params: Vec::new(),
+            headers: Vec::new(),
+            payload: Payload::Empty,
+            timeouts: Timeouts::default(),
+            ssl_verify: None,
+        }
+    }
 }
 
 /// A request's content.

@@ -13,9 +13,6 @@ use super::repair::{GiveUp, RepairError, Repaired, repair};
 use super::spec::{Authorization, Body, BodyItem, BodyKind, Scheme, Spec};
 use crate::python::{split_lines, strip};
 
-/// What a node that gives no timeouts waits, in seconds.
-const DEFAULT_TIMEOUTS: Timeouts = Timeouts { connect_s: 10, read_s: 600, write_s: 600 };
-
 type Pairs = Vec<(String, String)>;
 
 /// The request a node sends over these variables.
@@ -35,10 +32,11 @@ pub(super) fn build(spec: &Spec, variables: &Variables) -> Result<Request, NodeE
     if let Some(body) = &spec.body {
         content_type(body.kind, &mut headers);
     }
+    let default = Timeouts::default();
     let timeouts = Timeouts {
-        connect_s: spec.timeout.connect.unwrap_or(DEFAULT_TIMEOUTS.connect_s),
-        read_s: spec.timeout.read.unwrap_or(DEFAULT_TIMEOUTS.read_s),
-        write_s: spec.timeout.write.unwrap_or(DEFAULT_TIMEOUTS.write_s),
+        connect_s: spec.timeout.connect.unwrap_or(default.connect_s),
+        read_s: spec.timeout.read.unwrap_or(default.read_s),
+        write_s: spec.timeout.write.unwrap_or(default.write_s),
     };
     let ssl_verify = spec.ssl_verify;
     Ok(Request {
