@@ -20,6 +20,7 @@ mod model;
 mod not_configured;
 mod parameters;
 mod python;
+mod sandbox;
 mod shared;
 
 mod agent;

@@ -9,11 +9,9 @@ mod inputs;
 #[cfg(feature = "javascript")]
 mod javascript;
 mod program;
-mod python;
 mod results;
 mod runner;
 mod spec;
-mod zygote;
 
 use flowmill_engine::error::NodeError;
 use flowmill_engine::graph::Fields;
@@ -21,7 +19,7 @@ use flowmill_engine::plan::{Category, Source, Success, TaskClass, TaskNode};
 use flowmill_engine::variables::Variables;
 use futures::future::BoxFuture;
 
-pub use python::PythonSettings;
+pub use crate::sandbox::{Isolation, Layer, PythonSettings, State};
 pub use runner::{CodeRunner, CodeSettings, JavaScriptSettings};
 
 use crate::catalogue::{Node, NodeType, Runs, output};

@@ -5,24 +5,40 @@
 
 use flowmill_engine::error::NodeError;
 
+use crate::sandbox::Program;
+
 /// What stands before and after a result.
 const MARKER: &str = "<<RESULT>>";
 
 /// So many characters of the output are shown when there is no result in it.
 const SHOWN_CHARS: usize = 200;
 
+/// What calls `main` with the inputs as keyword arguments and prints what it gives.
+const CALL: &str = "').decode('utf-8'))\n\
+    output_obj = main(**inputs_obj)\n\
+    output_json = json.dumps(output_obj, indent=4)\n\
+    result = f'''<<RESULT>>{output_json}<<RESULT>>'''\n\
+    print(result)\n";
+
 /// The Python program that calls `main` with the inputs as keyword arguments.
-pub(super) fn python(code: &str, inputs: &str) -> String {
-    let code = trim_end(code);
-    let inputs = base64(inputs.as_bytes());
-    format!(
-        "{code}\n\nimport json\nfrom base64 import b64decode\n\n\
-         inputs_obj = json.loads(b64decode('{inputs}').decode('utf-8'))\n\
-         output_obj = main(**inputs_obj)\n\
-         output_json = json.dumps(output_obj, indent=4)\n\
-         result = f'''{MARKER}{{output_json}}{MARKER}'''\n\
-         print(result)\n"
-    )
+pub(super) struct PythonProgram {
+    head: String,
+    inputs: String,
+}
+
+impl PythonProgram {
+    pub(super) fn new(code: &str, inputs: &str) -> Self {
+        let code = trim_end(code);
+        let head = format!(
+            "{code}\n\nimport json\nfrom base64 import b64decode\n\n\
+             inputs_obj = json.loads(b64decode('"
+        );
+        Self { head, inputs: base64(inputs.as_bytes()) }
+    }
+
+    pub(super) fn parts(&self) -> Program<'_> {
+        Program { head: &self.head, constant: &self.inputs, tail: CALL, stdin: &[] }
+    }
 }
 
 /// The JavaScript program that calls `main` with the inputs as one object.
@@ -99,8 +115,9 @@ mod tests {
 
     #[test]
     fn the_code_comes_first_and_keeps_its_lines() {
-        let program = python("def main():\n  return 1 \n\x1f\n", "{}");
-        assert!(program.starts_with("def main():\n  return 1\n\nimport json\n"), "{program}");
+        let program = PythonProgram::new("def main():\n  return 1 \n\x1f\n", "{}");
+        let text = program.parts().head;
+        assert!(text.starts_with("def main():\n  return 1\n\nimport json\n"), "{text}");
     }
 
     #[test]

@@ -7,9 +7,8 @@ use flowmill_engine::error::{ErrorClass, NodeError};
 #[cfg(feature = "javascript")]
 use super::javascript::{JavaScript, ScriptError};
 use super::program;
-use super::python::{Python, PythonSettings};
 use super::spec::Language;
-use super::zygote::{Finished, ZygoteError};
+use crate::sandbox::{Finished, Holding, Isolation, Program, Python, PythonError, PythonSettings};
 
 /// `error_type` of a program that failed.
 const EXECUTION: &str = "CodeExecutionError";
@@ -23,8 +22,12 @@ const MAX_ERROR_BYTES: usize = 64 << 10;
 /// How code nodes are run.
 #[derive(Clone, Debug)]
 pub struct CodeSettings {
-    /// Whether code may run although nothing but limits of time, memory and output holds it.
+    /// Whether Python runs without a sandbox: nothing but limits of time, memory and output holds
+    /// it then, and it has the rights of this process.
     pub unsafe_code: bool,
+    /// Whether Python programs trust each other: they share interpreters, one after the other,
+    /// which is many times faster than a clean interpreter for each.
+    pub trusted_code: bool,
     /// How long one program may run, if its node may take as long.
     pub timeout: Duration,
     /// Python programs.
@@ -33,11 +36,12 @@ pub struct CodeSettings {
     pub javascript: JavaScriptSettings,
 }
 
-/// Not allowed; 15 seconds, as Dify's sandbox has them.
+/// In the sandbox, each in an interpreter of its own; 15 seconds, as Dify's sandbox has them.
 impl Default for CodeSettings {
     fn default() -> Self {
         Self {
             unsafe_code: false,
+            trusted_code: false,
             timeout: Duration::from_secs(15),
             python: PythonSettings::default(),
             javascript: JavaScriptSettings::default(),
@@ -74,7 +78,6 @@ impl Default for JavaScriptSettings {
 /// them all when it is dropped.
 #[derive(Debug)]
 pub struct CodeRunner {
-    unsafe_code: bool,
     timeout: Duration,
     python: Python,
     #[cfg(feature = "javascript")]
@@ -84,13 +87,37 @@ pub struct CodeRunner {
 impl CodeRunner {
     /// A runner with these settings; cheap.
     pub fn new(settings: &CodeSettings) -> Self {
+        let holding = Holding { sandbox: !settings.unsafe_code, shared: settings.trusted_code };
         Self {
-            unsafe_code: settings.unsafe_code,
             timeout: settings.timeout,
-            python: Python::new(&settings.python),
+            python: Python::new(&settings.python, holding),
             #[cfg(feature = "javascript")]
             javascript: JavaScript::new(&settings.javascript),
         }
+    }
+
+    /// How Python programs are held; None before the first one.
+    pub fn isolation(&self) -> Option<Isolation> {
+        self.python.isolation()
+    }
+
+    /// Sets up what holds Python programs, as the first of them would, and says what it is.
+    ///
+    /// # Errors
+    /// When it cannot be set up as it must be.
+    pub async fn isolate(&self) -> Result<Isolation, NodeError> {
+        let nothing = self.python(Program::default(), self.timeout).await;
+        nothing.map_err(python_error)?;
+        Ok(self.isolation().unwrap_or_default())
+    }
+
+    /// Runs a Python program of any kind where those of code nodes run.
+    pub(crate) async fn python(
+        &self,
+        program: Program<'_>,
+        timeout: Duration,
+    ) -> Result<Finished, PythonError> {
+        self.python.run(program, timeout).await
     }
 
     /// Calls `main` of a piece of code with the inputs, a JSON object, and gives what the program
@@ -103,16 +130,11 @@ impl CodeRunner {
         inputs: &str,
         timeout: Duration,
     ) -> Result<String, NodeError> {
-        if !self.unsafe_code {
-            let message = "code nodes run without a sandbox in this version; \
-                           pass --unsafe-code to allow them";
-            return Err(failed(message).with_class(ErrorClass::Denied));
-        }
         let timeout = timeout.min(self.timeout);
         match language {
             Language::Python => {
-                let program = program::python(code, inputs);
-                let result = self.python.run(&program, timeout).await;
+                let program = program::PythonProgram::new(code, inputs);
+                let result = self.python(program.parts(), timeout).await;
                 printed(result.map_err(python_error)?)
             }
             #[cfg(feature = "javascript")]
@@ -129,7 +151,7 @@ impl CodeRunner {
     }
 }
 
-/// No code runs unless it is allowed.
+/// Python runs in the sandbox.
 impl Default for CodeRunner {
     fn default() -> Self {
         Self::new(&CodeSettings::default())
@@ -168,12 +190,19 @@ fn shortened(text: &str) -> String {
     format!("{}\n...\n{}", &text[..head], &text[tail..])
 }
 
-fn python_error(error: ZygoteError) -> NodeError {
+fn python_error(error: PythonError) -> NodeError {
     match error {
-        ZygoteError::TimedOut => failed(TIMED_OUT).with_class(ErrorClass::Timeout),
-        ZygoteError::TooMuchOutput(_) => failed(&format!("the program did not {error}")),
-        ZygoteError::Lost => failed("the Python interpreter ended while the program ran"),
-        ZygoteError::Start { .. } | ZygoteError::Files(_) | ZygoteError::Fork(_) => {
+        PythonError::TimedOut => failed(TIMED_OUT).with_class(ErrorClass::Timeout),
+        PythonError::TooMuchOutput(_) => failed(&format!("the program did not {error}")),
+        PythonError::Lost => failed("the Python interpreter ended while the program ran"),
+        PythonError::NotIsolated(_) => {
+            let message = format!(
+                "failed to {error}. Where that cannot be mended, --unsafe-code runs programs \
+                 without a sandbox, with the rights of this process"
+            );
+            failed(&message).with_class(ErrorClass::Denied)
+        }
+        PythonError::Start { .. } | PythonError::Files(_) | PythonError::Fork(_) => {
             failed(&format!("failed to {error}")).with_class(ErrorClass::Transient)
         }
     }

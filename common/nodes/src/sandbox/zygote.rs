@@ -9,74 +9,36 @@ use std::fs::File;
 use std::io::{IoSlice, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-const SCRIPT: &str = include_str!("zygote.py");
+use super::process::{self, Options, memory_file};
+use super::{Finished, Isolation, Program, PythonError};
 
-/// How long a new process may take to say that it is ready.
-const START_TIMEOUT: Duration = Duration::from_secs(20);
+const SCRIPT: &str = concat!(include_str!("confine.py"), "\n", include_str!("zygote.py"));
 
 /// How long a killed program may take to be gone before its zygote is taken for stuck.
 const KILL_GRACE: Duration = Duration::from_secs(5);
 
-/// A zygote's complaints are shown up to this length.
-const COMPLAINT_BYTES: usize = 4096;
-
-/// How a zygote is started and what its programs may use.
-#[derive(Clone, Debug)]
-pub(super) struct ZygoteOptions {
-    pub(super) interpreter: PathBuf,
-    pub(super) memory_bytes: u64,
-    pub(super) output_bytes: usize,
-    /// At most so many programs at a time, over all zygotes.
-    pub(super) concurrency: usize,
-}
-
-/// What a program did.
-#[derive(Debug)]
-pub(super) struct Finished {
-    /// As `waitpid` gave it: 0 is success, 256 `exit(1)`, 9 a kill.
-    pub(super) status: i64,
-    pub(super) stdout: Vec<u8>,
-    pub(super) stderr: Vec<u8>,
-}
-
-/// Why there is no [`Finished`].
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ZygoteError {
-    #[error("start {}: {reason}", interpreter.display())]
-    Start { interpreter: PathBuf, reason: String },
-    #[error("hand the program over: {0}")]
-    Files(#[from] std::io::Error),
-    #[error("make a process: {0}")]
-    Fork(std::io::Error),
-    #[error("reach the interpreter, which ended while the program ran")]
-    Lost,
-    #[error("finish in time")]
-    TimedOut,
-    #[error("keep its output within {0} bytes")]
-    TooMuchOutput(usize),
-}
+/// Processor time beyond a program's time, in seconds: for the case that nobody is left to kill it.
+const SPARE_CPU_SECONDS: u64 = 2;
 
 /// A running Python process, ready to fork. Dropping it ends it and every program it runs.
 #[derive(Debug)]
 pub(super) struct Zygote {
-    options: ZygoteOptions,
+    options: Options,
     frames: mpsc::Sender<Frame>,
     shared: Arc<Shared>,
+    isolation: Isolation,
     process: Mutex<Child>,
     calls: AtomicU64,
     /// The reader and the writer; they end with the zygote.
@@ -103,29 +65,15 @@ impl std::fmt::Debug for Waiting {
 
 #[derive(Debug)]
 enum Frame {
-    Run { call: u64, files: [OwnedFd; 3] },
+    Run { call: u64, length: u64, cpu_seconds: u64, files: [OwnedFd; 3] },
     Kill { call: u64 },
 }
 
 impl Zygote {
     /// Starts a process and waits until it is ready.
-    pub(super) async fn start(options: &ZygoteOptions) -> Result<Self, ZygoteError> {
-        let complaints = memory_file(&[])?;
-        let failed = |reason: String| ZygoteError::Start {
-            interpreter: options.interpreter.clone(),
-            reason,
-        };
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        let process = command(options, theirs, complaints.try_clone()?)
-            .spawn()
-            .map_err(|error| failed(error.to_string()))?;
-        let (mut reader, writer) = UnixStream::from_std(ours)?.into_split();
-        match tokio::time::timeout(START_TIMEOUT, read_answer(&mut reader)).await {
-            Ok(Some((0, 0))) => {}
-            Ok(_) => return Err(failed(complaint(&complaints))),
-            Err(_) => return Err(failed("not ready in time".to_owned())),
-        }
+    pub(super) async fn start(options: &Options) -> Result<Self, PythonError> {
+        let process = process::start(options, SCRIPT).await?;
+        let (reader, writer) = process.socket.into_split();
         let shared = Arc::new(Shared::default());
         // Each running program has at most two frames here, its run and its kill; the rest is for
         // kills that came too late and are still on their way.
@@ -137,10 +85,16 @@ impl Zygote {
             options: options.clone(),
             frames,
             shared,
-            process: Mutex::new(process),
+            isolation: process.isolation,
+            process: Mutex::new(process.child),
             calls: AtomicU64::new(1),
             _tasks: tasks,
         })
+    }
+
+    /// How its programs are held.
+    pub(super) fn isolation(&self) -> &Isolation {
+        &self.isolation
     }
 
     /// Whether it can take no more programs.
@@ -152,33 +106,41 @@ impl Zygote {
     /// when the caller no longer waits. Dropping the future kills the program.
     pub(super) async fn run(
         &self,
-        program: &str,
+        program: Program<'_>,
         timeout: Duration,
         held: impl Send + 'static,
-    ) -> Result<Finished, ZygoteError> {
-        let source = memory_file(program.as_bytes())?;
+    ) -> Result<Finished, PythonError> {
+        let Program { head, constant, tail, stdin } = program;
+        let mut source = memory_file(head.as_bytes())?;
+        for part in [constant.as_bytes(), tail.as_bytes(), stdin] {
+            source.write_all(part)?;
+        }
+        let length = (head.len() + constant.len() + tail.len()) as u64;
+        let cpu_seconds = timeout.as_secs().saturating_add(SPARE_CPU_SECONDS);
         let (stdout, stderr) = (memory_file(&[])?, memory_file(&[])?);
         let files = [source.into(), stdout.try_clone()?.into(), stderr.try_clone()?.into()];
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         let (answer, mut answered) = oneshot::channel();
         self.shared.lock().insert(call, Waiting { answer, _held: Box::new(held) });
         let _guard = KillOnDrop { zygote: self, call };
-        if self.has_ended() || self.frames.try_send(Frame::Run { call, files }).is_err() {
+        if self.has_ended()
+            || self.frames.try_send(Frame::Run { call, length, cpu_seconds, files }).is_err()
+        {
             self.shared.lock().remove(&call);
             self.end();
-            return Err(ZygoteError::Lost);
+            return Err(PythonError::Lost);
         }
         let Ok(status) = tokio::time::timeout(timeout, &mut answered).await else {
             self.kill(call);
             if tokio::time::timeout(KILL_GRACE, answered).await.is_err() {
                 self.end();
             }
-            return Err(ZygoteError::TimedOut);
+            return Err(PythonError::TimedOut);
         };
-        let status = status.map_err(|_| ZygoteError::Lost)?;
+        let status = status.map_err(|_| PythonError::Lost)?;
         if status < 0 {
             let errno = i32::try_from(-status).unwrap_or_default();
-            return Err(ZygoteError::Fork(std::io::Error::from_raw_os_error(errno)));
+            return Err(PythonError::Fork(std::io::Error::from_raw_os_error(errno)));
         }
         let limit = self.options.output_bytes;
         Ok(Finished {
@@ -227,30 +189,6 @@ impl Shared {
     }
 }
 
-fn command(
-    options: &ZygoteOptions,
-    control: std::os::unix::net::UnixStream,
-    complaints: File,
-) -> Command {
-    let mut command = Command::new(&options.interpreter);
-    command
-        .args(["-I", "-S", "-c", SCRIPT])
-        .arg(options.memory_bytes.to_string())
-        .arg(options.output_bytes.to_string())
-        // Our own environment may hold credentials.
-        .env_clear()
-        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-        .env("LANG", "C.UTF-8")
-        .current_dir(Path::new("/"))
-        .stdin(Stdio::from(OwnedFd::from(control)))
-        .stdout(Stdio::null())
-        .stderr(Stdio::from(complaints))
-        // A Ctrl-C at the terminal is ours to handle.
-        .process_group(0)
-        .kill_on_drop(true);
-    command
-}
-
 async fn read_answer(reader: &mut OwnedReadHalf) -> Option<(u64, i64)> {
     let call = reader.read_u64_le().await.ok()?;
     Some((call, reader.read_i64_le().await.ok()?))
@@ -281,13 +219,11 @@ async fn write_frames(writer: tokio::net::unix::OwnedWriteHalf, mut queue: mpsc:
 
 /// Sends one frame; a stream socket takes so few bytes whole or not at all.
 fn send(socket: &UnixStream, frame: &Frame) -> std::io::Result<()> {
-    let (operation, call) = match frame {
-        Frame::Run { call, .. } => (1_u64, *call),
-        Frame::Kill { call } => (2, *call),
+    let numbers = match frame {
+        Frame::Run { call, length, cpu_seconds, .. } => [1, *call, *length, *cpu_seconds],
+        Frame::Kill { call } => [2, *call, 0, 0],
     };
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&operation.to_le_bytes());
-    bytes[8..].copy_from_slice(&call.to_le_bytes());
+    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
     let descriptors: Vec<_> = match frame {
         Frame::Run { files, .. } => files.iter().map(AsRawFd::as_raw_fd).collect(),
         Frame::Kill { .. } => Vec::new(),
@@ -299,29 +235,12 @@ fn send(socket: &UnixStream, frame: &Frame) -> std::io::Result<()> {
     if sent == bytes.len() { Ok(()) } else { Err(std::io::ErrorKind::WriteZero.into()) }
 }
 
-/// A file that lives in memory only.
-fn memory_file(content: &[u8]) -> std::io::Result<File> {
-    let mut file = File::from(memfd_create("code", MFdFlags::MFD_CLOEXEC)?);
-    file.write_all(content)?;
-    Ok(file)
-}
-
-fn contents(file: &File, limit: usize) -> Result<Vec<u8>, ZygoteError> {
+fn contents(file: &File, limit: usize) -> Result<Vec<u8>, PythonError> {
     let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
     if length >= limit {
-        return Err(ZygoteError::TooMuchOutput(limit));
+        return Err(PythonError::TooMuchOutput(limit));
     }
     let mut content = vec![0; length];
     file.read_exact_at(&mut content, 0)?;
     Ok(content)
-}
-
-fn complaint(file: &File) -> String {
-    let mut content = vec![0; COMPLAINT_BYTES];
-    let length = file.read_at(&mut content, 0).unwrap_or_default();
-    let text = String::from_utf8_lossy(&content[..length]);
-    match text.trim() {
-        "" => "it ended at once".to_owned(),
-        text => text.to_owned(),
-    }
 }

@@ -2,13 +2,16 @@
 //! programs side by side.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::zygote::{Finished, Zygote, ZygoteError, ZygoteOptions};
+use super::pooled::Pool;
+use super::process::Options;
+use super::zygote::Zygote;
+use super::{Finished, Isolation, Program, PythonError};
 
 /// How Python programs are run.
 #[derive(Clone, Debug)]
@@ -24,6 +27,10 @@ pub struct PythonSettings {
     pub memory_bytes: u64,
     /// What one program may write to stdout, to stderr or to any file, in bytes.
     pub output_bytes: usize,
+    /// Folders with modules that programs may import, besides the interpreter's own.
+    pub folders: Vec<PathBuf>,
+    /// Modules that are imported before the first program, besides the common ones.
+    pub preload: Vec<String>,
 }
 
 /// An interpreter for each processor, eight programs each at a time, 1 GiB of memory, 16 MiB of
@@ -37,65 +44,119 @@ impl Default for PythonSettings {
             concurrency: cores * 8,
             memory_bytes: 1 << 30,
             output_bytes: 16 << 20,
+            folders: Vec::new(),
+            preload: Vec::new(),
         }
     }
 }
 
+/// Whether and from what programs are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Holding {
+    /// Whether the kernel holds them; else only limits of time, memory and output do.
+    pub(crate) sandbox: bool,
+    /// Whether programs share interpreters, one after the other.
+    pub(crate) shared: bool,
+}
+
+/// Runs Python programs.
 #[derive(Debug)]
-pub(super) struct Python {
-    options: ZygoteOptions,
-    slots: Vec<Arc<Slot>>,
+pub(crate) struct Python {
+    options: Options,
+    processes: Processes,
     permits: Arc<Semaphore>,
+    isolation: Mutex<Option<Isolation>>,
+}
+
+#[derive(Debug)]
+enum Processes {
+    /// A fork of a zygote for each program.
+    Forked(Vec<Arc<Slot>>),
+    Shared(Pool),
 }
 
 /// A place for a zygote.
 #[derive(Debug, Default)]
 struct Slot {
-    zygote: Mutex<Option<Arc<Zygote>>>,
+    zygote: tokio::sync::Mutex<Option<Arc<Zygote>>>,
     /// The programs that run or will run here.
     programs: AtomicUsize,
 }
 
 impl Python {
-    pub(super) fn new(settings: &PythonSettings) -> Self {
-        let concurrency = settings.concurrency.clamp(1, Semaphore::MAX_PERMITS);
-        let options = ZygoteOptions {
+    /// Starts nothing yet.
+    pub(crate) fn new(settings: &PythonSettings, holding: Holding) -> Self {
+        let processes = settings.processes.max(1);
+        let concurrency = if holding.shared { processes } else { settings.concurrency };
+        let concurrency = concurrency.clamp(1, Semaphore::MAX_PERMITS);
+        let options = Options {
             interpreter: settings.interpreter.clone().unwrap_or_else(default_interpreter),
+            sandbox: holding.sandbox,
             memory_bytes: settings.memory_bytes,
             output_bytes: settings.output_bytes,
             concurrency,
+            folders: settings.folders.clone(),
+            preload: settings.preload.clone(),
         };
-        let slots = (0..settings.processes.max(1)).map(|_| Arc::default()).collect();
-        Self { options, slots, permits: Arc::new(Semaphore::new(concurrency)) }
+        let processes = if holding.shared {
+            Processes::Shared(Pool::default())
+        } else {
+            Processes::Forked((0..processes).map(|_| Arc::default()).collect())
+        };
+        let permits = Arc::new(Semaphore::new(concurrency));
+        Self { options, processes, permits, isolation: Mutex::default() }
+    }
+
+    /// How programs are held; None before the first one.
+    pub(crate) fn isolation(&self) -> Option<Isolation> {
+        self.isolation.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Runs a program. Waiting for its turn does not count towards `timeout`.
     ///
     /// When the zygote ends under it, the program gets a second try in a zygote of its own: one
     /// that kills its zygote then fails alone, and those that ran beside it do not fail with it.
-    pub(super) async fn run(
+    pub(crate) async fn run(
         &self,
-        program: &str,
+        program: Program<'_>,
         timeout: Duration,
-    ) -> Result<Finished, ZygoteError> {
-        let permits = Arc::clone(&self.permits);
-        // The semaphore is never closed.
-        let permit = permits.acquire_owned().await.map_err(|_| ZygoteError::Lost)?;
-        let place = Place::least_busy(&self.slots);
+    ) -> Result<Finished, PythonError> {
+        let permit = self.permit().await?;
+        let slots = match &self.processes {
+            Processes::Forked(slots) => slots,
+            Processes::Shared(pool) => {
+                let started = |isolation: &Isolation| self.learn(isolation);
+                return pool.run(&self.options, program, timeout, started).await;
+            }
+        };
+        let place = Place::least_busy(slots);
         let zygote = place.zygote(&self.options).await?;
+        self.learn(zygote.isolation());
         match zygote.run(program, timeout, (permit, place)).await {
-            Err(ZygoteError::Lost) => {}
+            Err(PythonError::Lost) => {}
             result => return result,
         }
-        let permits = Arc::clone(&self.permits);
-        let permit = permits.acquire_owned().await.map_err(|_| ZygoteError::Lost)?;
+        let permit = self.permit().await?;
         Zygote::start(&self.options).await?.run(program, timeout, permit).await
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, PythonError> {
+        // The semaphore is never closed.
+        Arc::clone(&self.permits).acquire_owned().await.map_err(|_| PythonError::Lost)
+    }
+
+    fn learn(&self, isolation: &Isolation) {
+        let mut known = self.isolation.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_none() {
+            *known = Some(isolation.clone());
+        }
     }
 
     #[cfg(test)]
     async fn process_ids(&self) -> Vec<u32> {
         let mut ids = Vec::new();
-        for slot in &self.slots {
+        let Processes::Forked(slots) = &self.processes else { return ids };
+        for slot in slots {
             ids.extend(slot.zygote.lock().await.as_ref().and_then(|zygote| zygote.process_id()));
         }
         ids
@@ -114,7 +175,7 @@ impl Place {
         Self(slot)
     }
 
-    async fn zygote(&self, options: &ZygoteOptions) -> Result<Arc<Zygote>, ZygoteError> {
+    async fn zygote(&self, options: &Options) -> Result<Arc<Zygote>, PythonError> {
         let mut held = self.0.zygote.lock().await;
         if let Some(zygote) = held.as_ref().filter(|zygote| !zygote.has_ended()) {
             return Ok(Arc::clone(zygote));
@@ -146,14 +207,23 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(15);
 
+    const FREE: Holding = Holding { sandbox: false, shared: false };
+
+    fn text(program: &str) -> Program<'_> {
+        Program { head: program, ..Program::default() }
+    }
+
     fn python() -> Python {
-        Python::new(&PythonSettings { processes: 2, concurrency: 16, ..PythonSettings::default() })
+        Python::new(
+            &PythonSettings { processes: 2, concurrency: 16, ..PythonSettings::default() },
+            FREE,
+        )
     }
 
     async fn run(python: &Python, program: &str) -> (i64, String, String) {
-        let finished = python.run(program, SOON).await.unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (finished.status, text(finished.stdout), text(finished.stderr))
+        let finished = python.run(text(program), SOON).await.unwrap();
+        let read = |bytes| String::from_utf8(bytes).unwrap();
+        (finished.status, read(finished.stdout), read(finished.stderr))
     }
 
     async fn answers(python: &Python) {
@@ -213,8 +283,8 @@ mod tests {
         ];
         for program in programs {
             let begun = Instant::now();
-            let result = python.run(program, Duration::from_millis(200)).await;
-            assert!(matches!(result, Err(ZygoteError::TimedOut)), "{program}: {result:?}");
+            let result = python.run(text(program), Duration::from_millis(200)).await;
+            assert!(matches!(result, Err(PythonError::TimedOut)), "{program}: {result:?}");
             assert!(begun.elapsed() < Duration::from_secs(4), "{program}");
         }
         answers(&python).await;
@@ -238,8 +308,8 @@ mod tests {
     async fn output_and_memory_are_bounded() {
         let python = python();
         let endless = "while True: print('x' * 1000000)";
-        let result = python.run(endless, SOON).await;
-        assert!(matches!(result, Err(ZygoteError::TooMuchOutput(_))), "{result:?}");
+        let result = python.run(text(endless), SOON).await;
+        assert!(matches!(result, Err(PythonError::TooMuchOutput(_))), "{result:?}");
         let (status, stdout, _) = run(&python, "print('x' * 10000000)").await;
         assert_eq!((status, stdout.len()), (0, 10_000_001));
         let (status, _, stderr) = run(&python, "x = bytearray(2 << 30)").await;
@@ -284,7 +354,8 @@ mod tests {
         let killer = "import os, time; time.sleep(0.2); os.kill(os.getppid(), 9); time.sleep(60)";
         let innocent = "import time; time.sleep(0.4); print('done')";
         let programs = [innocent, killer, innocent, innocent, innocent];
-        let results = join_all(programs.iter().map(|program| python.run(program, SOON))).await;
+        let results =
+            join_all(programs.iter().map(|program| python.run(text(program), SOON))).await;
         for (program, result) in programs.iter().zip(results) {
             match result {
                 Ok(finished) => {
@@ -292,7 +363,7 @@ mod tests {
                 }
                 Err(error) => {
                     assert_eq!(*program, killer, "{error}");
-                    assert!(matches!(error, ZygoteError::Lost), "{error}");
+                    assert!(matches!(error, PythonError::Lost), "{error}");
                 }
             }
         }
@@ -301,9 +372,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_abandoned_program_is_killed() {
-        let python = Python::new(&PythonSettings { concurrency: 1, ..PythonSettings::default() });
+        let python =
+            Python::new(&PythonSettings { concurrency: 1, ..PythonSettings::default() }, FREE);
         answers(&python).await;
-        let waiting = python.run("import time; time.sleep(60)", SOON * 10);
+        let waiting = python.run(text("import time; time.sleep(60)"), SOON * 10);
         assert!(tokio::time::timeout(Duration::from_millis(100), waiting).await.is_err());
         // The only permit comes back with the end of the process.
         tokio::time::timeout(Duration::from_secs(5), answers(&python)).await.unwrap();
@@ -314,7 +386,8 @@ mod tests {
         for (path, reason) in [("/nowhere/python3", "No such file"), ("/bin/false", "at once")] {
             let settings =
                 PythonSettings { interpreter: Some(path.into()), ..PythonSettings::default() };
-            let error = Python::new(&settings).run("", SOON).await.unwrap_err().to_string();
+            let error =
+                Python::new(&settings, FREE).run(text(""), SOON).await.unwrap_err().to_string();
             assert!(error.contains(path) && error.contains(reason), "{error}");
         }
     }
