@@ -11,6 +11,7 @@ use flowmill_engine::fact::{Options, Status};
 use flowmill_engine::report::History;
 use flowmill_engine::run::Start;
 use flowmill_engine::value::{Name, Value};
+use flowmill_nodes::code::CodeSettings;
 use flowmill_nodes::http_request::client::{Limits, Policy};
 use flowmill_nodes::mock::Mocks;
 use flowmill_worker::Slots;
@@ -40,7 +41,9 @@ impl Conform {
     pub fn start() -> anyhow::Result<Self> {
         // the reference has a plain HTTP client with Dify's limits
         let policy = Policy { limits: Limits::DIFY, strict_statuses: false };
-        let outside = outside(true, policy)?;
+        // as the reference, which runs code where it runs itself
+        let code = CodeSettings { unsafe_code: true, ..CodeSettings::default() };
+        let outside = outside(&code, policy)?;
         let width = cores();
         let lane = || Embedded::with_slots(History::Full, outside.clone(), SLOTS);
         let idle = std::iter::repeat_with(lane).take(width).collect();

@@ -151,14 +151,13 @@ pub(crate) fn cores() -> usize {
 ///
 /// # Errors
 /// When there can be no HTTP client.
-pub(crate) fn outside(unsafe_code: bool, policy: Policy) -> anyhow::Result<NodeContext> {
-    let settings = CodeSettings { unsafe_code, ..CodeSettings::default() };
+pub(crate) fn outside(code: &CodeSettings, policy: Policy) -> anyhow::Result<NodeContext> {
     let options = HttpOptions { policy, ..HttpOptions::default() };
     let http = NetworkClient::new(options).map_err(|error| anyhow::anyhow!(error.message))?;
     Ok(NodeContext {
         attempt: 1,
         timeout: std::time::Duration::from_hours(1),
-        code: Arc::new(CodeRunner::new(&settings)),
+        code: Arc::new(CodeRunner::new(code)),
         http: Arc::new(http),
         files: Arc::new(MemoryFiles::default()),
         chunks: None,
@@ -224,7 +223,10 @@ workflow:
     #[tokio::test]
     async fn a_document_runs_to_its_end_over_both_services() {
         let workflow = load(DOCUMENT, Reading::default(), Mocks::parse(MOCKS).unwrap()).unwrap();
-        let embedded = Embedded::start(History::Full, outside(true, Policy::default()).unwrap());
+        let embedded = Embedded::start(
+            History::Full,
+            outside(&CodeSettings::default(), Policy::default()).unwrap(),
+        );
         embedded.add(&workflow);
         let mut watcher = embedded.live().watch("r".into());
         let start = Start {

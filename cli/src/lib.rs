@@ -2,6 +2,7 @@
 //!
 //! The binary is [`main`]; [`conform`] is open to the project's own conformance tests.
 
+mod code;
 mod commands;
 pub mod conform;
 mod console;

@@ -17,6 +17,7 @@ use flowmill_nodes::http_request::client::Policy;
 use flowmill_nodes::mock::Mocks;
 use tokio::sync::Mutex;
 
+use crate::code::CodeFlags;
 use crate::embedded::{Embedded, outside};
 use crate::result::{member, object};
 use crate::workflow::{Reading, Workflow, load, read_file};
@@ -37,9 +38,8 @@ pub(crate) struct Args {
     /// How many of them at a time.
     #[arg(long, default_value_t = 1)]
     concurrency: u64,
-    /// Code nodes may run without a sandbox.
-    #[arg(long)]
-    unsafe_code: bool,
+    #[command(flatten)]
+    code: CodeFlags,
     /// Print the figures as one JSON object, on the last line.
     #[arg(long)]
     json: bool,
@@ -85,7 +85,7 @@ async fn measure(
     workflow: Workflow,
     inputs: Vec<(Name, Value)>,
 ) -> anyhow::Result<Figures> {
-    let outside = outside(args.unsafe_code, Policy::default())?;
+    let outside = outside(&args.code.settings(), Policy::default())?;
     let embedded = Arc::new(Embedded::start(History::Off, outside));
     embedded.add(&workflow);
     let (workflow, inputs) = (Arc::new(workflow), Arc::new(inputs));

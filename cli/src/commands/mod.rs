@@ -5,6 +5,7 @@ mod conform;
 mod nodes;
 mod plan;
 mod run;
+mod sandbox;
 mod validate;
 
 use std::process::ExitCode;
@@ -42,6 +43,8 @@ enum Command {
     Plan(plan::Args),
     /// Show the node types there are.
     Nodes(nodes::Args),
+    /// Show how the code of workflows is isolated on this machine.
+    Sandbox(sandbox::Args),
     /// Measure runs of one workflow in this process.
     Bench(bench::Args),
     /// Run a batch of cases as the reference engine does and write its result lines.
@@ -55,6 +58,7 @@ impl Cli {
             Command::Validate(args) => validate::run(args),
             Command::Plan(args) => plan::run(args),
             Command::Nodes(args) => nodes::run(args),
+            Command::Sandbox(args) => sandbox::run(&args),
             Command::Bench(args) => bench::run(args),
             Command::Conform(args) => conform::run(args),
         }

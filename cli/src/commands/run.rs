@@ -18,6 +18,7 @@ use flowmill_nodes::mock::Mocks;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
+use crate::code::{CodeFlags, warn};
 use crate::console::talk;
 use crate::embedded::{Embedded, Ended, outside};
 use crate::inputs::{Form, Given, Rejection, check, refusal};
@@ -57,7 +58,7 @@ Examples:
   echo '{\"name\": \"Ada\"}' | flowmill run hello.yml --inputs -
   flowmill run chat.yml --query 'What is new?'
   flowmill run llm.yml --mock mocks.json --output events
-  flowmill run code.yml --unsafe-code --timeout 30s")]
+  flowmill run code.yml --trusted-code --timeout 30s")]
 pub(crate) struct Args {
     /// A document as exported by Dify; `-` reads it from standard input.
     #[arg(value_name = "FILE")]
@@ -86,9 +87,8 @@ pub(crate) struct Args {
     /// Stop the run after this time: 500ms, 30s, 5m, 1h30m.
     #[arg(long, value_name = "TIME", value_parser = crate::duration::parse)]
     timeout: Option<Duration>,
-    /// Let code nodes run although nothing but limits of time and memory holds them.
-    #[arg(long)]
-    unsafe_code: bool,
+    #[command(flatten)]
+    code: CodeFlags,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -236,12 +236,15 @@ async fn embedded(args: &Args, workflow: &Workflow, start: Start) -> anyhow::Res
         Some(Limits::Dify) => Policy { limits: Sizes::DIFY, ..Policy::default() },
         None => Policy::default(),
     };
-    let embedded = Arc::new(Embedded::start(history, outside(args.unsafe_code, policy)?));
+    let outside = outside(&args.code.settings(), policy)?;
+    let code = outside.code.clone();
+    let embedded = Arc::new(Embedded::start(history, outside));
     embedded.add(workflow);
     let mut show = Show::new(args.output, workflow);
     let began = Instant::now();
     let ended = watch(&embedded, workflow, start, &mut show).await?;
     show.ended(&ended, began.elapsed())?;
+    warn(&code);
     let status = ended.run.status();
     if let Ok(embedded) = Arc::try_unwrap(embedded) {
         // what still runs is ended with the process

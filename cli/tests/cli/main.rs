@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod code;
 mod corpus;
 mod describe;
 mod errors;

@@ -1,6 +1,8 @@
 //! Programs that try to get out of the sandbox, to bring it down or to disturb others. Each ends
 //! in an error of its own node; a node that runs at the same time does not notice.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
 mod support;
 
 use std::os::unix::process::CommandExt;
@@ -39,7 +41,7 @@ async fn says(statements: &str, context: &NodeContext) -> Result<String, NodeErr
     let body = statements.replace('\n', "\n    ");
     let code = format!("def main():\n    {body}\n    return {{'says': str(says)}}");
     let success = run("python3", &code, context).await?;
-    let said = success.outputs.iter().next().map(|(_, output)| output.value().to_python());
+    let said = success.outputs.first().map(|(_, output)| output.value().to_python());
     Ok(said.unwrap_or_default())
 }
 
@@ -303,6 +305,43 @@ async fn trusted_programs_share_an_interpreter_in_the_sandbox() {
     let error = says("import os; os._exit(1)\nsays = 1", &context).await.unwrap_err();
     assert!(error.message.contains("interpreter ended"), "{}", error.message);
     assert_eq!(says(left, &context).await.unwrap(), "(False, False)");
+}
+
+/// Runs Python as on a kernel without Landlock.
+const OLD_KERNEL: &str = "#!/usr/bin/python3 -IS
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None)
+steps = (0x20, 0, 0, 0), (0x15, 0, 1, 444), (0x06, 0, 0, 0x50026), (0x06, 0, 0, 0x7fff0000)
+code = ctypes.create_string_buffer(b''.join(struct.pack('@HBBI', *step) for step in steps))
+program = ctypes.create_string_buffer(struct.pack('@HP', 4, ctypes.addressof(code)))
+libc.prctl(38, 1, 0, 0, 0)
+libc.prctl(22, 2, ctypes.byref(program), 0, 0)
+os.execv('/usr/bin/python3', sys.argv)
+";
+
+#[tokio::test]
+async fn code_that_cannot_be_isolated_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let file = std::env::temp_dir().join(format!("flowmill-old-kernel-{}", std::process::id()));
+    std::fs::write(&file, OLD_KERNEL).unwrap();
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+    let python = PythonSettings { interpreter: Some(file.clone()), ..PythonSettings::default() };
+    let run = async |unsafe_code: bool| {
+        let settings =
+            CodeSettings { unsafe_code, python: python.clone(), ..CodeSettings::default() };
+        let code = Arc::new(CodeRunner::new(&settings));
+        let context = NodeContext { code, ..context(GENEROUS, false) };
+        says("says = open('/etc/hostname').read() and 1", &context).await
+    };
+    let (held, free) = (run(false).await, run(true).await);
+    std::fs::remove_file(&file).unwrap();
+    let error = held.unwrap_err();
+    assert_eq!((error.class, &*error.kind), (ErrorClass::Denied, "CodeExecutionError"));
+    let message = "failed to isolate the program: files: missing ([Errno 38] Function not \
+                   implemented). Where that cannot be mended, --unsafe-code runs programs without a \
+                   sandbox, with the rights of this process";
+    assert_eq!(&*error.message, message);
+    assert_eq!(free.as_deref(), Ok("1"));
 }
 
 /// The same as another user, when this one is root: an ordinary user has other means.

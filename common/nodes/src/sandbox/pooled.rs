@@ -31,13 +31,12 @@ impl Pool {
         started: impl Fn(&Isolation),
     ) -> Result<Finished, PythonError> {
         let idle = self.lock().pop();
-        let mut process = match idle {
-            Some(process) => process,
-            None => {
-                let process = process::start(options, SCRIPT).await?;
-                started(&process.isolation);
-                process
-            }
+        let mut process = if let Some(process) = idle {
+            process
+        } else {
+            let process = process::start(options, SCRIPT).await?;
+            started(&process.isolation);
+            process
         };
         let exchange = exchange(&mut process, program, options.output_bytes);
         let result = tokio::time::timeout(timeout, exchange).await;
