@@ -1,15 +1,16 @@
-//! JavaScript programs: each in an engine of its own (`QuickJS`), on a thread of its own, with
-//! bounded time, memory and stack.
+//! JavaScript programs: each in an engine of its own (`QuickJS`), with bounded time, memory and
+//! stack. One at a time runs on a thread; threads are used again.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rquickjs::context::EvalOptions;
 use rquickjs::{Context, Ctx, Exception, Function, Runtime, Value};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::runner::JavaScriptSettings;
 
@@ -42,6 +43,18 @@ pub(super) enum ScriptError {
 pub(super) struct JavaScript {
     settings: JavaScriptSettings,
     permits: Arc<Semaphore>,
+    threads: Arc<Threads>,
+}
+
+/// Threads that wait for a program. They end when this is dropped.
+#[derive(Debug, Default)]
+struct Threads(Mutex<Vec<SyncSender<Job>>>);
+
+struct Job {
+    program: String,
+    limits: Limits,
+    answer: oneshot::Sender<Result<String, ScriptError>>,
+    permit: OwnedSemaphorePermit,
 }
 
 impl JavaScript {
@@ -50,7 +63,8 @@ impl JavaScript {
         let mut settings = settings.clone();
         settings.stack_bytes = settings.stack_bytes.clamp(1 << 16, MAX_STACK_BYTES);
         settings.memory_bytes = settings.memory_bytes.max(1 << 20);
-        Self { settings, permits: Arc::new(Semaphore::new(concurrency)) }
+        let permits = Arc::new(Semaphore::new(concurrency));
+        Self { settings, permits, threads: Arc::default() }
     }
 
     /// Runs a program and gives what it printed. Waiting for its turn does not count towards
@@ -69,21 +83,57 @@ impl JavaScript {
             stopped: Arc::clone(&stop.0),
             settings: self.settings.clone(),
         };
-        let (sender, receiver) = oneshot::channel();
-        let body = move || {
-            // The caller may be gone.
-            let _ = sender.send(execute(program, limits));
-            drop(permit);
-        };
-        std::thread::Builder::new()
-            .name("javascript".to_owned())
-            .stack_size(self.settings.stack_bytes.saturating_add(SPARE_STACK_BYTES))
-            .spawn(body)
-            .map_err(|error| start(&error))?;
+        let (answer, receiver) = oneshot::channel();
+        let job = Job { program, limits, answer, permit };
+        let stack_bytes = self.settings.stack_bytes.saturating_add(SPARE_STACK_BYTES);
+        self.threads.give(job, stack_bytes).map_err(|error| start(&error))?;
         match tokio::time::timeout(timeout + STOP_GRACE, receiver).await {
             Ok(Ok(result)) => result,
             Ok(Err(error)) => Err(start(&error)),
             Err(_) => Err(ScriptError::TimedOut),
+        }
+    }
+}
+
+impl Threads {
+    /// Gives a job to a thread that waits, or to a new one.
+    fn give(self: &Arc<Self>, job: Job, stack_bytes: usize) -> std::io::Result<()> {
+        let waiting = self.lock().pop();
+        let job = match waiting {
+            Some(thread) => match thread.send(job) {
+                Ok(()) => return Ok(()),
+                // It never ends before its sender does, but a job must not get lost.
+                Err(returned) => returned.0,
+            },
+            None => job,
+        };
+        let threads = Arc::downgrade(self);
+        let body = move || work(job, &threads);
+        let builder = std::thread::Builder::new().name("javascript".to_owned());
+        builder.stack_size(stack_bytes).spawn(body).map(drop)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<SyncSender<Job>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a thread does: a job, then whatever comes, until nobody can come any more.
+fn work(mut job: Job, threads: &Weak<Threads>) {
+    loop {
+        let Job { program, limits, answer, permit } = job;
+        // The caller may be gone.
+        let _ = answer.send(execute(program, limits));
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        match threads.upgrade() {
+            Some(threads) => threads.lock().push(sender),
+            None => return,
+        }
+        // Whoever takes the permit finds this thread.
+        drop(permit);
+        match receiver.recv() {
+            Ok(next) => job = next,
+            Err(_) => return,
         }
     }
 }
