@@ -15,6 +15,7 @@ use flowmill_engine::value::Value;
 use flowmill_engine::variables::{Variable, Variables};
 use flowmill_nodes::code::{CodeRunner, CodeSettings};
 use flowmill_nodes::context::NodeContext;
+use flowmill_nodes::files::MemoryFiles;
 use flowmill_nodes::http_request::client::Offline;
 use futures::stream::{self, StreamExt};
 use support::node;
@@ -24,7 +25,8 @@ const JAVASCRIPT: &str = "function main({n}) { return {twice: 2 * n} }";
 
 fn context(settings: &CodeSettings) -> NodeContext {
     let (timeout, code) = (settings.timeout, Arc::new(CodeRunner::new(settings)));
-    NodeContext { attempt: 1, timeout, code, http: Arc::new(Offline), chunks: None }
+    let files = Arc::new(MemoryFiles::default());
+    NodeContext { attempt: 1, timeout, code, http: Arc::new(Offline), files, chunks: None }
 }
 
 /// Runs `count` nodes, `width` at a time, on as many threads as there are processors.

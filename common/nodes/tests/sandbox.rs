@@ -16,6 +16,7 @@ use flowmill_engine::value::Value;
 use flowmill_engine::variables::Variables;
 use flowmill_nodes::code::{CodeRunner, CodeSettings, Isolation, PythonSettings, State};
 use flowmill_nodes::context::NodeContext;
+use flowmill_nodes::files::MemoryFiles;
 use flowmill_nodes::http_request::client::Offline;
 use futures::future::join_all;
 use support::node;
@@ -25,7 +26,8 @@ fn context(timeout: Duration, trusted_code: bool) -> NodeContext {
     let python = PythonSettings { processes: 1, ..PythonSettings::default() };
     let settings = CodeSettings { timeout, trusted_code, python, ..CodeSettings::default() };
     let code = Arc::new(CodeRunner::new(&settings));
-    NodeContext { attempt: 1, timeout, code, http: Arc::new(Offline), chunks: None }
+    let files = Arc::new(MemoryFiles::default());
+    NodeContext { attempt: 1, timeout, code, http: Arc::new(Offline), files, chunks: None }
 }
 
 async fn run(language: &str, code: &str, context: &NodeContext) -> Result<Success, NodeError> {
