@@ -23,7 +23,8 @@ use support::node;
 
 fn context(timeout: Duration, trusted_code: bool) -> NodeContext {
     // One process: attackers and neighbours share it.
-    let python = PythonSettings { processes: 1, ..PythonSettings::default() };
+    let memory_bytes = 256 << 20;
+    let python = PythonSettings { processes: 1, memory_bytes, ..PythonSettings::default() };
     let settings = CodeSettings { timeout, trusted_code, python, ..CodeSettings::default() };
     let code = Arc::new(CodeRunner::new(&settings));
     let files = Arc::new(MemoryFiles::default());

@@ -46,12 +46,12 @@ def layer(name, state, detail=""):
 
 
 def attempt(name, work):
-    """Sets a layer up; `work` gives what there is to say about it."""
+    """Sets a layer up; `work` gives its state and what there is to say about it."""
     if libc is None:
         layer(name, "missing", "this Python has no ctypes")
         return
     try:
-        layer(name, "active", work() or "")
+        layer(name, *(work() or ("active",)))
     except (OSError, ValueError, AttributeError) as error:
         layer(name, "missing", str(error))
 
@@ -88,7 +88,7 @@ def drop_privileges():
     checked("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     # Nobody of the same user may look into this process.
     checked("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
-    return "uid {}".format(NOBODY if user == 0 else user)
+    return "active", "uid {}".format(NOBODY if user == 0 else user)
 
 
 def ruleset(version, files, network, scopes):
@@ -150,7 +150,10 @@ def close_files():
         raise OSError("the root folder can still be read")
     # Each program gets a domain of its own below this one, so that none can reach another.
     own = ruleset(version, MAKE_SOCK, 0, 3)
-    return "Landlock version {}".format(version), own
+    detail = "Landlock version {}".format(version)
+    if version < 3:
+        return own, "partial", detail + "; from 3 on it holds back truncation too"
+    return own, "active", detail
 
 
 class Filter:
@@ -199,8 +202,8 @@ class Confinement:
         attempt("limits", limit_process)
 
     def set_up_files(self):
-        detail, self.own_rules = close_files()
-        return detail
+        self.own_rules, state, detail = close_files()
+        return state, detail
 
     def set_up_filters(self, filters):
         process, program = (Filter(bytes.fromhex(code)) for code in filters)
