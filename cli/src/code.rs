@@ -1,10 +1,19 @@
 //! How code nodes run: the flags, and what is said about their sandbox.
 
-use flowmill_nodes::code::{CodeRunner, CodeSettings};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use flowmill_nodes::code::{CodeRunner, CodeSettings, JinjaSettings, RemoteSettings};
 
 use crate::console::talk;
 
-#[derive(Clone, Copy, Debug, Default, clap::Args)]
+/// Holds the key of the sandbox service: a command line is seen by everybody on the machine.
+const KEY: &str = "FLOWMILL_SANDBOX_API_KEY";
+
+/// The key that Dify's sandbox has unless it is given another.
+const USUAL_KEY: &str = "dify-sandbox";
+
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct CodeFlags {
     /// Let Python code share interpreters instead of a clean one each: many times faster, but what
     /// one program leaves behind in modules the next one finds. Still in the sandbox.
@@ -14,12 +23,33 @@ pub(crate) struct CodeFlags {
     /// sandbox cannot be set up, or holds code that you trust too tightly.
     #[arg(long)]
     pub(crate) unsafe_code: bool,
+    /// Run code in a service that speaks Dify's sandbox API, such as `http://127.0.0.1:8194`; its
+    /// key is read from the environment, `FLOWMILL_SANDBOX_API_KEY` [default: dify-sandbox].
+    #[arg(long, value_name = "URL", conflicts_with_all = ["trusted_code", "unsafe_code"])]
+    pub(crate) sandbox_url: Option<String>,
+    /// A Python that has Jinja2 3.1 or later, for templates that are not rendered natively
+    /// [default: the system's].
+    #[arg(long, value_name = "PATH", conflicts_with = "sandbox_url")]
+    pub(crate) jinja_python: Option<PathBuf>,
 }
 
 impl CodeFlags {
-    pub(crate) fn settings(self) -> CodeSettings {
-        let Self { trusted_code, unsafe_code } = self;
-        CodeSettings { trusted_code, unsafe_code, ..CodeSettings::default() }
+    pub(crate) fn settings(&self) -> anyhow::Result<CodeSettings> {
+        let Self { trusted_code, unsafe_code, .. } = *self;
+        let remote = match &self.sandbox_url {
+            Some(url) => Some(RemoteSettings::new(url, &key()?).context("--sandbox-url")?),
+            None => None,
+        };
+        let jinja = JinjaSettings { interpreter: self.jinja_python.clone() };
+        Ok(CodeSettings { trusted_code, unsafe_code, jinja, remote, ..CodeSettings::default() })
+    }
+}
+
+fn key() -> anyhow::Result<String> {
+    match std::env::var(KEY) {
+        Ok(key) => Ok(key),
+        Err(std::env::VarError::NotPresent) => Ok(USUAL_KEY.to_owned()),
+        Err(std::env::VarError::NotUnicode(_)) => bail!("{KEY} is not text"),
     }
 }
 

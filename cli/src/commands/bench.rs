@@ -85,7 +85,7 @@ async fn measure(
     workflow: Workflow,
     inputs: Vec<(Name, Value)>,
 ) -> anyhow::Result<Figures> {
-    let outside = outside(&args.code.settings(), Policy::default())?;
+    let outside = outside(&args.code.settings()?, Policy::default())?;
     let embedded = Arc::new(Embedded::start(History::Off, outside));
     embedded.add(&workflow);
     let (workflow, inputs) = (Arc::new(workflow), Arc::new(inputs));

@@ -236,7 +236,7 @@ async fn embedded(args: &Args, workflow: &Workflow, start: Start) -> anyhow::Res
         Some(Limits::Dify) => Policy { limits: Sizes::DIFY, ..Policy::default() },
         None => Policy::default(),
     };
-    let outside = outside(&args.code.settings(), policy)?;
+    let outside = outside(&args.code.settings()?, policy)?;
     let code = outside.code.clone();
     let embedded = Arc::new(Embedded::start(history, outside));
     embedded.add(workflow);

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod backend;
 mod code;
 mod corpus;
 mod describe;

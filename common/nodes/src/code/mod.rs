@@ -9,9 +9,12 @@ mod inputs;
 #[cfg(feature = "javascript")]
 mod javascript;
 mod program;
+#[cfg(feature = "http")]
+mod remote;
 mod results;
 mod runner;
 mod spec;
+mod templates;
 
 use flowmill_engine::error::NodeError;
 use flowmill_engine::graph::Fields;
@@ -20,7 +23,11 @@ use flowmill_engine::variables::Variables;
 use futures::future::BoxFuture;
 
 pub use crate::sandbox::{Isolation, Layer, PythonSettings, State};
+#[cfg(feature = "http")]
+pub use remote::{EndpointError, RemoteSettings};
 pub use runner::{CodeRunner, CodeSettings, JavaScriptSettings};
+pub use templates::JinjaSettings;
+pub(crate) use templates::{Rendering, too_long};
 
 use crate::catalogue::{Node, NodeType, Runs, output};
 use crate::context::{Execute, NodeContext};

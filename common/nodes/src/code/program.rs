@@ -39,6 +39,12 @@ impl PythonProgram {
     pub(super) fn parts(&self) -> Program<'_> {
         Program { head: &self.head, constant: &self.inputs, tail: CALL, stdin: &[] }
     }
+
+    /// The whole of it.
+    #[cfg(feature = "http")]
+    pub(super) fn text(&self) -> String {
+        [&*self.head, &*self.inputs, CALL].concat()
+    }
 }
 
 /// The JavaScript program that calls `main` with the inputs as one object.
@@ -55,6 +61,43 @@ pub(super) fn javascript(code: &str, inputs: &str) -> String {
          console.log(result)\n"
     )
 }
+
+/// The same for Node itself, as the remote sandbox runs it.
+#[cfg(feature = "http")]
+pub(super) fn nodejs(code: &str, inputs: &str) -> String {
+    let code = trim_end(code);
+    let inputs = base64(inputs.as_bytes());
+    format!(
+        "{code}\n\nvar inputs_obj = JSON.parse(\n    \
+         Buffer.from('{inputs}', 'base64').toString('utf-8')\n)\n\
+         var output_obj = main(inputs_obj)\n\
+         var output_json = JSON.stringify(output_obj)\n\
+         var result = `{MARKER}${{output_json}}{MARKER}`\n\
+         console.log(result)\n"
+    )
+}
+
+/// The Python program that renders a template, as the remote sandbox runs it.
+#[cfg(feature = "http")]
+pub(super) fn jinja(template: &str, inputs: &str) -> String {
+    let (template, inputs) = (base64(template.as_bytes()), base64(inputs.as_bytes()));
+    format!(
+        "import jinja2\nimport json\nfrom base64 import b64decode\n\n\
+         def main(**inputs):\n    \
+             template_code = b64decode('{template}').decode('utf-8')\n    \
+             template = jinja2.Template(template_code)\n    \
+             return template.render(**inputs)\n\n\
+         inputs_obj = json.loads(b64decode('{inputs}').decode('utf-8'))\n\
+         output = main(**inputs_obj)\n\
+         result = f'''{MARKER}{{output}}{MARKER}'''\n\
+         print(result)\n"
+    )
+}
+
+/// What the remote sandbox runs before [`jinja`], if it is told to.
+#[cfg(feature = "http")]
+pub(super) const JINJA_PRELOAD: &str = "import jinja2\n\
+    jinja2.Template('{{s}}').render(s='a')\n";
 
 /// The JSON text between the first marker and the last.
 pub(super) fn result_of(output: &str) -> Result<&str, NodeError> {

@@ -7,14 +7,17 @@ use flowmill_engine::error::{ErrorClass, NodeError};
 #[cfg(feature = "javascript")]
 use super::javascript::{JavaScript, ScriptError};
 use super::program;
+#[cfg(feature = "http")]
+use super::remote::{Remote, RemoteSettings};
 use super::spec::Language;
+use super::templates::{JinjaSettings, Rendering, Templates};
 use crate::sandbox::{Finished, Holding, Isolation, Program, Python, PythonError, PythonSettings};
 
 /// `error_type` of a program that failed.
 const EXECUTION: &str = "CodeExecutionError";
 
 /// What a program that ran out of time is said to have done, in the sandbox's words.
-const TIMED_OUT: &str = "error: timeout";
+pub(super) const TIMED_OUT: &str = "error: timeout";
 
 /// A longer error text loses its middle.
 const MAX_ERROR_BYTES: usize = 64 << 10;
@@ -34,6 +37,11 @@ pub struct CodeSettings {
     pub python: PythonSettings,
     /// JavaScript programs.
     pub javascript: JavaScriptSettings,
+    /// Templates that only the real Jinja2 renders.
+    pub jinja: JinjaSettings,
+    /// A service in whose sandbox all of it runs instead.
+    #[cfg(feature = "http")]
+    pub remote: Option<RemoteSettings>,
 }
 
 /// In the sandbox, each in an interpreter of its own; 15 seconds, as Dify's sandbox has them.
@@ -45,6 +53,9 @@ impl Default for CodeSettings {
             timeout: Duration::from_secs(15),
             python: PythonSettings::default(),
             javascript: JavaScriptSettings::default(),
+            jinja: JinjaSettings::default(),
+            #[cfg(feature = "http")]
+            remote: None,
         }
     }
 }
@@ -74,7 +85,7 @@ impl Default for JavaScriptSettings {
     }
 }
 
-/// Runs the programs of code nodes. It starts no process before the first program, and ends
+/// Runs the programs of code nodes and the templates that need the real Jinja2. It starts no process before the first program, and ends
 /// them all when it is dropped.
 #[derive(Debug)]
 pub struct CodeRunner {
@@ -82,6 +93,9 @@ pub struct CodeRunner {
     python: Python,
     #[cfg(feature = "javascript")]
     javascript: JavaScript,
+    templates: Templates,
+    #[cfg(feature = "http")]
+    remote: Option<Remote>,
 }
 
 impl CodeRunner {
@@ -93,6 +107,9 @@ impl CodeRunner {
             python: Python::new(&settings.python, holding),
             #[cfg(feature = "javascript")]
             javascript: JavaScript::new(&settings.javascript),
+            templates: Templates::new(&settings.jinja, &settings.python, holding),
+            #[cfg(feature = "http")]
+            remote: settings.remote.clone().map(Remote::new),
         }
     }
 
@@ -130,6 +147,10 @@ impl CodeRunner {
         inputs: &str,
         timeout: Duration,
     ) -> Result<String, NodeError> {
+        #[cfg(feature = "http")]
+        if let Some(remote) = &self.remote {
+            return remote.run(language, code, inputs).await;
+        }
         let timeout = timeout.min(self.timeout);
         match language {
             Language::Python => {
@@ -149,6 +170,20 @@ impl CodeRunner {
             }
         }
     }
+
+    /// Renders a template with the real Jinja2. It is held as code is: templates are programs as
+    /// well. Errors have no type, as in Dify.
+    pub(crate) async fn render(
+        &self,
+        rendering: &Rendering<'_>,
+        timeout: Duration,
+    ) -> Result<String, NodeError> {
+        #[cfg(feature = "http")]
+        if let Some(remote) = &self.remote {
+            return remote.render(rendering).await;
+        }
+        self.templates.render(rendering, timeout.min(self.timeout)).await
+    }
 }
 
 /// Python runs in the sandbox.
@@ -158,13 +193,13 @@ impl Default for CodeRunner {
     }
 }
 
-fn failed(message: &str) -> NodeError {
+pub(super) fn failed(message: &str) -> NodeError {
     NodeError::new(EXECUTION, message)
 }
 
 /// What a program wrote to stdout, unless its status says that it failed. What it wrote to
 /// stderr matters only then.
-fn printed(finished: Finished) -> Result<String, NodeError> {
+pub(super) fn printed(finished: Finished) -> Result<String, NodeError> {
     if finished.status == 0 {
         return Ok(lossy(finished.stdout));
     }
@@ -181,7 +216,7 @@ fn lossy(bytes: Vec<u8>) -> String {
 }
 
 /// Keeps the beginning and the end, where a traceback says what happened.
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     if text.len() <= MAX_ERROR_BYTES {
         return text.to_owned();
     }
@@ -190,7 +225,7 @@ fn shortened(text: &str) -> String {
     format!("{}\n...\n{}", &text[..head], &text[tail..])
 }
 
-fn python_error(error: PythonError) -> NodeError {
+pub(super) fn python_error(error: PythonError) -> NodeError {
     match error {
         PythonError::TimedOut => failed(TIMED_OUT).with_class(ErrorClass::Timeout),
         PythonError::TooMuchOutput(_) => failed(&format!("the program did not {error}")),

@@ -13,7 +13,7 @@ mod zygote;
 use std::fmt;
 
 pub use python::PythonSettings;
-pub(crate) use python::{Holding, Python};
+pub(crate) use python::{Holding, Python, default_interpreter};
 
 /// Layers without which no program runs.
 const REQUIRED: [&str; 4] = ["privileges", "files", "system calls", "limits"];

@@ -192,7 +192,8 @@ impl Drop for Place {
     }
 }
 
-fn default_interpreter() -> PathBuf {
+/// The system's interpreter, else the first on the path.
+pub(crate) fn default_interpreter() -> PathBuf {
     let usual = Path::new("/usr/bin/python3");
     if usual.exists() { usual.to_owned() } else { PathBuf::from("python3") }
 }

@@ -1,20 +1,21 @@
 //! `template-transform`: renders a Jinja2 template (spec/nodes.md §3.8).
 //!
 //! The core renders it where the result is surely Jinja2's own ([`crate::jinja`]). What is not
-//! becomes a task, and there, as no real Jinja2 is at hand yet, a failure that says why.
+//! becomes a task, and the real Jinja2 renders it where code runs.
 
 mod spec;
 
 use std::sync::Arc;
 
-use flowmill_engine::error::{ErrorClass, NodeError};
+use flowmill_engine::error::NodeError;
 use flowmill_engine::graph::Fields;
 use flowmill_engine::plan::{Category, Evaluation, Inline, Source, Success};
-use flowmill_engine::value::{Name, Value};
+use flowmill_engine::value::{Name, Object, StrictError, Value, dumps_strict};
 use flowmill_engine::variables::{Selector, Variables};
 use futures::future::BoxFuture;
 
 use crate::catalogue::{Body, Node, NodeType, Runs, output};
+use crate::code::{Rendering, too_long};
 use crate::context::{Execute, NodeContext};
 use crate::jinja::{Context, Fail, Template};
 
@@ -44,6 +45,8 @@ pub(crate) const TYPE: NodeType = NodeType {
 #[derive(Debug)]
 pub(crate) struct TemplateTransform {
     template: Template,
+    /// What the real Jinja2 would be given.
+    text: Name,
     variables: Vec<(Name, Selector)>,
     max_chars: usize,
 }
@@ -59,11 +62,15 @@ impl TemplateTransform {
     /// Reads a node's data. The output may have at most `max_chars` characters.
     fn compile(fields: &mut Fields<'_>, max_chars: usize) -> Self {
         let spec::Spec { template, variables } = spec::read(fields);
-        let node = Self { template: Template::compile(&template), variables, max_chars };
-        if let Some(refusal) = node.refusal() {
-            fields.warning("template", refusal);
+        let compiled = Template::compile(&template);
+        if let Some(construct) = compiled.refusal() {
+            let message = format!(
+                "uses {construct}, which only the real Jinja2 renders: \
+                 Python must have it (apt-get install python3-jinja2)"
+            );
+            fields.warning("template", message);
         }
-        node
+        Self { template: compiled, text: template, variables, max_chars }
     }
 
     /// The variables it reads.
@@ -71,26 +78,46 @@ impl TemplateTransform {
         self.variables.iter().map(|(_, selector)| selector.clone()).collect()
     }
 
-    /// What the template uses that only the real Jinja2 renders, if that is known already.
-    fn refusal(&self) -> Option<String> {
-        self.template.refusal().map(unavailable)
-    }
-
-    fn render(&self, variables: &Variables) -> Result<String, Fail> {
+    /// The variables by their names in the template; missing ones are none.
+    fn values(&self, variables: &Variables) -> impl Iterator<Item = (Name, Value)> {
         let value = |selector: &Selector| {
             variables.get(selector.parts()).map_or(Value::None, |found| found.value().clone())
         };
-        let values = self.variables.iter().map(|(name, selector)| (name.clone(), value(selector)));
+        self.variables.iter().map(move |(name, selector)| (name.clone(), value(selector)))
+    }
+
+    fn render(&self, variables: &Variables) -> Result<String, Fail> {
         // a mistake in the template shows before one in the values
         self.template.check()?;
-        self.template.render(&Context::new(values)?)
+        self.template.render(&Context::new(self.values(variables))?)
+    }
+
+    /// The variables as JSON, which Dify sends them through.
+    fn json(&self, variables: &Variables) -> Result<String, StrictError> {
+        let members: Object = self.values(variables).collect();
+        dumps_strict(&Value::Object(Arc::new(members)))
+    }
+
+    /// Renders with the real Jinja2 what is refused here because of `construct`.
+    async fn render_with_jinja(
+        &self,
+        construct: &str,
+        variables: &Variables,
+        context: &NodeContext,
+    ) -> Result<String, NodeError> {
+        let rendering = Rendering {
+            template: &self.text,
+            context: &self.json(variables),
+            max_chars: self.max_chars,
+            construct,
+        };
+        context.code.render(&rendering, context.timeout).await
     }
 
     fn finish(&self, rendered: String) -> Result<Success, NodeError> {
         // bytes bound characters
         if rendered.len() > self.max_chars && rendered.chars().count() > self.max_chars {
-            let message = format!("Output length exceeds {} characters", self.max_chars);
-            return Err(NodeError::new("", message));
+            return Err(too_long(self.max_chars));
         }
         Ok(Success::of([("output".into(), Value::from(rendered))]))
     }
@@ -98,10 +125,6 @@ impl TemplateTransform {
 
 fn raised(kind: &str, message: &str) -> NodeError {
     NodeError::new("", format!("{kind}: {message}"))
-}
-
-fn unavailable(construct: &str) -> String {
-    format!("template uses {construct}, which needs the real Jinja2 and is not available yet")
 }
 
 impl Inline for TemplateTransform {
@@ -118,15 +141,16 @@ impl Execute for TemplateTransform {
     fn execute<'a>(
         &'a self,
         variables: &'a Variables,
-        _context: &'a NodeContext,
+        context: &'a NodeContext,
     ) -> BoxFuture<'a, Result<Success, NodeError>> {
-        let result = match self.render(variables) {
-            Ok(rendered) => self.finish(rendered),
-            Err(Fail::Raised { kind, message }) => Err(raised(&kind, &message)),
-            Err(Fail::Refused(construct)) => {
-                Err(NodeError::new("", unavailable(&construct)).with_class(ErrorClass::Internal))
+        Box::pin(async move {
+            match self.render(variables) {
+                Ok(rendered) => self.finish(rendered),
+                Err(Fail::Raised { kind, message }) => Err(raised(&kind, &message)),
+                Err(Fail::Refused(construct)) => {
+                    self.finish(self.render_with_jinja(&construct, variables, context).await?)
+                }
             }
-        };
-        Box::pin(async { result })
+        })
     }
 }
