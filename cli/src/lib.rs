@@ -9,6 +9,7 @@ mod duration;
 mod embedded;
 mod inputs;
 mod needs;
+mod net;
 mod plan;
 mod problems;
 mod result;

@@ -18,6 +18,7 @@ use flowmill_nodes::mock::Mocks;
 use tokio::sync::Mutex;
 
 use crate::embedded::{Embedded, outside};
+use crate::net::Net;
 use crate::result::{member, object};
 use crate::workflow::{Reading, Workflow, load, read_file};
 
@@ -40,6 +41,8 @@ pub(crate) struct Args {
     /// Code nodes may run without a sandbox.
     #[arg(long)]
     unsafe_code: bool,
+    #[command(flatten)]
+    net: Net,
     /// Print the figures as one JSON object, on the last line.
     #[arg(long)]
     json: bool,
@@ -85,7 +88,7 @@ async fn measure(
     workflow: Workflow,
     inputs: Vec<(Name, Value)>,
 ) -> anyhow::Result<Figures> {
-    let outside = outside(args.unsafe_code, Policy::default())?;
+    let outside = outside(args.unsafe_code, Policy::default(), args.net.reach())?;
     let embedded = Arc::new(Embedded::start(History::Off, outside));
     embedded.add(&workflow);
     let (workflow, inputs) = (Arc::new(workflow), Arc::new(inputs));

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use crate::console::talk;
 use crate::embedded::{Embedded, Ended, outside};
 use crate::inputs::{Form, Given, Rejection, check, refusal};
+use crate::net::Net;
 use crate::problems::line;
 use crate::result::member;
 use crate::show::{Output, Show};
@@ -89,6 +90,8 @@ pub(crate) struct Args {
     /// Let code nodes run although nothing but limits of time and memory holds them.
     #[arg(long)]
     unsafe_code: bool,
+    #[command(flatten)]
+    net: Net,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -236,7 +239,8 @@ async fn embedded(args: &Args, workflow: &Workflow, start: Start) -> anyhow::Res
         Some(Limits::Dify) => Policy { limits: Sizes::DIFY, ..Policy::default() },
         None => Policy::default(),
     };
-    let embedded = Arc::new(Embedded::start(history, outside(args.unsafe_code, policy)?));
+    let embedded =
+        Arc::new(Embedded::start(history, outside(args.unsafe_code, policy, args.net.reach())?));
     embedded.add(workflow);
     let mut show = Show::new(args.output, workflow);
     let began = Instant::now();

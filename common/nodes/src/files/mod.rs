@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 
 use crate::http_request::client::HttpError;
 
-pub use folder::FolderFiles;
+pub use folder::{FolderFiles, address_of};
 pub use memory::MemoryFiles;
 
 /// How a file lies at an address, in Dify's word for it; all others lie in a store.
@@ -21,7 +21,7 @@ pub const REMOTE_URL: &str = "remote_url";
 /// Keeps the content of files: what people upload, and what nodes produce.
 pub trait FileStore: Debug + Send + Sync {
     /// Keeps content; `about` says what is known of it. Gives the file with its id, size and
-    /// address. The same content twice is kept once, so an attempt may be repeated.
+    /// address. The same content under the same name is kept once, so an attempt may be repeated.
     fn put(&self, content: Vec<u8>, about: File) -> BoxFuture<'_, Result<File, FileError>>;
 
     /// The whole content of a file that is kept here. A larger one than `most_bytes` is refused
