@@ -7,6 +7,7 @@ pub mod conform;
 mod console;
 mod duration;
 mod embedded;
+mod files;
 mod inputs;
 mod needs;
 mod net;

@@ -5,6 +5,7 @@
 mod corpus;
 mod describe;
 mod errors;
+mod files;
 mod run;
 mod show;
 mod validate;

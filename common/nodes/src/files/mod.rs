@@ -11,6 +11,7 @@ use flowmill_engine::value::File;
 use futures::future::BoxFuture;
 
 use crate::http_request::client::HttpError;
+use crate::http_request::mime::guess_type;
 
 pub use folder::{FolderFiles, address_of};
 pub use memory::MemoryFiles;
@@ -97,6 +98,11 @@ impl FileError {
             Self::Status { .. } => ErrorClass::Invalid,
         }
     }
+}
+
+/// The media type that a file's name tells, as Python guesses it.
+pub fn media_type_of(filename: &str) -> &'static str {
+    guess_type(filename).unwrap_or("application/octet-stream")
 }
 
 /// A file's name for messages.

@@ -7,7 +7,7 @@ mod cookies;
 #[cfg(feature = "http")]
 mod decode;
 mod json;
-mod mime;
+pub(crate) mod mime;
 mod repair;
 mod request;
 mod response;
