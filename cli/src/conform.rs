@@ -14,6 +14,7 @@ use flowmill_engine::value::{Name, Value};
 use flowmill_nodes::code::CodeSettings;
 use flowmill_nodes::http_request::client::{Limits, Policy};
 use flowmill_nodes::mock::Mocks;
+use flowmill_nodes::outbound::{self, OutboundPolicy};
 use flowmill_worker::Slots;
 use tokio::sync::Semaphore;
 
@@ -39,11 +40,15 @@ impl Conform {
     /// # Errors
     /// When the services cannot start.
     pub fn start() -> anyhow::Result<Self> {
-        // the reference has a plain HTTP client with Dify's limits
+        // the reference has a plain HTTP client with Dify's limits, which checks no addresses
         let policy = Policy { limits: Limits::DIFY, strict_statuses: false };
         // as the reference, which runs code where it runs itself
         let code = CodeSettings { unsafe_code: true, ..CodeSettings::default() };
-        let outside = outside(&code, policy)?;
+        let reach = outbound::Options {
+            policy: OutboundPolicy::unchecked(),
+            ..outbound::Options::default()
+        };
+        let outside = outside(&code, policy, reach)?;
         let width = cores();
         let lane = || Embedded::with_slots(History::Full, outside.clone(), SLOTS);
         let idle = std::iter::repeat_with(lane).take(width).collect();

@@ -16,6 +16,7 @@ use flowmill_nodes::context::NodeContext;
 use flowmill_nodes::files::MemoryFiles;
 use flowmill_nodes::http_request::client::Policy;
 use flowmill_nodes::http_request::{HttpOptions, NetworkClient};
+use flowmill_nodes::outbound;
 use flowmill_nodes::registry::Executors;
 use flowmill_scheduler::{Handle, Service as Scheduler, Submission, SubmitError, Window};
 use flowmill_worker::{Library, Loaded, Service as Worker, Slots};
@@ -151,9 +152,14 @@ pub(crate) fn cores() -> usize {
 ///
 /// # Errors
 /// When there can be no HTTP client.
-pub(crate) fn outside(code: &CodeSettings, policy: Policy) -> anyhow::Result<NodeContext> {
+pub(crate) fn outside(
+    code: &CodeSettings,
+    policy: Policy,
+    reach: outbound::Options,
+) -> anyhow::Result<NodeContext> {
     let options = HttpOptions { policy, ..HttpOptions::default() };
-    let http = NetworkClient::new(options).map_err(|error| anyhow::anyhow!(error.message))?;
+    let outbound = Arc::new(outbound::Client::new(reach)?);
+    let http = NetworkClient::new(options, outbound);
     Ok(NodeContext {
         attempt: 1,
         timeout: std::time::Duration::from_hours(1),
@@ -225,7 +231,8 @@ workflow:
         let workflow = load(DOCUMENT, Reading::default(), Mocks::parse(MOCKS).unwrap()).unwrap();
         let embedded = Embedded::start(
             History::Full,
-            outside(&CodeSettings::default(), Policy::default()).unwrap(),
+            outside(&CodeSettings::default(), Policy::default(), outbound::Options::default())
+                .unwrap(),
         );
         embedded.add(&workflow);
         let mut watcher = embedded.live().watch("r".into());

@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 
 use crate::code::CodeFlags;
 use crate::embedded::{Embedded, outside};
+use crate::net::Net;
 use crate::result::{member, object};
 use crate::workflow::{Reading, Workflow, load, read_file};
 
@@ -40,6 +41,8 @@ pub(crate) struct Args {
     concurrency: u64,
     #[command(flatten)]
     code: CodeFlags,
+    #[command(flatten)]
+    net: Net,
     /// Print the figures as one JSON object, on the last line.
     #[arg(long)]
     json: bool,
@@ -85,7 +88,7 @@ async fn measure(
     workflow: Workflow,
     inputs: Vec<(Name, Value)>,
 ) -> anyhow::Result<Figures> {
-    let outside = outside(&args.code.settings()?, Policy::default())?;
+    let outside = outside(&args.code.settings()?, Policy::default(), args.net.reach())?;
     let embedded = Arc::new(Embedded::start(History::Off, outside));
     embedded.add(&workflow);
     let (workflow, inputs) = (Arc::new(workflow), Arc::new(inputs));

@@ -13,6 +13,7 @@ use flowmill_engine::report::History;
 use flowmill_engine::run::{Input, Start};
 use flowmill_engine::value::{Name, Value, loads};
 use flowmill_infra::memory::Watcher;
+use flowmill_nodes::context::NodeContext;
 use flowmill_nodes::http_request::client::{Limits as Sizes, Policy};
 use flowmill_nodes::mock::Mocks;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,7 +22,11 @@ use uuid::Uuid;
 use crate::code::{CodeFlags, warn};
 use crate::console::talk;
 use crate::embedded::{Embedded, Ended, outside};
-use crate::inputs::{Form, Given, Rejection, check, refusal};
+use crate::files::RunFiles;
+use crate::inputs::{
+    FileArgument, Form, Given, LocalFiles, Rejection, SYSTEM_FILES, check, refusal,
+};
+use crate::net::Net;
 use crate::problems::line;
 use crate::result::member;
 use crate::show::{Output, Show};
@@ -56,19 +61,27 @@ Examples:
   flowmill run hello.yml --input name=Ada
   flowmill run order.yml --inputs order.json --output json | jq .outputs
   echo '{\"name\": \"Ada\"}' | flowmill run hello.yml --inputs -
+  flowmill run summary.yml --file report=report.pdf --files-dir out
   flowmill run chat.yml --query 'What is new?'
   flowmill run llm.yml --mock mocks.json --output events
   flowmill run code.yml --trusted-code --timeout 30s")]
 pub(crate) struct Args {
     /// A document as exported by Dify; `-` reads it from standard input.
     #[arg(value_name = "FILE")]
-    file: PathBuf,
+    document: PathBuf,
     /// An input, read by its declared type; wins over --inputs.
     #[arg(long = "input", value_name = "NAME=VALUE", value_parser = pair)]
     input: Vec<(Name, Name)>,
     /// Inputs as a JSON object; `-` reads them from standard input.
     #[arg(long, value_name = "FILE")]
     inputs: Option<PathBuf>,
+    /// A file of this machine as an input; may be repeated for a list, `sys.files=PATH` gives it to
+    /// the chat itself. Without a name: a file that --inputs names as `upload_file_id`.
+    #[arg(long = "file", value_name = "[NAME=]PATH")]
+    files: Vec<FileArgument>,
+    /// Where files go that nodes produce; otherwise to a temporary folder, which the outputs name.
+    #[arg(long, value_name = "DIR")]
+    files_dir: Option<PathBuf>,
     /// What the user says; for chats (advanced-chat).
     #[arg(long, value_name = "TEXT")]
     query: Option<String>,
@@ -89,6 +102,8 @@ pub(crate) struct Args {
     timeout: Option<Duration>,
     #[command(flatten)]
     code: CodeFlags,
+    #[command(flatten)]
+    net: Net,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -109,11 +124,11 @@ enum Kept {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let is_stdin = |path: &Path| path.as_os_str() == "-";
-    if is_stdin(&args.file) && args.inputs.as_deref().is_some_and(is_stdin) {
+    if is_stdin(&args.document) && args.inputs.as_deref().is_some_and(is_stdin) {
         bail!("the document and --inputs cannot both come from standard input");
     }
-    let file = args.file.display().to_string();
-    let text = read(&args.file)?;
+    let file = args.document.display().to_string();
+    let text = read(&args.document)?;
     let mocks = match &args.mock {
         Some(path) => mocks(path)?,
         None => Mocks::default(),
@@ -136,22 +151,25 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     for key in mocked.iter().filter(|key| !answers(&workflow, key)) {
         talk(format_args!("warning: no node is answered by the mock {key:?}"));
     }
-    let Some(start) = start(&args, &workflow)? else { return Ok(ExitCode::from(code::USAGE)) };
+    let files = LocalFiles::look(&args.files, dify_sizes)?;
+    let Some(start) = start(&args, &workflow, &files)? else {
+        return Ok(ExitCode::from(code::USAGE));
+    };
     let runtime = tokio::runtime::Runtime::new().context("failed to start the runtime")?;
-    let exit = runtime.block_on(embedded(&args, &workflow, start));
+    let exit = runtime.block_on(embedded(&args, &workflow, start, &files));
     // a program that does not end must not hold us
     runtime.shutdown_background();
     exit.map(ExitCode::from)
 }
 
 /// What the run begins with; None when inputs were rejected, which has been said.
-fn start(args: &Args, workflow: &Workflow) -> anyhow::Result<Option<Start>> {
+fn start(args: &Args, workflow: &Workflow, files: &LocalFiles) -> anyhow::Result<Option<Start>> {
     let form = form(workflow);
     let values = match &args.inputs {
         Some(path) => object(path)?,
         None => Vec::new(),
     };
-    let given = Given { values, texts: args.input.clone() };
+    let given = Given { values, texts: args.input.clone(), files: files.clone() };
     let chat = workflow.plan.mode() == Mode::Chat;
     let lacks_query = chat && args.query.is_none();
     let inputs = match check(&form, &given) {
@@ -169,7 +187,7 @@ fn start(args: &Args, workflow: &Workflow) -> anyhow::Result<Option<Start>> {
                 let message = "query is required: a chat answers what the user says".to_owned();
                 rejections.insert(0, Rejection { name: "query".into(), message });
             }
-            talk(refusal(&args.file.display().to_string(), &form, chat, &rejections));
+            talk(refusal(&args.document.display().to_string(), &form, chat, &rejections));
             return Ok(None);
         }
     };
@@ -178,7 +196,7 @@ fn start(args: &Args, workflow: &Workflow) -> anyhow::Result<Option<Start>> {
     }
     let run: Name = Uuid::now_v7().to_string().into();
     Ok(Some(Start {
-        system: system(args, workflow, &run),
+        system: system(args, workflow, &run, files),
         run,
         workflow: workflow.digest.clone(),
         inputs,
@@ -196,10 +214,10 @@ fn form(workflow: &Workflow) -> Form {
     entry.map_or_else(Form::open, |node| Form::of_start(&node.data))
 }
 
-fn system(args: &Args, workflow: &Workflow, run: &Name) -> Vec<(Name, Value)> {
+fn system(args: &Args, workflow: &Workflow, run: &Name, files: &LocalFiles) -> Vec<(Name, Value)> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut system = vec![
-        member("files", Value::array(Vec::new())),
+        member("files", Value::array(files.of(SYSTEM_FILES))),
         member("user_id", "local".into()),
         member("app_id", "local".into()),
         member("workflow_id", Value::Str(workflow.digest.clone())),
@@ -225,7 +243,12 @@ fn options(args: &Args) -> Options {
     Options { deadline_ms: timeout.or(base.deadline_ms), ..base }
 }
 
-async fn embedded(args: &Args, workflow: &Workflow, start: Start) -> anyhow::Result<u8> {
+async fn embedded(
+    args: &Args,
+    workflow: &Workflow,
+    mut start: Start,
+    files: &LocalFiles,
+) -> anyhow::Result<u8> {
     let history = match (args.history, args.output) {
         (Some(Kept::Full), _) | (None, Output::Json) => History::Full,
         (Some(Kept::Failures), _) => History::Failures,
@@ -236,13 +259,20 @@ async fn embedded(args: &Args, workflow: &Workflow, start: Start) -> anyhow::Res
         Some(Limits::Dify) => Policy { limits: Sizes::DIFY, ..Policy::default() },
         None => Policy::default(),
     };
-    let outside = outside(&args.code.settings()?, policy)?;
+    let mut kept = RunFiles::new(&start.run, args.files_dir.as_ref());
+    let store = kept.store();
+    for (_, value) in start.inputs.iter_mut().chain(&mut start.system) {
+        *value = files.keep(std::mem::take(value), &*store).await?;
+    }
+    let outside = outside(&args.code.settings()?, policy, args.net.reach())?;
     let code = outside.code.clone();
+    let outside = NodeContext { files: store, ..outside };
     let embedded = Arc::new(Embedded::start(history, outside));
     embedded.add(workflow);
     let mut show = Show::new(args.output, workflow);
     let began = Instant::now();
     let ended = watch(&embedded, workflow, start, &mut show).await?;
+    kept.ended(&ended.run);
     show.ended(&ended, began.elapsed())?;
     warn(&code);
     let status = ended.run.status();

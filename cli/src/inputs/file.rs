@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use flowmill_engine::value::{File, Name, Object, Value};
+use flowmill_nodes::files::media_type_of;
 
 /// Which files a field takes; an empty list takes all.
 #[derive(Clone, Debug, Default)]
@@ -88,6 +89,8 @@ pub(super) fn of_mapping(mapping: &Value, rules: &FileRules) -> Result<Value, St
         None => kind_of(extension.as_deref()).into(),
     };
     rules.check(&kind, extension.as_deref(), &method)?;
+    let mime_type = text(members, &["mime_type"])
+        .or_else(|| filename.as_deref().map(|filename| media_type_of(filename).into()));
     let size = match members.get("size") {
         Some(Value::Int(size)) => size.to_i64().unwrap_or(-1),
         _ => -1,
@@ -100,13 +103,18 @@ pub(super) fn of_mapping(mapping: &Value, rules: &FileRules) -> Result<Value, St
         related_id: related,
         filename,
         extension,
-        mime_type: text(members, &["mime_type"]),
+        mime_type,
         size_bytes: size,
         url: address,
     })))
 }
 
 impl FileRules {
+    /// Whether a file may be given.
+    pub(super) fn check_file(&self, file: &File) -> Result<(), String> {
+        self.check(&file.kind, file.extension.as_deref(), &file.transfer_method)
+    }
+
     fn check(&self, kind: &Name, extension: Option<&str>, method: &Name) -> Result<(), String> {
         let custom = self.kinds.iter().any(|kind| &**kind == CUSTOM);
         let extension = extension.unwrap_or_default();
@@ -146,13 +154,13 @@ fn last_segment(address: &str) -> Option<Name> {
 }
 
 /// With its dot, in lower case, as Dify keeps it.
-fn extension_of(filename: &str) -> Option<Name> {
+pub(super) fn extension_of(filename: &str) -> Option<Name> {
     let (stem, extension) = filename.rsplit_once('.')?;
     (!stem.is_empty() && !extension.is_empty())
         .then(|| format!(".{}", extension.to_lowercase()).into())
 }
 
-fn kind_of(extension: Option<&str>) -> &'static str {
+pub(super) fn kind_of(extension: Option<&str>) -> &'static str {
     let Some(extension) = extension else { return CUSTOM };
     let extension = extension.trim_start_matches('.').to_lowercase();
     let found = EXTENSIONS.iter().find(|(_, known)| known.contains(&extension.as_str()));

@@ -145,6 +145,13 @@ impl Field {
         parts.join(", ")
     }
 
+    /// Whether files of this machine may be given.
+    pub(crate) fn takes_local_files(&self) -> bool {
+        let methods = &self.files.methods;
+        matches!(self.kind, FieldKind::File | FieldKind::FileList)
+            && (methods.is_empty() || methods.iter().any(|method| &**method == "local_file"))
+    }
+
     /// A value that would be taken, as a command line writes it.
     pub(crate) fn example(&self) -> String {
         if !self.default.is_falsy() && self.kind != FieldKind::Select {
@@ -156,6 +163,9 @@ impl Field {
             FieldKind::Number => "1".to_owned(),
             FieldKind::Checkbox => "true".to_owned(),
             FieldKind::JsonObject => r#"{"key": "value"}"#.to_owned(),
+            FieldKind::File | FieldKind::FileList if self.takes_local_files() => {
+                "path/to/file".to_owned()
+            }
             FieldKind::File => "https://example.com/file".to_owned(),
             FieldKind::FileList => {
                 r#"[{"transfer_method": "remote_url", "url": "https://example.com/file"}]"#

@@ -3,12 +3,14 @@
 
 mod file;
 mod form;
+mod local;
 mod refusal;
 
 use flowmill_engine::value::{Name, Value, loads, python_float, python_int, str_repr};
 use indexmap::IndexMap;
 
 pub(crate) use form::{Field, FieldKind, Form};
+pub(crate) use local::{FileArgument, LocalFiles};
 pub(crate) use refusal::refusal;
 
 /// What was given for a run.
@@ -18,6 +20,8 @@ pub(crate) struct Given {
     pub(crate) values: Vec<(Name, Value)>,
     /// `--input`: text, read by the declared type; it wins.
     pub(crate) texts: Vec<(Name, Name)>,
+    /// `--file`: files of this machine; they win over both.
+    pub(crate) files: LocalFiles,
 }
 
 /// Inputs that a run can begin with.
@@ -42,6 +46,7 @@ pub(crate) struct Rejection {
 enum Raw {
     Value(Value),
     Text(Name),
+    Files(Vec<Value>),
 }
 
 /// Checks what was given; every rejection is reported.
@@ -56,10 +61,15 @@ pub(crate) fn check(form: &Form, given: &Given) -> Result<Accepted, Vec<Rejectio
     for (name, text) in &given.texts {
         raw.insert(name.clone(), Raw::Text(text.clone()));
     }
+    for name in given.files.names().into_iter().filter(|name| &**name != SYSTEM_FILES) {
+        let files = given.files.of(&name);
+        raw.insert(name, Raw::Files(files));
+    }
     if form.is_open() {
         let open = |(name, raw)| match raw {
             Raw::Value(value) => (name, value),
             Raw::Text(text) => (name, open_text(&text)),
+            Raw::Files(files) => (name, alone_or_list(files)),
         };
         return Ok(Accepted {
             inputs: raw.into_iter().map(open).collect(),
@@ -73,14 +83,29 @@ pub(crate) fn check(form: &Form, given: &Given) -> Result<Accepted, Vec<Rejectio
             None => Ok(Value::None),
             Some(Raw::Value(value)) => Ok(value),
             Some(Raw::Text(text)) => field.read_text(&text),
+            Some(Raw::Files(files)) => field.take(files),
         };
-        match value.and_then(|value| field.check(value)) {
-            Ok(value) => accepted.inputs.push((field.name.clone(), without_nul(value))),
-            Err(message) => rejections.push(Rejection { name: field.name.clone(), message }),
+        let name = &field.name;
+        let checked = value
+            .and_then(|value| field.check(value, &given.files))
+            .map_err(|message| Rejection { name: name.clone(), message });
+        match checked {
+            Ok(value) => accepted.inputs.push((name.clone(), without_nul(value))),
+            Err(rejection) => rejections.push(rejection),
         }
     }
     accepted.undeclared = raw.into_keys().collect();
     if rejections.is_empty() { Ok(accepted) } else { Err(rejections) }
+}
+
+/// The files of the chat itself: no input.
+pub(crate) const SYSTEM_FILES: &str = "sys.files";
+
+fn alone_or_list(mut files: Vec<Value>) -> Value {
+    match files.len() {
+        1 => files.remove(0),
+        _ => Value::array(files),
+    }
 }
 
 /// A trigger declares no form: lists and objects are read, everything else is text.
@@ -124,8 +149,19 @@ impl Field {
         }
     }
 
+    /// Files given on a command line.
+    fn take(&self, files: Vec<Value>) -> Result<Value, String> {
+        let name = &self.name;
+        match self.kind {
+            FieldKind::FileList => Ok(Value::array(files)),
+            FieldKind::File if files.len() == 1 => Ok(alone_or_list(files)),
+            FieldKind::File => Err(format!("{name} in input form takes one file")),
+            kind => Err(format!("{name} in input form takes no file: it is a {}", kind.name())),
+        }
+    }
+
     /// Dify's rules for one field.
-    fn check(&self, given: Value) -> Result<Value, String> {
+    fn check(&self, given: Value, files: &LocalFiles) -> Result<Value, String> {
         let name = &self.name;
         let value = match given {
             Value::None if self.required => {
@@ -137,6 +173,7 @@ impl Field {
         if matches!(value, Value::None) {
             return Ok(Value::None);
         }
+        let named = |message: String| format!("{name}: {message}");
         match self.kind {
             FieldKind::Text | FieldKind::Paragraph => self.check_text(value),
             FieldKind::Select => self.check_option(value),
@@ -148,8 +185,8 @@ impl Field {
                 value if value.is_falsy() => Ok(value),
                 _ => Err(format!("{name} in input form must be a dict")),
             },
-            FieldKind::File => self.file(value),
-            FieldKind::FileList => self.files(value),
+            FieldKind::File => self.file(files.find(value).map_err(named)?),
+            FieldKind::FileList => self.files(files.find(value).map_err(named)?),
         }
     }
 
@@ -207,8 +244,7 @@ impl Field {
     fn file(&self, value: Value) -> Result<Value, String> {
         match value {
             Value::Str(text) if text.is_empty() && !self.required => Ok(Value::None),
-            Value::File(file) => Ok(Value::File(file)),
-            Value::Object(_) => self.file_of(&value),
+            Value::File(_) | Value::Object(_) => self.file_of(&value),
             _ => Err(format!("{} in input form must be a file", self.name)),
         }
     }
@@ -226,16 +262,16 @@ impl Field {
         if let Some(most) = self.most().filter(|most| items.len() > *most) {
             return Err(format!("{name} in input form must be less than {most} files"));
         }
-        let files = items.iter().map(|item| match item {
-            Value::File(_) => Ok(item.clone()),
-            mapping => self.file_of(mapping),
-        });
+        let files = items.iter().map(|item| self.file_of(item));
         Ok(Value::array(files.collect::<Result<_, _>>()?))
     }
 
-    fn file_of(&self, mapping: &Value) -> Result<Value, String> {
-        file::of_mapping(mapping, &self.files)
-            .map_err(|message| format!("{}: {message}", self.name))
+    fn file_of(&self, given: &Value) -> Result<Value, String> {
+        let file = match given {
+            Value::File(file) => self.files.check_file(file).map(|()| given.clone()),
+            mapping => file::of_mapping(mapping, &self.files),
+        };
+        file.map_err(|message| format!("{}: {message}", self.name))
     }
 
     /// The most characters or files, if there is a limit.
@@ -292,6 +328,7 @@ mod tests {
         let given = Given {
             values: json.iter().map(|json| ("x".into(), value(json))).collect(),
             texts: text.iter().map(|text| ("x".into(), Name::from(*text))).collect(),
+            ..Given::default()
         };
         match check(&form, &given) {
             Ok(accepted) => Ok(accepted.inputs[0].1.clone()),
@@ -402,6 +439,7 @@ mod tests {
         let texts = |pairs: &[(&str, &str)]| Given {
             texts: pairs.iter().map(|(key, text)| ((*key).into(), (*text).into())).collect(),
             values: vec![("a".into(), Value::from("zz"))],
+            ..Given::default()
         };
         let rejected = check(&form, &texts(&[("b", "xx")])).unwrap_err();
         let names: Vec<&str> = rejected.iter().map(|rejection| &*rejection.name).collect();

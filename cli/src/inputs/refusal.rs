@@ -44,8 +44,9 @@ fn example(file: &str, form: &Form, chat: bool, rejections: &[Rejection]) -> Str
     }
     let rejected = |field: &Field| rejections.iter().any(|rejection| rejection.name == field.name);
     for field in form.fields().iter().filter(|field| field.required || rejected(field)) {
+        let option = if field.takes_local_files() { "--file" } else { "--input" };
         let pair = format!("{}={}", field.name, field.example());
-        let _ = write!(example, " --input {}", quoted(&pair));
+        let _ = write!(example, " {option} {}", quoted(&pair));
     }
     example
 }

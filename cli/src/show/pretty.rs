@@ -12,7 +12,7 @@ use flowmill_engine::graph::Item;
 use flowmill_engine::plan::Node;
 use flowmill_engine::report::NodeStatus;
 use flowmill_engine::time::Time;
-use flowmill_engine::value::{Name, Style, Value, dumps};
+use flowmill_engine::value::{File, Name, Style, Value, dumps};
 use flowmill_infra::live;
 
 use super::journal::{Container, Finish, Journal, Place, Seen, container};
@@ -398,6 +398,8 @@ fn outputs_text(outputs: &[(&Name, &Value)]) -> String {
     for (name, value) in outputs {
         let shown = match value {
             Value::Str(shown) => shown.to_string(),
+            Value::File(file) => file_text(file),
+            Value::Array(items) if matches!(items[..], [Value::File(_), ..]) => files_text(items),
             value => dumps(value, Style::Line),
         };
         let gap = if shown.contains('\n') { "\n" } else { " " };
@@ -407,8 +409,31 @@ fn outputs_text(outputs: &[(&Name, &Value)]) -> String {
     text
 }
 
+/// A file for people: its name, its size, where it is.
+fn file_text(file: &File) -> String {
+    let name = file.filename.as_deref().unwrap_or("a file");
+    let size = match u64::try_from(file.size_bytes) {
+        Ok(bytes @ 0..1024) => format!(", {bytes} bytes"),
+        Ok(bytes @ 1024..0x10_0000) => format!(", {} KiB", bytes >> 10),
+        Ok(bytes) => format!(", {} MiB", bytes >> 20),
+        Err(_) => String::new(),
+    };
+    let place = file.address().map(|address| format!(": {address}")).unwrap_or_default();
+    format!("{name} ({}{size}){place}", file.kind)
+}
+
+fn files_text(items: &[Value]) -> String {
+    let texts = items.iter().map(|item| match item {
+        Value::File(file) => file_text(file),
+        other => dumps(other, Style::Line),
+    });
+    texts.collect::<Vec<_>>().join("\n")
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -422,6 +447,16 @@ mod tests {
         let list = Value::array(vec![Value::int(1), Value::from("é")]);
         assert_eq!(outputs_text(&[(&name, &list)]), "x: [1, \"é\"]\n");
         assert_eq!(outputs_text(&[]), "");
+        let file = |size_bytes, url: Option<&str>| {
+            let (kind, filename) = ("image".into(), Some("a.png".into()));
+            let url = url.map(Into::into);
+            Value::File(Arc::new(File { kind, filename, size_bytes, url, ..File::default() }))
+        };
+        let (here, unknown) = (file(2048, Some("file:///a.png")), file(-1, None));
+        assert_eq!(outputs_text(&[(&name, &here)]), "x: a.png (image, 2 KiB): file:///a.png\n");
+        let both = Value::array(vec![unknown, here]);
+        let lines = "x:\na.png (image)\na.png (image, 2 KiB): file:///a.png\n";
+        assert_eq!(outputs_text(&[(&name, &both)]), lines);
     }
 
     #[test]

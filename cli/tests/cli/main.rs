@@ -7,6 +7,7 @@ mod code;
 mod corpus;
 mod describe;
 mod errors;
+mod files;
 mod run;
 mod show;
 mod validate;

@@ -67,6 +67,12 @@ impl NodeContext {
         Ok(response.body)
     }
 
+    /// Keeps content that a node produced; `about` says what is known of it.
+    pub async fn keep(&self, content: Vec<u8>, about: File) -> Result<File, NodeError> {
+        let kept = self.files.put(content, about).await;
+        kept.map_err(|error| NodeError::escaped(error.to_string()).with_class(error.class()))
+    }
+
     /// Hands on a piece of text of the output `name`, at once. Nothing happens if nobody follows.
     pub fn chunk(&self, name: &str, text: &str) {
         if let Some(sink) = &self.chunks {

@@ -10,6 +10,7 @@ pub mod files;
 pub mod http_request;
 pub mod jinja;
 pub mod mock;
+pub mod outbound;
 pub mod registry;
 
 #[cfg(test)]

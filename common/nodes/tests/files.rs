@@ -17,7 +17,10 @@ fn about(name: &str) -> File {
 }
 
 fn stores(name: &str) -> [Arc<dyn FileStore>; 2] {
-    [Arc::new(MemoryFiles::default()), Arc::new(FolderFiles::new(folder(name)))]
+    [
+        Arc::new(MemoryFiles::default()),
+        Arc::new(FolderFiles::new(folder(name).join("given"), folder(name))),
+    ]
 }
 
 #[tokio::test]
@@ -26,11 +29,12 @@ async fn what_is_put_can_be_opened() {
         let file = store.put(b"content".to_vec(), about("a.txt")).await.unwrap();
         assert_eq!((file.filename.as_deref(), file.size_bytes), (Some("a.txt"), 7));
         assert_eq!(store.open(&file, 7).await.unwrap(), b"content");
-        let again = store.put(b"content".to_vec(), about("b.txt")).await.unwrap();
-        assert_eq!(
-            (&again.related_id, again.filename.as_deref()),
-            (&file.related_id, Some("b.txt"))
-        );
+        let again = store.put(b"content".to_vec(), about("a.txt")).await.unwrap();
+        assert_eq!(again.related_id, file.related_id, "the same content is kept once");
+        let other = store.put(b"other".to_vec(), about("a.txt")).await.unwrap();
+        assert_ne!(other.related_id, file.related_id);
+        assert_eq!(store.open(&other, 7).await.unwrap(), b"other");
+        assert_eq!(store.open(&again, 7).await.unwrap(), b"content");
     }
 }
 

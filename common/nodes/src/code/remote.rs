@@ -16,7 +16,7 @@ use super::program;
 use super::runner::{TIMED_OUT, failed, shortened};
 use super::spec::Language;
 use super::templates::{Rendering, too_long, unnamed};
-use crate::http_request::install_tls_provider;
+use crate::outbound::install_tls_provider;
 
 /// Dify's own limits of a program's output are far below.
 const MAX_ANSWER_BYTES: usize = 64 << 20;

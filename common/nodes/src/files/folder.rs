@@ -1,72 +1,126 @@
-//! Files in a folder of this machine. Content is named by its digest, so the folder can be taken
-//! up again by another process.
+//! Files in folders of this machine, under names that people recognise. A file's id is its name in
+//! its folder, so that another process can take a folder up again.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use flowmill_engine::value::File;
 use futures::future::BoxFuture;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{FileError, FileStore, described, id_for, id_of, shown};
 
-/// Keeps files in a folder, which is made when the first one comes.
+/// How a file came that was given with the inputs, in Dify's word for it.
+const LOCAL_FILE: &str = "local_file";
+
+/// The longest name of a file, in bytes. Systems take 255; a number must fit, too.
+const MAX_NAME_BYTES: usize = 200;
+
+/// How many files of one name there may be.
+const MAX_EQUAL_NAMES: u32 = 1_000_000;
+
+/// Keeps files in two folders, which are made when their first file comes.
 #[derive(Debug)]
 pub struct FolderFiles {
-    folder: PathBuf,
-    /// Tells unfinished files of this process apart.
-    writes: AtomicU64,
+    given: PathBuf,
+    produced: PathBuf,
+    held: Mutex<Held>,
+}
+
+/// What this process has kept.
+#[derive(Debug, Default)]
+struct Held {
+    /// Ids by content and wished name.
+    ids: HashMap<(String, String), String>,
+    /// The last number behind a name.
+    numbers: HashMap<String, u32>,
 }
 
 impl FolderFiles {
-    /// Files in this folder.
-    pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), writes: AtomicU64::new(0) }
-    }
-
-    /// Where files are kept.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// Keeps what came with the inputs in one folder, what nodes produce in another.
+    pub fn new(given: impl Into<PathBuf>, produced: impl Into<PathBuf>) -> Self {
+        Self { given: given.into(), produced: produced.into(), held: Mutex::default() }
     }
 
     /// Where the content of a file lies, if it is one of this store's.
     pub fn path_of(&self, file: &File) -> Option<PathBuf> {
-        let id = id_of(file).ok().filter(|id| is_id(id))?;
-        Some(self.folder.join(id))
+        let id = id_of(file).ok().filter(|id| *id == safe_name(id))?;
+        Some(self.folder_of(file).join(id))
+    }
+
+    fn folder_of(&self, file: &File) -> &Path {
+        if &*file.transfer_method == LOCAL_FILE { &self.given } else { &self.produced }
     }
 
     async fn keep(&self, content: Vec<u8>, about: File) -> Result<File, FileError> {
-        let id = id_for(&content);
-        let path = self.folder.join(&id);
-        let file = described(about, &id, content.len());
-        // a name says what is in it: what is there needs no writing
-        if !tokio::fs::try_exists(&path).await.unwrap_or(false) {
-            let number = self.writes.fetch_add(1, Ordering::Relaxed);
-            let unfinished = self.folder.join(format!(".{id}.{}.{number}", std::process::id()));
-            let failed = |error: io::Error| disk(format!("cannot write {}", path.display()), error);
-            tokio::fs::create_dir_all(&self.folder).await.map_err(failed)?;
-            tokio::fs::write(&unfinished, &content).await.map_err(failed)?;
-            tokio::fs::rename(&unfinished, &path).await.map_err(failed)?;
+        let name = safe_name(&name_of(&about));
+        let folder = self.folder_of(&about).to_owned();
+        let key = (id_for(&content), format!("{} {name}", about.transfer_method));
+        let known = self.held().ids.get(&key).cloned();
+        let id = if let Some(id) = known {
+            id
+        } else {
+            let id = self.write(&folder, &name, &content).await?;
+            self.held().ids.insert(key, id.clone());
+            id
+        };
+        let url = about.url.clone().unwrap_or_else(|| address_of(&folder.join(&id)).into());
+        Ok(File { url: Some(url), ..described(about, &id, content.len()) })
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes content under the name, or the name with a number, that nothing has yet.
+    async fn write(&self, folder: &Path, name: &str, content: &[u8]) -> Result<String, FileError> {
+        let failed = |path: &Path, error: io::Error| {
+            disk(format!("cannot write {}", path.display()), &error)
+        };
+        // what runs work on is nobody else's
+        let mut made = tokio::fs::DirBuilder::new();
+        let made = made.recursive(true).mode(0o700).create(folder).await;
+        made.map_err(|error| failed(folder, error))?;
+        loop {
+            let number = {
+                let mut held = self.held();
+                let number =
+                    held.numbers.entry(format!("{} {name}", folder.display())).or_insert(0);
+                *number += 1;
+                *number
+            };
+            if number > MAX_EQUAL_NAMES {
+                return Err(disk(format!("too many files are called {name}"), &"give up"));
+            }
+            let id = numbered(name, number);
+            let path = folder.join(&id);
+            // never over what is there, and never through a link
+            let new = tokio::fs::OpenOptions::new().write(true).create_new(true).open(&path).await;
+            let mut new = match new {
+                Ok(new) => new,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(failed(&path, error)),
+            };
+            new.write_all(content).await.map_err(|error| failed(&path, error))?;
+            new.flush().await.map_err(|error| failed(&path, error))?;
+            return Ok(id);
         }
-        Ok(file)
     }
 
     async fn find(&self, file: &File, most_bytes: u64) -> Result<Vec<u8>, FileError> {
         let id = id_of(file)?;
-        let Some(path) = self.path_of(file) else {
-            return Err(FileError::Unknown { id: id.to_owned() });
+        let unknown = || FileError::Unknown { id: id.to_owned() };
+        let path = self.path_of(file).ok_or_else(unknown)?;
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => unknown(),
+            _ => disk(format!("cannot read {}", path.display()), &error),
         };
-        let content = match tokio::fs::File::open(&path).await {
-            Ok(content) => content,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(FileError::Unknown { id: id.to_owned() });
-            }
-            Err(error) => return Err(disk(format!("cannot open {}", path.display()), error)),
-        };
+        let content = tokio::fs::File::open(&path).await.map_err(failed)?;
         let mut bytes = Vec::new();
-        let read = content.take(most_bytes.saturating_add(1)).read_to_end(&mut bytes).await;
-        read.map_err(|error| disk(format!("cannot read {}", path.display()), error))?;
+        let mut content = content.take(most_bytes.saturating_add(1));
+        content.read_to_end(&mut bytes).await.map_err(failed)?;
         if bytes.len() as u64 > most_bytes {
             return Err(FileError::TooLarge { name: shown(file), most_bytes });
         }
@@ -74,12 +128,63 @@ impl FolderFiles {
     }
 }
 
-/// Whether this is a digest: nothing else names a file in the folder.
-fn is_id(id: &str) -> bool {
-    id.len() == 64 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+/// The name a file would like: its own, with its extension if that lacks one.
+fn name_of(file: &File) -> String {
+    let name = file.filename.as_deref().unwrap_or("file");
+    let extension = file.extension.as_deref().unwrap_or_default();
+    if Path::new(name).extension().is_some() {
+        return name.to_owned();
+    }
+    format!("{name}{extension}")
 }
 
-fn disk(what: String, error: io::Error) -> FileError {
+/// A name that stays in its folder and means nothing to a shell or terminal.
+fn safe_name(name: &str) -> String {
+    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let is_kept = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ' ' | '(' | ')');
+    let safe: String = last.chars().map(|c| if is_kept(c) { c } else { '_' }).collect();
+    let mut safe = safe.trim_start_matches(['.', ' ', '-']).trim_end().to_owned();
+    if safe.len() > MAX_NAME_BYTES {
+        let (stem, extension) = parts(&safe);
+        let extension = if extension.len() <= MAX_NAME_BYTES / 2 { extension } else { "" };
+        let room = MAX_NAME_BYTES - extension.len();
+        let end = (0..=room.min(stem.len())).rev().find(|end| stem.is_char_boundary(*end));
+        safe = format!("{}{extension}", stem.get(..end.unwrap_or(0)).unwrap_or_default());
+    }
+    if safe.is_empty() { "file".to_owned() } else { safe }
+}
+
+fn parts(name: &str) -> (&str, &str) {
+    match name.rfind('.').filter(|dot| *dot > 0) {
+        Some(dot) => name.split_at(dot),
+        None => (name, ""),
+    }
+}
+
+fn numbered(name: &str, number: u32) -> String {
+    let (stem, extension) = parts(name);
+    if number == 1 { name.to_owned() } else { format!("{stem}-{number}{extension}") }
+}
+
+/// `file://` and the path, escaped.
+pub fn address_of(path: &Path) -> String {
+    use std::fmt::Write as _;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut address = String::from("file://");
+    for byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-_.~".contains(byte) {
+            address.push(char::from(*byte));
+        } else {
+            // writing to text cannot fail
+            let _ = write!(address, "%{byte:02X}");
+        }
+    }
+    address
+}
+
+fn disk(what: String, error: &dyn std::fmt::Display) -> FileError {
     FileError::Disk { what, error: error.to_string() }
 }
 
@@ -94,5 +199,34 @@ impl FileStore for FolderFiles {
         most_bytes: u64,
     ) -> BoxFuture<'a, Result<Vec<u8>, FileError>> {
         Box::pin(self.find(file, most_bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_in_their_folder() {
+        let long = format!("{}.pdf", "ä".repeat(300));
+        for (name, wanted) in [
+            ("report.pdf", "report.pdf"),
+            ("../../etc/passwd", "passwd"),
+            ("C:\\temp\\a b.txt", "a b.txt"),
+            ("..", "file"),
+            (".hidden", "hidden"),
+            ("-rf", "rf"),
+            ("", "file"),
+            ("a\n\u{1b}[31m;$(x).txt", "a___31m__(x).txt"),
+            ("naïve 文.docx ", "naïve 文.docx"),
+            (&long, &format!("{}.pdf", "ä".repeat(98))),
+        ] {
+            assert_eq!(safe_name(name), wanted);
+            assert_eq!(safe_name(wanted), wanted, "it is safe already");
+        }
+        assert_eq!(
+            [numbered("a.tar", 1), numbered("a.tar", 2), numbered("a", 3)],
+            ["a.tar", "a-2.tar", "a-3"]
+        );
     }
 }

@@ -11,8 +11,9 @@ use flowmill_engine::value::File;
 use futures::future::BoxFuture;
 
 use crate::http_request::client::HttpError;
+use crate::http_request::mime::guess_type;
 
-pub use folder::FolderFiles;
+pub use folder::{FolderFiles, address_of};
 pub use memory::MemoryFiles;
 
 /// How a file lies at an address, in Dify's word for it; all others lie in a store.
@@ -21,7 +22,7 @@ pub const REMOTE_URL: &str = "remote_url";
 /// Keeps the content of files: what people upload, and what nodes produce.
 pub trait FileStore: Debug + Send + Sync {
     /// Keeps content; `about` says what is known of it. Gives the file with its id, size and
-    /// address. The same content twice is kept once, so an attempt may be repeated.
+    /// address. The same content under the same name is kept once, so an attempt may be repeated.
     fn put(&self, content: Vec<u8>, about: File) -> BoxFuture<'_, Result<File, FileError>>;
 
     /// The whole content of a file that is kept here. A larger one than `most_bytes` is refused
@@ -97,6 +98,11 @@ impl FileError {
             Self::Status { .. } => ErrorClass::Invalid,
         }
     }
+}
+
+/// The media type that a file's name tells, as Python guesses it.
+pub fn media_type_of(filename: &str) -> &'static str {
+    guess_type(filename).unwrap_or("application/octet-stream")
 }
 
 /// A file's name for messages.

@@ -194,6 +194,24 @@ impl HttpError {
         Self { class: ErrorClass::Invalid, escapes: true, message: message.into() }
     }
 
+    /// A request to where none may go (spec/nodes.md §4.2, "SSRF layer").
+    pub(super) fn blocked(url: &str, why: &str) -> Self {
+        let message = format!("Access to '{url}' was blocked by SSRF protection. {why}");
+        Self { class: ErrorClass::Denied, escapes: true, message }
+    }
+
+    /// A proxy's refusal of an address that it found to be private, as Dify recognises it.
+    pub(super) fn refused_by_proxy(response: &Response, url: &str) -> Option<Self> {
+        let by_squid = |(name, value): &(String, String)| {
+            matches!(&*name.to_lowercase(), "server" | "via")
+                && value.to_lowercase().contains("squid")
+        };
+        let is_refusal = matches!(response.status, 401 | 403);
+        (is_refusal && response.headers.iter().any(by_squid)).then(|| {
+            Self::blocked(url, "The URL may point to a private or local network address. ")
+        })
+    }
+
     /// Dify's rule for some statuses: they count as used-up retries (spec/nodes.md §4.2).
     pub(super) fn refused_status(status: u16, url: &str) -> Option<Self> {
         let class = match status {

@@ -39,7 +39,7 @@ pub(super) fn guess_extension(media_type: &str) -> Option<&'static str> {
 }
 
 /// The media type Python guesses from a name; None too for what is only known to be packed.
-pub(super) fn guess_type(name: &str) -> Option<&'static str> {
+pub(crate) fn guess_type(name: &str) -> Option<&'static str> {
     let (mut stem, mut extension) = split_extension(name);
     let unpacked = match &*extension.to_lowercase() {
         ".svgz" => ".svg.gz",

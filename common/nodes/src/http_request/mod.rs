@@ -7,7 +7,7 @@ mod cookies;
 #[cfg(feature = "http")]
 mod decode;
 mod json;
-mod mime;
+pub(crate) mod mime;
 mod repair;
 mod request;
 mod response;
@@ -27,10 +27,10 @@ use futures::future::BoxFuture;
 
 use crate::catalogue::{Node, NodeType, Runs, output};
 use crate::context::{Execute, NodeContext};
-use client::{HttpClient, HttpError};
+use client::HttpError;
 use spec::Spec;
 #[cfg(feature = "http")]
-pub use transport::{HttpOptions, NetworkClient, install_tls_provider};
+pub use transport::{HttpOptions, NetworkClient};
 
 /// `http-request`
 pub const TYPE: NodeType = NodeType {
@@ -76,20 +76,26 @@ impl HttpRequest {
         self.spec.reads()
     }
 
-    /// Executes one attempt with a given client.
-    pub async fn send(
+    /// Executes one attempt.
+    async fn send(
         &self,
         variables: &Variables,
-        client: &dyn HttpClient,
+        context: &NodeContext,
     ) -> Result<Success, NodeError> {
-        let policy = client.policy();
-        let request = request::build(&self.spec, variables)?;
+        let policy = context.http.policy();
+        let request = request::build(&self.spec, variables)?.complete(context).await?;
         let url = request.url.clone();
-        let response = client.send(request).await?;
+        let mut response = context.http.send(request).await?;
         if policy.strict_statuses {
-            HttpError::refused_status(response.status, &url).map_or(Ok(()), Err)?;
+            let refused = HttpError::refused_by_proxy(&response, &url)
+                .or_else(|| HttpError::refused_status(response.status, &url));
+            refused.map_or(Ok(()), Err)?;
         }
-        response::read(&response, &url, policy.limits, self.spec.fails_on_status)
+        let kept = match response::download(&response, &url, policy.limits)? {
+            Some(about) => Some(context.keep(std::mem::take(&mut response.body), about).await?),
+            None => None,
+        };
+        response::read(&response, kept, self.spec.fails_on_status)
     }
 }
 
@@ -99,7 +105,7 @@ impl Execute for HttpRequest {
         variables: &'a Variables,
         context: &'a NodeContext,
     ) -> BoxFuture<'a, Result<Success, NodeError>> {
-        Box::pin(self.send(variables, &*context.http))
+        Box::pin(self.send(variables, context))
     }
 }
 
@@ -164,7 +170,8 @@ mod tests {
         if !problems.is_empty() {
             return Value::object([("invalid".into(), Value::Bool(true))]);
         }
-        let encoded = request::build(&node.spec, variables).and_then(|request| {
+        let encoded = request::build(&node.spec, variables).and_then(|draft| {
+            let request = draft.request;
             let boundary = "000102030405060708090a0b0c0d0e0f";
             let wire = wire::encode(&request, "python-httpx/0.28.1", boundary)?;
             Ok((request, wire))

@@ -1,29 +1,82 @@
 //! Builds the request a node sends (spec/nodes.md §4.2 "Building the request"). Pure.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flowmill_engine::error::{ErrorClass, NodeError};
 use flowmill_engine::template::Template;
-use flowmill_engine::value::{Kind, Name, str_repr};
-use flowmill_engine::variables::Variables;
+use flowmill_engine::value::{File, Kind, Name, Value, str_repr};
+use flowmill_engine::variables::{Selector, Variable, Variables};
+use indexmap::IndexMap;
 
 use super::client::{FilePart, JsonPayload, Payload, Request, Timeouts};
 use super::json::points;
 use super::repair::{GiveUp, RepairError, Repaired, repair};
 use super::spec::{Authorization, Body, BodyItem, BodyKind, Scheme, Spec};
+use crate::context::NodeContext;
+use crate::files::REMOTE_URL;
 use crate::python::{split_lines, strip};
 
 type Pairs = Vec<(String, String)>;
 
+/// A request, and the files that are still to be put into it.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) request: Request,
+    attachments: Attachments,
+}
+
+#[derive(Debug)]
+enum Attachments {
+    None,
+    /// The whole content.
+    Binary(Arc<File>),
+    /// Parts of a form, by their field.
+    Parts(Vec<(String, Arc<File>)>),
+}
+
+impl Draft {
+    /// Reads the files. What fails then leaves the node as Dify's exceptions do.
+    pub(super) async fn complete(self, context: &NodeContext) -> Result<Request, NodeError> {
+        let Self { mut request, attachments } = self;
+        let most_bytes = context.http.policy().limits.most() as u64;
+        let open = async |file: &File| {
+            let content = context.open(file, most_bytes).await;
+            content.map_err(|error| NodeError::escaped(error.to_string()).with_class(error.class()))
+        };
+        match attachments {
+            Attachments::None => {}
+            Attachments::Binary(file) => request.payload = Payload::Bytes(open(&file).await?),
+            Attachments::Parts(parts) => {
+                let mut opened = Vec::with_capacity(parts.len());
+                for (name, file) in parts {
+                    let mime_type = file.mime_type.as_deref().filter(|kind| !kind.is_empty());
+                    opened.push(FilePart {
+                        name,
+                        filename: file.filename.as_deref().unwrap_or_default().to_owned(),
+                        content: open(&file).await?,
+                        mime_type: mime_type.unwrap_or("application/octet-stream").to_owned(),
+                    });
+                }
+                if let Payload::Multipart { files, .. } = &mut request.payload {
+                    *files = opened;
+                }
+            }
+        }
+        Ok(request)
+    }
+}
+
 /// The request a node sends over these variables.
-pub(super) fn build(spec: &Spec, variables: &Variables) -> Result<Request, NodeError> {
+pub(super) fn build(spec: &Spec, variables: &Variables) -> Result<Draft, NodeError> {
     let authorization = authorization(&spec.authorization, variables)?;
     let url = url(&spec.url, variables)?;
     let params = params(&spec.params, variables)?;
     let mut headers = headers(&spec.headers, variables)?;
-    let payload = match &spec.body {
+    let (payload, attachments) = match &spec.body {
         Some(body) => payload(body, variables)?,
-        None => Payload::Empty,
+        None => (Payload::Empty, Attachments::None),
     };
     check_as_logged(&url)?;
     if let Some((name, value)) = authorization {
@@ -39,15 +92,9 @@ pub(super) fn build(spec: &Spec, variables: &Variables) -> Result<Request, NodeE
         write_s: spec.timeout.write.unwrap_or(default.write_s),
     };
     let ssl_verify = spec.ssl_verify;
-    Ok(Request {
-        method: method(spec.method)?,
-        url,
-        params,
-        headers,
-        payload,
-        timeouts,
-        ssl_verify,
-    })
+    let method = method(spec.method)?;
+    let request = Request { method, url, params, headers, payload, timeouts, ssl_verify };
+    Ok(Draft { request, attachments })
 }
 
 fn method(written: &str) -> Result<&'static str, NodeError> {
@@ -117,26 +164,27 @@ fn headers(template: &Template, variables: &Variables) -> Result<Pairs, NodeErro
     Ok(headers)
 }
 
-fn payload(body: &Body, variables: &Variables) -> Result<Payload, NodeError> {
-    match body.kind {
-        BodyKind::None => Ok(Payload::Empty),
+fn payload(body: &Body, variables: &Variables) -> Result<(Payload, Attachments), NodeError> {
+    let payload = match body.kind {
+        BodyKind::None => Payload::Empty,
         BodyKind::RawText => {
             let text = single(body)?.value.render_text(variables)?;
-            Ok(Payload::Bytes(text.as_bytes().to_vec()))
+            Payload::Bytes(text.as_bytes().to_vec())
         }
-        BodyKind::Json => json(&single(body)?.value.render_text(variables)?),
+        BodyKind::Json => json(&single(body)?.value.render_text(variables)?)?,
         BodyKind::Binary => {
             let selector = &single(body)?.file;
-            let file = variables.get(selector.parts()).filter(|found| found.kind == Kind::File);
-            let message = match file {
-                None => format!("cannot fetch file with selector {selector}"),
-                Some(_) => format!("the content of file {selector} is not available"),
+            let found = variables.get(selector.parts());
+            let Some(Value::File(file)) = found.as_ref().map(Variable::value) else {
+                let message = format!("cannot fetch file with selector {selector}");
+                return Err(error("FileFetchError", message));
             };
-            Err(error("FileFetchError", message))
+            return Ok((Payload::Empty, Attachments::Binary(file.clone())));
         }
-        BodyKind::UrlEncoded => fields(body.items.iter(), variables).map(Payload::Form),
-        BodyKind::FormData => form_data(body, variables),
-    }
+        BodyKind::UrlEncoded => Payload::Form(fields(body.items.iter(), variables)?),
+        BodyKind::FormData => return form_data(body, variables),
+    };
+    Ok((payload, Attachments::None))
 }
 
 fn single(body: &Body) -> Result<&BodyItem, NodeError> {
@@ -162,18 +210,35 @@ fn json(text: &str) -> Result<Payload, NodeError> {
     }
 }
 
-fn form_data(body: &Body, variables: &Variables) -> Result<Payload, NodeError> {
+fn form_data(body: &Body, variables: &Variables) -> Result<(Payload, Attachments), NodeError> {
     let texts = body.items.iter().filter(|item| !item.is_file);
     let fields = fields(texts, variables)?;
+    // of equal names the last one's files stand at the first's place
+    let mut named: IndexMap<Name, &Selector> = IndexMap::new();
     for item in body.items.iter().filter(|item| item.is_file) {
-        item.key.render_text(variables)?;
-        let found = variables.get(item.file.parts());
-        let is_file = |kind| matches!(kind, Kind::File | Kind::ArrayFile);
-        // an empty list of files sends none
-        if found.is_some_and(|found| is_file(found.kind) && !found.value().is_falsy()) {
-            let message = format!("the content of file {} is not available", item.file);
-            return Err(error("FileFetchError", message));
-        }
+        named.insert(item.key.render_text(variables)?, &item.file);
+    }
+    let mut parts = Vec::new();
+    for (name, selector) in named {
+        let Some(found) = variables.get(selector.parts()) else { continue };
+        let files = match found.value() {
+            file @ Value::File(_) if found.kind == Kind::File => std::slice::from_ref(file),
+            Value::Array(items) if found.kind == Kind::ArrayFile => items,
+            _ => continue,
+        };
+        let lies_somewhere = |file: &&Arc<File>| {
+            let is_remote = &*file.transfer_method == REMOTE_URL && file.remote_url.is_some();
+            file.related_id.is_some() || is_remote
+        };
+        let files = files.iter().filter_map(|file| match file {
+            Value::File(file) => Some(file).filter(lies_somewhere),
+            _ => None,
+        });
+        parts.extend(files.map(|file| (name.to_string(), file.clone())));
+    }
+    if !parts.is_empty() {
+        let payload = Payload::Multipart { fields, files: Vec::new() };
+        return Ok((payload, Attachments::Parts(parts)));
     }
     // without a file the form must go out in parts all the same
     let placeholder = FilePart {
@@ -182,7 +247,7 @@ fn form_data(body: &Body, variables: &Variables) -> Result<Payload, NodeError> {
         content: Vec::new(),
         mime_type: "application/octet-stream".to_owned(),
     };
-    Ok(Payload::Multipart { fields, files: vec![placeholder] })
+    Ok((Payload::Multipart { fields, files: vec![placeholder] }, Attachments::None))
 }
 
 fn fields<'a>(

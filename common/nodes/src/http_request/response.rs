@@ -21,18 +21,27 @@ const TEXT_MARKERS: [&str; 7] = ["{", "[", "<", "function", "var ", "const ", "l
 const TEXT_TYPES: [&str; 6] =
     ["json", "xml", "javascript", "x-www-form-urlencoded", "yaml", "graphql"];
 
-/// The node's result.
-pub(super) fn read(
+/// What is known of the content if it is a file; it is to be kept then. Too large an answer is an
+/// error.
+pub(super) fn download(
     response: &Response,
     url: &str,
     limits: Limits,
-    fails_on_status: bool,
-) -> Result<Success, NodeError> {
+) -> Result<Option<File>, NodeError> {
     let is_file = is_file(response);
     check_size(response, is_file, limits)?;
+    Ok(is_file.then(|| file(response, url)))
+}
+
+/// The node's result; `kept` is the file that its content became.
+pub(super) fn read(
+    response: &Response,
+    kept: Option<File>,
+    fails_on_status: bool,
+) -> Result<Success, NodeError> {
     let status = response.status;
-    let (body, files) = if is_file {
-        (String::new(), vec![Value::File(Arc::new(file(response, url)))])
+    let (body, files) = if let Some(file) = kept {
+        (String::new(), vec![Value::File(Arc::new(file))])
     } else {
         let content_type = header(response, "content-type").unwrap_or_default();
         // Python gives up on a name of a charset that is not ASCII
@@ -209,6 +218,15 @@ mod tests {
     use serde_json::Value as Json;
 
     use super::*;
+
+    fn read(
+        response: &Response,
+        url: &str,
+        limits: Limits,
+        fails_on_status: bool,
+    ) -> Result<Success, NodeError> {
+        super::read(response, download(response, url, limits)?, fails_on_status)
+    }
 
     fn recorded() -> Json {
         let text = include_str!("../../tests/fixtures/http_request/responses.json");

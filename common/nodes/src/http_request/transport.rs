@@ -1,16 +1,15 @@
 //! The real client: requests over the network, redirects as httpx follows them.
 
-use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::error::ErrorClass;
 use futures::future::BoxFuture;
+use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Proxy, redirect};
 use tokio::time::{error::Elapsed, timeout};
 
 use super::client::{HttpClient, HttpError, Policy, Request, Response, Timeouts};
@@ -18,13 +17,11 @@ use super::cookies::Jar;
 use super::decode::decode;
 use super::url::Url;
 use super::wire::{Wire, encode, get, set};
+use crate::outbound::{self, Call, SendError};
 use crate::python::repr_bytes;
 
 /// How many redirects are followed.
 const MAX_REDIRECTS: usize = 20;
-
-/// How many kinds of connections are pooled: by connect timeout and certificate check.
-const MAX_POOLS: usize = 32;
 
 /// How much longer than its content a packed answer may be.
 const PACKED_SLACK_BYTES: usize = 1 << 20;
@@ -41,10 +38,6 @@ pub struct HttpOptions {
     pub ssl_verify: bool,
     /// What the client calls itself.
     pub user_agent: String,
-    /// Where requests to `http://` addresses go through.
-    pub http_proxy: Option<String>,
-    /// Where requests to `https://` addresses go through.
-    pub https_proxy: Option<String>,
 }
 
 impl Default for HttpOptions {
@@ -53,71 +46,30 @@ impl Default for HttpOptions {
             policy: Policy::default(),
             ssl_verify: true,
             user_agent: concat!("flowmill/", env!("CARGO_PKG_VERSION")).to_owned(),
-            http_proxy: None,
-            https_proxy: None,
         }
     }
 }
 
-/// Sends requests over the network; connections are pooled. The environment is never read.
-#[derive(Debug)]
+/// Sends requests as httpx does, through the one outbound client.
+#[derive(Clone, Debug)]
 pub struct NetworkClient {
     options: HttpOptions,
-    pools: Mutex<BTreeMap<PoolKey, reqwest::Client>>,
-}
-
-/// What reqwest fixes per client: the connect timeout in seconds, whether certificates are checked.
-type PoolKey = (u64, bool);
-
-/// Installs the TLS provider this process uses, unless one is there. Building a client without one
-/// would panic.
-pub fn install_tls_provider() {
-    // an error only says that one is installed
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    outbound: Arc<outbound::Client>,
 }
 
 impl NetworkClient {
-    /// A client. An unusable proxy is an error.
-    pub fn new(options: HttpOptions) -> Result<Self, HttpError> {
-        install_tls_provider();
-        let client = Self { options, pools: Mutex::default() };
-        client.pool((10, client.options.ssl_verify))?;
-        Ok(client)
-    }
-
-    fn pool(&self, key: PoolKey) -> Result<reqwest::Client, HttpError> {
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = pools.get(&key) {
-            return Ok(client.clone());
-        }
-        let (connect_s, verify) = key;
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(connect_s))
-            .redirect(redirect::Policy::none())
-            .danger_accept_invalid_certs(!verify)
-            .no_proxy();
-        if let Some(proxy) = &self.options.http_proxy {
-            builder = builder.proxy(Proxy::http(proxy).map_err(|error| unusable(&error))?);
-        }
-        if let Some(proxy) = &self.options.https_proxy {
-            builder = builder.proxy(Proxy::https(proxy).map_err(|error| unusable(&error))?);
-        }
-        let client = builder.build().map_err(|error| unusable(&error))?;
-        if pools.len() >= MAX_POOLS {
-            pools.pop_first();
-        }
-        pools.insert(key, client.clone());
-        Ok(client)
+    /// A client over the way out.
+    pub fn new(options: HttpOptions, outbound: Arc<outbound::Client>) -> Self {
+        Self { options, outbound }
     }
 
     async fn follow(&self, request: Request) -> Result<Response, HttpError> {
         let mut wire = encode(&request, &self.options.user_agent, &boundary())?;
         let patience = Patience::of(request.timeouts)?;
         let verify = request.ssl_verify.unwrap_or(self.options.ssl_verify);
-        let pool = self.pool((patience.connect.as_secs(), verify))?;
         let mut jar = Jar::default();
         for _ in 0..=MAX_REDIRECTS {
-            let response = hop(&pool, &wire, patience).await?;
+            let response = self.hop(&wire, patience, verify).await?;
             let status = response.status().as_u16();
             let headers = received(response.headers());
             let location = get(&headers, "location");
@@ -130,6 +82,40 @@ impl NetworkClient {
             }
         }
         Err(HttpError::transport(ErrorClass::Invalid, "Exceeded maximum allowed redirects."))
+    }
+
+    /// Sends one request to one address; each redirect is one more, and checked as the first.
+    async fn hop(
+        &self,
+        wire: &Wire,
+        patience: Patience,
+        verify: bool,
+    ) -> Result<reqwest::Response, HttpError> {
+        let bare = Url { userinfo: String::new(), fragment: None, ..wire.url.clone() };
+        let shown = bare.to_string();
+        self.outbound
+            .check(&bare.host, bare.port_or_default())
+            .map_err(|denied| blocked(&shown, &denied))?;
+        let url = reqwest::Url::parse(&shown).map_err(|error| {
+            let message = format!("cannot reach {}: {error}", bare.netloc());
+            HttpError::transport(ErrorClass::Invalid, message)
+        })?;
+        let method = Method::from_bytes(wire.method.as_bytes());
+        let method = method.map_err(|error| HttpError::escaped(error.to_string()))?;
+        let call = Call {
+            method,
+            url,
+            headers: header_map(&wire.headers)?,
+            body: wire.body.clone(),
+            connect: patience.connect,
+            verify,
+        };
+        let sent = timeout(patience.head(wire.body.len()), self.outbound.send(call)).await;
+        sent.map_err(timed_out)?.map_err(|error| match error {
+            SendError::Denied(denied) => blocked(&shown, &denied),
+            SendError::Unusable(_) => HttpError::transport(ErrorClass::Invalid, error.to_string()),
+            SendError::Failed(error) => broken(&error),
+        })
     }
 
     async fn read(
@@ -196,30 +182,6 @@ impl Patience {
     fn head(self, body_bytes: usize) -> Duration {
         if body_bytes < LARGE_BODY_BYTES { self.read } else { self.read.saturating_add(self.write) }
     }
-}
-
-/// Sends one request to one address. Every request of a node and every redirect goes through here,
-/// so this is where addresses are to be checked.
-async fn hop(
-    pool: &reqwest::Client,
-    wire: &Wire,
-    patience: Patience,
-) -> Result<reqwest::Response, HttpError> {
-    let bare = Url { userinfo: String::new(), fragment: None, ..wire.url.clone() };
-    let url = reqwest::Url::parse(&bare.to_string()).map_err(|error| {
-        HttpError::transport(
-            ErrorClass::Invalid,
-            format!("cannot reach {}: {error}", bare.netloc()),
-        )
-    })?;
-    let method = Method::from_bytes(wire.method.as_bytes());
-    let method = method.map_err(|error| HttpError::escaped(error.to_string()))?;
-    let mut request = pool.request(method, url).headers(header_map(&wire.headers)?);
-    if !wire.body.is_empty() {
-        request = request.body(wire.body.clone());
-    }
-    let sent = timeout(patience.head(wire.body.len()), request.send()).await;
-    sent.map_err(timed_out)?.map_err(|error| broken(&error))
 }
 
 fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, HttpError> {
@@ -313,11 +275,9 @@ fn timed_out(_: Elapsed) -> HttpError {
     HttpError::transport(ErrorClass::Timeout, "timed out")
 }
 
-fn unusable(error: &reqwest::Error) -> HttpError {
-    HttpError::transport(
-        ErrorClass::Invalid,
-        format!("the HTTP client cannot be used: {}", chain(error)),
-    )
+/// A refusal, as Dify words it.
+fn blocked(url: &str, denied: &outbound::Denied) -> HttpError {
+    HttpError::blocked(url, &format!("{denied}."))
 }
 
 /// What went wrong on the way, in httpx's words where it has any.
@@ -325,7 +285,7 @@ fn broken(error: &reqwest::Error) -> HttpError {
     if error.is_timeout() {
         return HttpError::transport(ErrorClass::Timeout, "timed out");
     }
-    let text = chain(error);
+    let text = outbound::chain(error);
     let mut source: Option<&(dyn StdError + 'static)> = error.source();
     while let Some(inner) = source {
         if let Some(error) = inner.downcast_ref::<io::Error>()
@@ -357,21 +317,4 @@ fn broken(error: &reqwest::Error) -> HttpError {
         text
     };
     HttpError::transport(ErrorClass::Transient, message)
-}
-
-/// An error with its causes, without the address, which may hold secrets.
-fn chain(error: &reqwest::Error) -> String {
-    let mut text = String::new();
-    let mut source: Option<&(dyn StdError + 'static)> = error.source();
-    while let Some(inner) = source {
-        let shown = inner.to_string();
-        if !text.ends_with(&shown) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&shown);
-        }
-        source = inner.source();
-    }
-    if text.is_empty() { "request failed".to_owned() } else { text }
 }

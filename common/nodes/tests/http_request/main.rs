@@ -2,6 +2,10 @@
 #![cfg(feature = "http")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod files;
+mod outbound;
+mod server;
+
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,92 +23,10 @@ use flowmill_nodes::files::MemoryFiles;
 use flowmill_nodes::http_request::client::{HttpClient, Limits, Offline, Policy};
 use flowmill_nodes::http_request::{HttpOptions, HttpRequest, NetworkClient};
 use flowmill_nodes::mock::Mocks;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use flowmill_nodes::outbound::{Client, Options, OutboundPolicy};
+use tokio::net::TcpListener;
 
-/// What the server does with a request's path.
-type Script = fn(&str) -> Reply;
-
-enum Reply {
-    /// Sends bytes and closes the connection.
-    Bytes(Vec<u8>),
-    /// Says nothing for a long time.
-    Silence,
-    /// Begins an answer and then says nothing.
-    Stall,
-    /// Closes the connection at once.
-    Close,
-}
-
-struct Server {
-    port: u16,
-    /// Requests as they came, heads and contents.
-    seen: Arc<Mutex<Vec<String>>>,
-}
-
-impl Server {
-    async fn start(script: Script) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let log = Arc::clone(&seen);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, script, Arc::clone(&log)));
-            }
-        });
-        Self { port, seen }
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
-    }
-
-    fn seen(&self) -> Vec<String> {
-        self.seen.lock().unwrap().clone()
-    }
-}
-
-async fn serve(mut stream: TcpStream, script: Script, log: Arc<Mutex<Vec<String>>>) {
-    let mut request = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        let Ok(count @ 1..) = stream.read(&mut buffer).await else { return };
-        request.extend_from_slice(&buffer[..count]);
-        let text = String::from_utf8_lossy(&request).to_lowercase();
-        let Some(head) = text.find("\r\n\r\n") else { continue };
-        let length = text.split("content-length: ").nth(1).and_then(|rest| rest.split('\r').next());
-        let length: usize = length.map_or(0, |length| length.parse().unwrap());
-        if request.len() >= head + 4 + length {
-            break;
-        }
-    }
-    let request = String::from_utf8_lossy(&request).into_owned();
-    let path = request.split(' ').nth(1).unwrap().to_owned();
-    log.lock().unwrap().push(request);
-    match script(&path) {
-        Reply::Bytes(bytes) => {
-            // a client that stops reading closes the connection
-            let _ = stream.write_all(&bytes).await;
-            let _ = stream.shutdown().await;
-        }
-        Reply::Silence => tokio::time::sleep(Duration::from_mins(1)).await,
-        Reply::Stall => {
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegin").await;
-            tokio::time::sleep(Duration::from_mins(1)).await;
-        }
-        Reply::Close => {}
-    }
-}
-
-fn reply(status: &str, headers: &str, body: &[u8]) -> Reply {
-    let head = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
-    Reply::Bytes([head.as_bytes(), body].concat())
-}
-
-fn redirect(status: &str, location: &str) -> Reply {
-    reply(status, &format!("Location: {location}\r\n"), b"moved")
-}
+use server::{Reply, Server, redirect, reply};
 
 fn with_policy(policy: Policy) -> HttpOptions {
     HttpOptions { policy, ..HttpOptions::default() }
@@ -150,9 +72,25 @@ fn node(url: &str, more: &str) -> HttpRequest {
     node
 }
 
+/// Tests are on this machine, so it is allowed.
+fn local() -> Options {
+    let policy = OutboundPolicy { allow_private: true, ..OutboundPolicy::default() };
+    Options { policy, ..Options::default() }
+}
+
+fn client(options: HttpOptions, reach: Options) -> NetworkClient {
+    NetworkClient::new(options, Arc::new(Client::new(reach).unwrap()))
+}
+
 async fn run_with(options: HttpOptions, url: &str, more: &str) -> Result<Success, NodeError> {
-    let client = NetworkClient::new(options).unwrap();
-    node(url, more).send(&Variables::default(), &client).await
+    let context = context(1, Arc::new(client(options, local())), None);
+    node(url, more).execute(&Variables::default(), &context).await
+}
+
+/// The same by another way out.
+async fn reaching(reach: Options, url: &str, more: &str) -> Result<Success, NodeError> {
+    let context = context(1, Arc::new(client(options(), reach)), None);
+    node(url, more).execute(&Variables::default(), &context).await
 }
 
 async fn run(url: &str, more: &str) -> Result<Success, NodeError> {
@@ -373,12 +311,12 @@ async fn difys_statuses_are_refused_where_asked_for() {
 #[tokio::test]
 async fn proxies_are_only_those_given() {
     let proxy = Server::start(|_| reply("200 OK", "", b"by proxy")).await;
-    let options = HttpOptions { http_proxy: Some(proxy.url("")), ..options() };
-    let success = run_with(options, "http://no-such-host.invalid/x", "{}").await.unwrap();
+    let reach = Options { http_proxy: Some(proxy.url("")), ..Options::default() };
+    let success = reaching(reach, "http://no-such-host.invalid/x", "{}").await.unwrap();
     assert_eq!(body(&success), "by proxy");
     assert!(proxy.seen()[0].starts_with("GET http://no-such-host.invalid/x "));
-    let bad = HttpOptions { http_proxy: Some("::".to_owned()), ..HttpOptions::default() };
-    assert!(NetworkClient::new(bad).is_err());
+    let bad = Options { http_proxy: Some("::".to_owned()), ..Options::default() };
+    assert!(Client::new(bad).is_err());
 }
 
 #[tokio::test]
@@ -392,7 +330,7 @@ async fn a_mocked_transport_lets_the_node_decide() {
         let real: Arc<dyn Execute> = Arc::new(node("http://127.0.0.1/\u{7f}", more));
         let node = mocks.stand_in("n", "http-request", Some(real)).unwrap();
         let policy = Policy { limits: Limits::DIFY, strict_statuses };
-        let client = NetworkClient::new(with_policy(policy)).unwrap();
+        let client = client(with_policy(policy), local());
         node.execute(&variables, &context(attempt, Arc::new(client), None)).await
     };
     let error = send(1, false, "{}").await.unwrap_err();
