@@ -8,11 +8,15 @@ mod console;
 mod duration;
 mod embedded;
 mod inputs;
+mod keep;
 mod needs;
 mod plan;
 mod problems;
 mod result;
+#[cfg(feature = "store")]
+mod settings;
 mod show;
+mod watch;
 mod words;
 mod workflow;
 

@@ -4,12 +4,16 @@ mod bench;
 mod conform;
 mod nodes;
 mod plan;
+#[cfg(feature = "store")]
+mod resume;
 mod run;
 mod validate;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+pub(crate) use run::code;
 
 /// Runs Dify workflows, unchanged.
 #[derive(Debug, Parser)]
@@ -36,6 +40,9 @@ pub(crate) struct Cli {
 enum Command {
     /// Run a workflow to its end, in this process.
     Run(run::Args),
+    /// Go on with a run that is kept in a folder.
+    #[cfg(feature = "store")]
+    Resume(resume::Args),
     /// Check documents: ok, or everything that is wrong with them.
     Validate(validate::Args),
     /// Show how a document would run.
@@ -52,6 +59,8 @@ impl Cli {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Run(args) => run::run(args),
+            #[cfg(feature = "store")]
+            Command::Resume(args) => resume::run(args),
             Command::Validate(args) => validate::run(args),
             Command::Plan(args) => plan::run(args),
             Command::Nodes(args) => nodes::run(args),

@@ -304,7 +304,7 @@ async fn answers_count_once() {
     let run = ended.await.unwrap().unwrap().run;
     assert_eq!(run.status(), Status::Succeeded);
     world.succeed(&held[1]).await;
-    let journal = flowmill_infra::store::Store::journal(&*world.store, &"r".into()).await;
+    let journal = flowmill_infra::store::Store::journal(&*world.store, &"r".into()).await.unwrap();
     assert_eq!(journal.len() as u64, run.seq(), "something was added after the end");
 }
 
