@@ -7,6 +7,8 @@ pub mod conform;
 mod console;
 mod duration;
 mod embedded;
+#[cfg(feature = "store")]
+mod history;
 mod inputs;
 mod keep;
 mod needs;

@@ -5,8 +5,12 @@ mod conform;
 mod nodes;
 mod plan;
 #[cfg(feature = "store")]
+mod replay;
+#[cfg(feature = "store")]
 mod resume;
 mod run;
+#[cfg(feature = "store")]
+mod runs;
 mod validate;
 
 use std::process::ExitCode;
@@ -43,6 +47,12 @@ enum Command {
     /// Go on with a run that is kept in a folder.
     #[cfg(feature = "store")]
     Resume(resume::Args),
+    /// List and show runs that are kept in a folder.
+    #[cfg(feature = "store")]
+    Runs(runs::Args),
+    /// Rebuild a run that is kept, as it was after any of its facts.
+    #[cfg(feature = "store")]
+    Replay(replay::Args),
     /// Check documents: ok, or everything that is wrong with them.
     Validate(validate::Args),
     /// Show how a document would run.
@@ -61,6 +71,10 @@ impl Cli {
             Command::Run(args) => run::run(args),
             #[cfg(feature = "store")]
             Command::Resume(args) => resume::run(args),
+            #[cfg(feature = "store")]
+            Command::Runs(args) => runs::run(args),
+            #[cfg(feature = "store")]
+            Command::Replay(args) => replay::run(args),
             Command::Validate(args) => validate::run(args),
             Command::Plan(args) => plan::run(args),
             Command::Nodes(args) => nodes::run(args),

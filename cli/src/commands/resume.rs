@@ -59,7 +59,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn resume(args: &Args, inputs: Vec<Input>) -> anyhow::Result<u8> {
     let id: Name = args.run.as_str().into();
     let folder = args.store.display();
-    let store = SqliteStore::open(&args.store).await?;
+    let store = SqliteStore::reopen(&args.store).await?;
     let Some(origin) = store.origin(&id).await? else {
         bail!("there is no run {id} in {folder}; `flowmill runs list --store {folder}` shows them");
     };

@@ -22,6 +22,11 @@ use crate::workflow::Workflow;
 use events::Events;
 use pretty::Pretty;
 
+#[cfg(feature = "store")]
+pub(crate) use json::{causes, handled, kept_object, key};
+#[cfg(feature = "store")]
+pub(crate) use pretty::{describe, outputs_text};
+
 /// `--output`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Output {

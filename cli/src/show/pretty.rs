@@ -362,7 +362,7 @@ fn in_short(message: &str) -> String {
     one_line(message, LINE)
 }
 
-fn describe(record: &ErrorRecord, indent: usize) -> String {
+pub(crate) fn describe(record: &ErrorRecord, indent: usize) -> String {
     let id = key(&record.frame, &record.node);
     let title = match one_line(&record.title, LINE) {
         title if title.is_empty() => String::new(),
@@ -401,7 +401,7 @@ fn indented(text: &str, indent: usize) -> String {
 }
 
 /// A chat's answer as it is, if it comes without files; otherwise each output under its name, text as it is.
-fn outputs_text(outputs: &[(&Name, &Value)]) -> String {
+pub(crate) fn outputs_text(outputs: &[(&Name, &Value)]) -> String {
     if let [(name, Value::Str(answer)), rest @ ..] = outputs
         && &***name == "answer"
         && rest.iter().all(|(_, value)| value.is_falsy())

@@ -142,6 +142,17 @@ impl SqliteStore {
         Ok(Self { history: History::Full, readers: reading::pool(&file), jobs: Some(jobs) })
     }
 
+    /// The same for a folder that must be there.
+    ///
+    /// # Errors
+    /// [`OpenError`]; a folder that is missing is not made.
+    pub async fn reopen(folder: &Path) -> Result<Self, OpenError> {
+        if !folder::database(folder).is_file() {
+            return Err(OpenError::Missing { folder: folder.to_owned() });
+        }
+        Self::open(folder).await
+    }
+
     /// Opens a folder to look at its runs, also while another process writes them.
     ///
     /// # Errors
