@@ -1,7 +1,7 @@
 //! A run as it was after any of its facts: what each node was doing, what waited, what the
 //! variables held.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use flowmill_engine::fact::FramePath;
@@ -60,18 +60,20 @@ impl<'a> Replay<'a> {
         last.map_or_else(String::new, |fact| describe::fact(fact, self.history.began()))
     }
 
-    /// What each node of every open frame is doing, by its name in results.
+    /// What each node of every open frame is doing, by its name in results. Passes that ended are
+    /// left out: there may be very many.
     pub(crate) fn states(&self) -> BTreeMap<String, String> {
         let now = self.now();
         let mut states = BTreeMap::new();
-        for frame in self.run.frames() {
+        let frames: BTreeSet<&FramePath> = self.run.frames().into_iter().collect();
+        for frame in &frames {
             for (node, state) in self.run.states_in(frame) {
                 if state == State::Skipped {
                     states.insert(key(frame, node), "skipped".to_owned());
                 }
             }
         }
-        for record in self.report.nodes() {
+        for record in self.report.nodes().filter(|record| frames.contains(&record.frame)) {
             states.insert(record.key(), record.status.name().to_owned());
         }
         for queued in self.run.queued() {
@@ -114,6 +116,12 @@ impl<'a> Replay<'a> {
             let _ = writeln!(out, "  {:<24}  {}", state, one_line(&name, VALUE));
         }
         let frames = run.frames();
+        let is_closed =
+            |frame: &FramePath| !frame.is_root() && frames.binary_search(&frame).is_err();
+        let closed = self.report.nodes().filter(|record| is_closed(&record.frame)).count();
+        if closed > 0 {
+            let _ = writeln!(out, "  and {} in passes that ended", counted(closed as u64, "node"));
+        }
         for frame in frames.iter().take(MOST_FRAMES) {
             self.variables(frame, &mut out);
         }

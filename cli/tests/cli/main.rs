@@ -3,8 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod corpus;
+#[cfg(feature = "store")]
+mod crash;
 mod describe;
 mod errors;
+#[cfg(feature = "store")]
+mod kept;
 mod run;
 mod show;
 mod validate;
