@@ -100,16 +100,6 @@ pub(crate) struct Args {
     unsafe_code: bool,
 }
 
-impl Args {
-    /// The folder that the run is kept in.
-    fn folder(&self) -> Option<&Path> {
-        #[cfg(feature = "store")]
-        return self.store.as_deref();
-        #[cfg(not(feature = "store"))]
-        None
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Limits {
     /// Dify's own: 500 steps, 1200 seconds, its sizes of templates and answers.
@@ -254,7 +244,7 @@ async fn embedded(args: &Args, workflow: &Workflow, start: Start) -> anyhow::Res
     let began = Instant::now();
     let id = start.run.clone();
     let running = embedded.run(workflow, start);
-    let watch = Watch { embedded: &embedded, run: id, folder: args.folder() };
+    let watch = Watch { embedded: &embedded, run: id, folder: folder(args) };
     let ended = watch.until_the_end(running, &mut show).await?;
     show.ended(&ended, began.elapsed())?;
     watch.say_how_to_resume(&ended);
@@ -288,6 +278,18 @@ async fn keep(
 #[expect(clippy::unused_async, reason = "a store is opened while others work")]
 async fn keep(_: &Args, _: &Workflow, _: &Name, history: History) -> anyhow::Result<Keep> {
     Ok(Keep::in_memory(history))
+}
+
+/// The folder that the run is kept in.
+#[cfg(feature = "store")]
+fn folder(args: &Args) -> Option<&Path> {
+    args.store.as_deref()
+}
+
+/// The folder that the run is kept in: none.
+#[cfg(not(feature = "store"))]
+fn folder(_: &Args) -> Option<&Path> {
+    None
 }
 
 /// How much a report remembers.

@@ -60,7 +60,9 @@ impl History {
     /// The run as it stands, and what became of its nodes.
     pub(crate) fn ended(&self) -> Ended {
         let mut report = Report::new(Memory::Full);
-        self.journal.iter().for_each(|fact| report.add(&self.workflow.plan, fact));
+        for fact in self.journal.iter() {
+            report.add(&self.workflow.plan, fact);
+        }
         Ended { run: self.run_at(self.journal.len()), report }
     }
 

@@ -20,7 +20,9 @@ pub(super) fn facts(journal: &mut [Fact]) {
     if secrets.0.is_empty() {
         return;
     }
-    journal.iter_mut().for_each(|fact| secrets.event(&mut fact.event));
+    for fact in journal {
+        secrets.event(&mut fact.event);
+    }
 }
 
 /// The texts to hide, long ones first.
@@ -42,8 +44,8 @@ impl Secrets {
     fn event(&self, event: &mut Event) {
         match event {
             Event::RunStarted(started) => {
-                started.inputs.iter_mut().for_each(|(_, value)| self.value(value));
-                started.system.iter_mut().for_each(|(_, value)| self.value(value));
+                self.named(&mut started.inputs);
+                self.named(&mut started.system);
                 self.outputs(&mut started.environment);
                 self.outputs(&mut started.conversation);
             }
@@ -64,11 +66,11 @@ impl Secrets {
             },
             Event::FormAnswered { outputs, .. } => self.outputs(outputs),
             Event::RunFinished(finished) => {
-                finished.outputs.iter_mut().for_each(|(_, value)| self.value(value));
-                finished.error.iter_mut().for_each(|text| self.text(text));
+                self.named(&mut finished.outputs);
+                self.maybe(&mut finished.error);
                 for record in &mut finished.errors {
                     self.text(&mut record.message);
-                    record.traceback.iter_mut().for_each(|text| self.text(text));
+                    self.maybe(&mut record.traceback);
                 }
             }
             Event::PauseRequested { reason, .. } => self.text(reason),
@@ -82,11 +84,15 @@ impl Secrets {
     }
 
     fn outputs(&self, outputs: &mut Outputs) {
-        outputs.iter_mut().for_each(|(_, held)| self.variable(held));
+        for (_, held) in outputs {
+            self.variable(held);
+        }
     }
 
     fn writes(&self, writes: &mut [Write]) {
-        writes.iter_mut().for_each(|write| self.variable(&mut write.variable));
+        for write in writes {
+            self.variable(&mut write.variable);
+        }
     }
 
     fn variable(&self, held: &mut Variable) {
@@ -101,7 +107,7 @@ impl Secrets {
 
     fn error(&self, error: &mut NodeError) {
         self.text(&mut error.message);
-        error.traceback.iter_mut().for_each(|text| self.text(text));
+        self.maybe(&mut error.traceback);
         self.outputs(&mut error.outputs);
     }
 
@@ -109,17 +115,33 @@ impl Secrets {
         match value {
             Value::Str(text) => self.text(text),
             Value::Array(items) => {
-                Arc::make_mut(items).iter_mut().for_each(|item| self.value(item));
+                for item in Arc::make_mut(items) {
+                    self.value(item);
+                }
             }
             Value::Object(members) => {
-                Arc::make_mut(members).values_mut().for_each(|member| self.value(member));
+                for member in Arc::make_mut(members).values_mut() {
+                    self.value(member);
+                }
             }
             Value::File(file) => {
                 let file = Arc::make_mut(file);
-                let addresses = [&mut file.remote_url, &mut file.url].into_iter().flatten();
-                addresses.for_each(|address| self.text(address));
+                self.maybe(&mut file.remote_url);
+                self.maybe(&mut file.url);
             }
             Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => {}
+        }
+    }
+
+    fn named(&self, values: &mut [(Name, Value)]) {
+        for (_, value) in values {
+            self.value(value);
+        }
+    }
+
+    fn maybe(&self, text: &mut Option<Name>) {
+        if let Some(text) = text {
+            self.text(text);
         }
     }
 

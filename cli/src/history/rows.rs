@@ -2,6 +2,7 @@
 //! with all its passes taken together.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use flowmill_engine::plan::{NodeIx, Plan};
@@ -93,7 +94,8 @@ fn inside(
         let mut note =
             format!("{}, {} each", counted(passes.count, "time"), show(passes.spent / count));
         if passes.failed > 0 {
-            note.push_str(&format!(", {} failed", passes.failed));
+            // writing to a string cannot fail
+            let _ = write!(note, ", {} failed", passes.failed);
         }
         let Passes { status, from, to, .. } = *passes;
         rows.push(Row { node: *node, depth, status, from, to, note });
@@ -104,10 +106,11 @@ fn inside(
 fn note(record: &NodeRecord, to: Time) -> String {
     let mut note = show(to.since(record.started_at));
     if record.retries > 0 {
-        note.push_str(&format!(", attempt {}", record.retries + 1));
+        // writing to a string cannot fail
+        let _ = write!(note, ", attempt {}", record.retries + 1);
     }
     if let Some(handle) = &record.handle {
-        note.push_str(&format!(", takes {handle}"));
+        let _ = write!(note, ", takes {handle}");
     }
     note
 }

@@ -14,7 +14,7 @@ use crate::{command, end, file, flowmill, start, workflow};
 const KILLS: usize = 20;
 
 /// How long a step may take before the test gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A server that counts how often each path was asked for, and answers with the path.
 #[derive(Clone)]

@@ -42,7 +42,7 @@ impl Folder {
         lock.set_len(0).map_err(failed)?;
         lock.rewind().map_err(failed)?;
         writeln!(lock, "{}", std::process::id()).map_err(failed)?;
-        // SQLite's own files get the rights of the first
+        // the database's own files get the rights of the first
         private(&database(folder)).map_err(failed)?;
         Ok(Self { path: folder.to_owned(), _lock: lock })
     }

@@ -67,7 +67,9 @@ impl Entry {
             status: None,
             finished_at: None,
         };
-        facts.iter().for_each(|fact| entry.note(fact));
+        for fact in facts.iter() {
+            entry.note(fact);
+        }
         Ok(entry)
     }
 
@@ -215,7 +217,7 @@ async fn register(
     Ok(())
 }
 
-/// SQLite's numbers are signed; ours never get that large.
+/// The database's numbers are signed; ours never get that large.
 fn number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

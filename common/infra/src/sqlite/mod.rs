@@ -1,4 +1,4 @@
-//! A store in a folder: a SQLite database that one process writes and others may read.
+//! A store in a folder: a `SQLite` database that one process writes and others may read.
 //!
 //! Every change goes through one task (`writer`) that puts what has waited into one transaction
 //! and answers once it is on the disk. Readers have connections of their own. The folder is locked
@@ -256,7 +256,9 @@ impl Store for SqliteStore {
         let mut is_known = false;
         reading::facts(&self.readers, run, |facts| {
             is_known = true;
-            facts.iter().for_each(|fact| report.add(plan, fact));
+            for fact in &facts {
+                report.add(plan, fact);
+            }
         })
         .await?;
         Ok(is_known.then_some(report))
@@ -271,7 +273,7 @@ impl Store for SqliteStore {
 fn trouble(error: &sqlx::Error) -> StoreError {
     const CORRUPT: i64 = 11;
     const NOT_A_DATABASE: i64 = 26;
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     let code = code.and_then(|code| code.parse::<i64>().ok()).map(|code| code & 0xff);
     match (code, error) {
         (Some(CORRUPT | NOT_A_DATABASE), _) => StoreError::Corrupt(error.to_string()),

@@ -40,10 +40,14 @@ async fn write(connection: &mut SqliteConnection, jobs: Vec<Job>) {
     }
     match transaction(connection, &jobs).await {
         Ok(outcomes) => {
-            jobs.into_iter().zip(outcomes).for_each(|(job, outcome)| job.answer(outcome));
+            for (job, outcome) in jobs.into_iter().zip(outcomes) {
+                job.answer(outcome);
+            }
         }
         Err(error) if jobs.len() == 1 => {
-            jobs.into_iter().for_each(|job| job.answer(Err(trouble(&error))));
+            for job in jobs {
+                job.answer(Err(trouble(&error)));
+            }
         }
         Err(_) => {
             for job in jobs {

@@ -151,7 +151,7 @@ async fn many_writers_share_transactions_and_fail_alone() {
     let write = |number: u64| {
         let store = store.clone();
         // every tenth does not follow what is held
-        let first = if number % 10 == 0 { 2 } else { 1 };
+        let first = if number.is_multiple_of(10) { 2 } else { 1 };
         let commit = commit(&format!("r{number}"), facts(first, 3));
         tokio::spawn(async move { store.commit(&[commit]).await })
     };
