@@ -1,5 +1,10 @@
 //! Where runs are kept: in memory, or in a folder that outlives the process.
 
+#[cfg(feature = "store")]
+use std::path::Path;
+#[cfg(feature = "store")]
+use std::sync::Arc;
+
 use flowmill_engine::fact::Fact;
 use flowmill_engine::plan::Plan;
 use flowmill_engine::report::{History, Report};
@@ -8,6 +13,8 @@ use flowmill_infra::memory::MemoryStore;
 #[cfg(feature = "store")]
 use flowmill_infra::sqlite::SqliteStore;
 use flowmill_infra::store::{Commit, Store, StoreError};
+#[cfg(feature = "store")]
+use flowmill_nodes::files::{FileStore, FolderFiles};
 
 /// A store.
 #[derive(Debug)]
@@ -65,6 +72,12 @@ impl Keep {
             Self::Folder { store, .. } => store.close().await,
         }
     }
+}
+
+/// The content of files, beside the runs that know of them.
+#[cfg(feature = "store")]
+pub(crate) fn files_in(folder: &Path) -> Arc<dyn FileStore> {
+    Arc::new(FolderFiles::new(folder.join("files")))
 }
 
 impl Store for Keep {

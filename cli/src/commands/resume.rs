@@ -10,11 +10,12 @@ use flowmill_engine::run::{Input, Run};
 use flowmill_engine::value::Name;
 use flowmill_infra::sqlite::SqliteStore;
 use flowmill_infra::store::Store as _;
+use flowmill_nodes::context::NodeContext;
 
 use super::run::{Kept, Limits, exit_code, leave, policy, remembered};
 use crate::console::talk;
 use crate::embedded::{Embedded, Ended, outside};
-use crate::keep::Keep;
+use crate::keep::{Keep, files_in};
 use crate::settings::Settings;
 use crate::show::{Output, Show};
 use crate::watch::Watch;
@@ -87,7 +88,9 @@ async fn resume(args: &Args, inputs: Vec<Input>) -> anyhow::Result<u8> {
         keep.close().await;
         return Ok(exit_code(status));
     }
-    let embedded = Arc::new(Embedded::over(keep, outside(args.unsafe_code, policy(limits))?));
+    let outside = outside(args.unsafe_code, policy(limits))?;
+    let outside = NodeContext { files: files_in(&args.store), ..outside };
+    let embedded = Arc::new(Embedded::over(keep, outside));
     embedded.add(&workflow);
     let watch = Watch { embedded: &embedded, run: id, folder: Some(&args.store) };
     let ended = watch.until_the_end(embedded.resume(run, inputs), &mut show).await?;

@@ -14,6 +14,7 @@ use flowmill_engine::run::Start;
 use flowmill_engine::value::{Name, Value, loads};
 #[cfg(feature = "store")]
 use flowmill_infra::sqlite::SqliteStore;
+use flowmill_nodes::context::NodeContext;
 use flowmill_nodes::http_request::client::{Limits as Sizes, Policy};
 use flowmill_nodes::mock::Mocks;
 use uuid::Uuid;
@@ -22,6 +23,8 @@ use crate::console::talk;
 use crate::embedded::{Embedded, outside};
 use crate::inputs::{Form, Given, Rejection, check, refusal};
 use crate::keep::Keep;
+#[cfg(feature = "store")]
+use crate::keep::files_in;
 use crate::problems::line;
 use crate::result::member;
 #[cfg(feature = "store")]
@@ -237,7 +240,7 @@ fn options(args: &Args) -> Options {
 async fn embedded(args: &Args, workflow: &Workflow, start: Start) -> anyhow::Result<u8> {
     let history = remembered(args.history, args.output);
     let outside = outside(args.unsafe_code, policy(args.limits))?;
-    let keep = keep(args, workflow, &start.run, history).await?;
+    let (keep, outside) = keep(args, workflow, &start.run, history, outside).await?;
     let embedded = Arc::new(Embedded::over(keep, outside));
     embedded.add(workflow);
     let mut show = Show::new(args.output, workflow);
@@ -260,8 +263,9 @@ async fn keep(
     workflow: &Workflow,
     run: &Name,
     history: History,
-) -> anyhow::Result<Keep> {
-    let Some(folder) = &args.store else { return Ok(Keep::in_memory(history)) };
+    outside: NodeContext,
+) -> anyhow::Result<(Keep, NodeContext)> {
+    let Some(folder) = &args.store else { return Ok((Keep::in_memory(history), outside)) };
     let store = SqliteStore::open(folder).await?;
     let settings = Settings {
         mocks: args.mock.as_deref().map(read_file).transpose()?,
@@ -270,14 +274,20 @@ async fn keep(
     };
     store.register(run, &settings.origin(workflow)).await.context("failed to keep the run")?;
     talk(format_args!("run {run} is kept in {}", folder.display()));
-    Ok(Keep::in_folder(store, history))
+    Ok((Keep::in_folder(store, history), NodeContext { files: files_in(folder), ..outside }))
 }
 
 /// Where the run is kept: this program was built without stores.
 #[cfg(not(feature = "store"))]
 #[expect(clippy::unused_async, reason = "a store is opened while others work")]
-async fn keep(_: &Args, _: &Workflow, _: &Name, history: History) -> anyhow::Result<Keep> {
-    Ok(Keep::in_memory(history))
+async fn keep(
+    _: &Args,
+    _: &Workflow,
+    _: &Name,
+    history: History,
+    outside: NodeContext,
+) -> anyhow::Result<(Keep, NodeContext)> {
+    Ok((Keep::in_memory(history), outside))
 }
 
 /// The folder that the run is kept in.
