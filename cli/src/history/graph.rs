@@ -39,7 +39,10 @@ pub(super) fn draw(plan: &Plan, scope: &Scope, colours: &dyn Colours) -> String 
             let class = colours.edge(*index);
             let path = curve(*from, *to);
             // writing to a string cannot fail
-            let _ = writeln!(out, "<path class=\"edge {class}\" d=\"{path}\"/>");
+            let _ = writeln!(
+                out,
+                "<path fill=\"none\" stroke=\"gray\" class=\"edge {class}\" d=\"{path}\"/>"
+            );
         }
     }
     for (index, place) in &places {
@@ -50,7 +53,7 @@ pub(super) fn draw(plan: &Plan, scope: &Scope, colours: &dyn Colours) -> String 
         let _ = writeln!(
             out,
             "<a href=\"#node-{}\"><g class=\"box {}\"><title>{} ({})</title>\
-             <rect x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{}\" rx=\"6\"/>\
+             <rect fill=\"none\" stroke=\"gray\" x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{}\" rx=\"6\"/>\
              <text x=\"{}\" y=\"{}\">{short}</text>\
              <text class=\"kind\" x=\"{}\" y=\"{}\">{kind}</text></g></a>",
             index.0,

@@ -20,7 +20,7 @@ use flowmill_engine::plan::Plan;
 use flowmill_engine::report::{History, Report};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
-use sqlx::SqlitePool;
+use sqlx::{Connection as _, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::store::{Commit, Store, StoreError};
@@ -135,8 +135,12 @@ impl SqliteStore {
         let folder = Folder::lock(folder)?;
         let file = folder.database();
         let failed = |error| OpenError::Database { file: file.clone(), why: trouble(&error) };
+        // nothing is changed in a database that is not ours
+        let mut connection = reading::connect(&file, false).await.map_err(failed)?;
+        let version = schema::version(&mut connection, &file).await?;
+        connection.close().await.map_err(failed)?;
         let mut connection = reading::connect(&file, true).await.map_err(failed)?;
-        schema::migrate(&mut connection, &file).await?;
+        schema::migrate(&mut connection, version, &file).await?;
         let (jobs, waiting) = mpsc::channel(JOBS);
         tokio::spawn(writer::run(connection, waiting, folder));
         Ok(Self { history: History::Full, readers: reading::pool(&file), jobs: Some(jobs) })

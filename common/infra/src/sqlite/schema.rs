@@ -13,13 +13,13 @@ const MIGRATIONS: [&str; 1] = [include_str!("../../../../migrations/sqlite/0001_
 /// What marks a database as ours (`application_id`).
 const OURS: i64 = 0x666c_6c6d;
 
-/// Brings a database to the present form.
+/// Brings a database of an older form to the present one.
 pub(super) async fn migrate(
     connection: &mut SqliteConnection,
+    version: usize,
     file: &Path,
 ) -> Result<(), OpenError> {
     let failed = |error| OpenError::Database { file: file.to_owned(), why: trouble(&error) };
-    let version = version(connection, file).await?;
     for script in MIGRATIONS.into_iter().skip(version) {
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
         sqlx::raw_sql(script).execute(&mut *transaction).await.map_err(failed)?;
@@ -42,7 +42,10 @@ pub(super) async fn check(connection: &mut SqliteConnection, file: &Path) -> Res
 }
 
 /// Its form's number; 0 when it is empty.
-async fn version(connection: &mut SqliteConnection, file: &Path) -> Result<usize, OpenError> {
+pub(super) async fn version(
+    connection: &mut SqliteConnection,
+    file: &Path,
+) -> Result<usize, OpenError> {
     let failed = |error| OpenError::Database { file: file.to_owned(), why: trouble(&error) };
     let number = |pragma: &'static str| sqlx::query_scalar::<_, i64>(pragma);
     let version = number("PRAGMA user_version").fetch_one(&mut *connection).await;

@@ -214,8 +214,10 @@ async fn databases_of_others_are_left_alone() {
     let other = tempfile::tempdir().unwrap();
     std::fs::write(other.path().join("runs.db"), "").unwrap();
     meddle(other.path(), "CREATE TABLE theirs (a)").await;
+    let theirs = std::fs::read(other.path().join("runs.db")).unwrap();
     let error = SqliteStore::open(other.path()).await.unwrap_err();
     assert!(error.to_string().contains("another program"), "{error}");
+    assert_eq!(std::fs::read(other.path().join("runs.db")).unwrap(), theirs);
 }
 
 #[tokio::test]
