@@ -1,16 +1,15 @@
-//! Scheduler and worker joined in one process over in-memory ports. No second engine: the same
+//! Scheduler and worker joined in one process over channels and a store. No second engine: the same
 //! services, the same core, other adapters.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use flowmill_engine::plan::TaskClass;
+use flowmill_engine::plan::{Plan, TaskClass};
 use flowmill_engine::report::{History, Report};
 use flowmill_engine::run::{Input, Rejected, Run, Start};
 use flowmill_engine::value::Name;
 use flowmill_infra::clock::SystemClock;
-use flowmill_infra::memory::{MemoryBroker, MemoryLive, MemoryStore};
-use flowmill_infra::store::Store;
+use flowmill_infra::memory::{MemoryBroker, MemoryLive};
 use flowmill_nodes::code::{CodeRunner, CodeSettings};
 use flowmill_nodes::context::NodeContext;
 use flowmill_nodes::files::MemoryFiles;
@@ -18,10 +17,11 @@ use flowmill_nodes::http_request::client::Policy;
 use flowmill_nodes::http_request::{HttpOptions, NetworkClient};
 use flowmill_nodes::outbound;
 use flowmill_nodes::registry::Executors;
-use flowmill_scheduler::{Handle, Service as Scheduler, Submission, SubmitError, Window};
+use flowmill_scheduler::{Finished, Handle, Service as Scheduler, Submission, SubmitError, Window};
 use flowmill_worker::{Library, Loaded, Service as Worker, Slots};
 use tokio::task::JoinHandle;
 
+use crate::keep::Keep;
 use crate::workflow::Workflow;
 
 /// The workflows that the worker of this process can execute, by digest.
@@ -41,7 +41,7 @@ impl Library for Workflows {
 #[derive(Debug)]
 pub(crate) struct Embedded {
     handle: Handle,
-    store: Arc<MemoryStore>,
+    store: Arc<Keep>,
     live: MemoryLive,
     workflows: Arc<Workflows>,
     scheduler: JoinHandle<()>,
@@ -58,14 +58,23 @@ pub(crate) struct Ended {
 impl Embedded {
     /// Starts both services on the current runtime.
     pub(crate) fn start(history: History, outside: NodeContext) -> Self {
+        Self::over(Keep::in_memory(history), outside)
+    }
+
+    /// The same over a store.
+    pub(crate) fn over(store: Keep, outside: NodeContext) -> Self {
         let cores = cores();
-        Self::with_slots(history, outside, Slots { light: cores, code: cores, http: 64, llm: 64 })
+        Self::join(store, outside, Slots { light: cores, code: cores, http: 64, llm: 64 })
     }
 
     /// The same with given slots.
     pub(crate) fn with_slots(history: History, outside: NodeContext, slots: Slots) -> Self {
+        Self::join(Keep::in_memory(history), outside, slots)
+    }
+
+    fn join(store: Keep, outside: NodeContext, slots: Slots) -> Self {
         let (tasks, inbox, consumer, answers) = MemoryBroker::new();
-        let store = Arc::new(MemoryStore::of_reports(history));
+        let store = Arc::new(store);
         let live = MemoryLive::default();
         let clock = SystemClock::new();
         let workflows = Arc::new(Workflows::default());
@@ -129,9 +138,25 @@ impl Embedded {
             // what is stored is another's
             return Err(SubmitError::Exists);
         }
-        let report = self.store.report(&id).await.unwrap_or_default();
-        self.store.forget(&id).await;
-        Ok(Ended { run: finished?.run, report })
+        self.ended(&workflow.plan, &id, finished).await
+    }
+
+    /// Takes up a run that is kept, tells it `inputs`, and runs it as [`Embedded::run`] does.
+    #[cfg(feature = "store")]
+    pub(crate) async fn resume(&self, run: Run, inputs: Vec<Input>) -> Result<Ended, SubmitError> {
+        let (plan, id) = (run.plan().clone(), run.id().clone());
+        let finished = self.handle.resume(run, inputs).await;
+        self.ended(&plan, &id, finished).await
+    }
+
+    async fn ended(
+        &self,
+        plan: &Plan,
+        id: &Name,
+        finished: Result<Finished, SubmitError>,
+    ) -> Result<Ended, SubmitError> {
+        let report = self.store.leave(plan, id).await;
+        Ok(Ended { run: finished?.run, report: report.map_err(SubmitError::NotStored)? })
     }
 
     /// Stops both services; no run may be live.
@@ -140,6 +165,7 @@ impl Embedded {
         // a service that panicked has said so itself
         let _ = self.scheduler.await;
         let _ = self.worker.await;
+        self.store.close().await;
     }
 }
 

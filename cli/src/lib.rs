@@ -9,13 +9,19 @@ mod console;
 mod duration;
 mod embedded;
 mod files;
+#[cfg(feature = "store")]
+mod history;
 mod inputs;
+mod keep;
 mod needs;
 mod net;
 mod plan;
 mod problems;
 mod result;
+#[cfg(feature = "store")]
+mod settings;
 mod show;
+mod watch;
 mod words;
 mod workflow;
 

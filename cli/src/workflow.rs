@@ -17,6 +17,9 @@ use sha2::{Digest as _, Sha256};
 pub(crate) struct Workflow {
     /// The document's digest.
     pub(crate) digest: Name,
+    /// Its text, for whoever keeps it.
+    #[cfg(feature = "store")]
+    pub(crate) text: Name,
     /// The document itself.
     pub(crate) graph: Graph,
     pub(crate) plan: Arc<Plan>,
@@ -65,6 +68,8 @@ pub(crate) fn load(
     warnings.extend_from_slice(plan.warnings());
     Ok(Workflow {
         digest: digest(text),
+        #[cfg(feature = "store")]
+        text: text.into(),
         plan: Arc::new(plan),
         executors: Arc::new(recorder.into_executors()),
         warnings,

@@ -51,9 +51,16 @@ pub struct Service<S, P, I, L, C> {
 }
 
 /// A run as the store's journal has it. None when the store holds no journal of it.
-pub async fn load<S: Store>(store: &S, plan: Arc<Plan>, run: &Name) -> Option<Run> {
-    let journal = store.journal(run).await;
-    (!journal.is_empty()).then(|| Run::replay(plan, &journal))
+///
+/// # Errors
+/// When the journal cannot be read.
+pub async fn load<S: Store>(
+    store: &S,
+    plan: Arc<Plan>,
+    run: &Name,
+) -> Result<Option<Run>, StoreError> {
+    let journal = store.journal(run).await?;
+    Ok((!journal.is_empty()).then(|| Run::replay(plan, &journal)))
 }
 
 impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock> Service<S, P, I, L, C> {
@@ -171,6 +178,7 @@ impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock> Service<S, P, I, L
                     }
                     None
                 }
+                StoreError::Corrupt(_) => None,
             };
             let lost = match lost {
                 Some(position) => vec![commits.remove(position)],

@@ -4,13 +4,21 @@ mod bench;
 mod conform;
 mod nodes;
 mod plan;
+#[cfg(feature = "store")]
+mod replay;
+#[cfg(feature = "store")]
+mod resume;
 mod run;
+#[cfg(feature = "store")]
+mod runs;
 mod sandbox;
 mod validate;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+pub(crate) use run::code;
 
 /// Runs Dify workflows, unchanged.
 #[derive(Debug, Parser)]
@@ -37,6 +45,15 @@ pub(crate) struct Cli {
 enum Command {
     /// Run a workflow to its end, in this process.
     Run(run::Args),
+    /// Go on with a run that is kept in a folder.
+    #[cfg(feature = "store")]
+    Resume(resume::Args),
+    /// List and show runs that are kept in a folder.
+    #[cfg(feature = "store")]
+    Runs(runs::Args),
+    /// Rebuild a run that is kept, as it was after any of its facts.
+    #[cfg(feature = "store")]
+    Replay(replay::Args),
     /// Check documents: ok, or everything that is wrong with them.
     Validate(validate::Args),
     /// Show how a document would run.
@@ -55,6 +72,12 @@ impl Cli {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Run(args) => run::run(args),
+            #[cfg(feature = "store")]
+            Command::Resume(args) => resume::run(args),
+            #[cfg(feature = "store")]
+            Command::Runs(args) => runs::run(args),
+            #[cfg(feature = "store")]
+            Command::Replay(args) => replay::run(args),
             Command::Validate(args) => validate::run(args),
             Command::Plan(args) => plan::run(args),
             Command::Nodes(args) => nodes::run(args),

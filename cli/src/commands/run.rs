@@ -7,43 +7,47 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
-use flowmill_engine::fact::{Options, Reason, Status};
+use flowmill_engine::fact::{Options, Status};
 use flowmill_engine::graph::Mode;
 use flowmill_engine::report::History;
-use flowmill_engine::run::{Input, Start};
+use flowmill_engine::run::Start;
 use flowmill_engine::value::{Name, Value, loads};
-use flowmill_infra::memory::Watcher;
+#[cfg(feature = "store")]
+use flowmill_infra::sqlite::SqliteStore;
 use flowmill_nodes::context::NodeContext;
 use flowmill_nodes::http_request::client::{Limits as Sizes, Policy};
 use flowmill_nodes::mock::Mocks;
-use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use crate::code::{CodeFlags, warn};
 use crate::console::talk;
-use crate::embedded::{Embedded, Ended, outside};
+use crate::embedded::{Embedded, outside};
 use crate::files::RunFiles;
 use crate::inputs::{
     FileArgument, Form, Given, LocalFiles, Rejection, SYSTEM_FILES, check, refusal,
 };
+use crate::keep::Keep;
 use crate::net::Net;
 use crate::problems::line;
 use crate::result::member;
+#[cfg(feature = "store")]
+use crate::settings::Settings;
 use crate::show::{Output, Show};
+use crate::watch::Watch;
 use crate::workflow::{Reading, Workflow, load, read_file};
 
 /// Exit codes besides 0.
-mod code {
+pub(crate) mod code {
     /// Failed or stopped.
-    pub(super) const FAILED: u8 = 1;
+    pub(crate) const FAILED: u8 = 1;
     /// Wrong usage, an invalid document, rejected inputs.
-    pub(super) const USAGE: u8 = 2;
+    pub(crate) const USAGE: u8 = 2;
     /// Succeeded, though something failed on the way.
-    pub(super) const PARTIAL: u8 = 3;
+    pub(crate) const PARTIAL: u8 = 3;
     /// It waits for a person.
-    pub(super) const PAUSED: u8 = 4;
+    pub(crate) const PAUSED: u8 = 4;
     /// Interrupted twice.
-    pub(super) const INTERRUPTED: i32 = 130;
+    pub(crate) const INTERRUPTED: i32 = 130;
 }
 
 /// How long services may take to end after a run.
@@ -64,7 +68,8 @@ Examples:
   flowmill run summary.yml --file report=report.pdf --files-dir out
   flowmill run chat.yml --query 'What is new?'
   flowmill run llm.yml --mock mocks.json --output events
-  flowmill run code.yml --trusted-code --timeout 30s")]
+  flowmill run code.yml --trusted-code --timeout 30s
+  flowmill run long.yml --store runs        # `flowmill resume` goes on after a crash or Ctrl-C")]
 pub(crate) struct Args {
     /// A document as exported by Dify; `-` reads it from standard input.
     #[arg(value_name = "FILE")]
@@ -104,16 +109,20 @@ pub(crate) struct Args {
     code: CodeFlags,
     #[command(flatten)]
     net: Net,
+    /// Keep the run in this folder as it goes on, so that it outlives this process.
+    #[cfg(feature = "store")]
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Limits {
+pub(super) enum Limits {
     /// Dify's own: 500 steps, 1200 seconds, its sizes of templates and answers.
     Dify,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Kept {
+pub(super) enum Kept {
     /// Every node of every pass.
     Full,
     /// Nodes that failed.
@@ -249,90 +258,95 @@ async fn embedded(
     mut start: Start,
     files: &LocalFiles,
 ) -> anyhow::Result<u8> {
-    let history = match (args.history, args.output) {
+    let history = remembered(args.history, args.output);
+    let mut kept = RunFiles::new(&start.run, folder(args), args.files_dir.as_ref());
+    let outside = outside(&args.code.settings()?, policy(args.limits), args.net.reach())?;
+    let outside = NodeContext { files: kept.store(), ..outside };
+    let code = outside.code.clone();
+    let keep = keep(args, workflow, &start.run, history).await?;
+    for (_, value) in start.inputs.iter_mut().chain(&mut start.system) {
+        *value = files.keep(std::mem::take(value), &*kept.store()).await?;
+    }
+    let embedded = Arc::new(Embedded::over(keep, outside));
+    embedded.add(workflow);
+    let mut show = Show::new(args.output, workflow);
+    let began = Instant::now();
+    let id = start.run.clone();
+    let running = embedded.run(workflow, start);
+    let watch = Watch { embedded: &embedded, run: id, folder: folder(args) };
+    let ended = watch.until_the_end(running, &mut show).await?;
+    kept.ended(&ended.run);
+    show.ended(&ended, began.elapsed())?;
+    warn(&code);
+    watch.say_how_to_resume(&ended);
+    let status = ended.run.status();
+    leave(embedded).await;
+    Ok(exit_code(status))
+}
+
+/// Where the run is kept. In a folder all that a later process needs is put beside it.
+#[cfg(feature = "store")]
+async fn keep(
+    args: &Args,
+    workflow: &Workflow,
+    run: &Name,
+    history: History,
+) -> anyhow::Result<Keep> {
+    let Some(folder) = &args.store else { return Ok(Keep::in_memory(history)) };
+    let store = SqliteStore::open(folder).await?;
+    let settings = Settings {
+        mocks: args.mock.as_deref().map(read_file).transpose()?,
+        dify_limits: args.limits == Some(Limits::Dify),
+        unsafe_code: args.code.unsafe_code,
+    };
+    store.register(run, &settings.origin(workflow)).await.context("failed to keep the run")?;
+    talk(format_args!("run {run} is kept in {}", folder.display()));
+    Ok(Keep::in_folder(store, history))
+}
+
+/// Where the run is kept: this program was built without stores.
+#[cfg(not(feature = "store"))]
+#[expect(clippy::unused_async, reason = "a store is opened while others work")]
+async fn keep(_: &Args, _: &Workflow, _: &Name, history: History) -> anyhow::Result<Keep> {
+    Ok(Keep::in_memory(history))
+}
+
+/// The folder that the run is kept in.
+#[cfg(feature = "store")]
+fn folder(args: &Args) -> Option<&Path> {
+    args.store.as_deref()
+}
+
+/// The folder that the run is kept in: none.
+#[cfg(not(feature = "store"))]
+fn folder(_: &Args) -> Option<&Path> {
+    None
+}
+
+/// How much a report remembers.
+pub(super) fn remembered(kept: Option<Kept>, output: Output) -> History {
+    match (kept, output) {
         (Some(Kept::Full), _) | (None, Output::Json) => History::Full,
         (Some(Kept::Failures), _) => History::Failures,
         // nobody asks for it afterwards
         (Some(Kept::Off), _) | (None, Output::Pretty | Output::Events) => History::Off,
-    };
-    let policy = match args.limits {
+    }
+}
+
+/// What http-request may do.
+pub(super) fn policy(limits: Option<Limits>) -> Policy {
+    match limits {
         Some(Limits::Dify) => Policy { limits: Sizes::DIFY, ..Policy::default() },
         None => Policy::default(),
-    };
-    let mut kept = RunFiles::new(&start.run, args.files_dir.as_ref());
-    let store = kept.store();
-    for (_, value) in start.inputs.iter_mut().chain(&mut start.system) {
-        *value = files.keep(std::mem::take(value), &*store).await?;
     }
-    let outside = outside(&args.code.settings()?, policy, args.net.reach())?;
-    let code = outside.code.clone();
-    let outside = NodeContext { files: store, ..outside };
-    let embedded = Arc::new(Embedded::start(history, outside));
-    embedded.add(workflow);
-    let mut show = Show::new(args.output, workflow);
-    let began = Instant::now();
-    let ended = watch(&embedded, workflow, start, &mut show).await?;
-    kept.ended(&ended.run);
-    show.ended(&ended, began.elapsed())?;
-    warn(&code);
-    let status = ended.run.status();
+}
+
+/// Ends both services.
+pub(super) async fn leave(embedded: Arc<Embedded>) {
     if let Ok(embedded) = Arc::try_unwrap(embedded) {
         // what still runs is ended with the process
         let _ = tokio::time::timeout(LEAVE, embedded.stop()).await;
     }
-    Ok(exit_code(status))
-}
-
-/// Runs it, shows what happens, and stops it when asked to.
-async fn watch(
-    embedded: &Arc<Embedded>,
-    workflow: &Workflow,
-    start: Start,
-    show: &mut Show<'_>,
-) -> anyhow::Result<Ended> {
-    let id = start.run.clone();
-    let mut watcher = show.watches().then(|| embedded.live().watch(id.clone()));
-    let running = embedded.run(workflow, start);
-    tokio::pin!(running);
-    let mut interrupts = signal(SignalKind::interrupt()).context("failed to watch for signals")?;
-    let mut terminations =
-        signal(SignalKind::terminate()).context("failed to watch for signals")?;
-    let mut stopping = false;
-    let ended = loop {
-        let next = async {
-            match &mut watcher {
-                Some(watcher) => watcher.next().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            _ = interrupts.recv() => {}
-            _ = terminations.recv() => {}
-            Some(event) = next => {
-                show.event(&event)?;
-                continue;
-            }
-            ended = &mut running => break ended,
-        }
-        if stopping {
-            talk("interrupted twice");
-            std::process::exit(code::INTERRUPTED);
-        }
-        stopping = true;
-        talk("stopping the run; interrupt again to leave at once");
-        let (embedded, id) = (embedded.clone(), id.clone());
-        // not awaited here: the run may be waiting for us to take what it shows
-        tokio::spawn(async move {
-            let message = "User requested abort".into();
-            // a run that ended meanwhile needs no stopping
-            let _ = embedded.signal(id, Input::Stop { reason: Reason::User, message }).await;
-        });
-    };
-    while let Some(event) = watcher.as_mut().and_then(Watcher::try_next) {
-        show.event(&event)?;
-    }
-    ended.context("failed to run the workflow")
 }
 
 fn mocks(path: &Path) -> anyhow::Result<Mocks> {
@@ -349,7 +363,7 @@ fn answers(workflow: &Workflow, key: &str) -> bool {
     }
 }
 
-fn exit_code(status: Status) -> u8 {
+pub(super) fn exit_code(status: Status) -> u8 {
     match status {
         Status::Succeeded => 0,
         Status::PartialSucceeded => code::PARTIAL,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use flowmill_engine::error::{ErrorRecord, Handled};
 use flowmill_engine::fact::{FramePath, Status};
+#[cfg(feature = "store")]
+use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value};
 
 use crate::embedded::Ended;
@@ -11,6 +13,10 @@ use crate::result::{member, object, result};
 
 /// What became of a run.
 pub(super) fn object_of(ended: &Ended, elapsed: Duration) -> Value {
+    object(members_of(ended, elapsed))
+}
+
+fn members_of(ended: &Ended, elapsed: Duration) -> Vec<(Name, Value)> {
     let run = &ended.run;
     let mut members = result(run, &ended.report, elapsed);
     members.push(member("errors", errors(run.errors())));
@@ -26,6 +32,24 @@ pub(super) fn object_of(ended: &Ended, elapsed: Duration) -> Value {
         members.push(member("waiting", waiting(ended)));
     }
     members.insert(0, member("workflow_run_id", Value::Str(run.id().clone())));
+    members
+}
+
+/// The same of a run that is kept, with what it began with and when each node ran.
+#[cfg(feature = "store")]
+pub(crate) fn kept_object(ended: &Ended, elapsed: Duration, inputs: &[(Name, Value)]) -> Value {
+    let times = ended.report.nodes().map(|node| {
+        let at = |time: Time| Value::Float(seconds(time.0));
+        object([
+            member("node", Value::from(node.key())),
+            member("status", node.status.name().into()),
+            member("started_at", at(node.started_at)),
+            member("finished_at", node.finished_at.map_or(Value::None, at)),
+        ])
+    });
+    let mut members = members_of(ended, elapsed);
+    members.push(member("inputs", object(inputs.iter().cloned())));
+    members.push(member("timeline", Value::array(times.collect())));
     object(members)
 }
 
@@ -59,7 +83,7 @@ pub(super) fn errors(records: &[ErrorRecord]) -> Value {
 }
 
 /// The errors behind an error, nearest first.
-pub(super) fn causes<'a>(records: &'a [ErrorRecord], of: &ErrorRecord) -> Vec<&'a ErrorRecord> {
+pub(crate) fn causes<'a>(records: &'a [ErrorRecord], of: &ErrorRecord) -> Vec<&'a ErrorRecord> {
     let mut chain: Vec<&ErrorRecord> = Vec::new();
     let mut next = of.caused_by;
     // no chain is longer than the list, whatever the facts say
@@ -85,12 +109,12 @@ fn brief(record: &ErrorRecord) -> Vec<(Name, Value)> {
 }
 
 /// The name of a node execution in results: `id`, or `id@outer[0]/inner[2]` in containers.
-pub(super) fn key(frame: &FramePath, node: &str) -> String {
+pub(crate) fn key(frame: &FramePath, node: &str) -> String {
     if frame.is_root() { node.to_owned() } else { format!("{node}@{frame}") }
 }
 
 /// What was done about an error.
-pub(super) fn handled(handled: Handled) -> &'static str {
+pub(crate) fn handled(handled: Handled) -> &'static str {
     match handled {
         Handled::Retried => "retried",
         Handled::DefaultValue => "default-value",

@@ -6,9 +6,13 @@ mod json;
 mod pretty;
 
 use std::io::{self, Write as _};
+#[cfg(feature = "store")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+#[cfg(feature = "store")]
+use flowmill_engine::fact::Fact;
 use flowmill_engine::value::{Style, Value, dumps};
 use flowmill_infra::live;
 
@@ -17,6 +21,11 @@ use crate::workflow::Workflow;
 
 use events::Events;
 use pretty::Pretty;
+
+#[cfg(feature = "store")]
+pub(crate) use json::{causes, handled, kept_object, key};
+#[cfg(feature = "store")]
+pub(crate) use pretty::{describe, outputs_text};
 
 /// `--output`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -64,6 +73,16 @@ impl<'a> Show<'a> {
             }
             Self::Json => Ok(()),
             Self::Events(events) => write_lines(&events.event(event)),
+        }
+    }
+
+    /// What happened before anybody watched; nothing is shown of it.
+    #[cfg(feature = "store")]
+    pub(crate) fn catch_up(&mut self, facts: Arc<[Fact]>) {
+        match self {
+            Self::Pretty(pretty) => pretty.catch_up(&live::Event::Facts(facts)),
+            Self::Json => {}
+            Self::Events(events) => drop(events.event(&live::Event::Facts(facts))),
         }
     }
 

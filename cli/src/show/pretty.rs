@@ -47,6 +47,8 @@ struct Screen<'a> {
     workflow: &'a Workflow,
     paint: Paint,
     started_at: Time,
+    /// Nothing is to be shown yet.
+    is_silent: bool,
     /// What happened inside of the root's containers.
     inside: BTreeMap<Name, Inside>,
 }
@@ -68,6 +70,7 @@ impl<'a> Pretty<'a> {
                 workflow,
                 paint: Paint::of_stderr(),
                 started_at: Time::default(),
+                is_silent: false,
                 inside: BTreeMap::new(),
             },
         }
@@ -80,6 +83,14 @@ impl<'a> Pretty<'a> {
             let screen = &mut self.screen;
             self.journal.add(fact, &mut |seen| screen.see(&seen));
         }
+    }
+
+    /// Takes what happened before and shows nothing of it.
+    #[cfg(feature = "store")]
+    pub(super) fn catch_up(&mut self, event: &live::Event) {
+        self.screen.is_silent = true;
+        self.event(event);
+        self.screen.is_silent = false;
     }
 
     /// The run ended or waits.
@@ -205,6 +216,9 @@ impl Screen<'_> {
     }
 
     fn line(&self, at: Time, tone: Tone, word: &str, text: &str) {
+        if self.is_silent {
+            return;
+        }
         let since = show(at.since(self.started_at));
         let word = self.paint.paint(tone, &format!("{word:<9}"));
         talk(format_args!("{since:>10}  {word}  {text}"));
@@ -348,7 +362,7 @@ fn in_short(message: &str) -> String {
     one_line(message, LINE)
 }
 
-fn describe(record: &ErrorRecord, indent: usize) -> String {
+pub(crate) fn describe(record: &ErrorRecord, indent: usize) -> String {
     let id = key(&record.frame, &record.node);
     let title = match one_line(&record.title, LINE) {
         title if title.is_empty() => String::new(),
@@ -387,7 +401,7 @@ fn indented(text: &str, indent: usize) -> String {
 }
 
 /// A chat's answer as it is, if it comes without files; otherwise each output under its name, text as it is.
-fn outputs_text(outputs: &[(&Name, &Value)]) -> String {
+pub(crate) fn outputs_text(outputs: &[(&Name, &Value)]) -> String {
     if let [(name, Value::Str(answer)), rest @ ..] = outputs
         && &***name == "answer"
         && rest.iter().all(|(_, value)| value.is_falsy())

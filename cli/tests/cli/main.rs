@@ -5,9 +5,13 @@
 mod backend;
 mod code;
 mod corpus;
+#[cfg(feature = "store")]
+mod crash;
 mod describe;
 mod errors;
 mod files;
+#[cfg(feature = "store")]
+mod kept;
 mod run;
 mod show;
 mod validate;

@@ -1,12 +1,15 @@
 //! Ports to the outside, and their adapters.
 //!
-//! A port is a small trait with the verbs its caller needs. So far each has its in-memory
-//! adapter, which is all that a run inside one process needs; what works over these ports works
-//! over any others that pass the same suite (`tests/ports.rs`).
+//! A port is a small trait with the verbs its caller needs. Each has its in-memory adapter, which
+//! is all that a run inside one process needs; with the feature `sqlite` there is a store that
+//! keeps runs in a folder. What works over these ports works over any others that pass the same
+//! suite (`tests/ports.rs`).
 
 pub mod broker;
 pub mod clock;
 pub mod live;
 pub mod memory;
 pub mod message;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 pub mod store;

@@ -33,6 +33,9 @@ pub enum StoreError {
     /// It could not be reached, or could not write: try later.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// What it holds cannot be read; trying again does not help.
+    #[error("the store is damaged: {0}")]
+    Corrupt(String),
 }
 
 /// Keeps runs.
@@ -41,15 +44,29 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when facts do not follow what is held; it names the first run of
-    /// which this is so. [`StoreError::Unavailable`] when it may be different later.
+    /// which this is so. [`StoreError::Unavailable`] when it may be different later,
+    /// [`StoreError::Corrupt`] when it will not.
     fn commit(&self, commits: &[Commit]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// A run's facts in order; empty if it is unknown or its journal is not kept.
-    fn journal(&self, run: &Name) -> impl Future<Output = Vec<Fact>> + Send;
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn journal(&self, run: &Name) -> impl Future<Output = Result<Vec<Fact>, StoreError>> + Send;
 
-    /// What became of a run's nodes, as far as its history is kept.
-    fn report(&self, run: &Name) -> impl Future<Output = Option<Report>> + Send;
+    /// What became of a run's nodes, as far as its history is kept. `plan` is the run's.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn report(
+        &self,
+        plan: &Plan,
+        run: &Name,
+    ) -> impl Future<Output = Result<Option<Report>, StoreError>> + Send;
 
     /// Forgets a run.
-    fn forget(&self, run: &Name) -> impl Future<Output = ()> + Send;
+    ///
+    /// # Errors
+    /// When it cannot be changed.
+    fn forget(&self, run: &Name) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

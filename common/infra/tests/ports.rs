@@ -12,12 +12,25 @@ use suite::live::Watching;
 
 #[tokio::test]
 async fn the_memory_store() {
-    suite::store::all(MemoryStore::new, true).await;
+    suite::store::all(async || MemoryStore::new(), true).await;
 }
 
 #[tokio::test]
 async fn the_memory_store_of_reports() {
-    suite::store::all(|| MemoryStore::of_reports(History::Full), false).await;
+    suite::store::all(async || MemoryStore::of_reports(History::Full), false).await;
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn the_store_in_a_folder() {
+    let parent = tempfile::tempdir().unwrap();
+    let made = std::cell::Cell::new(0);
+    let make = async || {
+        made.set(made.get() + 1);
+        let folder = parent.path().join(made.get().to_string());
+        flowmill_infra::sqlite::SqliteStore::open(&folder).await.unwrap()
+    };
+    suite::store::all(make, true).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -87,7 +87,7 @@ async fn a_run_lost_by_a_conflict_can_be_taken_up_from_its_journal() {
     ended.await.unwrap().unwrap_err();
     world.word().await.unwrap();
     world.store.curse(None);
-    let run = flowmill_scheduler::load(&*world.store, plan, &"r".into()).await.unwrap();
+    let run = flowmill_scheduler::load(&*world.store, plan, &"r".into()).await.unwrap().unwrap();
     let handle = world.handle.clone();
     let ended = tokio::spawn(async move { handle.resume(run, Vec::new()).await });
     crate::support::quiet().await;
@@ -123,7 +123,7 @@ async fn a_run_that_breaks_the_core_fails_and_no_other() {
     assert_eq!((outcome.status, outcome.reason), (Status::Failed, Some(Reason::Internal)));
     assert_eq!(outcome.error.as_deref(), Some("internal error: a fault of the core"));
     assert!(matches!(world.word().await, Some(Control::Drop { run, .. }) if &*run == "broken"));
-    let journal = world.store.journal(&"broken".into()).await;
+    let journal = world.store.journal(&"broken".into()).await.unwrap();
     assert_eq!(journal.last().unwrap().seq, run.seq());
     let replayed = Run::replay(broken, &journal);
     assert_eq!((replayed.outcome(), replayed.seq()), (run.outcome(), run.seq()));
@@ -141,9 +141,10 @@ async fn a_run_that_breaks_the_core_fails_and_no_other() {
 #[tokio::test(start_paused = true)]
 async fn a_run_that_breaks_the_core_at_once_fails() {
     let world = World::new(2);
-    let run = world.run("r", &plan("start panic1")).await.unwrap();
+    let plan = plan("start panic1");
+    let run = world.run("r", &plan).await.unwrap();
     assert_eq!(run.outcome().unwrap().reason, Some(Reason::Internal));
-    assert!(world.store.report(&"r".into()).await.is_some());
+    assert!(world.store.report(&plan, &"r".into()).await.unwrap().is_some());
 }
 
 /// An inbox in which there is always one more answer.

@@ -37,7 +37,7 @@ async fn a_run_is_answered_and_goes_on_to_its_end() {
     // it is no longer live; its journal brings it back
     let gone = world.handle.signal("r".into(), answer("pause1")).await;
     assert_eq!(gone, Err(Rejected::Finished));
-    let run = load(&*world.store, plan.clone(), &"r".into()).await.unwrap();
+    let run = load(&*world.store, plan.clone(), &"r".into()).await.unwrap().unwrap();
     assert_eq!(run.status(), Status::Paused);
     let handle = world.handle.clone();
     let ended = tokio::spawn(async move { handle.resume(run, vec![answer("pause1")]).await });
@@ -49,7 +49,7 @@ async fn a_run_is_answered_and_goes_on_to_its_end() {
     let outputs: Vec<_> = run.outputs().map(|(_, value)| value.to_python()).collect();
     assert_eq!(outputs, ["done"]);
 
-    let journal = world.store.journal(&"r".into()).await;
+    let journal = world.store.journal(&"r".into()).await.unwrap();
     assert!(journal.iter().map(|fact| fact.seq).eq(1..=run.seq()));
     assert_eq!(Run::replay(plan, &journal).outcome(), run.outcome());
 }
@@ -59,7 +59,7 @@ async fn the_run_itself_is_as_good_as_its_journal() {
     let (publisher_width, plan) = (2, plan("start pause1 inline1"));
     let world = World::over(MemoryStore::of_reports(History::Full), |_| publisher_width);
     let run = paused(&world, &plan).await;
-    assert!(load(&*world.store, plan, &"r".into()).await.is_none(), "no journal is kept");
+    assert!(load(&*world.store, plan, &"r".into()).await.unwrap().is_none(), "no journal is kept");
     let run = world.handle.resume(run, vec![answer("pause1")]).await.unwrap().run;
     assert_eq!(run.status(), Status::Succeeded);
 }
@@ -92,11 +92,11 @@ async fn what_does_not_apply_changes_nothing() {
     let world = World::new(2);
     let plan = plan("start pause1");
     let run = paused(&world, &plan).await;
-    let before = world.store.journal(&"r".into()).await;
+    let before = world.store.journal(&"r".into()).await.unwrap();
     let wrong = vec![answer("pause1"), answer("start")];
     let refused = world.handle.resume(run.clone(), wrong).await.unwrap_err();
     assert_eq!(refused, SubmitError::Rejected(Rejected::NotWaiting));
-    assert_eq!(world.store.journal(&"r".into()).await, before);
+    assert_eq!(world.store.journal(&"r".into()).await.unwrap(), before);
     let run = world.handle.resume(run, vec![answer("pause1")]).await.unwrap().run;
     let ended = world.handle.resume(run, Vec::new()).await.unwrap_err();
     assert_eq!(ended, SubmitError::Rejected(Rejected::Finished));
@@ -121,7 +121,7 @@ async fn of_two_who_answer_one_is_too_late() {
     // the store knows more than this one does
     let third = world.handle.resume(run, vec![answer("pause1")]).await.unwrap_err();
     assert!(matches!(third, SubmitError::NotStored(_)), "{third:?}");
-    let journal = world.store.journal(&"r".into()).await;
+    let journal = world.store.journal(&"r".into()).await.unwrap();
     assert!(Run::replay(plan, &journal).outcome().is_some());
 }
 

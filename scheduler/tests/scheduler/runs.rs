@@ -9,6 +9,7 @@ use flowmill_engine::plan::TaskClass;
 use flowmill_engine::run::{Input, Rejected};
 use flowmill_infra::live::Event;
 use flowmill_infra::message::Control;
+use flowmill_infra::store::Store as _;
 use flowmill_scheduler::SubmitError;
 
 use crate::support::plans::{long, wide};
@@ -304,7 +305,7 @@ async fn answers_count_once() {
     let run = ended.await.unwrap().unwrap().run;
     assert_eq!(run.status(), Status::Succeeded);
     world.succeed(&held[1]).await;
-    let journal = flowmill_infra::store::Store::journal(&*world.store, &"r".into()).await;
+    let journal = world.store.journal(&"r".into()).await.unwrap();
     assert_eq!(journal.len() as u64, run.seq(), "something was added after the end");
 }
 
@@ -336,7 +337,7 @@ async fn an_id_is_taken_once() {
     // the store knows it still
     assert_eq!(world.run("r", &plan).await.unwrap_err(), SubmitError::Exists);
     assert!(world.word().await.is_none());
-    flowmill_infra::store::Store::forget(&*world.store, &"r".into()).await;
+    world.store.forget(&"r".into()).await.unwrap();
     let again = world.begin("r", &plan).await;
     let task = world.task().await.unwrap();
     world.succeed(&task).await;
@@ -346,13 +347,14 @@ async fn an_id_is_taken_once() {
 #[tokio::test(start_paused = true)]
 async fn a_run_goes_on_when_nobody_waits_for_it() {
     let mut world = World::new(1);
-    let ended = world.begin("r", &plan("start llm1 llm2")).await;
+    let plan = plan("start llm1 llm2");
+    let ended = world.begin("r", &plan).await;
     ended.abort();
     for _ in 0..2 {
         let task = world.task().await.unwrap();
         world.succeed(&task).await;
     }
-    let report = flowmill_infra::store::Store::report(&*world.store, &"r".into()).await.unwrap();
+    let report = world.store.report(&plan, &"r".into()).await.unwrap().unwrap();
     assert_eq!(report.finished(), 3);
 }
 

@@ -6,7 +6,7 @@
 //!
 //! `decide` holds what follows from a state, `admit` what follows from an input, `evolve` how a
 //! fact changes it, `errors` what is remembered of failures, `container` what iterations and loops
-//! do, `frame` how node and edge states spread.
+//! do, `frame` how node and edge states spread, `inspect` what can be seen of all that.
 
 mod admit;
 mod container;
@@ -16,6 +16,7 @@ mod evolve;
 mod fingerprint;
 mod frame;
 mod input;
+mod inspect;
 pub mod invariants;
 mod queues;
 mod root;
@@ -42,6 +43,7 @@ use queues::{CLASSES, Queues};
 
 pub use frame::State;
 pub use input::{Completion, Input, Rejected, Wake};
+pub use inspect::Queued;
 
 /// The most facts one input leads to by itself; the rest waits for a tick that is due at once, so
 /// that no run can hold its owner.

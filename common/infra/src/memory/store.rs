@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use flowmill_engine::fact::Fact;
+use flowmill_engine::plan::Plan;
 use flowmill_engine::report::{History, Report};
 use flowmill_engine::value::Name;
 
@@ -76,15 +77,16 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn journal(&self, run: &Name) -> Vec<Fact> {
-        self.lock().get(run).map(|kept| kept.journal.clone()).unwrap_or_default()
+    async fn journal(&self, run: &Name) -> Result<Vec<Fact>, StoreError> {
+        Ok(self.lock().get(run).map(|kept| kept.journal.clone()).unwrap_or_default())
     }
 
-    async fn report(&self, run: &Name) -> Option<Report> {
-        self.lock().get(run).map(|kept| kept.report.clone())
+    async fn report(&self, _: &Plan, run: &Name) -> Result<Option<Report>, StoreError> {
+        Ok(self.lock().get(run).map(|kept| kept.report.clone()))
     }
 
-    async fn forget(&self, run: &Name) {
+    async fn forget(&self, run: &Name) -> Result<(), StoreError> {
         self.lock().remove(run);
+        Ok(())
     }
 }

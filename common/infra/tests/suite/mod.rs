@@ -4,6 +4,8 @@
 
 pub(crate) mod broker;
 pub(crate) mod clock;
+#[cfg(feature = "sqlite")]
+mod folder;
 pub(crate) mod live;
 pub(crate) mod store;
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use flowmill_engine::fact::Fact;
+use flowmill_engine::plan::Plan;
 use flowmill_engine::report::Report;
 use flowmill_engine::value::Name;
 use flowmill_infra::memory::MemoryStore;
@@ -48,15 +49,15 @@ impl Store for Faulty {
         self.inner.commit(commits).await
     }
 
-    async fn journal(&self, run: &Name) -> Vec<Fact> {
+    async fn journal(&self, run: &Name) -> Result<Vec<Fact>, StoreError> {
         self.inner.journal(run).await
     }
 
-    async fn report(&self, run: &Name) -> Option<Report> {
-        self.inner.report(run).await
+    async fn report(&self, plan: &Plan, run: &Name) -> Result<Option<Report>, StoreError> {
+        self.inner.report(plan, run).await
     }
 
-    async fn forget(&self, run: &Name) {
-        self.inner.forget(run).await;
+    async fn forget(&self, run: &Name) -> Result<(), StoreError> {
+        self.inner.forget(run).await
     }
 }

@@ -1,0 +1,102 @@
+//! Where runs are kept: in memory, or in a folder that outlives the process.
+
+use flowmill_engine::fact::Fact;
+use flowmill_engine::plan::Plan;
+use flowmill_engine::report::{History, Report};
+use flowmill_engine::value::Name;
+use flowmill_infra::memory::MemoryStore;
+#[cfg(feature = "store")]
+use flowmill_infra::sqlite::SqliteStore;
+use flowmill_infra::store::{Commit, Store, StoreError};
+
+/// A store.
+#[derive(Debug)]
+pub(crate) enum Keep {
+    /// It keeps reports, as long as the run is of interest.
+    Memory(MemoryStore),
+    /// It keeps everything.
+    #[cfg(feature = "store")]
+    Folder {
+        /// The store.
+        store: SqliteStore,
+        /// Whether anybody asks what became of the nodes.
+        reports: bool,
+    },
+}
+
+impl Keep {
+    /// In memory, with this much history.
+    pub(crate) fn in_memory(history: History) -> Self {
+        Self::Memory(MemoryStore::of_reports(history))
+    }
+
+    /// In a folder, with this much history in reports.
+    #[cfg(feature = "store")]
+    pub(crate) fn in_folder(store: SqliteStore, history: History) -> Self {
+        let reports = history != History::Off;
+        Self::Folder { store: store.with_history(history), reports }
+    }
+
+    /// What became of a run's nodes, now that it has left the scheduler. What is kept in memory is
+    /// forgotten by that.
+    pub(crate) async fn leave(&self, plan: &Plan, run: &Name) -> Result<Report, StoreError> {
+        match self {
+            Self::Memory(store) => {
+                let report = store.report(plan, run).await?;
+                store.forget(run).await?;
+                Ok(report.unwrap_or_default())
+            }
+            #[cfg(feature = "store")]
+            Self::Folder { reports: false, .. } => Ok(Report::default()),
+            #[cfg(feature = "store")]
+            Self::Folder { store, .. } => Ok(store.report(plan, run).await?.unwrap_or_default()),
+        }
+    }
+
+    /// Ends it well.
+    #[cfg_attr(
+        not(feature = "store"),
+        expect(clippy::unused_async, reason = "memory needs no end")
+    )]
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Memory(_) => {}
+            #[cfg(feature = "store")]
+            Self::Folder { store, .. } => store.close().await,
+        }
+    }
+}
+
+impl Store for Keep {
+    async fn commit(&self, commits: &[Commit]) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(store) => store.commit(commits).await,
+            #[cfg(feature = "store")]
+            Self::Folder { store, .. } => store.commit(commits).await,
+        }
+    }
+
+    async fn journal(&self, run: &Name) -> Result<Vec<Fact>, StoreError> {
+        match self {
+            Self::Memory(store) => store.journal(run).await,
+            #[cfg(feature = "store")]
+            Self::Folder { store, .. } => store.journal(run).await,
+        }
+    }
+
+    async fn report(&self, plan: &Plan, run: &Name) -> Result<Option<Report>, StoreError> {
+        match self {
+            Self::Memory(store) => store.report(plan, run).await,
+            #[cfg(feature = "store")]
+            Self::Folder { store, .. } => store.report(plan, run).await,
+        }
+    }
+
+    async fn forget(&self, run: &Name) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(store) => store.forget(run).await,
+            #[cfg(feature = "store")]
+            Self::Folder { store, .. } => store.forget(run).await,
+        }
+    }
+}

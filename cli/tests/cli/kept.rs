@@ -1,0 +1,251 @@
+//! Runs that are kept: taken up again, listed, shown, replayed.
+
+use std::process::Stdio;
+
+use serde_json::Value as Json;
+
+use crate::{LLM, NUMBER, Ran, command, end, example, file, flowmill, start, workflow};
+
+/// A folder for runs.
+struct Folder {
+    path: String,
+    _parent: tempfile::TempDir,
+}
+
+impl Folder {
+    fn new() -> Self {
+        let parent = tempfile::tempdir().unwrap();
+        Self { path: parent.path().join("runs").to_str().unwrap().to_owned(), _parent: parent }
+    }
+
+    fn call(&self, arguments: &[&str]) -> Ran {
+        flowmill(&[arguments, &["--store", &self.path]].concat())
+    }
+
+    /// The runs, latest first.
+    fn list(&self, arguments: &[&str]) -> Vec<Json> {
+        let list = [&["runs", "list", "--format", "json"], arguments].concat();
+        self.call(&list).expect(0).lines()
+    }
+
+    fn latest(&self) -> String {
+        self.list(&[])[0]["id"].as_str().unwrap().to_owned()
+    }
+}
+
+fn batch(folder: &Folder) -> Ran {
+    let order = r#"order={"items": [{"name": "tea", "count": 2, "price": 3.5}, {"name": "cake", "count": 1, "price": 4}]}"#;
+    folder.call(&["run", &example("batch.yml"), "--input", order])
+}
+
+#[test]
+fn a_run_says_where_it_is_kept_and_is_listed() {
+    let folder = Folder::new();
+    let ran = batch(&folder).expect(0).says(&format!("is kept in {}", folder.path));
+    let id = folder.latest();
+    assert!(ran.err.contains(&id), "{ran}");
+    folder
+        .call(&["run", &example("approval.yml"), "--input", "item=x", "--input", "amount=5000"])
+        .expect(4)
+        .says("to go on: flowmill resume ");
+    let statuses: Vec<_> = folder.list(&[]).iter().map(|run| run["status"].clone()).collect();
+    assert_eq!(statuses, ["paused", "succeeded"]);
+    let paused = folder.list(&["--status", "paused"]);
+    assert_eq!((paused.len(), &paused[0]["name"]), (1, &Json::from("Approval")));
+    let table = folder.call(&["runs", "list"]).expect(0).out;
+    assert!(table.contains(&format!("{id}  succeeded")), "{table}");
+    assert_eq!(folder.call(&["runs", "list", "--limit", "1"]).out.lines().count(), 1);
+}
+
+#[test]
+fn a_run_that_ended_shows_its_result_again() {
+    let folder = Folder::new();
+    let first = batch(&folder).expect(0);
+    let again = folder.call(&["resume", &folder.latest()]).expect(0).says("has ended before");
+    assert_eq!(first.out, again.out);
+    let fails = r#"{"m": {"error": "no answer today"}}"#;
+    let document = workflow(
+        &[&start(NUMBER), LLM, &end("n", "s, n")],
+        &["{source: s, target: m}", "{source: m, target: e}"],
+    );
+    let (document, mocks) = (file("fails.yml", &document), file("fails.json", fails));
+    folder.call(&["run", &document, "--input", "n=1", "--mock", &mocks]).expect(1);
+    folder.call(&["resume", &folder.latest()]).expect(1).says("no answer today");
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let folder = Folder::new();
+    for arguments in [&["runs", "list"][..], &["resume", "x"], &["runs", "show", "x"]] {
+        folder.call(arguments).expect(2).says("holds no runs");
+    }
+    assert!(!std::path::Path::new(&folder.path).exists(), "looking makes no folder");
+    batch(&folder).expect(0);
+    for arguments in [&["resume", "x"][..], &["runs", "events", "x"], &["replay", "x"]] {
+        folder.call(arguments).expect(2).says("there is no run x").says("runs list");
+    }
+    let id = folder.latest();
+    folder.call(&["replay", &id, "--at", "99"]).expect(2).says("no fact 99");
+    folder.call(&["replay", &id, "--at", "0"]).expect(2).says("from 1 to");
+}
+
+#[test]
+fn an_interrupt_pauses_and_the_rest_is_done_later() {
+    let slow = r#"{"m": {"outputs": {"text": "hi"}, "delay_ms": 300}}"#;
+    let document = workflow(
+        &[
+            &start(NUMBER),
+            LLM,
+            "{id: t, data: {type: template-transform, title: Dress, template: '{{ x }}!', \
+             variables: [{variable: x, value_selector: [m, text]}]}}",
+            &end("says", "t, output"),
+        ],
+        &["{source: s, target: m}", "{source: m, target: t}", "{source: t, target: e}"],
+    );
+    let (document, mocks) = (file("slow.yml", &document), file("slow.json", slow));
+    let folder = Folder::new();
+    let arguments = ["run", &document, "--input", "n=1", "--mock", &mocks, "--output", "events"];
+    let mut child = command(&[&arguments[..], &["--store", &folder.path]].concat())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains(r#""node_id":"m""#) {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut out, &mut line).unwrap() > 0);
+    }
+    let busy = folder.call(&["resume", "x"]).expect(2);
+    assert!(busy.err.contains(&format!("in use by process {}", child.id())), "{busy}");
+    let id = folder.latest();
+    folder.call(&["runs", "show", &id]).expect(0);
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(kill.unwrap().success());
+    std::io::Read::read_to_end(&mut out, &mut Vec::new()).unwrap();
+    let ran = Ran::of(child.wait_with_output().unwrap()).expect(4);
+    ran.says("pausing the run").says(&format!("flowmill resume {id} --store {}", folder.path));
+
+    // the files it was begun from are no longer needed
+    std::fs::remove_file(document).unwrap();
+    std::fs::remove_file(mocks).unwrap();
+    let ran = folder.call(&["resume", &id]).expect(0);
+    assert_eq!(ran.out, "says: hi!\n");
+    assert!(!ran.err.contains("Begin (start s)"), "it does not run again: {ran}");
+    let events = folder.call(&["runs", "events", &id]).expect(0).lines();
+    let of = |name: &str| events.iter().filter(|event| event["event"] == name).count();
+    assert_eq!((of("node_started"), of("node_finished"), of("workflow_finished")), (4, 4, 1));
+}
+
+#[test]
+fn code_that_may_do_anything_has_to_be_allowed_again() {
+    let code = "{id: c, data: {type: code, title: Code, code_language: javascript, \
+        code: 'function main() { return {x: 1} }', variables: [], outputs: {x: {type: number}}}}";
+    let person = "{id: p, data: {type: human-input, title: Ask, form_content: '', inputs: [], \
+        user_actions: [{id: ok, title: OK}], timeout: 1, timeout_unit: day, delivery_methods: []}}";
+    let document = workflow(
+        &[&start(""), code, person, &end("x", "c, x")],
+        &[
+            "{source: s, target: c}",
+            "{source: c, target: p}",
+            "{source: p, target: e, sourceHandle: ok}",
+        ],
+    );
+    let document = file("allowed.yml", &document);
+    let folder = Folder::new();
+    folder.call(&["run", &document, "--unsafe-code"]).expect(4);
+    let id = folder.latest();
+    folder.call(&["resume", &id]).expect(2).says("begun with --unsafe-code");
+    folder.call(&["resume", &id, "--unsafe-code"]).expect(4);
+}
+
+#[test]
+fn events_are_those_of_the_run_itself() {
+    let folder = Folder::new();
+    let order = r#"order={"items": [{"name": "tea", "count": 2, "price": 3.5}]}"#;
+    let live = folder
+        .call(&["run", &example("batch.yml"), "--input", order, "--output", "events"])
+        .expect(0);
+    let kept = folder.call(&["runs", "events", &folder.latest()]).expect(0);
+    assert_eq!(live.out, kept.out);
+}
+
+#[test]
+fn a_run_is_shown_as_text_and_as_json() {
+    let folder = Folder::new();
+    batch(&folder).expect(0);
+    let id = folder.latest();
+    let text = folder.call(&["runs", "show", &id]).expect(0).out;
+    for part in
+        [&*format!("run {id} of Batch: succeeded"), "Line ", "2 times", "\u{2588}", "summary:"]
+    {
+        assert!(text.contains(part), "{part:?} is missing in {text}");
+    }
+    let json = folder.call(&["runs", "show", &id, "--format", "json"]).expect(0).json();
+    assert_eq!(json["status"], "succeeded");
+    assert_eq!(json["inputs"]["order"]["items"][0]["name"], "tea");
+    assert_eq!(json["timeline"].as_array().unwrap().len(), 6);
+    assert_eq!(json["outputs"]["lines"][0], "1. 2 x tea: 7.00");
+}
+
+/// A document with a secret, whose names and values want to be more than text.
+fn hostile() -> (String, String) {
+    let llm = LLM.replace("title: Ask", "title: '<script>alert(1)</script>'");
+    let document = workflow(
+        &[&start(NUMBER), &llm, &end("'\"><img src=x onerror=alert(2)>'", "m, text")],
+        &["{source: s, target: m}", "{source: m, target: e}"],
+    );
+    let secret = "workflow:\n  environment_variables:\n  - {id: k, name: KEY, value_type: secret, \
+        value: tops3cret!}\n";
+    let document = document.replace("workflow:\n", secret);
+    let mocks = r#"{"m": {"outputs": {"text": "</pre><script>alert(3)</script> tops3cret!"}}}"#;
+    (document, mocks.to_owned())
+}
+
+#[test]
+fn a_page_needs_nothing_runs_nothing_and_keeps_secrets() {
+    let (document, mocks) = hostile();
+    let (document, mocks) = (file("hostile.yml", &document), file("hostile.json", &mocks));
+    let folder = Folder::new();
+    folder.call(&["run", &document, "--input", "n=4711", "--mock", &mocks]).expect(0);
+    let id = folder.latest();
+    let page = folder.call(&["runs", "show", &id, "--format", "html"]).expect(0).out;
+    for part in ["<!DOCTYPE html>", "<svg", "4711", "default-src &#39;none&#39;"] {
+        let part = part.replace("&#39;", "'");
+        assert!(page.contains(&part), "{part:?} is missing in {page}");
+    }
+    for part in ["<script", "<img", "src=", "http://", "https://", "url(", "@import"] {
+        let outside_of_text = page.replace("&lt;script", "").replace("&lt;img src=x", "");
+        assert!(!outside_of_text.contains(part), "{part:?} is in {page}");
+    }
+    assert!(page.contains("&lt;/pre&gt;&lt;script&gt;alert(3)&lt;/script&gt; ***"), "{page}");
+    for arguments in [
+        &["runs", "show", &id][..],
+        &["runs", "show", &id, "--format", "json"],
+        &["runs", "show", &id, "--format", "html"],
+        &["runs", "events", &id],
+        &["replay", &id],
+        &["replay", &id, "--step"],
+    ] {
+        let ran = folder.call(arguments).expect(0);
+        assert!(!ran.out.contains("tops3cret!"), "{arguments:?} shows it: {ran}");
+    }
+}
+
+#[test]
+fn a_run_is_rebuilt_at_any_of_its_facts() {
+    let folder = Folder::new();
+    batch(&folder).expect(0);
+    let id = folder.latest();
+    let at = |fact: &str| folder.call(&["replay", &id, "--at", fact]).expect(0).out;
+    let first = at("1");
+    assert!(first.contains("at fact 1 of 13") && first.contains("ready  "), "{first}");
+    let middle = at("8");
+    assert!(middle.contains(r#".item = {"name": "cake", "count": 1, "price": 4}"#), "{middle}");
+    let last = folder.call(&["replay", &id]).expect(0).out;
+    assert!(last.contains("outputs so far") && last.contains("run finished: succeeded"), "{last}");
+    let steps = folder.call(&["replay", &id, "--step"]).expect(0).out;
+    assert!(steps.contains("container began: 1764000002742, 2 to do"), "{steps}");
+    assert!(steps.contains("1764000004113@1764000002742[0]: succeeded"), "{steps}");
+    let rest = folder.call(&["replay", &id, "--step", "--at", "13"]).expect(0).out;
+    assert_eq!(rest.lines().next().unwrap().split_whitespace().next(), Some("13"), "{rest}");
+}

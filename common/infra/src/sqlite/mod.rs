@@ -1,0 +1,289 @@
+//! A store in a folder: a `SQLite` database that one process writes and others may read.
+//!
+//! Every change goes through one task (`writer`) that puts what has waited into one transaction
+//! and answers once it is on the disk. Readers have connections of their own. The folder is locked
+//! (`folder`) for as long as the process lives that writes it; however that ends, what was
+//! answered is kept and nothing is half there.
+//!
+//! Values are held inline, however large they are.
+
+mod folder;
+mod jobs;
+mod reading;
+mod schema;
+mod writer;
+
+use std::path::{Path, PathBuf};
+
+use flowmill_engine::fact::{Fact, Status};
+use flowmill_engine::plan::Plan;
+use flowmill_engine::report::{History, Report};
+use flowmill_engine::time::Time;
+use flowmill_engine::value::Name;
+use sqlx::{Connection as _, SqlitePool};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::store::{Commit, Store, StoreError};
+
+use folder::Folder;
+use jobs::{Entry, Job, Outcome};
+
+/// Jobs that may wait for the writer; whoever has more waits.
+const JOBS: usize = 256;
+
+/// Why a folder could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It cannot be made or read.
+    #[error("failed to use the folder {}: {why}", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        why: std::io::Error,
+    },
+    /// There is nothing in it to read.
+    #[error("{} holds no runs", folder.display())]
+    Missing {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Another process writes it.
+    #[error(
+        "{} is in use by {holder}; one process at a time writes a folder: wait for it, or take \
+         another folder",
+        folder.display()
+    )]
+    Locked {
+        /// The folder.
+        folder: PathBuf,
+        /// Which process, as far as it is known.
+        holder: String,
+    },
+    /// It was written by a later release, or is not ours.
+    #[error("{} {why}", file.display())]
+    Foreign {
+        /// The database.
+        file: PathBuf,
+        /// What is odd about it.
+        why: String,
+    },
+    /// The database does not work.
+    #[error("failed to open {}: {why}", file.display())]
+    Database {
+        /// The database.
+        file: PathBuf,
+        /// Why.
+        why: StoreError,
+    },
+}
+
+/// A document as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Its digest.
+    pub digest: Name,
+    /// What it is called.
+    pub name: Name,
+    /// Its text.
+    pub text: Name,
+}
+
+/// What a run needs beside its facts to go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Its document.
+    pub document: Document,
+    /// How it was begun, in the words of whoever began it.
+    pub settings: Name,
+}
+
+/// A run in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunRow {
+    /// Its id.
+    pub id: Name,
+    /// Its document's digest.
+    pub workflow: Name,
+    /// What its document is called.
+    pub name: Name,
+    /// How far it came. A run whose process was killed is still `running`.
+    pub status: Status,
+    /// How many facts there are of it.
+    pub facts: u64,
+    /// When it began.
+    pub started_at: Time,
+    /// When it ended.
+    pub finished_at: Option<Time>,
+}
+
+/// Keeps runs in a folder.
+#[derive(Debug)]
+pub struct SqliteStore {
+    history: History,
+    readers: SqlitePool,
+    /// None for one who only looks.
+    jobs: Option<mpsc::Sender<Job>>,
+}
+
+impl SqliteStore {
+    /// Opens a folder for writing; makes it when it is missing. Must be called on a tokio runtime.
+    ///
+    /// # Errors
+    /// [`OpenError`], when it is in use above all.
+    pub async fn open(folder: &Path) -> Result<Self, OpenError> {
+        let folder = Folder::lock(folder)?;
+        let file = folder.database();
+        let failed = |error| OpenError::Database { file: file.clone(), why: trouble(&error) };
+        // nothing is changed in a database that is not ours
+        let mut connection = reading::connect(&file, false).await.map_err(failed)?;
+        let version = schema::version(&mut connection, &file).await?;
+        connection.close().await.map_err(failed)?;
+        let mut connection = reading::connect(&file, true).await.map_err(failed)?;
+        schema::migrate(&mut connection, version, &file).await?;
+        let (jobs, waiting) = mpsc::channel(JOBS);
+        tokio::spawn(writer::run(connection, waiting, folder));
+        Ok(Self { history: History::Full, readers: reading::pool(&file), jobs: Some(jobs) })
+    }
+
+    /// The same for a folder that must be there.
+    ///
+    /// # Errors
+    /// [`OpenError`]; a folder that is missing is not made.
+    pub async fn reopen(folder: &Path) -> Result<Self, OpenError> {
+        if !folder::database(folder).is_file() {
+            return Err(OpenError::Missing { folder: folder.to_owned() });
+        }
+        Self::open(folder).await
+    }
+
+    /// Opens a folder to look at its runs, also while another process writes them.
+    ///
+    /// # Errors
+    /// [`OpenError`]; a folder that is missing is not made.
+    pub async fn look(folder: &Path) -> Result<Self, OpenError> {
+        let file = folder::database(folder);
+        if !file.is_file() {
+            return Err(OpenError::Missing { folder: folder.to_owned() });
+        }
+        let readers = reading::pool(&file);
+        let failed = |error| OpenError::Database { file: file.clone(), why: trouble(&error) };
+        let mut connection = readers.acquire().await.map_err(failed)?;
+        schema::check(&mut connection, &file).await?;
+        drop(connection);
+        Ok(Self { history: History::Full, readers, jobs: None })
+    }
+
+    /// The same with this much history in its reports.
+    #[must_use]
+    pub fn with_history(self, history: History) -> Self {
+        Self { history, ..self }
+    }
+
+    /// Keeps what a run needs beside its facts, before it begins. Nothing changes for a run that
+    /// is known.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub async fn register(&self, run: &Name, origin: &Origin) -> Result<(), StoreError> {
+        self.write(|done| Job::Register(run.clone(), origin.clone(), done)).await
+    }
+
+    /// What a run needs beside its facts; None when it is unknown.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn origin(&self, run: &Name) -> Result<Option<Origin>, StoreError> {
+        reading::origin(&self.readers, run).await
+    }
+
+    /// The runs that began, latest first, at most `most` of them.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn runs(
+        &self,
+        status: Option<Status>,
+        most: usize,
+    ) -> Result<Vec<RunRow>, StoreError> {
+        reading::runs(&self.readers, status, most).await
+    }
+
+    /// One run.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn find(&self, run: &Name) -> Result<Option<RunRow>, StoreError> {
+        reading::find(&self.readers, run).await
+    }
+
+    /// Ends the writer once it has written what waits, and gives the folder free.
+    pub async fn close(&self) {
+        if let Some(jobs) = &self.jobs {
+            let (done, closed) = oneshot::channel();
+            if jobs.send(Job::Close(done)).await.is_ok() {
+                // a writer that is gone has closed
+                let _ = closed.await;
+            }
+        }
+        self.readers.close().await;
+    }
+
+    async fn write(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Outcome>) -> Job,
+    ) -> Result<(), StoreError> {
+        let (done, outcome) = oneshot::channel();
+        let closed = || StoreError::Unavailable("it is closed".to_owned());
+        let jobs = self.jobs.as_ref().ok_or_else(closed)?;
+        jobs.send(job(done)).await.map_err(|_| closed())?;
+        outcome.await.unwrap_or_else(|_| Err(closed()))
+    }
+}
+
+impl Store for SqliteStore {
+    async fn commit(&self, commits: &[Commit]) -> Result<(), StoreError> {
+        let entries: Vec<Entry> =
+            commits.iter().filter_map(Entry::of).collect::<Result<_, StoreError>>()?;
+        self.write(|done| Job::Commit(entries, done)).await
+    }
+
+    async fn journal(&self, run: &Name) -> Result<Vec<Fact>, StoreError> {
+        let mut journal = Vec::new();
+        reading::facts(&self.readers, run, |facts| journal.extend(facts)).await?;
+        Ok(journal)
+    }
+
+    /// Folds the journal, a part at a time.
+    async fn report(&self, plan: &Plan, run: &Name) -> Result<Option<Report>, StoreError> {
+        let mut report = Report::new(self.history);
+        let mut is_known = false;
+        reading::facts(&self.readers, run, |facts| {
+            is_known = true;
+            for fact in &facts {
+                report.add(plan, fact);
+            }
+        })
+        .await?;
+        Ok(is_known.then_some(report))
+    }
+
+    async fn forget(&self, run: &Name) -> Result<(), StoreError> {
+        self.write(|done| Job::Forget(run.clone(), done)).await
+    }
+}
+
+/// What is wrong with the database, in the port's words.
+fn trouble(error: &sqlx::Error) -> StoreError {
+    const CORRUPT: i64 = 11;
+    const NOT_A_DATABASE: i64 = 26;
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    let code = code.and_then(|code| code.parse::<i64>().ok()).map(|code| code & 0xff);
+    match (code, error) {
+        (Some(CORRUPT | NOT_A_DATABASE), _) => StoreError::Corrupt(error.to_string()),
+        (_, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) => {
+            StoreError::Corrupt(error.to_string())
+        }
+        _ => StoreError::Unavailable(error.to_string()),
+    }
+}

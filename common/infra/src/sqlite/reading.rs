@@ -1,0 +1,172 @@
+//! Connections, and what is read over them.
+
+use std::path::Path;
+use std::time::Duration;
+
+use flowmill_engine::fact::{Fact, Status, VERSION};
+use flowmill_engine::time::Time;
+use flowmill_engine::value::{Name, decode};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions as _, Row as _, SqliteConnection, SqlitePool};
+
+use crate::store::StoreError;
+
+use super::{Document, Origin, RunRow, trouble};
+
+/// How long one connection waits for another's lock.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Readers at a time.
+const READERS: u32 = 4;
+
+/// Commits that are read at once.
+const ROWS: i64 = 64;
+
+fn options(file: &Path, writes: bool) -> SqliteConnectOptions {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(false)
+        .busy_timeout(PATIENCE)
+        .foreign_keys(true);
+    if writes {
+        // an answer means that it outlives a loss of power, not only the process
+        let options = options.journal_mode(SqliteJournalMode::Wal);
+        options.synchronous(SqliteSynchronous::Full)
+    } else {
+        options.pragma("query_only", "ON")
+    }
+}
+
+pub(super) async fn connect(file: &Path, writes: bool) -> Result<SqliteConnection, sqlx::Error> {
+    options(file, writes).connect().await
+}
+
+/// Readers' connections; they are made when they are needed.
+pub(super) fn pool(file: &Path) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .acquire_timeout(PATIENCE)
+        .connect_lazy_with(options(file, false))
+}
+
+/// Gives a run's facts to `each` in order, a part at a time.
+pub(super) async fn facts(
+    from: &SqlitePool,
+    run: &Name,
+    mut each: impl FnMut(Vec<Fact>),
+) -> Result<(), StoreError> {
+    const RUN: &str = "SELECT key, seq FROM runs WHERE id = ?";
+    const PART: &str = "
+        SELECT first, last, version, facts FROM journal
+        WHERE run = ? AND first > ? ORDER BY first LIMIT ?";
+    let found = sqlx::query(RUN).bind(&**run).fetch_optional(from).await;
+    let Some(found) = found.map_err(|error| trouble(&error))? else { return Ok(()) };
+    let (key, held): (i64, i64) = (get(&found, "key")?, get(&found, "seq")?);
+    let mut last = 0;
+    while last < held {
+        let rows = sqlx::query(PART).bind(key).bind(last).bind(ROWS).fetch_all(from).await;
+        let rows = rows.map_err(|error| trouble(&error))?;
+        if rows.is_empty() {
+            return Err(damaged(run, last + 1, "it is missing"));
+        }
+        for row in rows {
+            each(part(run, &row, &mut last)?);
+        }
+    }
+    Ok(())
+}
+
+/// The facts of one commit; `last` is the one before them.
+fn part(run: &Name, row: &SqliteRow, last: &mut i64) -> Result<Vec<Fact>, StoreError> {
+    let version: i64 = get(row, "version")?;
+    if version > i64::from(VERSION) {
+        let why = format!("it is of version {version}, which a later release of flowmill wrote");
+        return Err(damaged(run, *last + 1, &why));
+    }
+    let text: &str = row.try_get("facts").map_err(|error| trouble(&error))?;
+    let facts: Vec<Fact> = decode(text.as_bytes())
+        .map_err(|error| damaged(run, *last + 1, &format!("it cannot be read: {error}")))?;
+    for fact in &facts {
+        let expected = *last + 1;
+        if i64::try_from(fact.seq) != Ok(expected) {
+            return Err(damaged(run, expected, &format!("fact {} is in its place", fact.seq)));
+        }
+        *last = expected;
+    }
+    if get::<i64>(row, "last")? != *last {
+        return Err(damaged(run, *last + 1, "it is missing"));
+    }
+    Ok(facts)
+}
+
+fn damaged(run: &Name, seq: i64, why: &str) -> StoreError {
+    StoreError::Corrupt(format!("fact {seq} of run {run}: {why}"))
+}
+
+pub(super) async fn origin(from: &SqlitePool, run: &Name) -> Result<Option<Origin>, StoreError> {
+    const ORIGIN: &str = "
+        SELECT digest, name, text, settings FROM runs JOIN documents ON digest = workflow
+        WHERE id = ?";
+    let found = sqlx::query(ORIGIN).bind(&**run).fetch_optional(from).await;
+    let Some(row) = found.map_err(|error| trouble(&error))? else { return Ok(None) };
+    let document = Document {
+        digest: text(&row, "digest")?,
+        name: text(&row, "name")?,
+        text: text(&row, "text")?,
+    };
+    Ok(Some(Origin { document, settings: text(&row, "settings")? }))
+}
+
+pub(super) async fn runs(
+    from: &SqlitePool,
+    status: Option<Status>,
+    most: usize,
+) -> Result<Vec<RunRow>, StoreError> {
+    const RUNS: &str = "
+        SELECT id, workflow, coalesce(name, '') AS name, status, seq, started_at, finished_at
+        FROM runs LEFT JOIN documents ON digest = workflow
+        WHERE seq > 0 AND (?1 IS NULL OR status = ?1) ORDER BY key DESC LIMIT ?2";
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let rows = sqlx::query(RUNS).bind(status.map(Status::name)).bind(most).fetch_all(from).await;
+    rows.map_err(|error| trouble(&error))?.iter().map(run_row).collect()
+}
+
+pub(super) async fn find(from: &SqlitePool, run: &Name) -> Result<Option<RunRow>, StoreError> {
+    const RUN: &str = "
+        SELECT id, workflow, coalesce(name, '') AS name, status, seq, started_at, finished_at
+        FROM runs LEFT JOIN documents ON digest = workflow
+        WHERE seq > 0 AND id = ?";
+    let row = sqlx::query(RUN).bind(&**run).fetch_optional(from).await;
+    row.map_err(|error| trouble(&error))?.as_ref().map(run_row).transpose()
+}
+
+fn run_row(row: &SqliteRow) -> Result<RunRow, StoreError> {
+    let id = text(row, "id")?;
+    let word = text(row, "status")?;
+    let status = decode(format!("{word:?}").as_bytes())
+        .map_err(|_| StoreError::Corrupt(format!("run {id} has the status {word:?}")))?;
+    let time = |micros: i64| Time(u64::try_from(micros).unwrap_or(0));
+    Ok(RunRow {
+        id,
+        workflow: text(row, "workflow")?,
+        name: text(row, "name")?,
+        status,
+        facts: u64::try_from(get::<i64>(row, "seq")?).unwrap_or(0),
+        started_at: time(get(row, "started_at")?),
+        finished_at: get::<Option<i64>>(row, "finished_at")?.map(time),
+    })
+}
+
+fn text(row: &SqliteRow, column: &str) -> Result<Name, StoreError> {
+    let text: &str = row.try_get(column).map_err(|error| trouble(&error))?;
+    Ok(text.into())
+}
+
+fn get<'r, T>(row: &'r SqliteRow, column: &str) -> Result<T, StoreError>
+where
+    T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
+{
+    row.try_get(column).map_err(|error| trouble(&error))
+}

@@ -1,0 +1,68 @@
+//! The form of the database, and how an older one comes to it.
+
+use std::path::Path;
+
+use sqlx::{Connection as _, SqliteConnection};
+
+use super::{OpenError, trouble};
+
+/// What leads from each form to the next; each sets its own number as `user_version`. They are
+/// never changed once a release has them.
+const MIGRATIONS: [&str; 1] = [include_str!("../../../../migrations/sqlite/0001_runs.sql")];
+
+/// What marks a database as ours (`application_id`).
+const OURS: i64 = 0x666c_6c6d;
+
+/// Brings a database of an older form to the present one.
+pub(super) async fn migrate(
+    connection: &mut SqliteConnection,
+    version: usize,
+    file: &Path,
+) -> Result<(), OpenError> {
+    let failed = |error| OpenError::Database { file: file.to_owned(), why: trouble(&error) };
+    for script in MIGRATIONS.into_iter().skip(version) {
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+        sqlx::raw_sql(script).execute(&mut *transaction).await.map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Whether a database has the present form.
+pub(super) async fn check(connection: &mut SqliteConnection, file: &Path) -> Result<(), OpenError> {
+    let version = version(connection, file).await?;
+    if version == MIGRATIONS.len() {
+        return Ok(());
+    }
+    let why =
+        "has an older form; `flowmill resume` or `flowmill run --store` on its folder brings \
+               it up to date"
+            .to_owned();
+    Err(OpenError::Foreign { file: file.to_owned(), why })
+}
+
+/// Its form's number; 0 when it is empty.
+pub(super) async fn version(
+    connection: &mut SqliteConnection,
+    file: &Path,
+) -> Result<usize, OpenError> {
+    let failed = |error| OpenError::Database { file: file.to_owned(), why: trouble(&error) };
+    let number = |pragma: &'static str| sqlx::query_scalar::<_, i64>(pragma);
+    let version = number("PRAGMA user_version").fetch_one(&mut *connection).await;
+    let version = version.map_err(failed)?;
+    let application = number("PRAGMA application_id").fetch_one(&mut *connection).await;
+    let application = application.map_err(failed)?;
+    let tables = number("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *connection).await;
+    let tables = tables.map_err(failed)?;
+    let why = match usize::try_from(version) {
+        Ok(0) if tables == 0 => return Ok(0),
+        Ok(version) if version > 0 && application == OURS => {
+            if version <= MIGRATIONS.len() {
+                return Ok(version);
+            }
+            "was written by a later release of flowmill; use that one"
+        }
+        _ => "is a database of another program",
+    };
+    Err(OpenError::Foreign { file: file.to_owned(), why: why.to_owned() })
+}
