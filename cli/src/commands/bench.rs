@@ -13,12 +13,14 @@ use flowmill_engine::fact::{Options, Status};
 use flowmill_engine::report::History;
 use flowmill_engine::run::Start;
 use flowmill_engine::value::{Name, Style, Value, dumps, loads};
+use flowmill_nodes::context::NodeContext;
 use flowmill_nodes::http_request::client::Policy;
 use flowmill_nodes::mock::Mocks;
 use tokio::sync::Mutex;
 
 use crate::code::CodeFlags;
 use crate::embedded::{Embedded, outside};
+use crate::files::RunFiles;
 use crate::net::Net;
 use crate::result::{member, object};
 use crate::workflow::{Reading, Workflow, load, read_file};
@@ -88,7 +90,9 @@ async fn measure(
     workflow: Workflow,
     inputs: Vec<(Name, Value)>,
 ) -> anyhow::Result<Figures> {
+    let files = RunFiles::new(&format!("bench-{}", std::process::id()), None, None);
     let outside = outside(&args.code.settings()?, Policy::default(), args.net.reach())?;
+    let outside = NodeContext { files: files.store(), ..outside };
     let embedded = Arc::new(Embedded::start(History::Off, outside));
     embedded.add(&workflow);
     let (workflow, inputs) = (Arc::new(workflow), Arc::new(inputs));

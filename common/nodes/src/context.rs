@@ -57,6 +57,7 @@ impl NodeContext {
         let Some(url) = file.remote_url.as_ref().or(file.url.as_ref()) else {
             return Err(FileError::Nowhere { name: shown(file) });
         };
+        let most_bytes = most_bytes.min(self.http.policy().limits.most() as u64);
         let response = self.http.send(Request::get(url.clone())).await.map_err(FileError::Fetch)?;
         if !(200..300).contains(&response.status) {
             return Err(FileError::Status { status: response.status });

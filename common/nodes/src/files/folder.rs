@@ -21,6 +21,9 @@ const MAX_NAME_BYTES: usize = 200;
 /// How many files of one name there may be.
 const MAX_EQUAL_NAMES: u32 = 1_000_000;
 
+/// How many files are remembered, so that they are not kept twice.
+const MAX_REMEMBERED: usize = 10_000;
+
 /// Keeps files in two folders, which are made when their first file comes.
 #[derive(Debug)]
 pub struct FolderFiles {
@@ -63,7 +66,12 @@ impl FolderFiles {
             id
         } else {
             let id = self.write(&folder, &name, &content).await?;
-            self.held().ids.insert(key, id.clone());
+            let mut held = self.held();
+            if held.ids.len() >= MAX_REMEMBERED {
+                // what is forgotten would only be kept twice
+                held.ids.clear();
+            }
+            held.ids.insert(key, id.clone());
             id
         };
         let url = about.url.clone().unwrap_or_else(|| address_of(&folder.join(&id)).into());

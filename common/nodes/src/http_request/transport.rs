@@ -65,6 +65,7 @@ impl NetworkClient {
 
     async fn follow(&self, request: Request) -> Result<Response, HttpError> {
         let mut wire = encode(&request, &self.options.user_agent, &boundary())?;
+        check_scheme(&wire.url)?;
         let patience = Patience::of(request.timeouts)?;
         let verify = request.ssl_verify.unwrap_or(self.options.ssl_verify);
         let mut jar = Jar::default();
@@ -221,17 +222,21 @@ fn received(headers: &HeaderMap) -> Vec<(String, String)> {
     joined
 }
 
+fn check_scheme(url: &Url) -> Result<(), HttpError> {
+    if matches!(&*url.scheme, "http" | "https") {
+        return Ok(());
+    }
+    let message = format!("Request URL has an unsupported protocol '{}://'.", url.scheme);
+    Err(HttpError::transport(ErrorClass::Invalid, message))
+}
+
 /// The request that follows a redirect.
 fn redirected(wire: Wire, status: u16, location: &str, jar: &Jar) -> Result<Wire, HttpError> {
     let url = wire.url.redirect(location).map_err(|error| {
         let message = format!("Invalid URL in location header: {error}.");
         HttpError::transport(ErrorClass::Invalid, message)
     })?;
-    if !matches!(&*url.scheme, "http" | "https") {
-        let message = "Request URL has an unsupported protocol";
-        let message = format!("{message} '{}://'.", url.scheme);
-        return Err(HttpError::transport(ErrorClass::Invalid, message));
-    }
+    check_scheme(&url)?;
     let method = match status {
         302 | 303 if wire.method != "HEAD" => "GET",
         301 if wire.method == "POST" => "GET",

@@ -171,6 +171,12 @@ async fn a_context_opens_files_wherever_they_lie() {
     assert_eq!(error.to_string(), "the file far.txt is larger than 9 bytes");
     let near = given(&*context.files, "near.txt", b"near", None).await;
     assert_eq!(context.open(&near, 10).await.unwrap(), b"near");
+    for url in
+        ["file:///etc/passwd", "file://127.0.0.1/etc/passwd", "ftp://127.0.0.1/", "/etc/passwd"]
+    {
+        let error = context.open(&remote(url), 10).await.unwrap_err();
+        assert!(matches!(error, FileError::Fetch(_)), "{url}: {error:?}");
+    }
     let lost = File { remote_url: None, ..far };
     assert!(matches!(context.open(&lost, 9).await.unwrap_err(), FileError::Nowhere { .. }));
 }
