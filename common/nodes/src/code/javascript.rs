@@ -243,7 +243,7 @@ fn install<'js>(
     prelude.call((ctx.globals(), write, load))
 }
 
-fn load<'js>(ctx: Ctx<'js>) -> rquickjs::Result<Value<'js>> {
+fn load(ctx: Ctx<'_>) -> rquickjs::Result<Value<'_>> {
     ctx.eval(REST)
 }
 
