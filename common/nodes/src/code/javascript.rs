@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::runner::JavaScriptSettings;
 
 const PRELUDE: &str = include_str!("prelude.js");
+const REST: &str = include_str!("rest.js");
 
 /// The largest stack that the engine can limit; anything above would be no limit at all.
 const MAX_STACK_BYTES: usize = 16 << 20;
@@ -238,7 +239,12 @@ fn install<'js>(
     };
     let write = Function::new(ctx.clone(), write)?;
     let prelude: Function<'js> = ctx.eval(PRELUDE)?;
-    prelude.call((ctx.globals(), write))
+    let load = Function::new(ctx.clone(), load)?;
+    prelude.call((ctx.globals(), write, load))
+}
+
+fn load(ctx: Ctx<'_>) -> rquickjs::Result<Value<'_>> {
+    ctx.eval(REST)
 }
 
 /// Rejected promises that have no handler yet.
@@ -306,6 +312,8 @@ mod tests {
         )
         .await;
         check("console.log('\\ud800')", "\u{fffd}").await;
+        check("console.log(); console.log(1)", "").await;
+        check("console.info(-0, 2n, new Error('x').message)", "-0 2n x").await;
         check("console.error('x'); console.table([]);", "").await;
         check("throw new TypeError('boom')", "TypeError: boom").await;
         check("throw 'text'", "text").await;
@@ -323,6 +331,18 @@ mod tests {
         )
         .await;
         check("setTimeout(() => { throw new Error('late') }, 100000)", "Error: late").await;
+        check(
+            "setTimeout = 3; console.log(typeof setTimeout, typeof clearTimeout)",
+            "number function",
+        )
+        .await;
+        check("function setTimeout() { return 4 } console.log(setTimeout())", "4").await;
+        check("let setInterval = 5; console.log(setInterval)", "5").await;
+        check(
+            "console.log(setTimeout === globalThis.setTimeout, typeof queueMicrotask)",
+            "true function",
+        )
+        .await;
         check("Promise.resolve(1).then((x) => console.log(x))", "1").await;
         check("(async () => { throw new Error('lost') })()", "Error: lost").await;
         check("Promise.reject(new Error('x')).catch(() => console.log('caught'))", "caught").await;
