@@ -196,6 +196,7 @@ fn start(args: &Args, workflow: &Workflow) -> anyhow::Result<Option<Start>> {
         inputs,
         conversation: Vec::new(),
         options: options(args),
+        adoption: None,
     }))
 }
 

@@ -191,7 +191,8 @@ impl Report {
             return;
         }
         let Some(record) = self.begin(plan, &fact.frame, &fact.node, at) else { return };
-        let status = if own_error.is_some() { NodeStatus::Exception } else { NodeStatus::Succeeded };
+        let status =
+            if own_error.is_some() { NodeStatus::Exception } else { NodeStatus::Succeeded };
         record.status = status;
         record.outputs.clone_from(&success.outputs);
         record.error = own_error.map(|error| error.message.clone());

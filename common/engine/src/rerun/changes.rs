@@ -113,9 +113,7 @@ fn changed_fields(old: &Item, new: &Item, fields: Option<&[&str]>) -> Vec<String
         None => !FOR_SHOW.contains(&&**name),
     });
     let absent = Item::default();
-    names.retain(|name| {
-        !same(old.get(name).unwrap_or(&absent), new.get(name).unwrap_or(&absent))
-    });
+    names.retain(|name| !same(old.get(name).unwrap_or(&absent), new.get(name).unwrap_or(&absent)));
     names
 }
 

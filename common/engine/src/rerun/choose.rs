@@ -71,9 +71,10 @@ impl<'a> Chooser<'a> {
         let seeds = self.seeds(frame, scope);
         let followers = followers(self.plan, &seeds);
         for (node, done) in &frame.done {
-            let again = self.plan.find(node).is_none_or(|index| {
-                seeds.contains(&index) || followers.contains(&index)
-            });
+            let again = self
+                .plan
+                .find(node)
+                .is_none_or(|index| seeds.contains(&index) || followers.contains(&index));
             if !again {
                 self.keep(path, frame, node, done);
             }
@@ -111,12 +112,14 @@ impl<'a> Chooser<'a> {
             What::From(_) => {}
             What::Failed => {
                 names.extend(&frame.failed);
-                let failed = frame.done.iter().filter(|(node, done)| self.has_failed(frame, node, done));
+                let failed =
+                    frame.done.iter().filter(|(node, done)| self.has_failed(frame, node, done));
                 names.extend(failed.map(|(node, _)| node));
             }
             What::FailedItems => {
                 let containers = frame.containers.iter();
-                let failed = containers.filter(|(node, held)| self.history.has_failed_items(node, held));
+                let failed =
+                    containers.filter(|(node, held)| self.history.has_failed_items(node, held));
                 names.extend(failed.map(|(node, _)| node));
             }
         }
@@ -132,7 +135,8 @@ impl<'a> Chooser<'a> {
         let inside = |container| self.history.failures_inside(container) > 0;
         let taken_over = done.adopted.as_ref();
         done.is_handled
-            || taken_over.is_some_and(|adopted| !adopted.errors.is_empty() || adopted.errors_omitted > 0)
+            || taken_over
+                .is_some_and(|adopted| !adopted.errors.is_empty() || adopted.errors_omitted > 0)
             || frame.containers.get(node).is_some_and(inside)
     }
 
@@ -144,13 +148,7 @@ impl<'a> Chooser<'a> {
     }
 
     /// Keeps elements of an iteration, whole where they need not run again, in part where they do.
-    fn elements(
-        &mut self,
-        path: &FramePath,
-        node: &Name,
-        container: &'a Container,
-        body: ScopeIx,
-    ) {
+    fn elements(&mut self, path: &FramePath, node: &Name, container: &'a Container, body: ScopeIx) {
         let opens_anew = self.chain.iter().any(|index| self.plan.node(*index).id == *node);
         let mut ranges: Vec<Range> = Vec::new();
         let mut kept_passes: Vec<&FramePath> = Vec::new();
@@ -213,7 +211,8 @@ fn push(ranges: &mut Vec<Range>, index: u64, value: &Value) {
 /// All nodes to which edges lead from some nodes.
 fn followers(plan: &Plan, nodes: &FxHashSet<NodeIx>) -> FxHashSet<NodeIx> {
     let mut found = FxHashSet::default();
-    let targets = |node: NodeIx| plan.node(node).out_edges.iter().map(|edge| plan.edge(*edge).target);
+    let targets =
+        |node: NodeIx| plan.node(node).out_edges.iter().map(|edge| plan.edge(*edge).target);
     let mut pending: Vec<NodeIx> = Vec::new();
     #[expect(clippy::iter_over_hash_type, reason = "what is found is a set")]
     for node in nodes {

@@ -136,13 +136,11 @@ fn set(adopted: &mut [Adopted], selector: &Selector, value: &Value) -> Result<()
     });
     let success = success.ok_or_else(|| Refused::NotKept(selector.clone()))?;
     let variable = Variable::infer(value.clone());
-    match success.outputs.iter_mut().find(|(key, _)| key == name) {
-        Some((_, held)) => *held = variable.clone(),
-        None => {
-            let outputs = success.outputs.iter().map(|(key, _)| key.clone()).collect();
-            return Err(Refused::NoSuchOutput { selector: selector.clone(), outputs });
-        }
-    }
+    let Some((_, held)) = success.outputs.iter_mut().find(|(key, _)| key == name) else {
+        let outputs = success.outputs.iter().map(|(key, _)| key.clone()).collect();
+        return Err(Refused::NoSuchOutput { selector: selector.clone(), outputs });
+    };
+    *held = variable.clone();
     // a loop's own variables are written besides
     for write in success.writes.iter_mut().filter(|write| write.selector == *selector) {
         write.variable = variable.clone();

@@ -47,9 +47,9 @@ impl Run {
     /// Whether a node may begin and has not.
     fn is_ready(&self, place: Place) -> bool {
         let frame = self.frame(place.frame);
-        frame.map(|frame| frame.node(&self.plan, place.node)).is_some_and(|node| {
-            node.state == State::Taken && !node.started && node.failures == 0
-        })
+        frame
+            .map(|frame| frame.node(&self.plan, place.node))
+            .is_some_and(|node| node.state == State::Taken && !node.started && node.failures == 0)
     }
 
     fn adopt_outcome(&mut self, place: Place, success: &Success, adopted: &Adopted) {

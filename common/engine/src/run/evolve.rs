@@ -301,7 +301,12 @@ impl Run {
     /// Lets a finished node's edges decide (spec/engine.md §3, exact order): unselected edges are
     /// skipped first, then the others taken, then what became ready waits. False when the node is
     /// a branch that chose nothing: that is an error of the run, seen before any limit.
-    pub(super) fn advance(&mut self, place: Place, handle: Option<&str>, outputs: &Outputs) -> bool {
+    pub(super) fn advance(
+        &mut self,
+        place: Place,
+        handle: Option<&str>,
+        outputs: &Outputs,
+    ) -> bool {
         let plan = Arc::clone(&self.plan);
         let node = plan.node(place.node);
         let chosen = match (node.category, handle) {

@@ -31,8 +31,8 @@ use rustc_hash::FxHashMap;
 
 use crate::error::ErrorRecord;
 use crate::fact::{
-    Adopted, Event, Fact, FramePath, Options, RULES, RunFinished, RunStarted, Status, TaskId, VERSION,
-    Waiting,
+    Adopted, Event, Fact, FramePath, Options, RULES, RunFinished, RunStarted, Status, TaskId,
+    VERSION, Waiting,
 };
 use crate::plan::{Plan, TaskClass};
 use crate::rerun::Adoption;
