@@ -18,6 +18,7 @@ mod result;
 #[cfg(feature = "store")]
 mod settings;
 mod show;
+mod testing;
 mod watch;
 mod words;
 mod workflow;

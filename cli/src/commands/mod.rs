@@ -11,6 +11,8 @@ mod resume;
 mod run;
 #[cfg(feature = "store")]
 mod runs;
+pub(crate) mod start;
+mod test;
 mod validate;
 
 use std::process::ExitCode;
@@ -29,6 +31,7 @@ pub(crate) use run::code;
     after_help = "\
 Examples:
   flowmill run workflow.yml --input name=Ada
+  flowmill test *.test.yml
   flowmill validate *.yml
   flowmill plan workflow.yml --format mermaid
   flowmill nodes http-request
@@ -53,6 +56,8 @@ enum Command {
     /// Rebuild a run that is kept, as it was after any of its facts.
     #[cfg(feature = "store")]
     Replay(replay::Args),
+    /// Hold workflows against what they must do: tests in files.
+    Test(test::Args),
     /// Check documents: ok, or everything that is wrong with them.
     Validate(validate::Args),
     /// Show how a document would run.
@@ -75,6 +80,7 @@ impl Cli {
             Command::Runs(args) => runs::run(args),
             #[cfg(feature = "store")]
             Command::Replay(args) => replay::run(args),
+            Command::Test(args) => test::run(args),
             Command::Validate(args) => validate::run(args),
             Command::Plan(args) => plan::run(args),
             Command::Nodes(args) => nodes::run(args),

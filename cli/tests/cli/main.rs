@@ -11,6 +11,7 @@ mod errors;
 mod kept;
 mod run;
 mod show;
+mod testing;
 mod validate;
 
 use std::io::Write as _;
