@@ -141,3 +141,54 @@ fn same(one: &Item, other: &Item) -> bool {
         (one, other) => one == other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Edge;
+
+    fn text(text: &str) -> Item {
+        Item { line: 1, content: Content::Str(text.into()) }
+    }
+
+    fn node(id: &str, fields: &[(&str, &str)]) -> Node {
+        let members = fields.iter().map(|(key, value)| (text(key), text(value))).collect();
+        let data = Item { line: 7, content: Content::Map(members) };
+        Node { id: text(id), data, ..Node::default() }
+    }
+
+    fn graph(nodes: Vec<Node>, edges: &[(&str, &str)]) -> Graph {
+        let edge = |(source, target): &(&str, &str)| Edge {
+            source: text(source),
+            target: text(target),
+            ..Edge::default()
+        };
+        Graph { nodes, edges: edges.iter().map(edge).collect(), ..Graph::default() }
+    }
+
+    fn what(after: &Graph) -> Option<Differs> {
+        let before = graph(
+            vec![node("a", &[]), node("b", &[("type", "code"), ("code", "1"), ("title", "B")])],
+            &[("a", "b")],
+        );
+        differs(&before, after, &"b".into(), None)
+    }
+
+    #[test]
+    fn what_a_run_depends_on_counts() {
+        let b = |fields| vec![node("b", fields), node("a", &[]), node("c", &[])];
+        let edges = [("a", "b"), ("b", "c")];
+        let same = graph(b(&[("title", "Other"), ("code", "1"), ("type", "code")]), &edges);
+        assert_eq!(what(&same), None);
+        let data = graph(b(&[("type", "code"), ("code", "2"), ("x", "1")]), &edges);
+        assert_eq!(what(&data), Some(Differs::Data(vec!["code".into(), "x".into()])));
+        let fields = [("type", "code"), ("code", "1")];
+        let led_to = graph(b(&fields), &[("a", "b"), ("c", "b")]);
+        assert_eq!(what(&led_to), Some(Differs::Edges));
+        assert_eq!(what(&graph(vec![], &[])), Some(Differs::Gone));
+        let mut moved = graph(b(&fields), &edges);
+        moved.nodes[0].parent_id = text("it");
+        let change = Change { node: "b".into(), what: what(&moved).unwrap() };
+        assert_eq!(change.to_string(), "node b: it lies in another container");
+    }
+}
