@@ -7,6 +7,8 @@ mod plan;
 #[cfg(feature = "store")]
 mod replay;
 #[cfg(feature = "store")]
+mod rerun;
+#[cfg(feature = "store")]
 mod resume;
 mod run;
 #[cfg(feature = "store")]
@@ -50,6 +52,9 @@ enum Command {
     /// Go on with a run that is kept in a folder.
     #[cfg(feature = "store")]
     Resume(resume::Args),
+    /// Run once more what is kept in a folder, without doing again what went well.
+    #[cfg(feature = "store")]
+    Rerun(rerun::Args),
     /// List and show runs that are kept in a folder.
     #[cfg(feature = "store")]
     Runs(runs::Args),
@@ -76,6 +81,8 @@ impl Cli {
             Command::Run(args) => run::run(args),
             #[cfg(feature = "store")]
             Command::Resume(args) => resume::run(args),
+            #[cfg(feature = "store")]
+            Command::Rerun(args) => rerun::run(args),
             #[cfg(feature = "store")]
             Command::Runs(args) => runs::run(args),
             #[cfg(feature = "store")]

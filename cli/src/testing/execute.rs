@@ -19,7 +19,7 @@ use super::{Problem, Verdict};
 use crate::commands::start::{form, system};
 use crate::embedded::Embedded;
 use crate::inputs::{Given, check};
-use crate::workflow::{Reading, Workflow, load, read_file};
+use crate::workflow::{Reading, Workflow, load, node_id, read_file};
 
 /// How tests are run.
 #[derive(Clone, Copy, Debug)]
@@ -92,16 +92,6 @@ fn prepare(test: &Test, text: &str, name: (&str, usize)) -> Result<Workflow, Str
     // other mocks make another workflow of the same document
     workflow.digest = format!("{}+{}:{}", workflow.digest, name.0, name.1).into();
     Ok(workflow)
-}
-
-/// A node by its id, or by a title that no other node has.
-pub(super) fn node_id(plan: &Plan, name: &str) -> Option<Name> {
-    if plan.find(name).is_some() {
-        return Some(name.into());
-    }
-    let mut titled = plan.nodes().iter().filter(|node| &*node.title == name);
-    let first = titled.next()?;
-    titled.next().is_none().then(|| first.id.clone())
 }
 
 fn unknown_nodes(test: &Test, plan: &Plan) -> Vec<Problem> {

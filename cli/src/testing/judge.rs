@@ -5,10 +5,10 @@ use flowmill_engine::plan::Plan;
 use flowmill_engine::report::NodeRecord;
 use flowmill_engine::value::{Name, Value};
 
-use super::execute::node_id;
 use super::file::{Expect, ExpectNode, Spot};
 use super::matcher::{Difference, Matcher, shown};
 use crate::embedded::Ended;
+use crate::workflow::node_id;
 
 /// All that differs.
 pub(super) fn judge(expect: &Expect, ended: &Ended) -> Vec<Difference> {

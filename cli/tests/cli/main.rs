@@ -9,6 +9,8 @@ mod describe;
 mod errors;
 #[cfg(feature = "store")]
 mod kept;
+#[cfg(feature = "store")]
+mod reruns;
 mod run;
 mod show;
 mod testing;
