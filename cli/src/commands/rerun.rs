@@ -134,15 +134,14 @@ fn adoption(args: &Args, plan: &Arc<Plan>, journal: &[Fact]) -> anyhow::Result<A
     };
     let sets = args.set.iter().map(|text| set(plan, text));
     let sets: Vec<(Selector, Value)> = sets.collect::<Result<_, _>>()?;
-    let adoption = rerun::plan(plan, journal, &what, &sets);
-    Ok(adoption.map_err(|refused| match refused {
+    rerun::plan(plan, journal, &what, &sets).map_err(|refused| match refused {
         Refused::NotEnded => anyhow::anyhow!(
             "{refused}; `flowmill resume {} --store {}` goes on with it",
             args.run,
             args.store.display()
         ),
         refused => refused.into(),
-    })?)
+    })
 }
 
 /// `node.name=value`, the node by id or title.

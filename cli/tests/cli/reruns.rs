@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::{LLM, NUMBER, Ran, end, file, flowmill, start, workflow};
+use crate::{LLM, NUMBER, Ran, end, example, file, flowmill, start, workflow};
 
 /// A folder for runs.
 struct Folder {
@@ -98,6 +98,9 @@ fn a_run_begins_again_at_a_node_with_another_value() {
     folder.again(&["--from", "n", "--set", "text"]).expect(2).says("node.name=value");
     folder.again(&["--from", "n", "--failed"]).expect(2).says("cannot be used with");
     folder.again(&[]).expect(2).says("--failed-items");
+    let waits = ["run", &example("approval.yml"), "--input", "item=x", "--input", "amount=5000"];
+    folder.call(&waits).expect(4);
+    folder.again(&["--failed"]).expect(2).says("has not ended").says("`flowmill resume ");
     folder.call(&["rerun", "zoo", "--failed"]).expect(2).says("there is no run zoo");
 }
 
