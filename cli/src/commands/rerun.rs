@@ -14,13 +14,14 @@ use flowmill_engine::value::{Name, Value, loads};
 use flowmill_engine::variables::Selector;
 use flowmill_infra::sqlite::SqliteStore;
 use flowmill_infra::store::Store as _;
+use flowmill_nodes::context::NodeContext;
 use flowmill_nodes::mock::Mocks;
 use uuid::Uuid;
 
 use super::run::{Kept, Limits, exit_code, leave, policy, remembered};
 use crate::console::{one_line, talk};
 use crate::embedded::{Embedded, outside};
-use crate::keep::Keep;
+use crate::keep::{Keep, files_in};
 use crate::problems::line;
 use crate::settings::Settings;
 use crate::show::{Output, Show};
@@ -227,6 +228,7 @@ async fn execute(
 ) -> anyhow::Result<u8> {
     let limits = settings.dify_limits.then_some(Limits::Dify);
     let outside = outside(args.unsafe_code, policy(limits))?;
+    let outside = NodeContext { files: files_in(&args.store), ..outside };
     let keep = Keep::in_folder(store, remembered(args.history, args.output));
     let embedded = Arc::new(Embedded::over(keep, outside));
     embedded.add(workflow);
