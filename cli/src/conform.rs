@@ -158,6 +158,7 @@ fn prepare(case: &Value) -> Result<(Workflow, Start), String> {
         system: system(get(case, "sys")),
         conversation: Vec::new(),
         options: limits(&options),
+        adoption: None,
     };
     Ok((workflow, start))
 }

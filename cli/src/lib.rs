@@ -21,6 +21,7 @@ mod result;
 #[cfg(feature = "store")]
 mod settings;
 mod show;
+mod testing;
 mod watch;
 mod words;
 mod workflow;

@@ -64,6 +64,9 @@ fn record(node: &NodeRecord) -> Value {
     if let Some(kind) = &node.error_type {
         members.push(member("error_type", Value::Str(kind.clone())));
     }
+    if let Some(from) = &node.adopted_from {
+        members.push(member("adopted_from", Value::Str(from.clone())));
+    }
     if let Some(handle) = &node.handle {
         members.push(member("handle", Value::Str(handle.clone())));
     }

@@ -77,6 +77,16 @@ pub(crate) fn load(
     })
 }
 
+/// A node by its id, or by a title that no other node has.
+pub(crate) fn node_id(plan: &Plan, name: &str) -> Option<Name> {
+    if plan.find(name).is_some() {
+        return Some(name.into());
+    }
+    let mut titled = plan.nodes().iter().filter(|node| &*node.title == name);
+    let first = titled.next()?;
+    titled.next().is_none().then(|| first.id.clone())
+}
+
 fn digest(text: &str) -> Name {
     let mut hex = String::with_capacity(64);
     for byte in Sha256::digest(text.as_bytes()) {

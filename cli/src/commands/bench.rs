@@ -146,6 +146,7 @@ impl Lane {
                 system: vec![member("files", Value::array(Vec::new()))],
                 conversation: Vec::new(),
                 options: Options::default(),
+                adoption: None,
             };
             let began = Instant::now();
             match self.embedded.run(&self.workflow, start).await {

@@ -7,11 +7,15 @@ mod plan;
 #[cfg(feature = "store")]
 mod replay;
 #[cfg(feature = "store")]
+mod rerun;
+#[cfg(feature = "store")]
 mod resume;
 mod run;
 #[cfg(feature = "store")]
 mod runs;
 mod sandbox;
+pub(crate) mod start;
+mod test;
 mod validate;
 
 use std::process::ExitCode;
@@ -30,6 +34,7 @@ pub(crate) use run::code;
     after_help = "\
 Examples:
   flowmill run workflow.yml --input name=Ada
+  flowmill test *.test.yml
   flowmill validate *.yml
   flowmill plan workflow.yml --format mermaid
   flowmill nodes http-request
@@ -48,12 +53,17 @@ enum Command {
     /// Go on with a run that is kept in a folder.
     #[cfg(feature = "store")]
     Resume(resume::Args),
+    /// Run once more what is kept in a folder, without doing again what went well.
+    #[cfg(feature = "store")]
+    Rerun(rerun::Args),
     /// List and show runs that are kept in a folder.
     #[cfg(feature = "store")]
     Runs(runs::Args),
     /// Rebuild a run that is kept, as it was after any of its facts.
     #[cfg(feature = "store")]
     Replay(replay::Args),
+    /// Hold workflows against what they must do: tests in files.
+    Test(test::Args),
     /// Check documents: ok, or everything that is wrong with them.
     Validate(validate::Args),
     /// Show how a document would run.
@@ -75,9 +85,12 @@ impl Cli {
             #[cfg(feature = "store")]
             Command::Resume(args) => resume::run(args),
             #[cfg(feature = "store")]
+            Command::Rerun(args) => rerun::run(args),
+            #[cfg(feature = "store")]
             Command::Runs(args) => runs::run(args),
             #[cfg(feature = "store")]
             Command::Replay(args) => replay::run(args),
+            Command::Test(args) => test::run(args),
             Command::Validate(args) => validate::run(args),
             Command::Plan(args) => plan::run(args),
             Command::Nodes(args) => nodes::run(args),

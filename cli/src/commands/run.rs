@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use flowmill_engine::fact::{Options, Status};
@@ -19,17 +19,15 @@ use flowmill_nodes::http_request::client::{Limits as Sizes, Policy};
 use flowmill_nodes::mock::Mocks;
 use uuid::Uuid;
 
+use super::start::{form, system};
 use crate::code::{CodeFlags, warn};
 use crate::console::talk;
 use crate::embedded::{Embedded, outside};
 use crate::files::RunFiles;
-use crate::inputs::{
-    FileArgument, Form, Given, LocalFiles, Rejection, SYSTEM_FILES, check, refusal,
-};
+use crate::inputs::{FileArgument, Given, LocalFiles, Rejection, SYSTEM_FILES, check, refusal};
 use crate::keep::Keep;
 use crate::net::Net;
 use crate::problems::line;
-use crate::result::member;
 #[cfg(feature = "store")]
 use crate::settings::Settings;
 use crate::show::{Output, Show};
@@ -205,42 +203,14 @@ fn start(args: &Args, workflow: &Workflow, files: &LocalFiles) -> anyhow::Result
     }
     let run: Name = Uuid::now_v7().to_string().into();
     Ok(Some(Start {
-        system: system(args, workflow, &run, files),
+        system: system(args.query.as_deref(), workflow, &run, files.of(SYSTEM_FILES)),
         run,
         workflow: workflow.digest.clone(),
         inputs,
         conversation: Vec::new(),
         options: options(args),
+        adoption: None,
     }))
-}
-
-/// The form of the node at which the run begins; triggers have none.
-fn form(workflow: &Workflow) -> Form {
-    let root = workflow.plan.root().map(|root| workflow.plan.node(root));
-    let Some(root) = root.filter(|root| &*root.kind == "start") else { return Form::open() };
-    let nodes = &workflow.graph.nodes;
-    let entry = nodes.iter().find(|node| node.id.as_name() == Some(&root.id));
-    entry.map_or_else(Form::open, |node| Form::of_start(&node.data))
-}
-
-fn system(args: &Args, workflow: &Workflow, run: &Name, files: &LocalFiles) -> Vec<(Name, Value)> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let mut system = vec![
-        member("files", Value::array(files.of(SYSTEM_FILES))),
-        member("user_id", "local".into()),
-        member("app_id", "local".into()),
-        member("workflow_id", Value::Str(workflow.digest.clone())),
-        member("workflow_run_id", Value::Str(run.clone())),
-        member("timestamp", Value::int(i64::try_from(now).unwrap_or(i64::MAX))),
-    ];
-    if workflow.plan.mode() == Mode::Chat {
-        let query = args.query.as_deref().unwrap_or_default().replace('\0', "");
-        system.insert(0, member("query", query.into()));
-        system.push(member("conversation_id", Uuid::now_v7().to_string().into()));
-        // turns before this one
-        system.push(member("dialogue_count", Value::int(0)));
-    }
-    system
 }
 
 fn options(args: &Args) -> Options {

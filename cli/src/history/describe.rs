@@ -1,6 +1,6 @@
 //! A fact in a line.
 
-use flowmill_engine::fact::{Event, Fact, FramePath, Pass, Then};
+use flowmill_engine::fact::{Event, Fact, FramePath, Kept, Pass, Then};
 use flowmill_engine::time::Time;
 
 use crate::console::one_line;
@@ -20,6 +20,14 @@ fn event(event: &Event) -> String {
     match event {
         Event::RunStarted(started) => {
             format!("run started at {}", one_line(&started.root, MESSAGE))
+        }
+        Event::Adopted(adopted) => {
+            let part = match &adopted.kept {
+                Kept::Outcome(_) => "node",
+                Kept::Elements(_) => "elements",
+            };
+            let from = one_line(&adopted.from, MESSAGE);
+            format!("{part} kept of run {from}: {}", at(&adopted.frame, &adopted.node))
         }
         Event::TaskDispatched(sent) => {
             let again = if sent.dispatch > 1 { ", sent again" } else { "" };

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use flowmill_engine::error::NodeError;
-use flowmill_engine::fact::{Event, Fact, Pass};
+use flowmill_engine::error::{ErrorRecord, NodeError};
+use flowmill_engine::fact::{Event, Fact, Kept, Pass};
 use flowmill_engine::plan::{Outputs, Write};
 use flowmill_engine::value::{Kind, Name, Value};
 use flowmill_engine::variables::Variable;
@@ -49,6 +49,21 @@ impl Secrets {
                 self.outputs(&mut started.environment);
                 self.outputs(&mut started.conversation);
             }
+            Event::Adopted(adopted) => {
+                match &mut adopted.kept {
+                    Kept::Outcome(success) => {
+                        self.outputs(&mut success.outputs);
+                        self.writes(&mut success.writes);
+                    }
+                    Kept::Elements(ranges) => {
+                        for value in ranges.iter_mut().flat_map(|range| &mut range.values) {
+                            self.value(value);
+                        }
+                    }
+                }
+                self.named(&mut adopted.responses);
+                self.records(&mut adopted.errors);
+            }
             Event::NodeSucceeded(done) => {
                 self.outputs(&mut done.success.outputs);
                 self.writes(&mut done.success.writes);
@@ -68,10 +83,7 @@ impl Secrets {
             Event::RunFinished(finished) => {
                 self.named(&mut finished.outputs);
                 self.maybe(&mut finished.error);
-                for record in &mut finished.errors {
-                    self.text(&mut record.message);
-                    self.maybe(&mut record.traceback);
-                }
+                self.records(&mut finished.errors);
             }
             Event::PauseRequested { reason, .. } => self.text(reason),
             Event::TaskDispatched(_)
@@ -80,6 +92,13 @@ impl Secrets {
             | Event::FrameOpened { item: None, .. }
             | Event::RunPaused
             | Event::RunResumed { .. } => {}
+        }
+    }
+
+    fn records(&self, records: &mut [ErrorRecord]) {
+        for record in records {
+            self.text(&mut record.message);
+            self.maybe(&mut record.traceback);
         }
     }
 

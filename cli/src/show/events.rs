@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use flowmill_engine::fact::{FramePath, RunFinished, RunStarted};
+use flowmill_engine::fact::{Adopted, FramePath, Kept, RunFinished, RunStarted};
 use flowmill_engine::graph::{Item, Mode};
 use flowmill_engine::plan::Plan;
 use flowmill_engine::report::NodeStatus;
@@ -133,6 +133,7 @@ impl Shape<'_> {
             }
             Seen::Started(at, length) => self.started(at, *length),
             Seen::Finished(finish) => self.finished(finish),
+            Seen::Adopted(at, adopted) => ("node_adopted", self.adopted(at, adopted)),
             Seen::Retry(at, failed, now) => {
                 let mut data = self.node(at);
                 data.push(member("status", "retry".into()));
@@ -208,6 +209,28 @@ impl Shape<'_> {
             Container::Loop => "loop_completed",
         };
         (event, data)
+    }
+
+    /// A node, or elements of an iteration, that an earlier run did.
+    fn adopted(&self, at: &Place<'_>, adopted: &Adopted) -> Vec<(Name, Value)> {
+        let mut data = self.node(at);
+        data.push(member("adopted_from", Value::Str(adopted.from.clone())));
+        match &adopted.kept {
+            Kept::Outcome(success) => {
+                let error = adopted.own_error();
+                let status = error.map_or(NodeStatus::Succeeded, |_| NodeStatus::Exception).name();
+                data.push(member("status", status.into()));
+                let outputs = success.outputs.iter();
+                let outputs = outputs.map(|(name, held)| (name.clone(), held.value().clone()));
+                data.push(member("outputs", object(outputs)));
+                data.push(member("error", text(error.map(|error| error.message.clone()))));
+            }
+            Kept::Elements(ranges) => {
+                let elements = ranges.iter().map(|range| range.values.len() as u64).sum();
+                data.push(member("elements", number(elements)));
+            }
+        }
+        data
     }
 
     /// Of a loop's rounds the first is no next one.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use flowmill_engine::error::NodeError;
 use flowmill_engine::fact::{
-    Event, Fact, FramePath, NodeFailed, Pass, RunFinished, RunStarted, Then,
+    Adopted, Event, Fact, FramePath, Kept, NodeFailed, Pass, RunFinished, RunStarted, Then,
 };
 use flowmill_engine::plan::{Behaviour, Category, Node, Outputs, Plan};
 use flowmill_engine::report::NodeStatus;
@@ -19,6 +19,8 @@ pub(super) enum Seen<'a> {
     RunStarted(&'a RunStarted, Time),
     Started(Place<'a>, Option<u64>),
     Finished(Finish<'a>),
+    /// An earlier run did this node, or a part of it.
+    Adopted(Place<'a>, &'a Adopted),
     /// An attempt failed and another one follows.
     Retry(Place<'a>, &'a NodeFailed, Time),
     /// A container's pass began.
@@ -79,6 +81,14 @@ impl<'p> Journal<'p> {
     {
         match &fact.event {
             Event::RunStarted(started) => see(Seen::RunStarted(started, fact.at)),
+            Event::Adopted(adopted) => {
+                let Some(node) = self.visible(&adopted.node) else { return };
+                if let Kept::Outcome(_) = adopted.kept {
+                    self.begun += 1;
+                }
+                let (frame, number) = (adopted.frame.clone(), self.begun);
+                see(Seen::Adopted(Place { frame, node, number, started_at: fact.at }, adopted));
+            }
             Event::TaskDispatched(sent) => {
                 self.begin(&sent.task.frame, &sent.task.node, fact.at, None, see);
             }

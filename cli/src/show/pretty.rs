@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use flowmill_engine::error::{ErrorRecord, Handled};
-use flowmill_engine::fact::{FramePath, NodeFailed, Status, Then};
+use flowmill_engine::fact::{Adopted, FramePath, Kept, NodeFailed, Status, Then};
 use flowmill_engine::graph::Item;
 use flowmill_engine::plan::Node;
 use flowmill_engine::report::NodeStatus;
@@ -118,6 +118,7 @@ impl Screen<'_> {
             Seen::RunStarted(_, at) => self.started_at = *at,
             Seen::Started(at, length) => self.started(at, *length),
             Seen::Finished(finish) => self.finished(finish),
+            Seen::Adopted(at, adopted) => self.adopted(at, adopted),
             Seen::Retry(at, failed, now) if at.frame.is_root() => self.retry(at, failed, *now),
             Seen::Retry(..) | Seen::Resumed(_) | Seen::Paused | Seen::RunFinished(..) => {}
             Seen::Pass(at, _) => {
@@ -187,6 +188,25 @@ impl Screen<'_> {
         }
         let tone = tone(finish.status);
         self.line(finish.finished_at, tone, finish.status.name(), &whole_name(at, &more));
+    }
+
+    /// What an earlier run did is named, but for the nodes inside of containers.
+    fn adopted(&self, at: &Place<'_>, adopted: &Adopted) {
+        if !at.frame.is_root() {
+            return;
+        }
+        let more = match &adopted.kept {
+            Kept::Outcome(success) => {
+                let handle = success.handle.as_deref().filter(|handle| *handle != "source");
+                handle.map(|handle| format!(", takes {}", one_line(handle, LINE)))
+            }
+            Kept::Elements(ranges) => {
+                let elements = ranges.iter().map(|range| range.values.len() as u64).sum();
+                Some(format!(": {}", counted(elements, "element")))
+            }
+        };
+        let name = whole_name(at, &more.unwrap_or_default());
+        self.line(at.started_at, Tone::Dim, "kept", &name);
     }
 
     fn finished_inside(&mut self, container: &Name, finish: &Finish<'_>) {

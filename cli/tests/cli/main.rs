@@ -12,8 +12,11 @@ mod errors;
 mod files;
 #[cfg(feature = "store")]
 mod kept;
+#[cfg(feature = "store")]
+mod reruns;
 mod run;
 mod show;
+mod testing;
 mod validate;
 
 use std::io::Write as _;

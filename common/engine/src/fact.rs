@@ -25,7 +25,7 @@ pub const VERSION: u32 = 1;
 pub const RULES: u32 = 1;
 
 /// Names kept for facts that durable, distributed runs will need.
-pub const RESERVED: [&str; 3] = ["adopted", "task_started", "passes_finished"];
+pub const RESERVED: [&str; 2] = ["task_started", "passes_finished"];
 
 /// One fact of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +44,8 @@ pub struct Fact {
 pub enum Event {
     /// The run began.
     RunStarted(Box<RunStarted>),
+    /// An earlier run did this already.
+    Adopted(Box<Adopted>),
     /// A task is to be published.
     TaskDispatched(TaskDispatched),
     /// A task came back without an outcome; its node is ready again.
@@ -157,6 +159,63 @@ pub struct RunStarted {
     pub conversation: Vec<(Name, Variable)>,
     /// Limits and deadlines.
     pub options: Options,
+    /// The earlier run whose finished work it takes over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun_of: Option<Name>,
+}
+
+/// What a run takes over from an earlier run of the same nodes, instead of doing it again. It
+/// costs no step and nothing is executed; see [`crate::rerun`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// The earlier run.
+    pub from: Name,
+    /// Where the node lies. A pass takes over what is said of it when it opens.
+    pub frame: FramePath,
+    /// The node.
+    pub node: Name,
+    /// What is taken over.
+    pub kept: Kept,
+    /// What response nodes inside of it gave to the outputs around it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub responses: Vec<(Name, Value)>,
+    /// Errors behind it that the earlier run handled; they count as this run's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ErrorRecord>,
+    /// How many more there were.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub errors_omitted: u64,
+}
+
+/// The part of a node's work that an earlier run did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kept {
+    /// All of it: the node is done. Of a node that failed and was handled, what took its place.
+    Outcome(Success),
+    /// Some elements of an iteration, by ranges; only the others are opened.
+    Elements(Vec<Range>),
+}
+
+/// Elements of an iteration, one after the other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Range {
+    /// The first of them.
+    pub first: u64,
+    /// What each of them gave.
+    pub values: Vec<Value>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl Adopted {
+    /// The error of the node itself, if what is taken over is what took the place of its outcome.
+    pub fn own_error(&self) -> Option<&ErrorRecord> {
+        self.errors.iter().find(|error| error.frame == self.frame && error.node == self.node)
+    }
 }
 
 /// Limits and deadlines of one run.

@@ -9,6 +9,7 @@ pub mod fact;
 pub mod graph;
 pub mod plan;
 pub mod report;
+pub mod rerun;
 pub mod run;
 pub mod stream;
 pub mod template;

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::fact::{Event, Fact, FramePath, NodeFailed, NodeSucceeded, Then};
+use crate::fact::{Adopted, Event, Fact, FramePath, Kept, NodeFailed, NodeSucceeded, Then};
 use crate::plan::{Outputs, Plan};
 use crate::time::Time;
 use crate::value::Name;
@@ -73,6 +73,8 @@ pub struct NodeRecord {
     pub retries: u32,
     /// The handle it chose, unless `source`.
     pub handle: Option<Name>,
+    /// The earlier run that did it, if this one did not.
+    pub adopted_from: Option<Name>,
     /// When its first attempt began.
     pub started_at: Time,
     /// When its last attempt ended.
@@ -119,6 +121,7 @@ impl Report {
             }
             Event::NodeSucceeded(succeeded) => self.succeeded(plan, succeeded, fact.at),
             Event::NodeFailed(failed) => self.failed(plan, failed, fact.at),
+            Event::Adopted(adopted) => self.adopted(plan, adopted, fact.at),
             Event::RunStarted(_)
             | Event::TaskReturned { .. }
             | Event::TaskCancelled { .. }
@@ -155,6 +158,7 @@ impl Report {
             error_type: None,
             retries: 0,
             handle: None,
+            adopted_from: None,
             started_at: at,
             finished_at: None,
         }))
@@ -176,6 +180,26 @@ impl Report {
         record.error = None;
         record.error_type = None;
         record.handle = fact.success.handle.clone().filter(|handle| &**handle != "source");
+        record.finished_at = Some(at);
+    }
+
+    fn adopted(&mut self, plan: &Plan, fact: &Adopted, at: Time) {
+        let Kept::Outcome(success) = &fact.kept else { return };
+        self.finished += 1;
+        let own_error = fact.own_error();
+        if self.history == History::Failures && !fact.frame.is_root() && own_error.is_none() {
+            return;
+        }
+        let Some(record) = self.begin(plan, &fact.frame, &fact.node, at) else { return };
+        let status =
+            if own_error.is_some() { NodeStatus::Exception } else { NodeStatus::Succeeded };
+        record.status = status;
+        record.outputs.clone_from(&success.outputs);
+        record.error = own_error.map(|error| error.message.clone());
+        record.error_type = own_error.map(|error| error.error_type.clone());
+        let is_chosen = |handle: &Name| own_error.is_none() && &**handle != "source";
+        record.handle = success.handle.clone().filter(is_chosen);
+        record.adopted_from = Some(fact.from.clone());
         record.finished_at = Some(at);
     }
 

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::fact::{Event, Fact, FramePath, Then};
+use crate::fact::{Event, Fact, FramePath, Kept, Then};
 use crate::plan::{Category, EdgeIx, NodeIx, Outputs, Plan, ROOT};
 use crate::run::{Run, State};
 use crate::template;
@@ -97,6 +97,11 @@ impl AnswerStream {
             Event::RunStarted(_) => self.open(&mut pieces),
             Event::NodeSucceeded(done) => {
                 self.ended(&done.frame, &done.node, &done.success.outputs, &mut pieces);
+            }
+            Event::Adopted(adopted) => {
+                if let Kept::Outcome(success) = &adopted.kept {
+                    self.ended(&adopted.frame, &adopted.node, &success.outputs, &mut pieces);
+                }
             }
             Event::NodeFailed(failed) => match failed.then {
                 Then::DefaultValue | Then::FailBranch => {

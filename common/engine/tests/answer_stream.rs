@@ -13,6 +13,7 @@ use std::sync::Arc;
 use flowmill_engine::error::NodeError;
 use flowmill_engine::fact::{Event, Fact, FramePath, NodeFailed, NodeSucceeded, Then};
 use flowmill_engine::plan::{Outputs, Plan, Success, TaskClass, Write};
+use flowmill_engine::rerun::{self, What};
 use flowmill_engine::run::{Completion, Input, Run, Start};
 use flowmill_engine::stream::{AnswerStream, Piece};
 use flowmill_engine::time::Time;
@@ -61,6 +62,40 @@ fn pieces_are_those_of_difys_filter() {
             assert_eq!(shown(&pieces), expected, "case {number}, step {at} {step:?}\n{graph}");
         }
     }
+}
+
+#[test]
+fn what_was_kept_is_shown_as_if_it_had_happened_now() {
+    let graph = "start -> a -> answer1 -> b -> answer2\n\
+                 answer1: answer says=\"<{{#a.y#}}>\"\n\
+                 answer2: answer says=\"[{{#b.y#}}]\"";
+    let plan = notation::plan(graph);
+    let texts = |facts: &[Fact]| {
+        let mut stream = AnswerStream::new(&plan);
+        let pieces = facts.iter().flat_map(|fact| stream.fact(fact));
+        pieces.map(|piece| piece.text.to_string()).collect::<Vec<_>>().concat()
+    };
+    let first = to_the_end(&plan, Start::default());
+    assert_eq!(texts(&first), "<a>[b]");
+    let adoption = rerun::plan(&plan, &first, &What::From("b".into()), &[]).unwrap();
+    let start = rerun::start(&first, "again".into(), "".into(), adoption).unwrap();
+    assert_eq!(texts(&to_the_end(&plan, start)), "<a>[b]");
+}
+
+/// Every task gives its node's id.
+fn to_the_end(plan: &Arc<Plan>, start: Start) -> Vec<Fact> {
+    let (mut run, mut facts) = Run::start(Arc::clone(plan), start, Time(0));
+    facts.extend(run.apply(Time(0), Input::Tick).unwrap());
+    while run.outcome().is_none() {
+        let grant = Input::Grant { class: TaskClass::Light, count: 1 };
+        facts.extend(run.apply(Time(0), grant).unwrap());
+        let (task, attempt, dispatch, _) = run.outstanding().next().unwrap();
+        let outcome = Ok(Success::of([("y".into(), Value::Str(task.node.clone()))]));
+        let (task, started_at) = (task.clone(), Time(0));
+        let completion = Completion { task, attempt, dispatch, outcome, started_at, elapsed_us: 0 };
+        facts.extend(run.apply(Time(0), Input::Completed(completion)).unwrap());
+    }
+    facts
 }
 
 fn json(value: &Value) -> serde_json::Value {

@@ -37,7 +37,7 @@ proptest! {
     /// Whatever arrives, the run stays in order and can be brought to its end.
     #[test]
     fn any_run_ends(
-        body in plans::plan(Wanted { troubles: true, heavy: false }),
+        body in plans::plan(Wanted { troubles: true, heavy: false, unhandled: false }),
         actions in vec(any::<(u8, u8)>(), 0..60),
         max_steps in proptest::option::weighted(0.2, 1..30_u64),
     ) {
@@ -47,7 +47,7 @@ proptest! {
     /// The same where nodes change their mind about who executes them.
     #[test]
     fn any_run_with_heavy_nodes_ends(
-        body in plans::plan(Wanted { troubles: true, heavy: true }),
+        body in plans::plan(Wanted { troubles: true, heavy: true, unhandled: false }),
         actions in vec(any::<(u8, u8)>(), 0..40),
     ) {
         chaos(&body, &actions, None);
@@ -56,7 +56,7 @@ proptest! {
     /// Nothing depends on the order in which independent nodes succeed.
     #[test]
     fn order_does_not_matter(
-        body in plans::plan(Wanted { troubles: false, heavy: true }),
+        body in plans::plan(Wanted { troubles: false, heavy: true, unhandled: false }),
         orders in vec(vec(any::<u8>(), 1..40), 2),
     ) {
         let plan = notation::plan(&body.text());

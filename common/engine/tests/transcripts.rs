@@ -18,6 +18,7 @@ use flowmill_engine::error::NodeError;
 use flowmill_engine::fact::Options;
 use flowmill_engine::fact::{Event, Fact, FramePath, Reason, Returned, TaskId};
 use flowmill_engine::plan::{Outputs, Success, TaskClass, Write as Written};
+use flowmill_engine::rerun::{self, What};
 use flowmill_engine::run::{Input, Rejected, Start};
 use flowmill_engine::value::Name;
 use flowmill_engine::variables::{Selector, Variable};
@@ -175,6 +176,7 @@ impl Play {
                 let handle = words[2].as_str().into();
                 Input::Answered { frame, node: node.into(), handle, outputs: outputs(&words[3..]) }
             }
+            ("rerun", _) => return self.rerun(&words[1..]),
             ("ok" | "fail", name) => {
                 let (task, attempt, dispatch) = self.task(name);
                 let outcome = match &*words[0] {
@@ -199,6 +201,33 @@ impl Play {
             (other, _) => panic!("no such input: {other}"),
         };
         self.tell(input, &mut lines);
+        lines
+    }
+
+    /// Goes on with a new run that takes over what this one did: `rerun from a b.y=5`,
+    /// `rerun failed`, `rerun failed-items`.
+    fn rerun(&mut self, words: &[String]) -> Vec<String> {
+        let (what, sets) = match &*words[0] {
+            "from" => (What::From(words[1].as_str().into()), &words[2..]),
+            "failed" => (What::Failed, &words[1..]),
+            _ => (What::FailedItems, &words[1..]),
+        };
+        let set = |word: &String| {
+            let (selector, text) = word.split_once('=').unwrap();
+            (Selector::from_dotted(selector), value(text))
+        };
+        let sets: Vec<_> = sets.iter().map(set).collect();
+        let plan = self.driver.run.plan().clone();
+        let facts = &self.driver.facts;
+        let adoption = match rerun::plan(&plan, facts, &what, &sets) {
+            Ok(adoption) => adoption,
+            Err(refused) => return vec![format!("! {refused}")],
+        };
+        let start = rerun::start(facts, "s".into(), "".into(), adoption).unwrap();
+        self.driver.check_facts();
+        self.driver = Driver::start(&plan, start);
+        let mut lines: Vec<String> = self.driver.facts[1..].iter().map(shown::fact).collect();
+        self.tell(Input::Tick, &mut lines);
         lines
     }
 

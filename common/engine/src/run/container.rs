@@ -267,6 +267,13 @@ impl Run {
 }
 
 impl IterationState {
+    /// The next element to open is one that an earlier run has not done.
+    pub(super) fn go_past_kept(&mut self) {
+        let next = usize::try_from(self.next).unwrap_or(usize::MAX);
+        let rest = self.results.get(next..).unwrap_or_default();
+        self.next += rest.iter().take_while(|result| result.is_some()).count() as u64;
+    }
+
     pub(super) fn is_done(&self) -> bool {
         self.open == 0 && (self.failed.is_some() || self.next >= self.items.len() as u64)
     }

@@ -21,6 +21,7 @@ impl Run {
         self.seq = fact.seq;
         match &fact.event {
             Event::RunStarted(started) => self.begin(started, fact.at),
+            Event::Adopted(adopted) => self.adopted(adopted),
             Event::TaskDispatched(dispatched) => self.dispatched(dispatched, fact.at),
             Event::TaskReturned { task, not_before, .. } => self.returned(task, *not_before),
             Event::TaskCancelled { task, mode } => {
@@ -54,6 +55,7 @@ impl Run {
                 self.outcome = Some(finished.clone());
                 self.pausing = false;
                 self.waiting.clear();
+                self.held.clear();
                 self.pause_reasons.clear();
                 self.queues.clear();
                 self.forget_tasks();
@@ -299,7 +301,12 @@ impl Run {
     /// Lets a finished node's edges decide (spec/engine.md §3, exact order): unselected edges are
     /// skipped first, then the others taken, then what became ready waits. False when the node is
     /// a branch that chose nothing: that is an error of the run, seen before any limit.
-    fn advance(&mut self, place: Place, handle: Option<&str>, outputs: &Outputs) -> bool {
+    pub(super) fn advance(
+        &mut self,
+        place: Place,
+        handle: Option<&str>,
+        outputs: &Outputs,
+    ) -> bool {
         let plan = Arc::clone(&self.plan);
         let node = plan.node(place.node);
         let chosen = match (node.category, handle) {
@@ -339,7 +346,7 @@ impl Run {
         }
     }
 
-    fn write_outputs(&mut self, place: Place, outputs: &Outputs) {
+    pub(super) fn write_outputs(&mut self, place: Place, outputs: &Outputs) {
         let plan = Arc::clone(&self.plan);
         let Some(frame) = self.frame_mut(place.frame) else { return };
         let id = &plan.node(place.node).id;
@@ -350,7 +357,7 @@ impl Run {
 
     /// Writes reach outwards through loops, as long as the variable exists there, and stop at an
     /// iteration (spec/engine.md §15).
-    fn write(&mut self, place: Place, writes: &[Write]) {
+    pub(super) fn write(&mut self, place: Place, writes: &[Write]) {
         for write in writes {
             let Some((node, name)) = write.selector.variable() else { continue };
             let mut at = Some(place.frame);
@@ -395,8 +402,10 @@ impl Run {
         let state = if self.is_loop(place.node) {
             Container::Loop(LoopState::default())
         } else {
-            let results = vec![None; items.len()];
-            Container::Iteration(IterationState { items, next: 0, open: 0, results, failed: None })
+            let results = self.take_kept(place, items.len());
+            let mut state = IterationState { items, next: 0, open: 0, results, failed: None };
+            state.go_past_kept();
+            Container::Iteration(state)
         };
         if let Some(frame) = self.frame_mut(place.frame) {
             frame.containers.push((place.node, state));
@@ -415,6 +424,7 @@ impl Run {
         match parent.container_mut(place.node) {
             Some(Container::Iteration(state)) => {
                 state.next = index + 1;
+                state.go_past_kept();
                 state.open += 1;
             }
             Some(Container::Loop(state)) => state.open = true,
@@ -440,6 +450,7 @@ impl Run {
         } else {
             self.enqueue(root);
         }
+        self.adopt_held(path);
     }
 
     /// A body's start marker does nothing and is hidden: it is passed without a fact of its own.

@@ -39,6 +39,11 @@ impl Run {
         }
         writeln!(out, "out {:?}", self.out)?;
         self.write_queues(out)?;
+        let mut held: Vec<_> = self.held.iter().collect();
+        held.sort_by_key(|(path, _)| *path);
+        for (path, adopted) in held {
+            writeln!(out, "held {path} {adopted:?}")?;
+        }
         let mut frames: Vec<&Frame> = self.frames.iter().flatten().collect();
         frames.sort_by(|left, right| left.path.cmp(&right.path));
         frames.into_iter().try_for_each(|frame| self.write_frame(out, frame))
@@ -86,6 +91,9 @@ impl Run {
         }
         for (node, answer) in &frame.answers {
             writeln!(out, "  answer {} {answer:?}", self.plan.node(*node).id)?;
+        }
+        for (node, kept) in &frame.kept {
+            writeln!(out, "  kept {} {kept:?}", self.plan.node(*node).id)?;
         }
         for (node, variables) in frame.variables.sorted() {
             writeln!(out, "  variables {node} {variables:?}")?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::error::NodeError;
-use crate::fact::FramePath;
+use crate::fact::{Adopted, FramePath};
 use crate::plan::{EdgeIx, NodeIx, Plan, ScopeIx, Success};
 use crate::value::{Name, Value};
 use crate::variables::Variables;
@@ -126,6 +126,8 @@ pub(super) struct Frame {
     pub(super) containers: Vec<(NodeIx, Container)>,
     /// Answers given to waiting nodes.
     pub(super) answers: Vec<(NodeIx, Success)>,
+    /// Elements that iterations which did not begin yet take over from an earlier run.
+    pub(super) kept: Vec<(NodeIx, Adopted)>,
 }
 
 impl Frame {
@@ -162,6 +164,7 @@ impl Frame {
             loop_ended: false,
             containers: Vec::new(),
             answers: Vec::new(),
+            kept: Vec::new(),
         };
         for root in &scope.inactive_roots {
             frame.node_mut(plan, *root).state = State::Skipped;
@@ -226,21 +229,29 @@ impl Frame {
         }
     }
 
-    /// Merges a response node's outputs (spec/engine.md §12): `answer` is appended as text to an
-    /// answer that is there, every other key is overwritten.
+    /// Merges a response node's outputs.
     pub(super) fn merge_outputs<'a>(
         &mut self,
         outputs: impl IntoIterator<Item = (&'a Name, &'a Value)>,
     ) {
-        for (name, value) in outputs {
-            match self.outputs.get_mut(name) {
-                Some(held) if &**name == "answer" && !held.is_falsy() => {
-                    *held = Value::from(held.to_python() + &value.to_python());
-                }
-                Some(held) => *held = value.clone(),
-                None => {
-                    self.outputs.insert(name.clone(), value.clone());
-                }
+        merge(&mut self.outputs, outputs);
+    }
+}
+
+/// Merges outputs (spec/engine.md §12): `answer` is appended as text to an answer that is there,
+/// every other key is overwritten.
+pub(crate) fn merge<'a>(
+    held: &mut IndexMap<Name, Value>,
+    outputs: impl IntoIterator<Item = (&'a Name, &'a Value)>,
+) {
+    for (name, value) in outputs {
+        match held.get_mut(name) {
+            Some(held) if &**name == "answer" && !held.is_falsy() => {
+                *held = Value::from(held.to_python() + &value.to_python());
+            }
+            Some(held) => *held = value.clone(),
+            None => {
+                held.insert(name.clone(), value.clone());
             }
         }
     }

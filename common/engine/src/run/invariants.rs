@@ -6,7 +6,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::error::MAX_RECORDS;
-use crate::fact::{Event, Fact, FramePath, Status, TaskId, Then};
+use crate::fact::{Event, Fact, FramePath, Kept, Status, TaskId, Then};
 use crate::plan::{Plan, TaskClass};
 use crate::time::Time;
 use crate::value::Name;
@@ -42,6 +42,7 @@ pub fn check(run: &Run) -> Verdict {
 /// Says which invariant is broken, and by which fact.
 pub fn check_facts(plan: &Plan, facts: &[Fact]) -> Verdict {
     facts_are_in_order(facts)?;
+    adoptions_come_first(facts)?;
     sendings_happen_once(plan, facts)?;
     completions_happen_once(facts)
 }
@@ -283,6 +284,38 @@ pub fn facts_are_in_order(facts: &[Fact]) -> Verdict {
     Ok(())
 }
 
+/// What is taken over from an earlier run is taken over before anything happens, from the run
+/// that the beginning names, and is never sent to a worker.
+///
+/// # Errors
+/// Names the fact or the node.
+pub fn adoptions_come_first(facts: &[Fact]) -> Verdict {
+    let mut from = None;
+    let mut is_over = false;
+    let mut adopted = FxHashSet::default();
+    for fact in facts {
+        match &fact.event {
+            Event::RunStarted(started) => from = started.rerun_of.as_ref(),
+            Event::Adopted(taken) => {
+                let number = fact.seq;
+                ensure(!is_over, || format!("fact {number} takes something over too late"))?;
+                let named = from == Some(&taken.from);
+                ensure(named, || format!("fact {number} takes over from another run"))?;
+                if let Kept::Outcome(_) = taken.kept {
+                    adopted.insert((&taken.frame, &taken.node));
+                }
+            }
+            Event::TaskDispatched(sent) => {
+                is_over = true;
+                let fresh = !adopted.contains(&(&sent.task.frame, &sent.task.node));
+                ensure(fresh, || format!("task {:?} was taken over and is sent", sent.task))?;
+            }
+            _ => is_over = true,
+        }
+    }
+    Ok(())
+}
+
 /// No sending is repeated, none is beyond what retries allow, and a retry waits for its time.
 ///
 /// # Errors
@@ -332,6 +365,10 @@ pub fn completions_happen_once(facts: &[Fact]) -> Verdict {
     for fact in facts {
         let (frame, node) = match &fact.event {
             Event::NodeSucceeded(node) => (&node.frame, &node.node),
+            Event::Adopted(node) => match node.kept {
+                Kept::Outcome(_) => (&node.frame, &node.node),
+                Kept::Elements(_) => continue,
+            },
             Event::NodeFailed(node) => {
                 let fresh = failed.insert((&node.frame, &node.node, node.attempt));
                 ensure(fresh, || {

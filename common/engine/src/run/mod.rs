@@ -6,15 +6,17 @@
 //!
 //! `decide` holds what follows from a state, `admit` what follows from an input, `evolve` how a
 //! fact changes it, `errors` what is remembered of failures, `container` what iterations and loops
-//! do, `frame` how node and edge states spread, `inspect` what can be seen of all that.
+//! do, `frame` how node and edge states spread, `adopt` what is taken over from an earlier run,
+//! `inspect` what can be seen of all that.
 
 mod admit;
+mod adopt;
 mod container;
 mod decide;
 mod errors;
 mod evolve;
 mod fingerprint;
-mod frame;
+pub(crate) mod frame;
 mod input;
 mod inspect;
 pub mod invariants;
@@ -29,10 +31,11 @@ use rustc_hash::FxHashMap;
 
 use crate::error::ErrorRecord;
 use crate::fact::{
-    Event, Fact, FramePath, Options, RULES, RunFinished, RunStarted, Status, TaskId, VERSION,
-    Waiting,
+    Adopted, Event, Fact, FramePath, Options, RULES, RunFinished, RunStarted, Status, TaskId,
+    VERSION, Waiting,
 };
 use crate::plan::{Plan, TaskClass};
+use crate::rerun::Adoption;
 use crate::time::Time;
 use crate::value::{Name, Value};
 use crate::variables::{Selector, Variable, Variables};
@@ -64,6 +67,8 @@ pub struct Start {
     pub conversation: Vec<(Name, Variable)>,
     /// Limits and deadlines.
     pub options: Options,
+    /// What is taken over from an earlier run.
+    pub adoption: Option<Adoption>,
 }
 
 /// A task that was sent and has no answer.
@@ -104,6 +109,8 @@ pub struct Run {
     out: [usize; CLASSES],
     /// Nodes that wait for a person.
     waiting: Vec<Waiting>,
+    /// What passes that did not open yet take over from an earlier run.
+    held: FxHashMap<FramePath, Vec<Adopted>>,
     pause_reasons: Vec<Name>,
     /// Node starts that count against the step limit, since the last resume.
     steps: u64,
@@ -120,7 +127,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// Begins a run of a plan: it exists and its root node is ready, nothing more.
+    /// Begins a run of a plan: it exists, what an earlier run did is taken over, and what follows
+    /// is ready, nothing more.
     pub fn start(plan: Arc<Plan>, start: Start, now: Time) -> (Self, Vec<Fact>) {
         let mut conversation = plan.conversation().to_vec();
         for (name, variable) in start.conversation {
@@ -141,11 +149,15 @@ impl Run {
             environment: plan.environment().to_vec(),
             conversation,
             options: start.options,
+            rerun_of: start.adoption.as_ref().map(|adoption| adoption.from.clone()),
         }));
-        let fact = Fact { seq: 1, at: now, event };
         let mut run = Self::empty(plan);
-        run.evolve(&fact);
-        (run, vec![fact])
+        let mut facts = Vec::new();
+        run.record(now, event, &mut facts);
+        for adopted in start.adoption.into_iter().flat_map(|adoption| adoption.adopted) {
+            run.record(now, Event::Adopted(Box::new(adopted)), &mut facts);
+        }
+        (run, facts)
     }
 
     /// Rebuilds a run from its facts. Facts are never decided again.
@@ -177,6 +189,7 @@ impl Run {
             tasks: BTreeMap::new(),
             out: [0; CLASSES],
             waiting: Vec::new(),
+            held: FxHashMap::default(),
             pause_reasons: Vec::new(),
             steps: 0,
             root_steps: 0,

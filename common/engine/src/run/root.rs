@@ -19,6 +19,7 @@ impl Run {
                 self.write_outwards(&done.frame, &done.success.writes);
             }
             Event::NodeFailed(failed) if !failed.frame.is_root() => {}
+            Event::Adopted(adopted) if !adopted.frame.is_root() => {}
             _ => self.evolve(fact),
         }
     }

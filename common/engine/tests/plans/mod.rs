@@ -50,6 +50,8 @@ pub(crate) struct Wanted {
     pub(crate) troubles: bool,
     /// Nodes that turn out to need a worker.
     pub(crate) heavy: bool,
+    /// Failures that nothing handles, also without other troubles.
+    pub(crate) unhandled: bool,
 }
 
 pub(crate) fn plan(wanted: Wanted) -> impl Strategy<Value = Body> {
@@ -59,7 +61,7 @@ pub(crate) fn plan(wanted: Wanted) -> impl Strategy<Value = Body> {
 }
 
 fn body(kind: BoxedStrategy<Kind>, wanted: Wanted) -> BoxedStrategy<Body> {
-    let strategy = if wanted.troubles { 0..4_u8 } else { 2..4_u8 };
+    let strategy = if wanted.troubles || wanted.unhandled { 0..4_u8 } else { 2..4_u8 };
     let from = prop_oneof![9 => vec(any::<(u8, u8)>(), 1..4), 1 => Just(Vec::new())];
     let part = (kind, from, strategy, 0..3_u8);
     let part =

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use flowmill_engine::fact::{Event, Fact, FramePath, Then};
+use flowmill_engine::fact::{Event, Fact, FramePath, Kept, Then};
 use flowmill_engine::plan::{Category, EdgeIx, NodeIx, Plan, ROOT};
 use flowmill_engine::run::State;
 
@@ -38,6 +38,12 @@ impl<'a> Reference<'a> {
             Event::NodeSucceeded(done) => {
                 let handle = done.success.handle.as_deref().unwrap_or("source");
                 self.end(&done.frame, &done.node, Some(handle));
+            }
+            Event::Adopted(taken) => {
+                if let Kept::Outcome(success) = &taken.kept {
+                    let handle = success.handle.as_deref().unwrap_or("source");
+                    self.end(&taken.frame, &taken.node, Some(handle));
+                }
             }
             Event::NodeFailed(failed) => match failed.then {
                 Then::RetryAt(_) => {}

@@ -5,8 +5,8 @@
 use std::fmt::Write as _;
 
 use flowmill_engine::fact::{
-    CancelMode, Event, Fact, FramePath, NodeFailed, NodeSucceeded, Pass, RunFinished,
-    TaskDispatched, Then, Waiting,
+    Adopted, CancelMode, Event, Fact, FramePath, Kept, NodeFailed, NodeSucceeded, Pass, Range,
+    RunFinished, TaskDispatched, Then, Waiting,
 };
 use flowmill_engine::plan::{Outputs, TaskClass, Write};
 use flowmill_engine::time::Time;
@@ -15,6 +15,7 @@ use flowmill_engine::value::{Style, Value, dumps};
 pub(crate) fn fact(fact: &Fact) -> String {
     match &fact.event {
         Event::RunStarted(_) => "started".to_owned(),
+        Event::Adopted(taken) => adopted(taken),
         Event::TaskDispatched(sent) => dispatched(sent),
         Event::TaskReturned { task, reason, not_before, .. } => {
             let wait = not_before.map(|at| format!(", not before {:?}", at.since(fact.at)));
@@ -75,6 +76,34 @@ fn succeeded(done: &NodeSucceeded) -> String {
         write!(text, " -{handle}->").unwrap();
     }
     text + &outputs(&done.success.outputs) + &written(&done.success.writes)
+}
+
+/// `~ a {"y": 1}` or `~ it keeps [1] from 0, [3, 4] from 2`
+fn adopted(taken: &Adopted) -> String {
+    let name = at(&taken.frame, &taken.node);
+    let mut text = match &taken.kept {
+        Kept::Outcome(success) => {
+            let handle = success.handle.as_ref().map(|handle| format!(" -{handle}->"));
+            let handle = handle.unwrap_or_default();
+            format!("~ {name}{handle}{}{}", outputs(&success.outputs), written(&success.writes))
+        }
+        Kept::Elements(ranges) => {
+            let range = |range: &Range| {
+                format!("{} from {}", json(&Value::array(range.values.clone())), range.first)
+            };
+            let ranges: Vec<String> = ranges.iter().map(range).collect();
+            format!("~ {name} keeps {}", ranges.join(", "))
+        }
+    };
+    if !taken.responses.is_empty() {
+        let responses = json(&Value::object(taken.responses.iter().cloned()));
+        write!(text, ", gave {responses}").unwrap();
+    }
+    let errors = taken.errors.len() as u64 + taken.errors_omitted;
+    if errors > 0 {
+        write!(text, " ({errors} errors)").unwrap();
+    }
+    text
 }
 
 fn failed(failed: &NodeFailed, now: Time) -> String {

@@ -1,0 +1,253 @@
+//! `flowmill rerun`: a run that is kept, once more, without doing again what it did well.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use flowmill_engine::fact::{Fact, Kept as Part};
+use flowmill_engine::plan::Plan;
+use flowmill_engine::rerun::{self, Adoption, Refused, What};
+use flowmill_engine::run::Start;
+use flowmill_engine::value::{Name, Value, loads};
+use flowmill_engine::variables::Selector;
+use flowmill_infra::sqlite::SqliteStore;
+use flowmill_infra::store::Store as _;
+use flowmill_nodes::context::NodeContext;
+use flowmill_nodes::mock::Mocks;
+use uuid::Uuid;
+
+use super::run::{Kept, Limits, exit_code, leave, policy, remembered};
+use crate::code::{CodeFlags, warn};
+use crate::console::{one_line, talk};
+use crate::embedded::{Embedded, outside};
+use crate::files::RunFiles;
+use crate::keep::Keep;
+use crate::net::Net;
+use crate::problems::line;
+use crate::settings::Settings;
+use crate::show::{Output, Show};
+use crate::watch::Watch;
+use crate::words::counted;
+use crate::workflow::{Reading, Workflow, load, node_id, read_file};
+
+/// Letters of a line.
+const LINE: usize = 300;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A new run begins with the inputs of the old one. What is kept of the old run costs nothing: it is
+shown as kept and not done again.
+
+  --from NODE     keeps every node that neither is NODE nor follows it. In an iteration each element
+                  keeps the same of its own nodes
+  --failed        keeps all that finished well and does not follow what failed; of iterations in
+                  which something failed, the elements in which nothing did
+  --failed-items  runs only the failed elements of iterations, from their beginning, and what
+                  follows the iterations
+
+A loop runs anew unless all of it is kept. Nodes are named by id, or by a title that no other node
+has. The exit code is the same as of `flowmill run`; 2 also when the run cannot be run again so.
+
+Examples:
+  flowmill rerun 0197e0c2-0000-7000-8000-000000000000 --failed --store runs
+  flowmill rerun 0197e0c2-0000-7000-8000-000000000000 --from Summary --store runs
+  flowmill rerun 0197e0c2-0000-7000-8000-000000000000 --from Summary --set 'Ask.text=Be brief' --store runs
+  flowmill rerun 0197e0c2-0000-7000-8000-000000000000 --failed-items --file fixed.yml --store runs")]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+pub(crate) struct Args {
+    /// The run's id, as `flowmill run --store` and `flowmill runs list` say it.
+    #[arg(value_name = "RUN_ID")]
+    run: String,
+    /// Begin at this node.
+    #[arg(long, value_name = "NODE", group = "what")]
+    from: Option<String>,
+    /// Run what failed, and what follows it.
+    #[arg(long, group = "what")]
+    failed: bool,
+    /// Run the failed elements of iterations.
+    #[arg(long, group = "what")]
+    failed_items: bool,
+    /// Another value for an output that is kept: JSON, or text.
+    #[arg(long, value_name = "NODE.NAME=VALUE")]
+    set: Vec<String>,
+    /// The document as it is now; what is kept must not have changed in it.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Other mocks than the old run had.
+    #[arg(long, value_name = "FILE")]
+    mock: Option<PathBuf>,
+    /// The folder that the run is kept in; the new one is kept there too.
+    #[arg(long, value_name = "DIR")]
+    store: PathBuf,
+    /// How much is remembered of nodes inside of containers [default: full for --output json].
+    #[arg(long, value_enum, value_name = "HOW")]
+    history: Option<Kept>,
+    /// What is shown.
+    #[arg(long, value_enum, default_value_t = Output::Pretty, value_name = "HOW")]
+    output: Output,
+    #[command(flatten)]
+    code: CodeFlags,
+    #[command(flatten)]
+    net: Net,
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new().context("failed to start the runtime")?;
+    let exit = runtime.block_on(rerun(&args));
+    // a program that does not end must not hold us
+    runtime.shutdown_background();
+    exit.map(ExitCode::from)
+}
+
+async fn rerun(args: &Args) -> anyhow::Result<u8> {
+    let old: Name = args.run.as_str().into();
+    let folder = args.store.display();
+    let store = SqliteStore::reopen(&args.store).await?;
+    let Some(origin) = store.origin(&old).await? else {
+        bail!(
+            "there is no run {old} in {folder}; `flowmill runs list --store {folder}` shows them"
+        );
+    };
+    let (mut settings, before) =
+        Settings::workflow(&origin).with_context(|| format!("failed to read run {old}"))?;
+    if settings.unsafe_code && !args.code.unsafe_code {
+        bail!("run {old} was begun with --unsafe-code; say so again");
+    }
+    settings.unsafe_code = args.code.unsafe_code;
+    if let Some(path) = &args.mock {
+        settings.mocks = Some(read_file(path)?);
+    }
+    let journal = store.journal(&old).await?;
+    let adoption = adoption(args, &before.plan, &journal)
+        .with_context(|| format!("failed to run {old} again"))?;
+    let after = changed(args, &settings, &before)?;
+    may_keep(&before, &after, &adoption)?;
+    let start = start(&journal, &after, adoption)?;
+    store.register(&start.run, &settings.origin(&after)).await.context("failed to keep the run")?;
+    say_what_is_kept(&start, &args.store.display().to_string());
+    execute(args, &settings, &after, store, start).await
+}
+
+/// What is kept of the old run.
+fn adoption(args: &Args, plan: &Arc<Plan>, journal: &[Fact]) -> anyhow::Result<Adoption> {
+    let what = match &args.from {
+        Some(node) => What::From(node_id(plan, node).unwrap_or_else(|| node.as_str().into())),
+        None if args.failed => What::Failed,
+        None => What::FailedItems,
+    };
+    let sets = args.set.iter().map(|text| set(plan, text));
+    let sets: Vec<(Selector, Value)> = sets.collect::<Result<_, _>>()?;
+    rerun::plan(plan, journal, &what, &sets).map_err(|refused| match refused {
+        Refused::NotEnded => anyhow::anyhow!(
+            "{refused}; `flowmill resume {} --store {}` goes on with it",
+            args.run,
+            args.store.display()
+        ),
+        refused => refused.into(),
+    })
+}
+
+/// `node.name=value`, the node by id or title.
+fn set(plan: &Plan, text: &str) -> anyhow::Result<(Selector, Value)> {
+    let parts = text.split_once('=').and_then(|(target, value)| {
+        let (node, name) = target.rsplit_once('.')?;
+        Some((node, name, value))
+    });
+    let Some((node, name, value)) = parts else {
+        bail!("--set {text}: write it as node.name=value")
+    };
+    let Some(id) = node_id(plan, node) else {
+        bail!("--set {text}: the document has no node {node:?}, or more than one of this title");
+    };
+    let value = loads(value).unwrap_or_else(|_| value.into());
+    Ok((Selector::of(&id, name), value))
+}
+
+/// The workflow to run: that of the old run, or the document as it is now.
+fn changed(args: &Args, settings: &Settings, before: &Workflow) -> anyhow::Result<Workflow> {
+    let text = match &args.file {
+        Some(path) => read_file(path)?,
+        None => before.text.to_string(),
+    };
+    let mocks = match &settings.mocks {
+        Some(text) => Mocks::parse(text).context("failed to read the mocks")?,
+        None => Mocks::default(),
+    };
+    let reading = Reading { dify_sizes: settings.dify_limits, ..Reading::default() };
+    let name = args.file.as_ref().map_or("the document".into(), |path| path.display().to_string());
+    load(&text, reading, mocks).map_err(|error| {
+        for problem in &error.problems {
+            talk(line(&name, problem));
+        }
+        anyhow::anyhow!("{name} does not run")
+    })
+}
+
+fn may_keep(before: &Workflow, after: &Workflow, adoption: &Adoption) -> anyhow::Result<()> {
+    let changes = rerun::changes(&before.plan, &before.graph, &after.graph, &adoption.adopted);
+    if changes.is_empty() {
+        return Ok(());
+    }
+    for change in &changes {
+        talk(one_line(&change.to_string(), LINE));
+    }
+    bail!(
+        "the document has changed in {} whose work was to be kept; begin with --from at or before \
+         what has changed, or run the document anew",
+        counted(changes.len() as u64, "node")
+    )
+}
+
+fn start(journal: &[Fact], workflow: &Workflow, adoption: Adoption) -> anyhow::Result<Start> {
+    let run: Name = Uuid::now_v7().to_string().into();
+    rerun::start(journal, run, workflow.digest.clone(), adoption).context("the run never began")
+}
+
+fn say_what_is_kept(start: &Start, folder: &str) {
+    let Some(adoption) = &start.adoption else { return };
+    let (mut nodes, mut elements) = (0, 0);
+    for adopted in &adoption.adopted {
+        match &adopted.kept {
+            Part::Outcome(_) => nodes += 1,
+            Part::Elements(ranges) => {
+                elements += ranges.iter().map(|range| range.values.len() as u64).sum::<u64>();
+            }
+        }
+    }
+    let (nodes, elements) = (counted(nodes, "node"), counted(elements, "element"));
+    talk(format_args!(
+        "run {} is kept in {folder}; of run {} it keeps {nodes} and {elements}",
+        start.run, adoption.from
+    ));
+}
+
+async fn execute(
+    args: &Args,
+    settings: &Settings,
+    workflow: &Workflow,
+    store: SqliteStore,
+    start: Start,
+) -> anyhow::Result<u8> {
+    let limits = settings.dify_limits.then_some(Limits::Dify);
+    let kept = RunFiles::new(&start.run, Some(&args.store), None);
+    let outside = outside(&args.code.settings()?, policy(limits), args.net.reach())?;
+    let outside = NodeContext { files: kept.store(), ..outside };
+    let code = outside.code.clone();
+    let keep = Keep::in_folder(store, remembered(args.history, args.output));
+    let embedded = Arc::new(Embedded::over(keep, outside));
+    embedded.add(workflow);
+    let mut show = Show::new(args.output, workflow);
+    let began = Instant::now();
+    let id = start.run.clone();
+    let running = embedded.run(workflow, start);
+    let watch = Watch { embedded: &embedded, run: id, folder: Some(&args.store) };
+    let ended = watch.until_the_end(running, &mut show).await?;
+    show.ended(&ended, began.elapsed())?;
+    warn(&code);
+    watch.say_how_to_resume(&ended);
+    let status = ended.run.status();
+    leave(embedded).await;
+    Ok(exit_code(status))
+}
