@@ -29,8 +29,15 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Renders one template; its `main` takes the payload.
 const RENDER: &str = concat!(include_str!("jinja_render.py"), "main('");
 
+/// What follows the payload.
+const END: &str = "')\n";
+
 /// Jinja2, and what it imports only when a template asks for it.
 const PRELOAD: [&str; 5] = ["jinja2", "jinja2.constants", "jinja2.debug", "pprint", "textwrap"];
+
+/// What interpreters render before they take templates, so that its traces are in their memory.
+const WARM_UP: &str = "{% for a in x %}{{ loop.index }}: {{ [a.b] | random }}{{ a | pprint }}\
+    {% endfor %}{% if x[0].b %}{{ x | map(attribute='b') | list | string | urlize }}{% endif %}";
 
 /// Room for every text that may be a result, in bytes.
 const OUTPUT_BYTES: usize = 64 << 20;
@@ -118,7 +125,7 @@ impl Templates {
         let python = python.map_err(|error| rendering.beside(error))?;
         let line = unknown_line();
         let payload = rendering.payload(&line);
-        let program = Program { head: RENDER, constant: &payload, tail: "')\n", stdin: &[] };
+        let program = Program { head: RENDER, constant: &payload, tail: END, stdin: &[] };
         match python.run(program, timeout).await {
             Ok(finished) => answer(finished, &line, rendering.max_chars),
             Err(PythonError::TooMuchOutput(_)) => Err(too_long(rendering.max_chars)),
@@ -150,7 +157,11 @@ impl Templates {
             let said = String::from_utf8_lossy(&answer.stderr);
             return Err(wrong(format!("{name}: {}", shortened(said.trim()))));
         };
+        let context = Ok(r#"{"x": [{"b": "c"}]}"#.to_owned());
+        let (template, context) = (WARM_UP, &context);
+        let warm_up = Rendering { template, context, max_chars: 1000, construct: "" };
         let settings = PythonSettings {
+            warm_up: format!("{RENDER}{}{END}", warm_up.payload("")),
             interpreter: Some(self.interpreter.clone()),
             output_bytes: self.settings.output_bytes.max(OUTPUT_BYTES),
             folders,

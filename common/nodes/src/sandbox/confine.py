@@ -183,6 +183,7 @@ class Confinement:
     def __init__(self, config):
         self.active = config["sandbox"]
         self.memory_bytes, self.output_bytes = config["memory_bytes"], config["output_bytes"]
+        self.warm_up = config["warm_up"]
         self.own_rules = None
         self.program_filter = None
         if self.active:

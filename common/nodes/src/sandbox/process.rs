@@ -39,6 +39,8 @@ pub(super) struct Options {
     pub(super) folders: Vec<PathBuf>,
     /// Modules to import before the first program, besides common ones.
     pub(super) preload: Vec<String>,
+    /// A program like those that will come.
+    pub(super) warm_up: String,
 }
 
 /// A process that is ready for programs.
@@ -92,6 +94,7 @@ fn config(options: &Options) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
         "output_bytes": options.output_bytes,
         "folders": options.folders,
         "preload": options.preload,
+        "warm_up": options.warm_up,
     }))?)
 }
 

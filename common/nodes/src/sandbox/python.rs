@@ -31,6 +31,9 @@ pub struct PythonSettings {
     pub folders: Vec<PathBuf>,
     /// Modules that are imported before the first program, besides the common ones.
     pub preload: Vec<String>,
+    /// A program like those that will come: it is run before them in interpreters that fork, so
+    /// that they find its traces in memory. Empty for one that suits code nodes.
+    pub warm_up: String,
 }
 
 /// An interpreter for each processor, eight programs each at a time, 1 GiB of memory, 16 MiB of
@@ -46,6 +49,7 @@ impl Default for PythonSettings {
             output_bytes: 16 << 20,
             folders: Vec::new(),
             preload: Vec::new(),
+            warm_up: String::new(),
         }
     }
 }
@@ -97,6 +101,7 @@ impl Python {
             concurrency,
             folders: settings.folders.clone(),
             preload: settings.preload.clone(),
+            warm_up: settings.warm_up.clone(),
         };
         let processes = if holding.shared {
             Processes::Shared(Pool::default())

@@ -107,7 +107,7 @@ def warm_up():
     """Runs what most programs run, so that its traces in memory are made here and inherited: a
     fork pays for every page that it is the first to change."""
     for _ in range(20):
-        run(WARM)
+        run(confinement.warm_up or WARM)
     sys.stdout.flush()
 
 
