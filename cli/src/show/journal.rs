@@ -222,6 +222,6 @@ pub(super) fn container(node: &Node) -> Option<Container> {
     match node.behaviour {
         Behaviour::Iteration(_) => Some(Container::Iteration),
         Behaviour::Loop(_) => Some(Container::Loop),
-        Behaviour::Inline(_) | Behaviour::Task(_) | Behaviour::Pause => None,
+        Behaviour::Inline(_) | Behaviour::Task(_) | Behaviour::Pause(_) => None,
     }
 }

@@ -135,7 +135,7 @@ impl Screen<'_> {
     fn started(&mut self, at: &Place<'_>, length: Option<u64>) {
         use flowmill_engine::plan::Behaviour;
         let more = match (&at.node.behaviour, length) {
-            (Behaviour::Inline(_) | Behaviour::Pause, _) => return,
+            (Behaviour::Inline(_) | Behaviour::Pause(_), _) => return,
             (Behaviour::Iteration(iteration), Some(length)) => {
                 let width = match iteration.width {
                     0 | 1 => String::new(),
