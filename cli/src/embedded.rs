@@ -4,11 +4,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use flowmill_engine::fact::Status;
 use flowmill_engine::plan::TaskClass;
 use flowmill_engine::report::{History, Report};
 use flowmill_engine::run::{Input, Rejected, Run, Start};
+use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
-use flowmill_infra::clock::SystemClock;
+use flowmill_infra::clock::{Clock as _, SystemClock};
 use flowmill_infra::memory::{MemoryBroker, MemoryLive, MemoryStore};
 use flowmill_infra::store::Store;
 use flowmill_nodes::code::{CodeRunner, CodeSettings};
@@ -17,7 +19,7 @@ use flowmill_nodes::files::MemoryFiles;
 use flowmill_nodes::http_request::client::Policy;
 use flowmill_nodes::http_request::{HttpOptions, NetworkClient};
 use flowmill_nodes::registry::Executors;
-use flowmill_scheduler::{Handle, Service as Scheduler, Submission, SubmitError, Window};
+use flowmill_scheduler::{Finished, Handle, Service as Scheduler, Submission, SubmitError, Window};
 use flowmill_worker::{Library, Loaded, Service as Worker, Slots};
 use tokio::task::JoinHandle;
 
@@ -42,6 +44,7 @@ pub(crate) struct Embedded {
     handle: Handle,
     store: Arc<MemoryStore>,
     live: MemoryLive,
+    clock: SystemClock,
     workflows: Arc<Workflows>,
     scheduler: JoinHandle<()>,
     worker: JoinHandle<()>,
@@ -52,6 +55,8 @@ pub(crate) struct Embedded {
 pub(crate) struct Ended {
     pub(crate) run: Run,
     pub(crate) report: Report,
+    /// When that was.
+    pub(crate) at: Time,
 }
 
 impl Embedded {
@@ -79,7 +84,7 @@ impl Embedded {
             (consumer, answers),
             live.clone(),
             workflows.clone(),
-            clock,
+            clock.clone(),
             slots,
             outside,
         );
@@ -87,6 +92,7 @@ impl Embedded {
             handle,
             store,
             live,
+            clock,
             workflows,
             scheduler: tokio::spawn(scheduler.run()),
             worker: tokio::spawn(worker.run()),
@@ -124,13 +130,41 @@ impl Embedded {
         let id = start.run.clone();
         let submission = Submission { plan: workflow.plan.clone(), start };
         let finished = self.handle.run(submission).await;
-        if let Err(SubmitError::Exists) = finished {
-            // what is stored is another's
-            return Err(SubmitError::Exists);
+        self.ended(&id, finished).await
+    }
+
+    /// Takes up a run that waits: it is told what people answered and goes on.
+    pub(crate) async fn resume(&self, run: Run, inputs: Vec<Input>) -> Result<Ended, SubmitError> {
+        let id = run.id().clone();
+        let finished = self.handle.resume(run, inputs).await;
+        self.ended(&id, finished).await
+    }
+
+    async fn ended(
+        &self,
+        id: &Name,
+        finished: Result<Finished, SubmitError>,
+    ) -> Result<Ended, SubmitError> {
+        if let Err(error @ (SubmitError::Exists | SubmitError::Rejected(_))) = finished {
+            // what is stored is another's, or stays as it was
+            return Err(error);
         }
-        let report = self.store.report(&id).await.unwrap_or_default();
-        self.store.forget(&id).await;
-        Ok(Ended { run: finished?.run, report })
+        let report = self.store.report(id).await.unwrap_or_default();
+        let waits = matches!(&finished, Ok(Finished { run }) if run.status() == Status::Paused);
+        if !waits {
+            self.store.forget(id).await;
+        }
+        Ok(Ended { run: finished?.run, report, at: self.clock.now() })
+    }
+
+    /// Forgets what is kept of a run that waits.
+    pub(crate) async fn forget(&self, run: &Name) {
+        self.store.forget(run).await;
+    }
+
+    /// The time as its runs see it.
+    pub(crate) fn clock(&self) -> &SystemClock {
+        &self.clock
     }
 
     /// Stops both services; no run may be live.
@@ -167,7 +201,7 @@ pub(crate) fn outside(unsafe_code: bool, policy: Policy) -> anyhow::Result<NodeC
 
 #[cfg(test)]
 mod tests {
-    use flowmill_engine::fact::{self, Status};
+    use flowmill_engine::fact;
     use flowmill_engine::value::Value;
     use flowmill_infra::live::Event;
     use flowmill_nodes::mock::Mocks;

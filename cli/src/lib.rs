@@ -5,10 +5,12 @@
 mod commands;
 pub mod conform;
 mod console;
+mod drive;
 mod duration;
 mod embedded;
 mod inputs;
 mod needs;
+mod people;
 mod plan;
 mod problems;
 mod result;
@@ -18,11 +20,9 @@ mod workflow;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    match commands::Cli::parse().run() {
+    match commands::Cli::read().run() {
         Ok(code) => code,
         // whoever read our output has seen enough
         Err(error) if console::is_broken_pipe(&error) => ExitCode::FAILURE,

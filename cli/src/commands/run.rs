@@ -7,20 +7,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
-use flowmill_engine::fact::{Options, Reason, Status};
+use flowmill_engine::fact::{Options, Status};
 use flowmill_engine::graph::Mode;
 use flowmill_engine::report::History;
-use flowmill_engine::run::{Input, Start};
+use flowmill_engine::run::Start;
 use flowmill_engine::value::{Name, Value, loads};
-use flowmill_infra::memory::Watcher;
 use flowmill_nodes::http_request::client::{Limits as Sizes, Policy};
 use flowmill_nodes::mock::Mocks;
-use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use crate::console::talk;
-use crate::embedded::{Embedded, Ended, outside};
+use crate::drive::Drive;
+use crate::embedded::{Embedded, outside};
 use crate::inputs::{Form, Given, Rejection, check, refusal};
+use crate::people::{Answer, Answers, Lines, is_there};
 use crate::problems::line;
 use crate::result::member;
 use crate::show::{Output, Show};
@@ -36,8 +36,6 @@ mod code {
     pub(super) const PARTIAL: u8 = 3;
     /// It waits for a person.
     pub(super) const PAUSED: u8 = 4;
-    /// Interrupted twice.
-    pub(super) const INTERRUPTED: i32 = 130;
 }
 
 /// How long services may take to end after a run.
@@ -51,12 +49,16 @@ Inputs are checked as Dify checks them; `--input` takes text and reads it by the
 Exit code: 0 succeeded, 3 partial-succeeded, 1 failed or stopped (also by --timeout), 4 paused,
 2 wrong usage, an invalid document or rejected inputs.
 
+Where a run waits for a person it asks at the terminal, unless --answer answers; without either
+it ends as paused.
+
 Examples:
   flowmill run hello.yml --input name=Ada
   flowmill run order.yml --inputs order.json --output json | jq .outputs
   echo '{\"name\": \"Ada\"}' | flowmill run hello.yml --inputs -
   flowmill run chat.yml --query 'What is new?'
   flowmill run llm.yml --mock mocks.json --output events
+  flowmill run approval.yml --inputs order.json --answer 'Approve?=yes,note=fine, thanks'
   flowmill run code.yml --unsafe-code --timeout 30s")]
 pub(crate) struct Args {
     /// A document as exported by Dify; `-` reads it from standard input.
@@ -74,6 +76,10 @@ pub(crate) struct Args {
     /// Canned answers in place of nodes: {"<node id>": {"outputs": {…}}} or {"type:llm": …}.
     #[arg(long, value_name = "FILE")]
     mock: Option<PathBuf>,
+    /// What a person answers: the node (its id or title), the action's id, and entries. Several
+    /// for one node are given in turn, the last one again and again.
+    #[arg(long = "answer", value_name = "NODE=ACTION[,FIELD=VALUE…]")]
+    answer: Vec<Answer>,
     /// Whose limits hold: steps, time, sizes. By default ours, which are far higher.
     #[arg(long, value_enum, value_name = "PROFILE")]
     limits: Option<Limits>,
@@ -108,7 +114,6 @@ enum Kept {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let is_stdin = |path: &Path| path.as_os_str() == "-";
     if is_stdin(&args.file) && args.inputs.as_deref().is_some_and(is_stdin) {
         bail!("the document and --inputs cannot both come from standard input");
     }
@@ -137,11 +142,20 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         talk(format_args!("warning: no node is answered by the mock {key:?}"));
     }
     let Some(start) = start(&args, &workflow)? else { return Ok(ExitCode::from(code::USAGE)) };
+    let answers = Answers::of(&args.answer, &workflow.plan)?;
     let runtime = tokio::runtime::Runtime::new().context("failed to start the runtime")?;
-    let exit = runtime.block_on(embedded(&args, &workflow, start));
+    let exit = runtime.block_on(embedded(&args, &workflow, start, answers));
     // a program that does not end must not hold us
     runtime.shutdown_background();
     exit.map(ExitCode::from)
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn reads_stdin(args: &Args) -> bool {
+    is_stdin(&args.file) || args.inputs.as_deref().is_some_and(is_stdin)
 }
 
 /// What the run begins with; None when inputs were rejected, which has been said.
@@ -225,7 +239,12 @@ fn options(args: &Args) -> Options {
     Options { deadline_ms: timeout.or(base.deadline_ms), ..base }
 }
 
-async fn embedded(args: &Args, workflow: &Workflow, start: Start) -> anyhow::Result<u8> {
+async fn embedded(
+    args: &Args,
+    workflow: &Workflow,
+    start: Start,
+    answers: Answers,
+) -> anyhow::Result<u8> {
     let history = match (args.history, args.output) {
         (Some(Kept::Full), _) | (None, Output::Json) => History::Full,
         (Some(Kept::Failures), _) => History::Failures,
@@ -240,7 +259,12 @@ async fn embedded(args: &Args, workflow: &Workflow, start: Start) -> anyhow::Res
     embedded.add(workflow);
     let mut show = Show::new(args.output, workflow);
     let began = Instant::now();
-    let ended = watch(&embedded, workflow, start, &mut show).await?;
+    let lines =
+        (args.output == Output::Pretty && !reads_stdin(args) && is_there()).then(Lines::default);
+    let id = start.run.clone();
+    let mut drive = Drive::new(&embedded, &id, show.watches(), answers, lines)?;
+    let ended = drive.run(workflow, start, &mut show).await?;
+    drop(drive);
     show.ended(&ended, began.elapsed())?;
     let status = ended.run.status();
     if let Ok(embedded) = Arc::try_unwrap(embedded) {
@@ -248,58 +272,6 @@ async fn embedded(args: &Args, workflow: &Workflow, start: Start) -> anyhow::Res
         let _ = tokio::time::timeout(LEAVE, embedded.stop()).await;
     }
     Ok(exit_code(status))
-}
-
-/// Runs it, shows what happens, and stops it when asked to.
-async fn watch(
-    embedded: &Arc<Embedded>,
-    workflow: &Workflow,
-    start: Start,
-    show: &mut Show<'_>,
-) -> anyhow::Result<Ended> {
-    let id = start.run.clone();
-    let mut watcher = show.watches().then(|| embedded.live().watch(id.clone()));
-    let running = embedded.run(workflow, start);
-    tokio::pin!(running);
-    let mut interrupts = signal(SignalKind::interrupt()).context("failed to watch for signals")?;
-    let mut terminations =
-        signal(SignalKind::terminate()).context("failed to watch for signals")?;
-    let mut stopping = false;
-    let ended = loop {
-        let next = async {
-            match &mut watcher {
-                Some(watcher) => watcher.next().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            _ = interrupts.recv() => {}
-            _ = terminations.recv() => {}
-            Some(event) = next => {
-                show.event(&event)?;
-                continue;
-            }
-            ended = &mut running => break ended,
-        }
-        if stopping {
-            talk("interrupted twice");
-            std::process::exit(code::INTERRUPTED);
-        }
-        stopping = true;
-        talk("stopping the run; interrupt again to leave at once");
-        let (embedded, id) = (embedded.clone(), id.clone());
-        // not awaited here: the run may be waiting for us to take what it shows
-        tokio::spawn(async move {
-            let message = "User requested abort".into();
-            // a run that ended meanwhile needs no stopping
-            let _ = embedded.signal(id, Input::Stop { reason: Reason::User, message }).await;
-        });
-    };
-    while let Some(event) = watcher.as_mut().and_then(Watcher::try_next) {
-        show.event(&event)?;
-    }
-    ended.context("failed to run the workflow")
 }
 
 fn mocks(path: &Path) -> anyhow::Result<Mocks> {

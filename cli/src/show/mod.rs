@@ -1,9 +1,14 @@
 //! A run for those who watch it: what they see while it goes on, and what became of it.
 
+mod answer;
 mod events;
 mod journal;
 mod json;
+mod outputs;
 mod pretty;
+mod region;
+mod tree;
+mod view;
 
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -32,7 +37,7 @@ pub(crate) enum Output {
 /// Shows one run.
 #[derive(Debug)]
 pub(crate) enum Show<'a> {
-    Pretty(Pretty<'a>),
+    Pretty(Box<Pretty<'a>>),
     Json,
     Events(Box<Events<'a>>),
 }
@@ -41,7 +46,7 @@ impl<'a> Show<'a> {
     /// Nothing is shown yet.
     pub(crate) fn new(output: Output, workflow: &'a Workflow) -> Self {
         match output {
-            Output::Pretty => Self::Pretty(Pretty::new(workflow)),
+            Output::Pretty => Self::Pretty(Box::new(Pretty::new(workflow))),
             Output::Json => Self::Json,
             Output::Events => Self::Events(Box::new(Events::new(workflow))),
         }
@@ -58,12 +63,42 @@ impl<'a> Show<'a> {
     /// When standard output is closed.
     pub(crate) fn event(&mut self, event: &live::Event) -> anyhow::Result<()> {
         match self {
-            Self::Pretty(pretty) => {
-                pretty.event(event);
-                Ok(())
-            }
+            Self::Pretty(pretty) => pretty.event(event),
             Self::Json => Ok(()),
             Self::Events(events) => write_lines(&events.event(event)),
+        }
+    }
+
+    /// The run waits, and goes on after this.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub(crate) fn paused(&mut self, paused: &Ended) -> anyhow::Result<()> {
+        match self {
+            Self::Pretty(_) | Self::Json => Ok(()),
+            Self::Events(events) => write_lines(&events.ended(paused)),
+        }
+    }
+
+    /// Whether it moves on by itself.
+    pub(crate) fn is_live(&self) -> bool {
+        match self {
+            Self::Pretty(pretty) => pretty.is_live(),
+            Self::Json | Self::Events(_) => false,
+        }
+    }
+
+    /// Moves on by itself.
+    pub(crate) fn frame(&mut self) {
+        if let Self::Pretty(pretty) = self {
+            pretty.frame();
+        }
+    }
+
+    /// Leaves the terminal to others until something happens.
+    pub(crate) fn rest(&mut self) {
+        if let Self::Pretty(pretty) = self {
+            pretty.rest();
         }
     }
 

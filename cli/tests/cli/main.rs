@@ -5,8 +5,10 @@
 mod corpus;
 mod describe;
 mod errors;
+mod people;
 mod run;
 mod show;
+mod terminal;
 mod validate;
 
 use std::io::Write as _;

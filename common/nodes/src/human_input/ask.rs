@@ -171,7 +171,8 @@ fn allowed(files: &Files, file: &File) -> Result<(), String> {
     let extension = file.extension.as_deref().map(plain).unwrap_or_default();
     let listed = files.extensions.iter().any(|known| plain(known) == extension);
     let custom = files.kinds.iter().any(|kind| &**kind == CUSTOM);
-    if !files.kinds.is_empty() && !files.kinds.contains(&file.kind) && !(custom && listed) {
+    let taken = files.kinds.is_empty() || files.kinds.contains(&file.kind) || custom && listed;
+    if !taken {
         return Err(format!("{} files are not taken, only {}", file.kind, files.kinds.join(", ")));
     }
     if &*file.kind == CUSTOM && !files.extensions.is_empty() && !listed {
@@ -238,8 +239,12 @@ mod tests {
 
     use super::*;
 
+    fn value(json: &str) -> Value {
+        loads(json).unwrap()
+    }
+
     fn compiled(data: &str) -> Result<Arc<dyn Asks>, Vec<Problem>> {
-        let data = crate::fixtures::item(&loads(data).unwrap());
+        let data = crate::fixtures::item(&value(data));
         let source = Source {
             id: &"ask".into(),
             kind: "human-input",
@@ -275,14 +280,13 @@ mod tests {
     fn variables() -> Variables {
         let mut variables = Variables::default();
         for (name, json) in [("what", r#""it""#), ("list", r#"["a", 2]"#)] {
-            let value = loads(json).unwrap();
-            variables.set(&"s".into(), &name.into(), Variable::infer(value));
+            variables.set(&"s".into(), &name.into(), Variable::infer(value(json)));
         }
         variables
     }
 
     fn values(json: &str) -> Vec<(Name, Value)> {
-        match loads(json).unwrap() {
+        match value(json) {
             Value::Object(members) => {
                 members.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
             }
