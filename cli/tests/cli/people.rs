@@ -56,6 +56,16 @@ fn without_an_answer_the_form_and_how_to_answer_are_shown() {
 }
 
 #[test]
+fn a_machine_is_told_what_is_asked() {
+    let ran = answered(&asks(""), &["--output", "json"]).expect(4).json();
+    let waiting = &ran["waiting"][0];
+    assert_eq!(waiting["node_id"], "h");
+    assert_eq!(waiting["form_content"], "Is 1 right? {{#$output.note#}}");
+    assert_eq!(waiting["actions"][1]["id"], "no1");
+    assert_eq!(waiting["inputs"][1]["option_source"]["value"][0], "fast");
+}
+
+#[test]
 fn wrong_answers_are_refused_before_the_run_begins() {
     for (answer, says) in [
         ("h=maybe", "Invalid action: maybe (one of yes1, no1)"),
