@@ -12,8 +12,10 @@ mod errors;
 mod files;
 #[cfg(feature = "store")]
 mod kept;
+mod people;
 mod run;
 mod show;
+mod terminal;
 mod validate;
 
 use std::io::Write as _;
