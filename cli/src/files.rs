@@ -25,7 +25,7 @@ impl RunFiles {
     /// to `produced`, else beside it. Nothing is made before there is a file.
     pub(crate) fn new(run: &str, kept: Option<&Path>, produced: Option<&PathBuf>) -> Self {
         let folder = match kept {
-            Some(kept) => kept.join("files"),
+            Some(kept) => kept.join("files").join(run),
             None => std::env::temp_dir().join(format!("flowmill-{run}")),
         };
         let produced = produced.cloned().unwrap_or_else(|| folder.clone());
