@@ -35,6 +35,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
 pub(crate) fn show(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
+        0 if time.as_micros() < 100 => "<0.1 ms".to_owned(),
         0 => format!("{:.1} ms", time.as_secs_f64() * 1000.0),
         1..60 => format!("{:.1} s", time.as_secs_f64()),
         60..3600 => format!("{} m {:02} s", seconds / 60, seconds % 60),
@@ -68,7 +69,8 @@ mod tests {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
         for (millis, shown) in [
-            (0, "0.0 ms"),
+            (0, "<0.1 ms"),
+            (1, "1.0 ms"),
             (999, "999.0 ms"),
             (1500, "1.5 s"),
             (125_000, "2 m 05 s"),

@@ -4,11 +4,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use flowmill_engine::fact::Status;
 use flowmill_engine::plan::{Plan, TaskClass};
 use flowmill_engine::report::{History, Report};
 use flowmill_engine::run::{Input, Rejected, Run, Start};
+use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
-use flowmill_infra::clock::SystemClock;
+use flowmill_infra::clock::{Clock as _, SystemClock};
 use flowmill_infra::memory::{MemoryBroker, MemoryLive};
 use flowmill_nodes::code::{CodeRunner, CodeSettings};
 use flowmill_nodes::context::NodeContext;
@@ -43,6 +45,7 @@ pub(crate) struct Embedded {
     handle: Handle,
     store: Arc<Keep>,
     live: MemoryLive,
+    clock: SystemClock,
     workflows: Arc<Workflows>,
     scheduler: JoinHandle<()>,
     worker: JoinHandle<()>,
@@ -53,6 +56,8 @@ pub(crate) struct Embedded {
 pub(crate) struct Ended {
     pub(crate) run: Run,
     pub(crate) report: Report,
+    /// When that was.
+    pub(crate) at: Time,
 }
 
 impl Embedded {
@@ -89,7 +94,7 @@ impl Embedded {
             (consumer, answers),
             live.clone(),
             workflows.clone(),
-            clock,
+            clock.clone(),
             slots,
             outside,
         );
@@ -97,6 +102,7 @@ impl Embedded {
             handle,
             store,
             live,
+            clock,
             workflows,
             scheduler: tokio::spawn(scheduler.run()),
             worker: tokio::spawn(worker.run()),
@@ -134,15 +140,10 @@ impl Embedded {
         let id = start.run.clone();
         let submission = Submission { plan: workflow.plan.clone(), start };
         let finished = self.handle.run(submission).await;
-        if let Err(SubmitError::Exists) = finished {
-            // what is stored is another's
-            return Err(SubmitError::Exists);
-        }
         self.ended(&workflow.plan, &id, finished).await
     }
 
-    /// Takes up a run that is kept, tells it `inputs`, and runs it as [`Embedded::run`] does.
-    #[cfg(feature = "store")]
+    /// Takes up a run that waits, or that was cut off: it is told `inputs` and goes on.
     pub(crate) async fn resume(&self, run: Run, inputs: Vec<Input>) -> Result<Ended, SubmitError> {
         let (plan, id) = (run.plan().clone(), run.id().clone());
         let finished = self.handle.resume(run, inputs).await;
@@ -155,8 +156,27 @@ impl Embedded {
         id: &Name,
         finished: Result<Finished, SubmitError>,
     ) -> Result<Ended, SubmitError> {
-        let report = self.store.leave(plan, id).await;
-        Ok(Ended { run: finished?.run, report: report.map_err(SubmitError::NotStored)? })
+        if let Err(error @ (SubmitError::Exists | SubmitError::Rejected(_))) = finished {
+            // what is stored is another's, or stays as it was
+            return Err(error);
+        }
+        let report = self.store.look_back(plan, id).await;
+        let waits = matches!(&finished, Ok(Finished { run }) if run.status() == Status::Paused);
+        if !waits {
+            self.store.leave(id).await;
+        }
+        let report = report.map_err(SubmitError::NotStored);
+        Ok(Ended { run: finished?.run, report: report?, at: self.clock.now() })
+    }
+
+    /// Forgets a run that waits, unless it is kept in a folder.
+    pub(crate) async fn leave(&self, run: &Name) {
+        self.store.leave(run).await;
+    }
+
+    /// The time as its runs see it.
+    pub(crate) fn clock(&self) -> &SystemClock {
+        &self.clock
     }
 
     /// Stops both services; no run may be live.
@@ -198,7 +218,7 @@ pub(crate) fn outside(
 
 #[cfg(test)]
 mod tests {
-    use flowmill_engine::fact::{self, Status};
+    use flowmill_engine::fact;
     use flowmill_engine::value::Value;
     use flowmill_infra::live::Event;
     use flowmill_nodes::mock::Mocks;

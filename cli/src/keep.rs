@@ -37,19 +37,25 @@ impl Keep {
         Self::Folder { store: store.with_history(history), reports }
     }
 
-    /// What became of a run's nodes, now that it has left the scheduler. What is kept in memory is
-    /// forgotten by that.
-    pub(crate) async fn leave(&self, plan: &Plan, run: &Name) -> Result<Report, StoreError> {
+    /// What became of a run's nodes, now that it has left the scheduler.
+    pub(crate) async fn look_back(&self, plan: &Plan, run: &Name) -> Result<Report, StoreError> {
+        let report = match self {
+            Self::Memory(store) => store.report(plan, run).await?,
+            #[cfg(feature = "store")]
+            Self::Folder { reports: false, .. } => None,
+            #[cfg(feature = "store")]
+            Self::Folder { store, .. } => store.report(plan, run).await?,
+        };
+        Ok(report.unwrap_or_default())
+    }
+
+    /// A run that is of no more interest: what is kept in memory is forgotten.
+    pub(crate) async fn leave(&self, run: &Name) {
         match self {
-            Self::Memory(store) => {
-                let report = store.report(plan, run).await?;
-                store.forget(run).await?;
-                Ok(report.unwrap_or_default())
-            }
+            // memory does not fail
+            Self::Memory(store) => drop(store.forget(run).await),
             #[cfg(feature = "store")]
-            Self::Folder { reports: false, .. } => Ok(Report::default()),
-            #[cfg(feature = "store")]
-            Self::Folder { store, .. } => Ok(store.report(plan, run).await?.unwrap_or_default()),
+            Self::Folder { .. } => {}
         }
     }
 

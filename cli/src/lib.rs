@@ -6,6 +6,7 @@ mod code;
 mod commands;
 pub mod conform;
 mod console;
+mod drive;
 mod duration;
 mod embedded;
 mod files;
@@ -15,6 +16,7 @@ mod inputs;
 mod keep;
 mod needs;
 mod net;
+mod people;
 mod plan;
 mod problems;
 mod result;
@@ -22,17 +24,14 @@ mod result;
 mod settings;
 mod show;
 mod testing;
-mod watch;
 mod words;
 mod workflow;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    match commands::Cli::parse().run() {
+    match commands::Cli::read().run() {
         Ok(code) => code,
         // whoever read our output has seen enough
         Err(error) if console::is_broken_pipe(&error) => ExitCode::FAILURE,

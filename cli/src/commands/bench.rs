@@ -26,6 +26,10 @@ use crate::result::{member, object};
 use crate::workflow::{Reading, Workflow, load, read_file};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  flowmill bench hello.yml --inputs inputs.json --runs 1000 --concurrency 4
+  flowmill bench hello.yml --inputs inputs.json --json")]
 pub(crate) struct Args {
     /// The workflow's file.
     file: PathBuf,

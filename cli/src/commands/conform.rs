@@ -15,6 +15,9 @@ use crate::conform::Conform;
 const AHEAD: usize = 64;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  flowmill conform --cases cases.jsonl --out got.jsonl")]
 pub(crate) struct Args {
     /// JSON lines, each with `id`, `dsl` or `dsl_path`, `inputs`, and if wanted `mocks`, `sys`,
     /// `options`.

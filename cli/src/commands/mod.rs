@@ -1,7 +1,9 @@
 //! The verbs, one file each.
 
 mod bench;
+mod completions;
 mod conform;
+mod help;
 mod nodes;
 mod plan;
 #[cfg(feature = "store")]
@@ -20,7 +22,7 @@ mod validate;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use run::code;
 
@@ -34,6 +36,7 @@ pub(crate) use run::code;
     after_help = "\
 Examples:
   flowmill run workflow.yml --input name=Ada
+  flowmill run chat.yml --query 'What is new?'
   flowmill test *.test.yml
   flowmill validate *.yml
   flowmill plan workflow.yml --format mermaid
@@ -76,9 +79,17 @@ enum Command {
     Bench(bench::Args),
     /// Run a batch of cases as the reference engine does and write its result lines.
     Conform(conform::Args),
+    /// Write what a shell needs to complete these words.
+    Completions(completions::Args),
 }
 
 impl Cli {
+    /// Reads the command line; ends the program where it is wrong or asks for help.
+    pub(crate) fn read() -> Self {
+        let matches = help::grouped(Self::command()).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Run(args) => run::run(args),
@@ -97,6 +108,7 @@ impl Cli {
             Command::Sandbox(args) => sandbox::run(&args),
             Command::Bench(args) => bench::run(args),
             Command::Conform(args) => conform::run(args),
+            Command::Completions(args) => completions::run(&args),
         }
     }
 }

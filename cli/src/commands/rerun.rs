@@ -21,14 +21,15 @@ use uuid::Uuid;
 use super::run::{Kept, Limits, exit_code, leave, policy, remembered};
 use crate::code::{CodeFlags, warn};
 use crate::console::{one_line, talk};
+use crate::drive::Drive;
 use crate::embedded::{Embedded, outside};
 use crate::files::RunFiles;
 use crate::keep::Keep;
 use crate::net::Net;
+use crate::people::{Answer, Answers, Lines, is_there};
 use crate::problems::line;
 use crate::settings::Settings;
 use crate::show::{Output, Show};
-use crate::watch::Watch;
 use crate::words::counted;
 use crate::workflow::{Reading, Workflow, load, node_id, read_file};
 
@@ -81,6 +82,10 @@ pub(crate) struct Args {
     /// The folder that the run is kept in; the new one is kept there too.
     #[arg(long, value_name = "DIR")]
     store: PathBuf,
+    /// What a person answers: the node (its id or title), the action's id, and entries. Several
+    /// for one node are given in turn, the last one again and again.
+    #[arg(long = "answer", value_name = "NODE=ACTION[,FIELD=VALUE…]")]
+    answer: Vec<Answer>,
     /// How much is remembered of nodes inside of containers [default: full for --output json].
     #[arg(long, value_enum, value_name = "HOW")]
     history: Option<Kept>,
@@ -241,12 +246,14 @@ async fn execute(
     let mut show = Show::new(args.output, workflow);
     let began = Instant::now();
     let id = start.run.clone();
-    let running = embedded.run(workflow, start);
-    let watch = Watch { embedded: &embedded, run: id, folder: Some(&args.store) };
-    let ended = watch.until_the_end(running, &mut show).await?;
+    let answers = Answers::of(&args.answer, &workflow.plan)?;
+    let lines = (args.output == Output::Pretty && is_there()).then(Lines::default);
+    let drive = Drive::new(&embedded, &id, show.watches(), answers, lines)?;
+    let mut drive = drive.kept_in(Some(&args.store));
+    let ended = drive.run(workflow, start, &mut show).await?;
     show.ended(&ended, began.elapsed())?;
+    drop(drive);
     warn(&code);
-    watch.say_how_to_resume(&ended);
     let status = ended.run.status();
     leave(embedded).await;
     Ok(exit_code(status))

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use flowmill_engine::run::{Input, Run};
+use flowmill_engine::run::Run;
+use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_infra::sqlite::SqliteStore;
 use flowmill_infra::store::Store as _;
@@ -15,13 +16,14 @@ use flowmill_nodes::context::NodeContext;
 use super::run::{Kept, Limits, exit_code, leave, policy, remembered};
 use crate::code::{CodeFlags, warn};
 use crate::console::talk;
+use crate::drive::Drive;
 use crate::embedded::{Embedded, Ended, outside};
 use crate::files::RunFiles;
 use crate::keep::Keep;
 use crate::net::Net;
+use crate::people::{Answer, Answers, Lines, is_there};
 use crate::settings::Settings;
 use crate::show::{Output, Show};
-use crate::watch::Watch;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -32,7 +34,8 @@ The exit code is the same as of `flowmill run`. A run that had ended shows its r
 
 Examples:
   flowmill runs list --store runs
-  flowmill resume 0197e0c2-0000-7000-8000-000000000000 --store runs")]
+  flowmill resume 0197e0c2-0000-7000-8000-000000000000 --store runs
+  flowmill resume 0197e0c2-0000-7000-8000-000000000000 --store runs --answer 'Approve?=yes'")]
 pub(crate) struct Args {
     /// The run's id, as `flowmill run --store` and `flowmill runs list` say it.
     #[arg(value_name = "RUN_ID")]
@@ -40,6 +43,10 @@ pub(crate) struct Args {
     /// The folder that the run is kept in.
     #[arg(long, value_name = "DIR")]
     store: PathBuf,
+    /// What a person answers: the node (its id or title), the action's id, and entries. Several
+    /// for one node are given in turn, the last one again and again.
+    #[arg(long = "answer", value_name = "NODE=ACTION[,FIELD=VALUE…]")]
+    answer: Vec<Answer>,
     /// How much is remembered of nodes inside of containers [default: full for --output json].
     #[arg(long, value_enum, value_name = "HOW")]
     history: Option<Kept>,
@@ -54,14 +61,14 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("failed to start the runtime")?;
-    let exit = runtime.block_on(resume(&args, Vec::new()));
+    let exit = runtime.block_on(resume(&args));
     // a program that does not end must not hold us
     runtime.shutdown_background();
     exit.map(ExitCode::from)
 }
 
-/// Takes up the run, tells it `inputs` (people's answers) and runs it until it ends or waits.
-async fn resume(args: &Args, inputs: Vec<Input>) -> anyhow::Result<u8> {
+/// Takes up the run, and runs it until it ends or waits for a person whom nobody answers for.
+async fn resume(args: &Args) -> anyhow::Result<u8> {
     let id: Name = args.run.as_str().into();
     let folder = args.store.display();
     let store = SqliteStore::reopen(&args.store).await?;
@@ -74,6 +81,7 @@ async fn resume(args: &Args, inputs: Vec<Input>) -> anyhow::Result<u8> {
     if journal.is_empty() {
         bail!("run {id} had not begun when its process ended; run its document again");
     }
+    let until = journal.last().map_or_else(Time::default, |fact| fact.at);
     let run = Run::replay(workflow.plan.clone(), journal.iter());
     if settings.unsafe_code && !args.code.unsafe_code && run.outcome().is_none() {
         bail!("run {id} was begun with --unsafe-code; say so again to go on");
@@ -81,14 +89,15 @@ async fn resume(args: &Args, inputs: Vec<Input>) -> anyhow::Result<u8> {
     let history = remembered(args.history, args.output);
     let limits = settings.dify_limits.then_some(Limits::Dify);
     let keep = Keep::in_folder(store, history);
+    let answers = Answers::of(&args.answer, &workflow.plan)?;
     let mut show = Show::new(args.output, &workflow);
     show.catch_up(journal);
     let began = Instant::now();
     if run.outcome().is_some() {
         talk(format_args!("run {id} has ended before; this is its result"));
-        let report = keep.leave(&workflow.plan, &id).await?;
-        let status = run.status();
-        show.ended(&Ended { run, report }, began.elapsed())?;
+        let report = keep.look_back(&workflow.plan, &id).await?;
+        let (status, at) = (run.status(), until);
+        show.ended(&Ended { run, report, at }, began.elapsed())?;
         keep.close().await;
         return Ok(exit_code(status));
     }
@@ -98,11 +107,13 @@ async fn resume(args: &Args, inputs: Vec<Input>) -> anyhow::Result<u8> {
     let code = outside.code.clone();
     let embedded = Arc::new(Embedded::over(keep, outside));
     embedded.add(&workflow);
-    let watch = Watch { embedded: &embedded, run: id, folder: Some(&args.store) };
-    let ended = watch.until_the_end(embedded.resume(run, inputs), &mut show).await?;
+    let lines = (args.output == Output::Pretty && is_there()).then(Lines::default);
+    let drive = Drive::new(&embedded, &id, show.watches(), answers, lines)?;
+    let mut drive = drive.kept_in(Some(&args.store));
+    let ended = drive.resume(run, &mut show).await?;
     show.ended(&ended, began.elapsed())?;
+    drop(drive);
     warn(&code);
-    watch.say_how_to_resume(&ended);
     let status = ended.run.status();
     leave(embedded).await;
     Ok(exit_code(status))

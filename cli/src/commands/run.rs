@@ -22,16 +22,17 @@ use uuid::Uuid;
 use super::start::{form, system};
 use crate::code::{CodeFlags, warn};
 use crate::console::talk;
+use crate::drive::Drive;
 use crate::embedded::{Embedded, outside};
 use crate::files::RunFiles;
 use crate::inputs::{FileArgument, Given, LocalFiles, Rejection, SYSTEM_FILES, check, refusal};
 use crate::keep::Keep;
 use crate::net::Net;
+use crate::people::{Answer, Answers, Lines, is_there};
 use crate::problems::line;
 #[cfg(feature = "store")]
 use crate::settings::Settings;
 use crate::show::{Output, Show};
-use crate::watch::Watch;
 use crate::workflow::{Reading, Workflow, load, read_file};
 
 /// Exit codes besides 0.
@@ -59,6 +60,9 @@ Inputs are checked as Dify checks them; `--input` takes text and reads it by the
 Exit code: 0 succeeded, 3 partial-succeeded, 1 failed or stopped (also by --timeout), 4 paused,
 2 wrong usage, an invalid document or rejected inputs.
 
+Where a run waits for a person it asks at the terminal, unless --answer answers; without either
+it ends as paused.
+
 Examples:
   flowmill run hello.yml --input name=Ada
   flowmill run order.yml --inputs order.json --output json | jq .outputs
@@ -66,6 +70,7 @@ Examples:
   flowmill run summary.yml --file report=report.pdf --files-dir out
   flowmill run chat.yml --query 'What is new?'
   flowmill run llm.yml --mock mocks.json --output events
+  flowmill run approval.yml --inputs order.json --answer 'Approve?=yes,note=fine, thanks'
   flowmill run code.yml --trusted-code --timeout 30s
   flowmill run long.yml --store runs        # `flowmill resume` goes on after a crash or Ctrl-C")]
 pub(crate) struct Args {
@@ -91,6 +96,10 @@ pub(crate) struct Args {
     /// Canned answers in place of nodes: {"<node id>": {"outputs": {…}}} or {"type:llm": …}.
     #[arg(long, value_name = "FILE")]
     mock: Option<PathBuf>,
+    /// What a person answers: the node (its id or title), the action's id, and entries. Several
+    /// for one node are given in turn, the last one again and again.
+    #[arg(long = "answer", value_name = "NODE=ACTION[,FIELD=VALUE…]")]
+    answer: Vec<Answer>,
     /// Whose limits hold: steps, time, sizes. By default ours, which are far higher.
     #[arg(long, value_enum, value_name = "PROFILE")]
     limits: Option<Limits>,
@@ -130,7 +139,6 @@ pub(super) enum Kept {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let is_stdin = |path: &Path| path.as_os_str() == "-";
     if is_stdin(&args.document) && args.inputs.as_deref().is_some_and(is_stdin) {
         bail!("the document and --inputs cannot both come from standard input");
     }
@@ -162,11 +170,20 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Some(start) = start(&args, &workflow, &files)? else {
         return Ok(ExitCode::from(code::USAGE));
     };
+    let answers = Answers::of(&args.answer, &workflow.plan)?;
     let runtime = tokio::runtime::Runtime::new().context("failed to start the runtime")?;
-    let exit = runtime.block_on(embedded(&args, &workflow, start, &files));
+    let exit = runtime.block_on(embedded(&args, &workflow, start, &files, answers));
     // a program that does not end must not hold us
     runtime.shutdown_background();
     exit.map(ExitCode::from)
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn reads_stdin(args: &Args) -> bool {
+    is_stdin(&args.document) || args.inputs.as_deref().is_some_and(is_stdin)
 }
 
 /// What the run begins with; None when inputs were rejected, which has been said.
@@ -227,6 +244,7 @@ async fn embedded(
     workflow: &Workflow,
     mut start: Start,
     files: &LocalFiles,
+    answers: Answers,
 ) -> anyhow::Result<u8> {
     let history = remembered(args.history, args.output);
     let mut kept = RunFiles::new(&start.run, folder(args), args.files_dir.as_ref());
@@ -242,13 +260,15 @@ async fn embedded(
     let mut show = Show::new(args.output, workflow);
     let began = Instant::now();
     let id = start.run.clone();
-    let running = embedded.run(workflow, start);
-    let watch = Watch { embedded: &embedded, run: id, folder: folder(args) };
-    let ended = watch.until_the_end(running, &mut show).await?;
+    let lines =
+        (args.output == Output::Pretty && !reads_stdin(args) && is_there()).then(Lines::default);
+    let drive = Drive::new(&embedded, &id, show.watches(), answers, lines)?;
+    let mut drive = drive.kept_in(folder(args));
+    let ended = drive.run(workflow, start, &mut show).await?;
     kept.ended(&ended.run);
     show.ended(&ended, began.elapsed())?;
+    drop(drive);
     warn(&code);
-    watch.say_how_to_resume(&ended);
     let status = ended.run.status();
     leave(embedded).await;
     Ok(exit_code(status))

@@ -20,6 +20,11 @@ use crate::show::{Output, Show, kept_object};
 const PART: usize = 1024;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  flowmill runs list --store runs --status paused
+  flowmill runs show 0197e0c2-0000-7000-8000-000000000000 --store runs
+  flowmill runs events 0197e0c2-0000-7000-8000-000000000000 --store runs")]
 pub(crate) struct Args {
     #[command(subcommand)]
     verb: Verb,

@@ -63,7 +63,7 @@ impl History {
         for fact in self.journal.iter() {
             report.add(&self.workflow.plan, fact);
         }
-        Ended { run: self.run_at(self.journal.len()), report }
+        Ended { run: self.run_at(self.journal.len()), report, at: self.until() }
     }
 
     /// The run after its first `count` facts.

@@ -51,7 +51,7 @@ const EXTENSIONS: [(&str, &[&str]); 4] = [
 ];
 
 /// The mapping of a file that lies at an address.
-pub(super) fn of_address(address: &Name) -> Value {
+pub(crate) fn of_address(address: &Name) -> Value {
     Value::object([
         ("transfer_method".into(), Value::from("remote_url")),
         ("url".into(), Value::Str(address.clone())),
@@ -59,7 +59,7 @@ pub(super) fn of_address(address: &Name) -> Value {
 }
 
 /// A file from its mapping; the error is a fragment.
-pub(super) fn of_mapping(mapping: &Value, rules: &FileRules) -> Result<Value, String> {
+pub(crate) fn of_mapping(mapping: &Value, rules: &FileRules) -> Result<Value, String> {
     let Value::Object(members) = mapping else { return Err("a file must be a mapping".to_owned()) };
     let method = text(members, &["transfer_method"]);
     let method =

@@ -1,7 +1,7 @@
 //! A run's inputs against the form that the workflow's start node declares, checked as Dify checks
 //! them where requests come in (spec/nodes.md §2.1). The engine itself checks nothing of it.
 
-mod file;
+pub(crate) mod file;
 mod form;
 mod local;
 mod refusal;

@@ -82,6 +82,6 @@ fn container(node: &Node) -> Json {
             "count": looped.count,
             "variables": looped.variables.iter().map(|variable| &variable.label).collect::<Vec<_>>(),
         }),
-        Behaviour::Inline(_) | Behaviour::Task(_) | Behaviour::Pause => Json::Null,
+        Behaviour::Inline(_) | Behaviour::Task(_) | Behaviour::Pause(_) => Json::Null,
     }
 }

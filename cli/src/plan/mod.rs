@@ -55,16 +55,17 @@ fn executor(node: &Node) -> &'static str {
         Behaviour::Task(_) => "worker",
         Behaviour::Iteration(_) => "iteration",
         Behaviour::Loop(_) => "loop",
-        Behaviour::Pause => "person",
+        Behaviour::Pause(_) => "person",
     }
 }
 
 fn class(node: &Node) -> Option<TaskClass> {
     match &node.behaviour {
         Behaviour::Task(task) => Some(task.class),
-        Behaviour::Inline(_) | Behaviour::Iteration(_) | Behaviour::Loop(_) | Behaviour::Pause => {
-            None
-        }
+        Behaviour::Inline(_)
+        | Behaviour::Iteration(_)
+        | Behaviour::Loop(_)
+        | Behaviour::Pause(_) => None,
     }
 }
 

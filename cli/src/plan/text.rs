@@ -164,6 +164,6 @@ fn executed(node: &Node) -> String {
             let rounds = counted(u64::from(looped.count), "round");
             format!("loops for at most {rounds}; variables: {}", labels.join(", "))
         }
-        Behaviour::Pause => "pauses until a person answers".to_owned(),
+        Behaviour::Pause(_) => "pauses until a person answers".to_owned(),
     }
 }

@@ -7,16 +7,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use flowmill_engine::fact::{Adopted, FramePath, Kept, RunFinished, RunStarted};
+use flowmill_engine::fact::{Adopted, Event, Fact, FramePath, Kept, RunFinished, RunStarted};
+use flowmill_engine::form::Form;
 use flowmill_engine::graph::{Item, Mode};
 use flowmill_engine::plan::Plan;
 use flowmill_engine::report::NodeStatus;
+use flowmill_engine::stream::{AnswerStream, Piece};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value};
 use flowmill_infra::live;
 
-use super::journal::{Container, Finish, Journal, Place, Seen, container};
+use super::journal::{Answered, Container, Finish, Journal, Place, Seen, container};
 use super::json::{errors, key, number, seconds, text, waiting};
 use crate::embedded::Ended;
 use crate::result::{member, object};
@@ -26,6 +29,8 @@ use crate::workflow::Workflow;
 #[derive(Debug)]
 pub(crate) struct Events<'a> {
     journal: Journal<'a>,
+    /// Orders the text of response nodes.
+    stream: AnswerStream,
     shape: Shape<'a>,
 }
 
@@ -37,6 +42,11 @@ struct Shape<'a> {
     started_at: Time,
     /// Passes of each container that is open, for its `steps`.
     passes: BTreeMap<(FramePath, Name), u64>,
+    /// What people are asked.
+    forms: BTreeMap<(FramePath, Name), (Arc<Form>, Time)>,
+    /// What is said of people when the run pauses, and when it goes on: as Dify does.
+    waits: Vec<Value>,
+    answers: Vec<Value>,
 }
 
 impl<'a> Events<'a> {
@@ -44,11 +54,15 @@ impl<'a> Events<'a> {
         let plan: &'a Arc<Plan> = &workflow.plan;
         Self {
             journal: Journal::new(plan),
+            stream: AnswerStream::new(plan),
             shape: Shape {
                 workflow,
                 run: "".into(),
                 started_at: Time::default(),
                 passes: BTreeMap::new(),
+                forms: BTreeMap::new(),
+                waits: Vec::new(),
+                answers: Vec::new(),
             },
         }
     }
@@ -59,12 +73,12 @@ impl<'a> Events<'a> {
         match event {
             live::Event::Facts(facts) => {
                 for fact in facts.iter() {
-                    let shape = &mut self.shape;
-                    self.journal.add(fact, &mut |seen| lines.extend(shape.line(&seen)));
+                    self.fact(fact, &mut lines);
                 }
             }
             live::Event::Chunk { frame, node, output, text, is_final } => {
-                lines.push(self.chunk(frame, node, output, text, *is_final));
+                let pieces = self.stream.chunk(frame, node, output, text.clone(), *is_final);
+                lines.extend(pieces.iter().map(|piece| self.piece(piece)));
             }
         }
         lines
@@ -89,28 +103,32 @@ impl<'a> Events<'a> {
         vec![self.shape.envelope("workflow_paused", data)]
     }
 
-    /// Text that is produced: `message` in a chat, `text_chunk` in a workflow, as Dify has it.
-    fn chunk(
-        &self,
-        frame: &FramePath,
-        node: &Name,
-        output: &Name,
-        text: &Name,
-        last: bool,
-    ) -> Value {
+    /// Text comes before the end of the node that it waited for, and after the run's start.
+    fn fact(&mut self, fact: &Fact, lines: &mut Vec<Value>) {
+        let pieces = self.stream.fact(fact);
+        let starts = matches!(fact.event, Event::RunStarted(_));
+        if !starts {
+            lines.extend(pieces.iter().map(|piece| self.piece(piece)));
+        }
+        let shape = &mut self.shape;
+        self.journal.add(fact, &mut |seen| shape.lines(&seen, lines));
+        if starts {
+            lines.extend(pieces.iter().map(|piece| self.piece(piece)));
+        }
+    }
+
+    /// Text for the user: `message` in a chat, `text_chunk` in a workflow, as Dify has it.
+    fn piece(&self, piece: &Piece) -> Value {
         let (event, what) = match self.journal.plan().mode() {
             Mode::Chat => ("message", "answer"),
             Mode::Workflow => ("text_chunk", "text"),
         };
-        let selector = [node, output].map(|part| Value::Str(part.clone()));
-        let mut data = vec![
-            member(what, Value::Str(text.clone())),
-            member("from_variable_selector", Value::array(selector.to_vec())),
-            member("is_final", last.into()),
+        let selector = piece.selector.parts().iter().map(|part| Value::Str(part.clone()));
+        let data = vec![
+            member(what, Value::Str(piece.text.clone())),
+            member("from_variable_selector", Value::array(selector.collect())),
+            member("is_final", piece.is_final.into()),
         ];
-        if !frame.is_root() {
-            data.push(member("frame", Value::from(frame.as_str())));
-        }
         self.shape.envelope(event, data)
     }
 }
@@ -122,6 +140,20 @@ impl Shape<'_> {
             member("workflow_run_id", Value::Str(self.run.clone())),
             member("data", object(data)),
         ])
+    }
+
+    fn lines(&mut self, seen: &Seen<'_>, lines: &mut Vec<Value>) {
+        let line = self.line(seen);
+        match seen {
+            Seen::Waits(..) => self.waits.extend(line),
+            Seen::Answered(_) => self.answers.extend(line),
+            Seen::Paused => lines.append(&mut self.waits),
+            Seen::Resumed(_) => {
+                lines.extend(line);
+                lines.append(&mut self.answers);
+            }
+            _ => lines.extend(line),
+        }
     }
 
     fn line(&mut self, seen: &Seen<'_>) -> Option<Value> {
@@ -144,11 +176,8 @@ impl Shape<'_> {
                 ("node_retry", data)
             }
             Seen::Pass(at, index) => return self.pass(at, *index),
-            Seen::Waits(at) => {
-                let mut data = self.node(at);
-                data.extend(self.form(&at.node.id));
-                ("human_input_required", data)
-            }
+            Seen::Waits(at, form) => ("human_input_required", self.required(at, *form)),
+            Seen::Answered(answered) => self.answered(answered),
             Seen::Resumed(at) => {
                 let data = vec![
                     member("id", Value::Str(self.run.clone())),
@@ -288,8 +317,63 @@ impl Shape<'_> {
         }
     }
 
-    /// What a person is asked for, as the document has it.
-    fn form(&self, node: &Name) -> Vec<(Name, Value)> {
+    /// What a person is asked (spec/api.md §2.6). Nothing can be answered over an interface here,
+    /// so there is no token.
+    fn required(&mut self, at: &Place<'_>, form: Option<&Arc<Form>>) -> Vec<(Name, Value)> {
+        let mut data = self.node(at);
+        let key = (at.frame.clone(), at.node.id.clone());
+        if let Some(form) = form {
+            let expires_at = at.started_at.after(Duration::from_millis(form.wait_ms));
+            self.forms.insert(key.clone(), (Arc::clone(form), expires_at));
+        }
+        let Some((form, expires_at)) = self.forms.get(&key) else {
+            data.extend(self.form_as_written(&at.node.id));
+            return data;
+        };
+        data.extend([
+            member("form_id", Value::from(key_of(at))),
+            member("node_title", Value::Str(at.node.title.clone())),
+            member("form_content", Value::Str(form.content.clone())),
+            member("inputs", form.inputs()),
+            member("actions", form.user_actions()),
+            member("display_in_ui", form.webapp.into()),
+            member("form_token", Value::None),
+            member("resolved_default_values", form.resolved_defaults()),
+            member("expiration_time", time(*expires_at)),
+        ]);
+        data
+    }
+
+    fn answered(&mut self, answered: &Answered<'_>) -> (&'static str, Vec<(Name, Value)>) {
+        let at = &answered.at;
+        let asked = self.forms.remove(&(at.frame.clone(), at.node.id.clone()));
+        let mut data = vec![
+            member("form_id", Value::from(key_of(at))),
+            member("node_id", Value::Str(at.node.id.clone())),
+            member("node_title", Value::Str(at.node.title.clone())),
+        ];
+        if answered.timed_out {
+            let expired = asked.map_or(answered.when, |(_, expires_at)| expires_at);
+            data.push(member("expiration_time", time(expired)));
+            return ("human_input_form_timeout", data);
+        }
+        let output = |name: &str| {
+            let found = answered.outputs.iter().find(|(key, _)| &**key == name);
+            found.map_or(Value::None, |(_, held)| held.value().clone())
+        };
+        let entered = answered.outputs.iter().filter(|(name, _)| !name.starts_with("__"));
+        let entered = entered.map(|(name, held)| (name.clone(), held.value().clone()));
+        data.extend([
+            member("rendered_content", output("__rendered_content")),
+            member("action_id", Value::Str(answered.handle.clone())),
+            member("action_text", output("__action_value")),
+            member("submitted_data", object(entered)),
+        ]);
+        ("human_input_form_filled", data)
+    }
+
+    /// The form as the document has it, where a mock or Dify's rules keep it from being made.
+    fn form_as_written(&self, node: &Name) -> Vec<(Name, Value)> {
         let nodes = &self.workflow.graph.nodes;
         let found = nodes.iter().find(|entry| entry.id.as_name() == Some(node));
         let part = |key| found.and_then(|entry| entry.data.get(key)).map(Item::to_value);
@@ -328,6 +412,10 @@ fn run_started(started: &RunStarted, at: Time) -> Vec<(Name, Value)> {
         member("inputs", object(inputs)),
         member("created_at", time(at)),
     ]
+}
+
+fn key_of(at: &Place<'_>) -> String {
+    key(&at.frame, &at.node.id)
 }
 
 fn time(at: Time) -> Value {

@@ -3,11 +3,13 @@
 //! both ways of showing a run share.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use flowmill_engine::error::NodeError;
 use flowmill_engine::fact::{
     Adopted, Event, Fact, FramePath, Kept, NodeFailed, Pass, RunFinished, RunStarted, Then,
 };
+use flowmill_engine::form::Form;
 use flowmill_engine::plan::{Behaviour, Category, Node, Outputs, Plan};
 use flowmill_engine::report::NodeStatus;
 use flowmill_engine::time::Time;
@@ -27,7 +29,10 @@ pub(super) enum Seen<'a> {
     Pass(Place<'a>, u64),
     /// A container's pass ended; whether it failed.
     PassEnded(FramePath, bool),
-    Waits(Place<'a>),
+    /// A person is waited for; the form, unless it was seen before or there is none.
+    Waits(Place<'a>, Option<&'a Arc<Form>>),
+    /// A person answered, or nobody did in time.
+    Answered(Answered<'a>),
     Resumed(Time),
     Paused,
     RunFinished(&'a RunFinished, Time),
@@ -54,6 +59,16 @@ pub(super) struct Finish<'a> {
     /// Attempts after the first.
     pub(super) retries: u32,
     pub(super) finished_at: Time,
+}
+
+/// What a person answered.
+#[derive(Debug)]
+pub(super) struct Answered<'a> {
+    pub(super) at: Place<'a>,
+    pub(super) handle: &'a Name,
+    pub(super) outputs: &'a Outputs,
+    pub(super) timed_out: bool,
+    pub(super) when: Time,
 }
 
 /// What is known of a run so far.
@@ -119,10 +134,16 @@ impl<'p> Journal<'p> {
             Event::FrameClosed { frame, result } => {
                 see(Seen::PassEnded(frame.clone(), matches!(result, Pass::Failed(_))));
             }
-            Event::PauseRequested { node: Some(waiting), .. } => {
+            Event::PauseRequested { node: Some(waiting), form, .. } => {
                 self.begin(&waiting.frame, &waiting.node, fact.at, None, see);
                 if let Some(at) = self.at(&waiting.frame, &waiting.node) {
-                    see(Seen::Waits(at));
+                    see(Seen::Waits(at, form.as_ref()));
+                }
+            }
+            Event::FormAnswered { frame, node, handle, outputs, timed_out } => {
+                if let Some(at) = self.at(frame, node) {
+                    let (timed_out, when) = (*timed_out, fact.at);
+                    see(Seen::Answered(Answered { at, handle, outputs, timed_out, when }));
                 }
             }
             Event::RunResumed { .. } => see(Seen::Resumed(fact.at)),
@@ -130,8 +151,7 @@ impl<'p> Journal<'p> {
             Event::RunFinished(finished) => see(Seen::RunFinished(finished, fact.at)),
             Event::TaskReturned { .. }
             | Event::TaskCancelled { .. }
-            | Event::PauseRequested { node: None, .. }
-            | Event::FormAnswered { .. } => {}
+            | Event::PauseRequested { node: None, .. } => {}
         }
     }
 
@@ -232,6 +252,6 @@ pub(super) fn container(node: &Node) -> Option<Container> {
     match node.behaviour {
         Behaviour::Iteration(_) => Some(Container::Iteration),
         Behaviour::Loop(_) => Some(Container::Loop),
-        Behaviour::Inline(_) | Behaviour::Task(_) | Behaviour::Pause => None,
+        Behaviour::Inline(_) | Behaviour::Task(_) | Behaviour::Pause(_) => None,
     }
 }

@@ -58,11 +58,21 @@ pub(super) fn waiting(ended: &Ended) -> Value {
     let plan = ended.run.plan();
     let nodes = ended.run.waiting().iter().map(|waiting| {
         let title = plan.find(&waiting.node).map(|index| plan.node(index).title.clone());
-        object([
+        let mut members = vec![
             member("node_id", Value::Str(waiting.node.clone())),
             member("node_title", text(title)),
             member("frame", Value::from(waiting.frame.as_str())),
-        ])
+        ];
+        if let Some(asked) = ended.run.form(waiting) {
+            members.extend([
+                member("form_content", Value::Str(asked.form.content.clone())),
+                member("inputs", asked.form.inputs()),
+                member("actions", asked.form.user_actions()),
+                member("resolved_default_values", asked.form.resolved_defaults()),
+                member("expiration_time", Value::Float(seconds(asked.expires_at.0))),
+            ]);
+        }
+        object(members)
     });
     Value::array(nodes.collect())
 }

@@ -1,9 +1,14 @@
 //! A run for those who watch it: what they see while it goes on, and what became of it.
 
+mod answer;
 mod events;
 mod journal;
 mod json;
+mod outputs;
 mod pretty;
+mod region;
+mod tree;
+mod view;
 
 use std::io::{self, Write as _};
 #[cfg(feature = "store")]
@@ -25,7 +30,9 @@ use pretty::Pretty;
 #[cfg(feature = "store")]
 pub(crate) use json::{causes, handled, kept_object, key};
 #[cfg(feature = "store")]
-pub(crate) use pretty::{describe, outputs_text};
+pub(crate) use outputs::outputs_text;
+#[cfg(feature = "store")]
+pub(crate) use pretty::describe;
 
 /// `--output`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -41,7 +48,7 @@ pub(crate) enum Output {
 /// Shows one run.
 #[derive(Debug)]
 pub(crate) enum Show<'a> {
-    Pretty(Pretty<'a>),
+    Pretty(Box<Pretty<'a>>),
     Json,
     Events(Box<Events<'a>>),
 }
@@ -50,7 +57,7 @@ impl<'a> Show<'a> {
     /// Nothing is shown yet.
     pub(crate) fn new(output: Output, workflow: &'a Workflow) -> Self {
         match output {
-            Output::Pretty => Self::Pretty(Pretty::new(workflow)),
+            Output::Pretty => Self::Pretty(Box::new(Pretty::new(workflow))),
             Output::Json => Self::Json,
             Output::Events => Self::Events(Box::new(Events::new(workflow))),
         }
@@ -67,10 +74,7 @@ impl<'a> Show<'a> {
     /// When standard output is closed.
     pub(crate) fn event(&mut self, event: &live::Event) -> anyhow::Result<()> {
         match self {
-            Self::Pretty(pretty) => {
-                pretty.event(event);
-                Ok(())
-            }
+            Self::Pretty(pretty) => pretty.event(event),
             Self::Json => Ok(()),
             Self::Events(events) => write_lines(&events.event(event)),
         }
@@ -80,9 +84,42 @@ impl<'a> Show<'a> {
     #[cfg(feature = "store")]
     pub(crate) fn catch_up(&mut self, facts: Arc<[Fact]>) {
         match self {
-            Self::Pretty(pretty) => pretty.catch_up(&live::Event::Facts(facts)),
+            Self::Pretty(pretty) => pretty.catch_up(&facts),
             Self::Json => {}
             Self::Events(events) => drop(events.event(&live::Event::Facts(facts))),
+        }
+    }
+
+    /// The run waits, and goes on after this.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub(crate) fn paused(&mut self, paused: &Ended) -> anyhow::Result<()> {
+        match self {
+            Self::Pretty(_) | Self::Json => Ok(()),
+            Self::Events(events) => write_lines(&events.ended(paused)),
+        }
+    }
+
+    /// Whether it moves on by itself.
+    pub(crate) fn is_live(&self) -> bool {
+        match self {
+            Self::Pretty(pretty) => pretty.is_live(),
+            Self::Json | Self::Events(_) => false,
+        }
+    }
+
+    /// Moves on by itself.
+    pub(crate) fn frame(&mut self) {
+        if let Self::Pretty(pretty) = self {
+            pretty.frame();
+        }
+    }
+
+    /// Leaves the terminal to others until something happens.
+    pub(crate) fn rest(&mut self) {
+        if let Self::Pretty(pretty) = self {
+            pretty.rest();
         }
     }
 

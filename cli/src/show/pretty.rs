@@ -4,22 +4,28 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use flowmill_engine::error::{ErrorRecord, Handled};
+#[cfg(feature = "store")]
+use flowmill_engine::fact::Fact;
 use flowmill_engine::fact::{Adopted, FramePath, Kept, NodeFailed, Status, Then};
 use flowmill_engine::graph::Item;
-use flowmill_engine::plan::Node;
+use flowmill_engine::plan::{Node, Outputs};
 use flowmill_engine::report::NodeStatus;
 use flowmill_engine::time::Time;
-use flowmill_engine::value::{File, Name, Style, Value, dumps};
+use flowmill_engine::value::{Name, Value};
 use flowmill_infra::live;
 
 use super::journal::{Container, Finish, Journal, Place, Seen, container};
 use super::json::{causes, handled, key};
+use super::outputs::{for_terminal, lone_answer, outputs_text};
+use super::view::View;
 use crate::console::{Paint, Tone, one_line, plain, print, talk};
 use crate::duration::show;
 use crate::embedded::Ended;
+use crate::people::{how_to_answer, show_form};
 use crate::words::counted;
 use crate::workflow::Workflow;
 
@@ -51,6 +57,9 @@ struct Screen<'a> {
     is_silent: bool,
     /// What happened inside of the root's containers.
     inside: BTreeMap<Name, Inside>,
+    /// What models say that they used.
+    tokens: u64,
+    view: View,
 }
 
 /// Counts of a container that runs.
@@ -72,39 +81,78 @@ impl<'a> Pretty<'a> {
                 started_at: Time::default(),
                 is_silent: false,
                 inside: BTreeMap::new(),
+                tokens: 0,
+                view: View::new(&workflow.plan),
             },
         }
     }
 
     /// Something happened.
-    pub(super) fn event(&mut self, event: &live::Event) {
-        let live::Event::Facts(facts) = event else { return };
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub(super) fn event(&mut self, event: &live::Event) -> anyhow::Result<()> {
+        let screen = &mut self.screen;
+        let live::Event::Facts(facts) = event else { return screen.view.chunk(event) };
         for fact in facts.iter() {
-            let screen = &mut self.screen;
+            // text comes before the end of the node that it waited for
+            screen.view.fact(fact)?;
             self.journal.add(fact, &mut |seen| screen.see(&seen));
         }
+        Ok(())
+    }
+
+    /// Whether it moves on by itself.
+    pub(super) fn is_live(&self) -> bool {
+        self.screen.view.is_live()
+    }
+
+    /// Moves on by itself.
+    pub(super) fn frame(&mut self) {
+        self.screen.view.frame(self.screen.paint);
+    }
+
+    /// Leaves the terminal to others until something happens.
+    pub(super) fn rest(&mut self) {
+        self.screen.view.rest();
     }
 
     /// Takes what happened before and shows nothing of it.
     #[cfg(feature = "store")]
-    pub(super) fn catch_up(&mut self, event: &live::Event) {
-        self.screen.is_silent = true;
-        self.event(event);
-        self.screen.is_silent = false;
+    pub(super) fn catch_up(&mut self, facts: &[Fact]) {
+        let screen = &mut self.screen;
+        screen.is_silent = true;
+        for fact in facts {
+            self.journal.add(fact, &mut |seen| screen.see(&seen));
+        }
+        screen.is_silent = false;
+        screen.view.show_the_answer_at_its_end();
     }
 
     /// The run ended or waits.
-    pub(super) fn ended(&self, ended: &Ended, elapsed: Duration) -> anyhow::Result<()> {
+    pub(super) fn ended(&mut self, ended: &Ended, elapsed: Duration) -> anyhow::Result<()> {
+        self.screen.view.clear();
+        let outputs: Vec<(&Name, &Value)> = ended.run.outputs().collect();
+        let view = &self.screen.view;
+        let rest = lone_answer(&outputs).and_then(|answer| view.rest_of(answer));
+        // an answer that was shown is ended, whatever became of the run
+        match rest {
+            Some(rest) => print(&format!("{rest}\n"))?,
+            None if view.is_within_a_line() => print("\n")?,
+            None => {}
+        }
+        self.screen.view.answer_ended();
+        self.screen.view.rest();
         self.screen.errors(ended.run.errors(), omitted(ended));
         if ended.run.status() == Status::Paused {
             self.screen.waiting(ended);
         }
         self.screen.last_line(ended, elapsed);
-        if ended.run.status() == Status::Failed {
+        if ended.run.status() == Status::Failed || rest.is_some() {
             return Ok(());
         }
-        let outputs: Vec<(&Name, &Value)> = ended.run.outputs().collect();
-        print(&outputs_text(&outputs))
+        let text = outputs_text(&outputs);
+        if io::stdout().is_terminal() { print(&for_terminal(&text)) } else { print(&text) }
     }
 }
 
@@ -116,25 +164,44 @@ impl Screen<'_> {
     fn see(&mut self, seen: &Seen<'_>) {
         match seen {
             Seen::RunStarted(_, at) => self.started_at = *at,
-            Seen::Started(at, length) => self.started(at, *length),
-            Seen::Finished(finish) => self.finished(finish),
             Seen::Adopted(at, adopted) => self.adopted(at, adopted),
-            Seen::Retry(at, failed, now) if at.frame.is_root() => self.retry(at, failed, *now),
-            Seen::Retry(..) | Seen::Resumed(_) | Seen::Paused | Seen::RunFinished(..) => {}
+            Seen::Started(at, length) => {
+                self.view.tree.started(at, *length);
+                self.started(at, *length);
+            }
+            Seen::Finished(finish) => {
+                self.view.tree.finished(&finish.at);
+                self.finished(finish);
+            }
+            Seen::Retry(at, failed, now) => {
+                let message = in_short(&failed.error.message);
+                self.view.tree.note(at, &format!("attempt {} failed: {message}", failed.attempt));
+                if at.frame.is_root() {
+                    self.retry(at, failed, *now);
+                }
+            }
+            // a node that waits once more waits for the same answer
+            Seen::Waits(_, None) | Seen::Resumed(_) | Seen::Paused | Seen::RunFinished(..) => {}
             Seen::Pass(at, _) => {
                 if at.frame.is_root() {
                     self.inside(&at.node.id).passes += 1;
                 }
             }
             Seen::PassEnded(frame, failed) => {
+                self.view.tree.pass_ended(frame, *failed);
                 if let Some((outer, id, _)) = frame.split().filter(|_| *failed)
                     && outer.is_root()
                 {
                     self.inside(&id.into()).failed_passes += 1;
                 }
             }
-            Seen::Waits(at) => {
+            Seen::Waits(at, Some(_)) => {
                 self.line(at.started_at, Tone::Odd, "waits", &whole_name(at, ": for a person"));
+            }
+            Seen::Answered(answered) => {
+                let word = if answered.timed_out { "late" } else { "answered" };
+                let more = format!(": {}", one_line(answered.handle, LINE));
+                self.line(answered.when, Tone::Dim, word, &whole_name(&answered.at, &more));
             }
         }
     }
@@ -147,7 +214,7 @@ impl Screen<'_> {
     fn started(&mut self, at: &Place<'_>, length: Option<u64>) {
         use flowmill_engine::plan::Behaviour;
         let more = match (&at.node.behaviour, length) {
-            (Behaviour::Inline(_) | Behaviour::Pause, _) => return,
+            (Behaviour::Inline(_) | Behaviour::Pause(_), _) => return,
             (Behaviour::Iteration(iteration), Some(length)) => {
                 let width = match iteration.width {
                     0 | 1 => String::new(),
@@ -160,13 +227,16 @@ impl Screen<'_> {
             }
             (Behaviour::Task(_) | Behaviour::Iteration(_) | Behaviour::Loop(_), _) => String::new(),
         };
-        if at.frame.is_root() {
+        // what runs at present is drawn where that can be
+        if at.frame.is_root() && !self.view.is_live() {
             self.line(at.started_at, Tone::Dim, "started", &whole_name(at, &more));
         }
     }
 
     fn finished(&mut self, finish: &Finish<'_>) {
         let at = &finish.at;
+        let tokens = tokens_of(&finish.outputs);
+        self.tokens += tokens;
         if let Some(outermost) = outermost(&at.frame) {
             self.finished_inside(&outermost, finish);
             return;
@@ -176,6 +246,9 @@ impl Screen<'_> {
         if let Some(kind) = container(at.node) {
             let inside = self.inside.remove(&at.node.id).unwrap_or_default();
             more.push_str(&inside.describe(kind));
+        }
+        if tokens > 0 {
+            let _ = write!(more, ", {}", counted(tokens, "token"));
         }
         if finish.retries > 0 {
             let _ = write!(more, ", attempt {}", finish.retries + 1);
@@ -191,7 +264,7 @@ impl Screen<'_> {
     }
 
     /// What an earlier run did is named, but for the nodes inside of containers.
-    fn adopted(&self, at: &Place<'_>, adopted: &Adopted) {
+    fn adopted(&mut self, at: &Place<'_>, adopted: &Adopted) {
         if !at.frame.is_root() {
             return;
         }
@@ -225,7 +298,7 @@ impl Screen<'_> {
         self.line(finish.finished_at, tone(finish.status), finish.status.name(), &text);
     }
 
-    fn retry(&self, at: &Place<'_>, failed: &NodeFailed, now: Time) {
+    fn retry(&mut self, at: &Place<'_>, failed: &NodeFailed, now: Time) {
         let wait = match failed.then {
             Then::RetryAt(at) => show(at.since(now)),
             Then::DefaultValue | Then::FailBranch | Then::Unhandled => String::new(),
@@ -235,13 +308,13 @@ impl Screen<'_> {
         self.line(now, Tone::Odd, "retry", &whole_name(at, &more));
     }
 
-    fn line(&self, at: Time, tone: Tone, word: &str, text: &str) {
+    fn line(&mut self, at: Time, tone: Tone, word: &str, text: &str) {
         if self.is_silent {
             return;
         }
         let since = show(at.since(self.started_at));
         let word = self.paint.paint(tone, &format!("{word:<9}"));
-        talk(format_args!("{since:>10}  {word}  {text}"));
+        self.view.say(format!("{since:>10}  {word}  {text}"));
     }
 
     /// Errors nothing followed from come first; then those that were handled.
@@ -294,18 +367,27 @@ impl Screen<'_> {
 
     fn waiting(&self, ended: &Ended) {
         for waiting in ended.run.waiting() {
-            let nodes = &self.workflow.graph.nodes;
-            let data = nodes.iter().find(|node| node.id.as_name() == Some(&waiting.node));
-            let actions = data.and_then(|node| node.data.get("user_actions")?.as_seq());
-            let actions: Vec<String> = actions
-                .unwrap_or_default()
-                .iter()
-                .filter_map(|action| action.get("id").and_then(Item::as_str))
-                .map(|id| one_line(id, LINE))
-                .collect();
             let key = key(&waiting.frame, &waiting.node);
-            talk(format_args!("node {key} waits for one of: {}", actions.join(", ")));
+            let Some(asked) = ended.run.form(waiting) else {
+                talk(format_args!("node {key} waits for one of: {}", self.actions(&waiting.node)));
+                continue;
+            };
+            talk(show_form(&ended.run, waiting, asked, ended.at).trim_end());
+            let ids: Vec<String> =
+                asked.form.actions.iter().map(|action| one_line(&action.id, LINE)).collect();
+            talk(format_args!("node {key} waits for one of: {}", ids.join(", ")));
+            talk(format_args!("answer it with {}", how_to_answer(waiting, asked)));
         }
+    }
+
+    /// The actions as the document has them.
+    fn actions(&self, node: &str) -> String {
+        let nodes = &self.workflow.graph.nodes;
+        let data = nodes.iter().find(|found| found.id.as_str() == Some(node));
+        let actions = data.and_then(|found| found.data.get("user_actions")?.as_seq());
+        let ids = actions.unwrap_or_default().iter();
+        let ids = ids.filter_map(|action| action.get("id").and_then(Item::as_str));
+        ids.map(|id| one_line(id, LINE)).collect::<Vec<_>>().join(", ")
     }
 
     fn last_line(&self, ended: &Ended, elapsed: Duration) {
@@ -318,6 +400,9 @@ impl Screen<'_> {
         let mut text = self.paint.paint(tone, status.name());
         // writing to a string cannot fail
         let _ = write!(text, " in {}, {}", show(elapsed), counted(ended.run.root_steps(), "step"));
+        if self.tokens > 0 {
+            let _ = write!(text, ", {}", counted(self.tokens, "token"));
+        }
         let exceptions = ended.run.exceptions_count();
         if exceptions > 0 {
             let _ = write!(text, ", {}", counted(exceptions, "exception"));
@@ -328,6 +413,17 @@ impl Screen<'_> {
         }
         talk(text);
     }
+}
+
+/// The tokens that a model says it used.
+fn tokens_of(outputs: &Outputs) -> u64 {
+    let usage = outputs.iter().find(|(name, _)| &**name == "usage").map(|(_, held)| held.value());
+    let Some(Value::Object(usage)) = usage else { return 0 };
+    match usage.get("total_tokens") {
+        Some(Value::Int(tokens)) => tokens.to_i64().and_then(|tokens| u64::try_from(tokens).ok()),
+        _ => None,
+    }
+    .unwrap_or(0)
 }
 
 impl Inside {
@@ -420,78 +516,9 @@ fn indented(text: &str, indent: usize) -> String {
     format!("{}\n{:indent$}\u{2026}\n{:indent$}{}", join(head), "", "", join(tail))
 }
 
-/// A chat's answer as it is, if it comes without files; otherwise each output under its name, text as it is.
-pub(crate) fn outputs_text(outputs: &[(&Name, &Value)]) -> String {
-    if let [(name, Value::Str(answer)), rest @ ..] = outputs
-        && &***name == "answer"
-        && rest.iter().all(|(_, value)| value.is_falsy())
-    {
-        return format!("{answer}\n");
-    }
-    let mut text = String::new();
-    for (name, value) in outputs {
-        let shown = match value {
-            Value::Str(shown) => shown.to_string(),
-            Value::File(file) => file_text(file),
-            Value::Array(items) if matches!(items[..], [Value::File(_), ..]) => files_text(items),
-            value => dumps(value, Style::Line),
-        };
-        let gap = if shown.contains('\n') { "\n" } else { " " };
-        // writing to a string cannot fail
-        let _ = writeln!(text, "{name}:{gap}{shown}");
-    }
-    text
-}
-
-/// A file for people: its name, its size, where it is.
-fn file_text(file: &File) -> String {
-    let name = file.filename.as_deref().unwrap_or("a file");
-    let size = match u64::try_from(file.size_bytes) {
-        Ok(bytes @ 0..1024) => format!(", {bytes} bytes"),
-        Ok(bytes @ 1024..0x10_0000) => format!(", {} KiB", bytes >> 10),
-        Ok(bytes) => format!(", {} MiB", bytes >> 20),
-        Err(_) => String::new(),
-    };
-    let place = file.address().map(|address| format!(": {address}")).unwrap_or_default();
-    format!("{name} ({}{size}){place}", file.kind)
-}
-
-fn files_text(items: &[Value]) -> String {
-    let texts = items.iter().map(|item| match item {
-        Value::File(file) => file_text(file),
-        other => dumps(other, Style::Line),
-    });
-    texts.collect::<Vec<_>>().join("\n")
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-
-    #[test]
-    fn outputs_are_written_for_people() {
-        let (name, answer): (Name, Name) = ("x".into(), "answer".into());
-        let (line, lines) = (Value::from("a"), Value::from("a\nb"));
-        assert_eq!(outputs_text(&[(&answer, &lines)]), "a\nb\n");
-        let (files, none) = ("files".into(), Value::array(Vec::new()));
-        assert_eq!(outputs_text(&[(&answer, &line), (&files, &none)]), "a\n");
-        assert_eq!(outputs_text(&[(&name, &line), (&answer, &lines)]), "x: a\nanswer:\na\nb\n");
-        let list = Value::array(vec![Value::int(1), Value::from("é")]);
-        assert_eq!(outputs_text(&[(&name, &list)]), "x: [1, \"é\"]\n");
-        assert_eq!(outputs_text(&[]), "");
-        let file = |size_bytes, url: Option<&str>| {
-            let (kind, filename) = ("image".into(), Some("a.png".into()));
-            let url = url.map(Into::into);
-            Value::File(Arc::new(File { kind, filename, size_bytes, url, ..File::default() }))
-        };
-        let (here, unknown) = (file(2048, Some("file:///a.png")), file(-1, None));
-        assert_eq!(outputs_text(&[(&name, &here)]), "x: a.png (image, 2 KiB): file:///a.png\n");
-        let both = Value::array(vec![unknown, here]);
-        let lines = "x:\na.png (image)\na.png (image, 2 KiB): file:///a.png\n";
-        assert_eq!(outputs_text(&[(&name, &both)]), lines);
-    }
 
     #[test]
     fn of_a_traceback_the_last_line_is_enough_while_it_runs() {

@@ -125,3 +125,25 @@ fn every_verb_has_help_with_examples() {
     }
     flowmill(&["--version"]).expect(0);
 }
+
+#[test]
+fn shells_can_complete_our_words() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let ran = flowmill(&["completions", shell]).expect(0);
+        assert!(ran.out.contains("answer") && ran.out.contains("validate"), "{shell}");
+    }
+    flowmill(&["completions", "csh"]).expect(2).says("possible values");
+}
+
+#[test]
+fn help_has_its_verbs_in_groups_and_examples_everywhere() {
+    let help = flowmill(&["--help"]).expect(0).out;
+    assert!(help.contains("\nRun workflows:\n  run  "), "{help}");
+    assert!(!help.contains("\nOthers:"), "a verb is in no group: {help}");
+    let verbs = help.lines().take_while(|line| *line != "Options:");
+    let verbs = verbs.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    for verb in verbs {
+        let help = flowmill(&[verb, "--help"]).expect(0).out;
+        assert!(help.contains("Examples:"), "{verb}: {help}");
+    }
+}

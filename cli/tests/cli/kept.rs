@@ -137,6 +137,17 @@ fn an_interrupt_pauses_and_the_rest_is_done_later() {
 }
 
 #[test]
+fn a_person_answers_another_process() {
+    let folder = Folder::new();
+    let approval = example("approval.yml");
+    folder.call(&["run", &approval, "--input", "item=x", "--input", "amount=5000"]).expect(4);
+    let id = folder.latest();
+    folder.call(&["resume", &id]).expect(4).says("to go on: flowmill resume ");
+    folder.call(&["resume", &id, "--answer", "Ask the manager=approve"]).expect(0);
+    assert_eq!(folder.list(&[])[0]["status"], "succeeded");
+}
+
+#[test]
 fn code_that_may_do_anything_has_to_be_allowed_again() {
     let code = "{id: c, data: {type: code, title: Code, code_language: javascript, \
         code: 'function main() { return {x: 1} }', variables: [], outputs: {x: {type: number}}}}";

@@ -12,10 +12,12 @@ mod errors;
 mod files;
 #[cfg(feature = "store")]
 mod kept;
+mod people;
 #[cfg(feature = "store")]
 mod reruns;
 mod run;
 mod show;
+mod terminal;
 mod testing;
 mod validate;
 

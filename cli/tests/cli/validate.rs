@@ -141,3 +141,19 @@ fn hostile_documents_are_refused_quickly() {
     let bomb = file("bomb.yml", &lines.join("\n"));
     flowmill(&["validate", &deep, &bomb]).expect(1);
 }
+
+#[test]
+fn plain_text_with_dots_is_no_reference() {
+    let answer = |text: &str| {
+        let answer = format!("{{id: a, data: {{type: answer, title: A, answer: '{text}'}}}}");
+        let document =
+            document("advanced-chat", &[&start(""), &answer], &["{source: s, target: a}"]);
+        flowmill(&["validate", &file("dots.yml", &document)]).expect(0)
+    };
+    for text in ["host.docker.internal", "See https://example.com/a.b for more", "s.x"] {
+        let ran = answer(text);
+        assert!(!ran.out.contains("warning") && !ran.err.contains("warning"), "{ran}");
+    }
+    let ran = answer("{{#host.docker#}}");
+    assert!(format!("{ran}").contains("it reads host.docker, but there is no node host"), "{ran}");
+}

@@ -8,10 +8,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{ErrorRecord, NodeError};
+use crate::form::Form;
 use crate::plan::{Outputs, Success, TaskClass, Write};
 use crate::time::Time;
 use crate::value::{Name, Value};
@@ -108,6 +110,9 @@ pub enum Event {
         node: Option<Waiting>,
         /// Why.
         reason: Name,
+        /// What is asked, unless it was asked before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        form: Option<Arc<Form>>,
     },
     /// Nothing runs any more; the run waits.
     RunPaused,
@@ -116,7 +121,7 @@ pub enum Event {
         /// Nodes that begin anew.
         reactivated: Vec<Waiting>,
     },
-    /// A person answered.
+    /// A person answered, or nobody did in time.
     FormAnswered {
         /// Where the node lies.
         frame: FramePath,
@@ -126,9 +131,17 @@ pub enum Event {
         handle: Name,
         /// The node's outputs.
         outputs: Outputs,
+        /// Whether the time was over.
+        #[serde(default, skip_serializing_if = "is_false")]
+        timed_out: bool,
     },
     /// The run ended.
     RunFinished(Box<RunFinished>),
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// What is written is there, also when it is null.

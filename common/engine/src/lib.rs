@@ -6,6 +6,7 @@
 pub mod condition;
 pub mod error;
 pub mod fact;
+pub mod form;
 pub mod graph;
 pub mod plan;
 pub mod report;

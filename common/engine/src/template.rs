@@ -69,14 +69,14 @@ impl Template {
     }
 
     /// All it may read, in order: its references, and the whole variables that pieces of text
-    /// with a dot would name. Most of the latter name nothing.
+    /// with a dot would name. Most of the latter name nothing; the plan drops those.
     pub fn references(&self) -> impl Iterator<Item = Selector> + '_ {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Reference(selector) => Some(selector.clone()),
             Piece::Text(text) => {
                 let mut parts = text.split('.');
                 let (node, name) = (parts.next()?, parts.next()?);
-                Some(Selector::new([node.into(), name.into()]))
+                Some(Selector::perhaps(node, name))
             }
         })
     }
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn references_and_dotted_text_are_declared() {
-        assert_eq!(names("{{#a.b.c#}} d.e.f {{#a.b#}}"), ["a.b.c", " d.e", "a.b"]);
+        assert_eq!(names("{{#a.b.c#}} d.e.f {{#a.b#}}"), ["a.b.c", " d.e.", "a.b"]);
         assert_eq!(names("no dot {{#a#}}"), [""; 0]);
     }
 

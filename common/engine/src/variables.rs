@@ -36,8 +36,21 @@ impl Selector {
         &self.0
     }
 
-    /// Whether all its parts are words, as names are. A piece of a template's plain text with a dot
-    /// is tried as a selector too; mostly it is prose.
+    /// What plain text with a dot may name: `host.docker.internal` may be a variable's path, but
+    /// hardly ever is. A last part without letters, which no member has, marks it.
+    pub(crate) fn perhaps(node: &str, name: &str) -> Self {
+        Self([node.into(), name.into(), "".into()].into())
+    }
+
+    /// The variable that plain text may name; None for a selector that was meant as one.
+    pub(crate) fn as_perhaps(&self) -> Option<(&Name, &Name)> {
+        match &*self.0 {
+            [node, name, mark] if mark.is_empty() => Some((node, name)),
+            _ => None,
+        }
+    }
+
+    /// Whether all its parts are words, as names are.
     pub fn is_of_words(&self) -> bool {
         let in_word = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '-');
         self.0.iter().all(|part| !part.is_empty() && part.chars().all(in_word))

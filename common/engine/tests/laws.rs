@@ -209,8 +209,8 @@ impl Chaos {
         self.tell(Input::Answered {
             frame: node.frame,
             node: node.node,
-            handle: handle.into(),
-            outputs: vec![],
+            action: handle.into(),
+            values: vec![],
         });
     }
 

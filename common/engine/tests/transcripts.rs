@@ -173,8 +173,13 @@ impl Play {
             }
             ("answer", node) => {
                 let (frame, node) = place(node);
-                let handle = words[2].as_str().into();
-                Input::Answered { frame, node: node.into(), handle, outputs: outputs(&words[3..]) }
+                let values = outputs(&words[3..]).into_iter();
+                Input::Answered {
+                    frame,
+                    node: node.into(),
+                    action: words[2].as_str().into(),
+                    values: values.map(|(name, held)| (name, held.value().clone())).collect(),
+                }
             }
             ("rerun", _) => return self.rerun(&words[1..]),
             ("ok" | "fail", name) => {

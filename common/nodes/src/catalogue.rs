@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use flowmill_engine::form::Asks;
 use flowmill_engine::graph::Fields;
 use flowmill_engine::plan::{Category, Inline, Iteration, Loop, Source, TaskNode};
 use flowmill_engine::template::Piece;
@@ -149,8 +150,8 @@ pub enum Body {
     Iteration(Iteration),
     /// The core, round by round.
     Loop(Loop),
-    /// A person.
-    Pause,
+    /// A person, who is asked with a form if there is one.
+    Pause(Option<Arc<dyn Asks>>),
 }
 
 impl Node {

@@ -112,7 +112,7 @@ impl Catalogue for Recorder {
 /// A human-input node whose mock says what the person does; its form is not looked at.
 fn answered_person(mock: &Mock) -> (Compiled, Option<Arc<dyn Execute>>) {
     let behaviour = match mock.answer(1, &Variables::default()) {
-        Answer::Pause => Behaviour::Pause,
+        Answer::Pause => Behaviour::Pause(None),
         Answer::End { result, .. } => Behaviour::Inline(Arc::new(Fixed(result.into()))),
     };
     let compiled = Compiled { behaviour, ..mocked(crate::human_input::TYPE.name) };
@@ -177,7 +177,7 @@ fn assemble(kind: &NodeType, node: Node) -> (Compiled, Option<Arc<dyn Execute>>)
         Body::Task(execute) => (Behaviour::Task(task(kind)), Some(execute)),
         Body::Iteration(iteration) => (Behaviour::Iteration(Arc::new(iteration)), None),
         Body::Loop(round) => (Behaviour::Loop(Arc::new(round)), None),
-        Body::Pause => (Behaviour::Pause, None),
+        Body::Pause(asks) => (Behaviour::Pause(asks), None),
     };
     let compiled = Compiled {
         category: kind.category,

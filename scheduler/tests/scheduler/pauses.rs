@@ -1,7 +1,7 @@
 //! Runs that wait for a person: they leave memory, and are taken up again.
 
 use flowmill_engine::fact::{FramePath, Status};
-use flowmill_engine::plan::{Outputs, Plan};
+use flowmill_engine::plan::Plan;
 use flowmill_engine::report::History;
 use flowmill_engine::run::{Input, Rejected, Run};
 use flowmill_infra::memory::MemoryStore;
@@ -15,8 +15,8 @@ fn answer(node: &str) -> Input {
     Input::Answered {
         frame: FramePath::default(),
         node: node.into(),
-        handle: "source".into(),
-        outputs: Outputs::new(),
+        action: "source".into(),
+        values: Vec::new(),
     }
 }
 

@@ -64,9 +64,22 @@ fn dead_handles(
     }
 }
 
+/// Reads without those of plain text that name no node of the document.
+pub(super) fn meant(plan: &Plan, reads: Vec<Selector>) -> Vec<Selector> {
+    let meant = |selector: Selector| match selector.as_perhaps() {
+        Some((node, name)) => is_known(plan, node).then(|| Selector::of(node, name)),
+        None => Some(selector),
+    };
+    reads.into_iter().filter_map(meant).collect()
+}
+
+fn is_known(plan: &Plan, node: &str) -> bool {
+    RESERVED.contains(&node) || plan.by_id.contains_key(node)
+}
+
 fn dangling(plan: &Plan, selector: &Selector) -> Option<String> {
     let (node, _) = selector.variable()?;
-    let known = RESERVED.contains(&&**node) || plan.find(node).is_some();
+    let known = is_known(plan, node);
     (!known && selector.is_of_words())
         .then(|| format!("it reads {selector:?}, but there is no node {node}"))
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::condition::Conditions;
 use crate::error::NodeError;
+use crate::form::Asks;
 use crate::graph::{Item, Mode, Problems};
 use crate::template::Piece;
 use crate::value::{Kind, Name, Value};
@@ -56,8 +57,8 @@ pub enum Behaviour {
     Iteration(Arc<Iteration>),
     /// The core, by running the body round by round.
     Loop(Arc<Loop>),
-    /// Nobody: the run pauses until a person answers.
-    Pause,
+    /// Nobody: the run pauses until a person answers. Without a form any answer is taken as given.
+    Pause(Option<Arc<dyn Asks>>),
 }
 
 /// A node that a worker executes.

@@ -66,7 +66,9 @@ pub fn compile(
     let kinds: Vec<Option<Category>> =
         compiled.iter().map(|node| node.as_ref().map(|(_, made)| made.category)).collect();
     for (entry, node) in entries.iter().zip(compiled) {
-        plan.nodes.push(finish(entry, node));
+        let mut node = finish(entry, node);
+        node.reads = advice::meant(&plan, std::mem::take(&mut node.reads));
+        plan.nodes.push(node);
     }
     scope::build(&mut plan, graph, &entries, &owners, &kinds, options.root, &mut problems);
     if problems.iter().all(|problem| problem.severity != Severity::Error) {
@@ -180,7 +182,7 @@ fn finish(entry: &Entry<'_>, compiled: CompiledNode) -> Node {
     let (common, compiled) = compiled.unwrap_or_else(|| {
         let stand_in = Compiled {
             category: Category::Executable,
-            behaviour: Behaviour::Pause,
+            behaviour: Behaviour::Pause(None),
             retries: false,
             reads: Vec::new(),
             writes: Vec::new(),

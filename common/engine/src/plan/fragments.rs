@@ -31,7 +31,7 @@ fn chain_from(plan: &Plan, head: NodeIx) -> Vec<NodeIx> {
         match plan.node(next).behaviour {
             Behaviour::Task(_) => last_task = chain.len() + 1,
             Behaviour::Inline(_) => {}
-            Behaviour::Iteration(_) | Behaviour::Loop(_) | Behaviour::Pause => break,
+            Behaviour::Iteration(_) | Behaviour::Loop(_) | Behaviour::Pause(_) => break,
         }
         chain.push(next);
         at = next;

@@ -274,7 +274,7 @@ fn choose_body_roots(plan: &mut Plan, kinds: &[Option<Category>]) {
         let start = match &plan.node(owner).behaviour {
             Behaviour::Iteration(iteration) => iteration.start.clone(),
             Behaviour::Loop(looped) => looped.start.clone(),
-            Behaviour::Inline(_) | Behaviour::Task(_) | Behaviour::Pause => continue,
+            Behaviour::Inline(_) | Behaviour::Task(_) | Behaviour::Pause(_) => continue,
         };
         let kind_of = |index: NodeIx| kinds[index.0 as usize];
         let body = ScopeIx(u32::try_from(position).unwrap_or(u32::MAX));

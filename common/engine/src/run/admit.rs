@@ -7,9 +7,10 @@ use crate::fact::{
     CancelMode, Event, FramePath, NodeSucceeded, Reason, RunFinished, Status, TaskDispatched,
     TaskId, Waiting,
 };
-use crate::plan::{Behaviour, NodeIx, Outputs, TaskClass};
+use crate::form::Asked;
+use crate::plan::{Behaviour, NodeIx, Success, TaskClass};
 use crate::time::Time;
-use crate::value::Name;
+use crate::value::{Name, Value};
 
 use super::frame::Place;
 use super::{Completion, InFlight, Input, Rejected, Run};
@@ -24,22 +25,26 @@ impl Run {
                 self.sent(&task, attempt, dispatch)?;
                 Ok(vec![Event::TaskReturned { task, attempt, reason, not_before }])
             }
-            Input::Answered { frame, node, handle, outputs } => {
-                self.answer(frame, node, handle, outputs)
+            Input::Answered { frame, node, action, values } => {
+                self.answer(now, frame, node, action, values)
             }
             Input::Pause { reason } => {
                 if self.pausing || self.status == Status::Paused {
                     return Err(Rejected::Already);
                 }
-                Ok(vec![Event::PauseRequested { node: None, reason }])
+                Ok(vec![Event::PauseRequested { node: None, reason, form: None }])
             }
-            Input::Resume => self.resume(),
+            Input::Resume => self.resume(now),
             Input::Stop { reason, message } => Ok(self.stop(reason, &message)),
         }
     }
 
     fn tick(&self, now: Time) -> Vec<Event> {
-        if self.status != Status::Paused && self.deadline().is_some_and(|at| at <= now) {
+        if self.status == Status::Paused {
+            let is_due = self.form_due().is_some_and(|at| at <= now);
+            return if is_due { self.going_on(now) } else { Vec::new() };
+        }
+        if self.deadline().is_some_and(|at| at <= now) {
             let limit = Duration::from_millis(self.options.deadline_ms.unwrap_or_default());
             let message = format!("the run's deadline of {limit:?} has passed");
             return self.stop(Reason::Deadline, &message);
@@ -123,10 +128,11 @@ impl Run {
 
     fn answer(
         &self,
+        now: Time,
         frame: FramePath,
         node: Name,
-        handle: Name,
-        outputs: Outputs,
+        action: Name,
+        values: Vec<(Name, Value)>,
     ) -> Result<Vec<Event>, Rejected> {
         let waits = |waiting: &Waiting| waiting.frame == frame && waiting.node == node;
         if !self.waiting.iter().any(waits) {
@@ -136,16 +142,52 @@ impl Run {
         if self.answer_of(place).is_some() {
             return Err(Rejected::Already);
         }
-        Ok(vec![Event::FormAnswered { frame, node, handle, outputs }])
+        let success = match (&self.plan.node(place.node).behaviour, self.asked(place)) {
+            (Behaviour::Pause(Some(asks)), Some(asked)) => {
+                if asked.expires_at <= now {
+                    return Err(Rejected::Late);
+                }
+                let read = asks.answer(&asked.form, &action, &values);
+                read.map_err(|wrong| Rejected::Unfit(wrong.into()))?
+            }
+            _ => Success::of(values).with_handle(action),
+        };
+        Ok(vec![form_answered(frame, node, success, false)])
     }
 
-    fn resume(&self) -> Result<Vec<Event>, Rejected> {
+    fn resume(&self, now: Time) -> Result<Vec<Event>, Rejected> {
         if self.status != Status::Paused {
             return Err(Rejected::Already);
         }
+        Ok(self.going_on(now))
+    }
+
+    /// Forms whose time is over count as answered by nobody; the run goes on.
+    fn going_on(&self, now: Time) -> Vec<Event> {
         let again =
             |waiting: &Waiting| Waiting { generation: waiting.generation + 1, ..waiting.clone() };
-        Ok(vec![Event::RunResumed { reactivated: self.waiting.iter().map(again).collect() }])
+        let nobody = |waiting: &Waiting| {
+            let place = self.find(&waiting.frame, &waiting.node)?;
+            let asked = self.open_form(place).filter(|asked| asked.expires_at <= now)?;
+            let Behaviour::Pause(Some(asks)) = &self.plan.node(place.node).behaviour else {
+                return None;
+            };
+            let success = asks.nobody(&asked.form);
+            Some(form_answered(waiting.frame.clone(), waiting.node.clone(), success, true))
+        };
+        let mut events: Vec<Event> = self.waiting.iter().filter_map(nobody).collect();
+        events.push(Event::RunResumed { reactivated: self.waiting.iter().map(again).collect() });
+        events
+    }
+
+    /// When the first form that nobody answered lapses; that ends the pause.
+    pub(super) fn form_due(&self) -> Option<Time> {
+        let places = self.waiting.iter().filter_map(|held| self.find(&held.frame, &held.node));
+        places.filter_map(|place| self.open_form(place)).map(|asked| asked.expires_at).min()
+    }
+
+    fn open_form(&self, place: Place) -> Option<&Asked> {
+        self.asked(place).filter(|_| self.answer_of(place).is_none())
     }
 
     fn stop(&self, reason: Reason, message: &str) -> Vec<Event> {
@@ -187,7 +229,7 @@ impl Run {
             Behaviour::Inline(_)
             | Behaviour::Iteration(_)
             | Behaviour::Loop(_)
-            | Behaviour::Pause => None,
+            | Behaviour::Pause(_) => None,
         }
     }
 
@@ -196,7 +238,7 @@ impl Run {
         match self.plan.node(node).behaviour {
             Behaviour::Task(task) => Some(task.class),
             Behaviour::Inline(_) => Some(TaskClass::Light),
-            Behaviour::Iteration(_) | Behaviour::Loop(_) | Behaviour::Pause => None,
+            Behaviour::Iteration(_) | Behaviour::Loop(_) | Behaviour::Pause(_) => None,
         }
     }
 
@@ -204,4 +246,9 @@ impl Run {
     pub(super) fn is_visible(&self, node: NodeIx) -> bool {
         !self.plan.node(node).is_body_start
     }
+}
+
+fn form_answered(frame: FramePath, node: Name, success: Success, timed_out: bool) -> Event {
+    let handle = success.handle.unwrap_or_else(|| "source".into());
+    Event::FormAnswered { frame, node, handle, outputs: success.outputs, timed_out }
 }

@@ -23,7 +23,7 @@ impl Run {
                 self.start_iteration(place, iteration, variables, now)
             }
             Behaviour::Loop(looped) => self.start_loop(place, looped, variables, now),
-            Behaviour::Inline(_) | Behaviour::Task(_) | Behaviour::Pause => {
+            Behaviour::Inline(_) | Behaviour::Task(_) | Behaviour::Pause(_) => {
                 self.container_failed(place, NodeError::escaped("not a container"), vec![], now)
             }
         }

@@ -1,7 +1,10 @@
 //! What follows from a run's state by itself, one fact at a time.
 
+use std::sync::Arc;
+
 use crate::error::NodeError;
 use crate::fact::{CancelMode, Event, NodeFailed, NodeSucceeded, Reason, Status, Then, Waiting};
+use crate::form::{Asked, Asks};
 use crate::plan::{Behaviour, Evaluation, Strategy, Success, TaskClass};
 use crate::time::Time;
 use crate::value::Name;
@@ -114,7 +117,7 @@ impl Run {
                 Evaluation::NotInline => return Next::Heavy(place),
             },
             Behaviour::Iteration(_) | Behaviour::Loop(_) => self.start_container(place, now),
-            Behaviour::Pause => self.wait_for_answer(place, now),
+            Behaviour::Pause(asks) => self.wait_for_answer(place, asks.as_deref(), now),
             Behaviour::Task(_) => return Next::Heavy(place),
         };
         Next::Event(event)
@@ -128,16 +131,35 @@ impl Run {
         self.queues.push_task(class, place);
     }
 
-    fn wait_for_answer(&self, place: Place, now: Time) -> Event {
+    /// A node asks once; when it begins anew without an answer it waits for the same one.
+    fn wait_for_answer(&self, place: Place, asks: Option<&dyn Asks>, now: Time) -> Event {
         if let Some(success) = self.answer_of(place) {
             return self.node_succeeded(place, success.clone(), now);
         }
+        let form = match (asks, self.frame(place.frame)) {
+            (Some(asks), Some(frame)) if self.asked(place).is_none() => {
+                match asks.ask(&frame.variables) {
+                    Ok(form) => Some(Arc::new(form)),
+                    Err(error) => {
+                        return Event::NodeFailed(self.node_failed(place, error, now, (now, 0)));
+                    }
+                }
+            }
+            _ => None,
+        };
         let (path, generation) = self.identity(place);
         let node = &self.plan.node(place.node);
         Event::PauseRequested {
             node: Some(Waiting { frame: path, node: node.id.clone(), generation }),
             reason: "hitl_required".into(),
+            form,
         }
+    }
+
+    /// What a person was asked at a node.
+    pub(super) fn asked(&self, place: Place) -> Option<&Asked> {
+        let mut forms = self.frame(place.frame)?.forms.iter();
+        forms.find(|(node, _)| *node == place.node).map(|(_, asked)| asked)
     }
 
     /// What a person answered a node.

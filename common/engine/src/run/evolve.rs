@@ -6,6 +6,7 @@ use crate::fact::{
     CancelMode, Event, Fact, FramePath, NodeFailed, NodeSucceeded, Pass, RunStarted, Status,
     TaskDispatched, TaskId, Then, Waiting,
 };
+use crate::form::{Asked, Form};
 use crate::plan::{Behaviour, Category, NodeIx, Outputs, ROOT, Success, Write};
 use crate::time::Time;
 use crate::value::{Name, Value};
@@ -38,14 +39,16 @@ impl Run {
             }
             Event::FrameOpened { frame, item } => self.opened(frame, item.as_ref()),
             Event::FrameClosed { frame, result } => self.closed(frame, result),
-            Event::PauseRequested { node, reason } => self.pause(node.as_ref(), reason),
+            Event::PauseRequested { node, reason, form } => {
+                self.pause(node.as_ref(), reason, form.as_ref(), fact.at);
+            }
             Event::RunPaused => {
                 self.pausing = false;
                 self.status = Status::Paused;
                 self.paused_at = Some(fact.at);
             }
             Event::RunResumed { reactivated } => self.resumed(reactivated, fact.at),
-            Event::FormAnswered { frame, node, handle, outputs } => {
+            Event::FormAnswered { frame, node, handle, outputs, .. } => {
                 if let Some(place) = self.find(frame, node) {
                     self.answered(place, handle, outputs);
                 }
@@ -133,7 +136,7 @@ impl Run {
     }
 
     fn asks_a_person(&self, place: Place) -> bool {
-        let asks = matches!(self.plan.node(place.node).behaviour, Behaviour::Pause);
+        let asks = matches!(self.plan.node(place.node).behaviour, Behaviour::Pause(_));
         asks && self.answer_of(place).is_none()
     }
 
@@ -510,7 +513,7 @@ impl Run {
         }
     }
 
-    fn pause(&mut self, node: Option<&Waiting>, reason: &Name) {
+    fn pause(&mut self, node: Option<&Waiting>, reason: &Name, form: Option<&Arc<Form>>, at: Time) {
         self.pausing = true;
         self.pause_reasons.push(reason.clone());
         self.queues.defer();
@@ -527,6 +530,8 @@ impl Run {
             self.count_start(place);
             if let Some(frame) = self.frame_mut(place.frame) {
                 frame.node_mut(&plan, place.node).state = State::Unknown;
+                let asked = form.map(|form| (place.node, Asked::new(Arc::clone(form), at)));
+                frame.forms.extend(asked);
             }
         }
         self.waiting.push(waiting.clone());

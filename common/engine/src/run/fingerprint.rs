@@ -89,6 +89,9 @@ impl Run {
                 Container::Loop(state) => writeln!(out, "  loop {id} {state:?}")?,
             }
         }
+        for (node, asked) in &frame.forms {
+            writeln!(out, "  form {} {asked:?}", self.plan.node(*node).id)?;
+        }
         for (node, answer) in &frame.answers {
             writeln!(out, "  answer {} {answer:?}", self.plan.node(*node).id)?;
         }

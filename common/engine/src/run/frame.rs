@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use crate::error::NodeError;
 use crate::fact::{Adopted, FramePath};
+use crate::form::Asked;
 use crate::plan::{EdgeIx, NodeIx, Plan, ScopeIx, Success};
 use crate::value::{Name, Value};
 use crate::variables::Variables;
@@ -124,6 +125,8 @@ pub(super) struct Frame {
     /// Whether a loop-end node succeeded for this round.
     pub(super) loop_ended: bool,
     pub(super) containers: Vec<(NodeIx, Container)>,
+    /// What people were asked.
+    pub(super) forms: Vec<(NodeIx, Asked)>,
     /// Answers given to waiting nodes.
     pub(super) answers: Vec<(NodeIx, Success)>,
     /// Elements that iterations which did not begin yet take over from an earlier run.
@@ -163,6 +166,7 @@ impl Frame {
             failed: None,
             loop_ended: false,
             containers: Vec::new(),
+            forms: Vec::new(),
             answers: Vec::new(),
             kept: Vec::new(),
         };

@@ -2,9 +2,9 @@
 
 use crate::error::NodeError;
 use crate::fact::{FramePath, Reason, Returned, TaskId};
-use crate::plan::{Outputs, Success, TaskClass};
+use crate::plan::{Success, TaskClass};
 use crate::time::Time;
-use crate::value::Name;
+use crate::value::{Name, Value};
 
 /// Something that arrived for a run.
 #[derive(Clone, Debug)]
@@ -40,9 +40,9 @@ pub enum Input {
         /// The node.
         node: Name,
         /// The chosen action.
-        handle: Name,
-        /// The node's outputs.
-        outputs: Outputs,
+        action: Name,
+        /// What was entered.
+        values: Vec<(Name, Value)>,
     },
     /// Nothing new may start.
     Pause {
@@ -78,7 +78,7 @@ pub struct Completion {
 }
 
 /// Why an input changed nothing. That is no fault: messages arrive late and twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
     /// The run has ended.
     #[error("the run has ended")]
@@ -92,6 +92,12 @@ pub enum Rejected {
     /// It is pausing, paused or running already, or the node has its answer.
     #[error("this was said before")]
     Already,
+    /// A person's answer does not fit the form.
+    #[error("{0}")]
+    Unfit(Name),
+    /// A person's answer comes after the form's time.
+    #[error("the time to answer is over")]
+    Late,
 }
 
 /// Why a run wants to be told the time.
@@ -105,4 +111,6 @@ pub enum Wake {
     TaskDue,
     /// The run's deadline.
     Deadline,
+    /// A form was not answered in time.
+    FormDue,
 }

@@ -34,6 +34,7 @@ use crate::fact::{
     Adopted, Event, Fact, FramePath, Options, RULES, RunFinished, RunStarted, Status, TaskId,
     VERSION, Waiting,
 };
+use crate::form::Asked;
 use crate::plan::{Plan, TaskClass};
 use crate::rerun::Adoption;
 use crate::time::Time;
@@ -241,7 +242,7 @@ impl Run {
             return Some((now, Wake::Work));
         }
         if self.status == Status::Paused {
-            return None;
+            return self.form_due().map(|at| (at, Wake::FormDue));
         }
         let retry = self.queues.next_delayed(now).map(|at| (at, Wake::Retry));
         let due = self.tasks.values().map(|sent| sent.due).min().map(|at| (at, Wake::TaskDue));
@@ -333,6 +334,11 @@ impl Run {
     /// The nodes that wait for a person.
     pub fn waiting(&self) -> &[Waiting] {
         &self.waiting
+    }
+
+    /// What a person was asked where they are waited for, if there is a form.
+    pub fn form(&self, waiting: &Waiting) -> Option<&Asked> {
+        self.asked(self.find(&waiting.frame, &waiting.node)?)
     }
 
     /// Why it is paused.

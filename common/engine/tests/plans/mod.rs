@@ -36,6 +36,7 @@ enum Kind {
     If,
     Choose,
     Pause,
+    Form,
     End,
     LoopEnd,
     Root,
@@ -80,7 +81,7 @@ fn leaf(wanted: Wanted) -> impl Strategy<Value = Kind> {
         (1, Just(Kind::LoopEnd).boxed()),
     ];
     if wanted.troubles {
-        let troubles = [Kind::Write, Kind::Pause, Kind::Root];
+        let troubles = [Kind::Write, Kind::Pause, Kind::Form, Kind::Root];
         kinds.extend(troubles.map(|kind| (1, Just(kind).boxed())));
     }
     if wanted.heavy {
@@ -169,6 +170,7 @@ impl Writer {
             Kind::If => format!("if on=${}", Self::item(around)),
             Kind::Choose => "choose".to_owned(),
             Kind::Pause => "pause".to_owned(),
+            Kind::Form => format!("form wait=1s says=${before}"),
             Kind::End => format!("end {name}={before}"),
             Kind::LoopEnd => "loop-end".to_owned(),
             Kind::Root if around.is_empty() => "root".to_owned(),
@@ -209,8 +211,10 @@ impl Writer {
         }
         self.out.push('\n');
         match (&part.kind, part.strategy) {
-            (Kind::If | Kind::Choose | Kind::Pause, 2) => vec!["1", "2", "fail-branch"],
-            (Kind::If | Kind::Choose | Kind::Pause, _) => vec!["1", "2"],
+            (Kind::If | Kind::Choose | Kind::Pause | Kind::Form, 2) => {
+                vec!["1", "2", "fail-branch"]
+            }
+            (Kind::If | Kind::Choose | Kind::Pause | Kind::Form, _) => vec!["1", "2"],
             (_, 2) => vec!["source", "fail-branch"],
             _ => vec!["source"],
         }

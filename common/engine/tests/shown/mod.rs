@@ -37,17 +37,19 @@ pub(crate) fn fact(fact: &Fact) -> String {
             format!("[ {frame}{}", item.unwrap_or_default())
         }
         Event::FrameClosed { frame, result } => format!("] {frame} {}", pass(result)),
-        Event::PauseRequested { node: Some(node), reason } => {
-            format!("{} waits, {reason}", activation(node))
+        Event::PauseRequested { node: Some(node), reason, form } => {
+            let form = form.as_ref().map(|form| format!(", asks {:?}", form.content));
+            format!("{} waits, {reason}{}", activation(node), form.unwrap_or_default())
         }
-        Event::PauseRequested { node: None, reason } => format!("pausing, {reason}"),
+        Event::PauseRequested { node: None, reason, .. } => format!("pausing, {reason}"),
         Event::RunPaused => "paused".to_owned(),
         Event::RunResumed { reactivated } => {
             let names: Vec<String> = reactivated.iter().map(activation).collect();
             format!("resumed {}", names.join(" ")).trim_end().to_owned()
         }
-        Event::FormAnswered { frame, node, handle, .. } => {
-            format!("{} answered {handle}", at(frame, node))
+        Event::FormAnswered { frame, node, handle, timed_out, .. } => {
+            let who = if *timed_out { ", by nobody" } else { "" };
+            format!("{} answered {handle}{who}", at(frame, node))
         }
         Event::RunFinished(end) => finished(end),
     }

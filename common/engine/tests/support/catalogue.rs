@@ -12,7 +12,8 @@
 //! | `end`, `answer` | merge outputs; `x=a.x`, `says="{{#a.x#}}"` |
 //! | `begin` | begins a body |
 //! | `loop-end` | ends the loop around it |
-//! | `pause` | waits for a person |
+//! | `pause` | waits for a person, who may say anything |
+//! | `form` | the same with a form: `says="…"`, `wait=5s`; takes `1`, `2`, or nobody's `late` |
 //! | `iteration` | `over=a.xs out=b.y`, `width=2`, `mode=continue`, `mode=remove`, `flat` |
 //! | `loop` | `count=3`, `until=lp.n:≥:3`, its other fields are its variables |
 //!
@@ -24,6 +25,7 @@ use std::sync::Arc;
 
 use flowmill_engine::condition::Conditions;
 use flowmill_engine::error::NodeError;
+use flowmill_engine::form::{Asks, Form};
 use flowmill_engine::graph::{Fields, Item, Problems};
 use flowmill_engine::plan::{
     Behaviour, Catalogue, Category, Compiled, Evaluation, Inline, Iteration, Loop, LoopValue,
@@ -37,7 +39,7 @@ use flowmill_engine::variables::{Selector, Variable, Variables};
 pub(crate) struct Tiny;
 
 /// Fields that are no outputs.
-const RESERVED: [&str; 19] = [
+const RESERVED: [&str; 20] = [
     "type",
     "title",
     "error_strategy",
@@ -48,6 +50,7 @@ const RESERVED: [&str; 19] = [
     "fail-if",
     "on",
     "says",
+    "wait",
     "over",
     "out",
     "width",
@@ -73,7 +76,8 @@ impl Catalogue for Tiny {
             "answer" => (Category::Response, inline(Answer(data.template()))),
             "begin" => (Category::BodyStart, inline(Plain::default())),
             "loop-end" => (Category::LoopEnd, inline(data.plain())),
-            "pause" => (Category::Branch, Behaviour::Pause),
+            "pause" => (Category::Branch, Behaviour::Pause(None)),
+            "form" => (Category::Branch, Behaviour::Pause(Some(Arc::new(data.form())))),
             "iteration" => (Category::Container, Behaviour::Iteration(Arc::new(data.iteration()))),
             "loop" => {
                 (Category::Container, Behaviour::Loop(Arc::new(data.repeat(source, problems))))
@@ -217,6 +221,42 @@ impl Inline for Answer {
     }
 }
 
+/// A form with two actions. Answers are taken as given.
+#[derive(Debug)]
+struct Ask {
+    says: Template,
+    wait_ms: u64,
+}
+
+impl Asks for Ask {
+    fn ask(&self, variables: &Variables) -> Result<Form, NodeError> {
+        let content = self.says.render_text(variables)?;
+        if &*content == "broken" {
+            return Err(NodeError::new("Bad", "broken"));
+        }
+        Ok(Form { content, wait_ms: self.wait_ms, ..Form::default() })
+    }
+
+    fn answer(
+        &self,
+        form: &Form,
+        action: &str,
+        values: &[(Name, Value)],
+    ) -> Result<Success, String> {
+        self.check(action, &[])?;
+        let asked = ("asked".into(), Value::Str(form.content.clone()));
+        Ok(Success::of(values.iter().cloned().chain([asked])).with_handle(action))
+    }
+
+    fn nobody(&self, form: &Form) -> Success {
+        Success::of([("asked".into(), Value::Str(form.content.clone()))]).with_handle("late")
+    }
+
+    fn check(&self, action: &str, _: &[Name]) -> Result<(), String> {
+        if ["1", "2"].contains(&action) { Ok(()) } else { Err(format!("no {action} here")) }
+    }
+}
+
 struct Data<'a>(&'a Item);
 
 impl Data<'_> {
@@ -274,6 +314,11 @@ impl Data<'_> {
 
     fn end(&self) -> End {
         End(self.others().map(|(key, text)| (key.into(), Selector::from_dotted(text))).collect())
+    }
+
+    fn form(&self) -> Ask {
+        let wait = self.text("wait").map_or(3_600_000, super::notation::duration_ms);
+        Ask { says: self.template(), wait_ms: u64::try_from(wait).unwrap() }
     }
 
     fn iteration(&self) -> Iteration {

@@ -1,7 +1,10 @@
 //! `human-input`: asks a person and waits (spec/nodes.md §7). The engine pauses the run; this is
-//! the form's data.
+//! the form's data, what is asked and how an answer is read.
 
+mod ask;
 mod spec;
+
+use std::sync::Arc;
 
 use flowmill_engine::graph::Fields;
 use flowmill_engine::plan::{Category, Source};
@@ -21,8 +24,8 @@ pub(crate) const TYPE: NodeType = NodeType {
     handles: "the id of each action, and `__timeout`",
     outputs: &[
         output("<input>", "string or files", "what the person entered; absent on time-out"),
-        output("__action_id", "string", "the action chosen"),
-        output("__action_value", "string", "its title"),
+        output("__action_id", "string", "the action chosen; empty on time-out"),
+        output("__action_value", "string", "its title; empty on time-out"),
         output("__rendered_content", "string", "the form's text with the entries"),
     ],
     example: spec::EXAMPLE,
@@ -30,7 +33,11 @@ pub(crate) const TYPE: NodeType = NodeType {
 };
 
 fn compile(fields: &mut Fields<'_>, source: &Source<'_>) -> Node {
-    // forms are not the business of the engine that answers are compared with
-    let reads = if source.strict { Vec::new() } else { spec::read(fields) };
-    Node::new(Body::Pause, reads)
+    if source.strict {
+        // forms are not the business of the engine that answers are compared with
+        return Node::new(Body::Pause(None), Vec::new());
+    }
+    let form = spec::read(fields);
+    let reads = form.reads();
+    Node::new(Body::Pause(Some(Arc::new(form))), reads)
 }

@@ -1,6 +1,7 @@
 //! Nodes that a mock stands in for, wholly or as their network.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use flowmill_engine::error::NodeError;
 use flowmill_engine::plan::Success;
@@ -33,10 +34,13 @@ impl Execute for MockNode {
         Box::pin(async move {
             match self.mock.answer(context.attempt, variables) {
                 Answer::End { delay, chunks, result } => {
-                    if !delay.is_zero() {
-                        tokio::time::sleep(delay).await;
+                    // text comes as it would from a model: piece by piece, all the time
+                    let pause = delay / u32::try_from(chunks.len()).unwrap_or(u32::MAX).max(1);
+                    if chunks.is_empty() {
+                        wait(pause).await;
                     }
                     for chunk in chunks {
+                        wait(pause).await;
                         context.chunk("text", &chunk);
                     }
                     result
@@ -44,6 +48,12 @@ impl Execute for MockNode {
                 Answer::Pause => Err(NodeError::escaped("this node cannot pause")),
             }
         })
+    }
+}
+
+async fn wait(time: Duration) {
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
     }
 }
 

@@ -101,7 +101,7 @@ impl Catalogue for Tiny {
             "code" => (Category::Executable, task(TaskClass::Code)),
             "http" => (Category::Executable, task(TaskClass::Http)),
             "llm" | "retry" => (Category::Executable, task(TaskClass::Llm)),
-            "pause" => (Category::Branch, Behaviour::Pause),
+            "pause" => (Category::Branch, Behaviour::Pause(None)),
             "end" => (Category::Response, inline(Plain::End)),
             other => panic!("no node type {other}"),
         };
