@@ -1,6 +1,8 @@
 //! `document-extractor`: turns files into text (spec/nodes.md §4.3). Its data is read; nothing converts
 //! files yet.
 
+pub mod convert;
+pub mod kind;
 mod spec;
 
 use flowmill_engine::graph::Fields;
