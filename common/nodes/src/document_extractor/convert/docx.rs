@@ -6,6 +6,7 @@ use super::{Limits, Stop};
 
 pub(super) fn convert(bytes: &[u8], limits: &Limits) -> Result<String, Stop> {
     let mut archive = Archive::open(bytes, limits)?;
+    archive.read("[Content_Types].xml")?;
     let rels = Element::parse(&archive.read("_rels/.rels")?, limits)?;
     let main = rels
         .all("Relationship")

@@ -10,9 +10,23 @@ mod vtt;
 #[cfg(feature = "documents")]
 mod archive;
 #[cfg(feature = "documents")]
+mod bullets;
+#[cfg(feature = "documents")]
 mod docx;
 #[cfg(feature = "documents")]
+mod email;
+#[cfg(feature = "documents")]
+mod epub;
+#[cfg(feature = "documents")]
 mod excel;
+#[cfg(feature = "documents")]
+mod html;
+#[cfg(feature = "documents")]
+mod odt;
+#[cfg(feature = "documents")]
+mod pdf;
+#[cfg(feature = "documents")]
+mod pptx;
 #[cfg(feature = "documents")]
 mod xml;
 
@@ -122,6 +136,11 @@ fn binary(kind: Kind, bytes: &[u8], limits: &Limits) -> Result<String, ConvertEr
     match kind {
         Kind::Docx => docx::convert(bytes, limits).map_err(|why| why.into_error("DOCX")),
         Kind::Excel => excel::convert(bytes, limits).map_err(|why| why.into_error("Excel file")),
+        Kind::Pptx => pptx::convert(bytes, limits).map_err(|why| why.into_error("PPTX")),
+        Kind::Epub => epub::convert(bytes, limits).map_err(|why| why.into_error("EPUB")),
+        Kind::Odt => odt::convert(bytes, limits).map_err(|why| why.into_error("ODT")),
+        Kind::Eml => email::convert(bytes, limits).map_err(|why| why.into_error("EML")),
+        Kind::Pdf => pdf::convert(bytes, limits).map_err(|why| why.into_error("PDF")),
         _ => Err(ConvertError::NotBuilt { kind: kind.name() }),
     }
 }
