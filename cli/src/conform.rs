@@ -11,6 +11,7 @@ use flowmill_engine::fact::{Options, Status};
 use flowmill_engine::report::History;
 use flowmill_engine::run::Start;
 use flowmill_engine::value::{Name, Value};
+use flowmill_nodes::document_extractor::converter::DocumentSettings;
 use flowmill_nodes::http_request::client::{Limits, Policy};
 use flowmill_nodes::mock::Mocks;
 use flowmill_worker::Slots;
@@ -40,7 +41,8 @@ impl Conform {
     pub fn start() -> anyhow::Result<Self> {
         // the reference has a plain HTTP client with Dify's limits
         let policy = Policy { limits: Limits::DIFY, strict_statuses: false };
-        let outside = outside(true, policy)?;
+        // tests call this from programs of their own, which convert no documents when started anew
+        let outside = outside(true, policy, DocumentSettings::default())?;
         let width = cores();
         let lane = || Embedded::with_slots(History::Full, outside.clone(), SLOTS);
         let idle = std::iter::repeat_with(lane).take(width).collect();

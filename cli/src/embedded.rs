@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use anyhow::Context as _;
 use flowmill_engine::plan::TaskClass;
 use flowmill_engine::report::{History, Report};
 use flowmill_engine::run::{Input, Rejected, Run, Start};
@@ -13,6 +14,7 @@ use flowmill_infra::memory::{MemoryBroker, MemoryLive, MemoryStore};
 use flowmill_infra::store::Store;
 use flowmill_nodes::code::{CodeRunner, CodeSettings};
 use flowmill_nodes::context::NodeContext;
+use flowmill_nodes::document_extractor::converter::{DocumentSettings, Documents};
 use flowmill_nodes::files::MemoryFiles;
 use flowmill_nodes::http_request::client::Policy;
 use flowmill_nodes::http_request::{HttpOptions, NetworkClient};
@@ -147,11 +149,24 @@ pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from)
 }
 
+/// Documents are converted by this program, started anew for each.
+///
+/// # Errors
+/// When the program's own file is not known.
+pub(crate) fn documents() -> anyhow::Result<DocumentSettings> {
+    let helper = std::env::current_exe().context("failed to find the program's own file")?;
+    Ok(DocumentSettings { helper: Some(helper), ..DocumentSettings::default() })
+}
+
 /// What nodes may reach in this process.
 ///
 /// # Errors
 /// When there can be no HTTP client.
-pub(crate) fn outside(unsafe_code: bool, policy: Policy) -> anyhow::Result<NodeContext> {
+pub(crate) fn outside(
+    unsafe_code: bool,
+    policy: Policy,
+    documents: DocumentSettings,
+) -> anyhow::Result<NodeContext> {
     let settings = CodeSettings { unsafe_code, ..CodeSettings::default() };
     let options = HttpOptions { policy, ..HttpOptions::default() };
     let http = NetworkClient::new(options).map_err(|error| anyhow::anyhow!(error.message))?;
@@ -161,6 +176,7 @@ pub(crate) fn outside(unsafe_code: bool, policy: Policy) -> anyhow::Result<NodeC
         code: Arc::new(CodeRunner::new(&settings)),
         http: Arc::new(http),
         files: Arc::new(MemoryFiles::default()),
+        documents: Arc::new(Documents::new(documents)),
         chunks: None,
     })
 }
@@ -224,7 +240,10 @@ workflow:
     #[tokio::test]
     async fn a_document_runs_to_its_end_over_both_services() {
         let workflow = load(DOCUMENT, Reading::default(), Mocks::parse(MOCKS).unwrap()).unwrap();
-        let embedded = Embedded::start(History::Full, outside(true, Policy::default()).unwrap());
+        let embedded = Embedded::start(
+            History::Full,
+            outside(true, Policy::default(), DocumentSettings::default()).unwrap(),
+        );
         embedded.add(&workflow);
         let mut watcher = embedded.live().watch("r".into());
         let start = Start {

@@ -17,7 +17,7 @@ use flowmill_nodes::http_request::client::Policy;
 use flowmill_nodes::mock::Mocks;
 use tokio::sync::Mutex;
 
-use crate::embedded::{Embedded, outside};
+use crate::embedded::{Embedded, documents, outside};
 use crate::result::{member, object};
 use crate::workflow::{Reading, Workflow, load, read_file};
 
@@ -85,7 +85,7 @@ async fn measure(
     workflow: Workflow,
     inputs: Vec<(Name, Value)>,
 ) -> anyhow::Result<Figures> {
-    let outside = outside(args.unsafe_code, Policy::default())?;
+    let outside = outside(args.unsafe_code, Policy::default(), documents()?)?;
     let embedded = Arc::new(Embedded::start(History::Off, outside));
     embedded.add(&workflow);
     let (workflow, inputs) = (Arc::new(workflow), Arc::new(inputs));

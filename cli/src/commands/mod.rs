@@ -10,6 +10,7 @@ mod validate;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use flowmill_nodes::document_extractor::helper;
 
 /// Runs Dify workflows, unchanged.
 #[derive(Debug, Parser)]
@@ -46,6 +47,13 @@ enum Command {
     Bench(bench::Args),
     /// Run a batch of cases as the reference engine does and write its result lines.
     Conform(conform::Args),
+    /// Convert a document from stdin to text: what workers start for a document-extractor node.
+    #[command(hide = true)]
+    ConvertDocument {
+        /// The kind of the document and what the conversion may take.
+        #[arg(num_args = 0..)]
+        arguments: Vec<String>,
+    },
 }
 
 impl Cli {
@@ -57,6 +65,10 @@ impl Cli {
             Command::Nodes(args) => nodes::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Conform(args) => conform::run(args),
+            Command::ConvertDocument { arguments } => {
+                helper::run(&arguments)?;
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 }

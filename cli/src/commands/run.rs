@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use crate::console::talk;
-use crate::embedded::{Embedded, Ended, outside};
+use crate::embedded::{Embedded, Ended, documents, outside};
 use crate::inputs::{Form, Given, Rejection, check, refusal};
 use crate::problems::line;
 use crate::result::member;
@@ -236,7 +236,8 @@ async fn embedded(args: &Args, workflow: &Workflow, start: Start) -> anyhow::Res
         Some(Limits::Dify) => Policy { limits: Sizes::DIFY, ..Policy::default() },
         None => Policy::default(),
     };
-    let embedded = Arc::new(Embedded::start(history, outside(args.unsafe_code, policy)?));
+    let outside = outside(args.unsafe_code, policy, documents()?)?;
+    let embedded = Arc::new(Embedded::start(history, outside));
     embedded.add(workflow);
     let mut show = Show::new(args.output, workflow);
     let began = Instant::now();

@@ -21,13 +21,13 @@ pub enum Kind {
     Csv,
     /// Excel, old and new.
     Excel,
-    /// PowerPoint up to 2003.
+    /// `PowerPoint` up to 2003.
     Ppt,
-    /// PowerPoint.
+    /// `PowerPoint`.
     Pptx,
     /// An e-book.
     Epub,
-    /// An OpenDocument text.
+    /// An `OpenDocument` text.
     Odt,
     /// A mail.
     Eml,
@@ -45,11 +45,56 @@ const KINDS: &[(Kind, &str, &[&str], &[&str])] = &[
         Kind::Plain,
         "plain",
         &[
-            ".txt", ".markdown", ".md", ".mdx", ".html", ".htm", ".xml", ".c", ".h", ".cpp",
-            ".hpp", ".cc", ".cxx", ".c++", ".py", ".js", ".ts", ".jsx", ".tsx", ".java", ".php",
-            ".rb", ".go", ".rs", ".swift", ".kt", ".scala", ".sh", ".bash", ".bat", ".ps1", ".sql",
-            ".r", ".m", ".pl", ".lua", ".vim", ".asm", ".s", ".css", ".scss", ".less", ".sass",
-            ".ini", ".cfg", ".conf", ".toml", ".env", ".log", ".vtt",
+            ".txt",
+            ".markdown",
+            ".md",
+            ".mdx",
+            ".html",
+            ".htm",
+            ".xml",
+            ".c",
+            ".h",
+            ".cpp",
+            ".hpp",
+            ".cc",
+            ".cxx",
+            ".c++",
+            ".py",
+            ".js",
+            ".ts",
+            ".jsx",
+            ".tsx",
+            ".java",
+            ".php",
+            ".rb",
+            ".go",
+            ".rs",
+            ".swift",
+            ".kt",
+            ".scala",
+            ".sh",
+            ".bash",
+            ".bat",
+            ".ps1",
+            ".sql",
+            ".r",
+            ".m",
+            ".pl",
+            ".lua",
+            ".vim",
+            ".asm",
+            ".s",
+            ".css",
+            ".scss",
+            ".less",
+            ".sass",
+            ".ini",
+            ".cfg",
+            ".conf",
+            ".toml",
+            ".env",
+            ".log",
+            ".vtt",
         ],
         &["text/plain", "text/html", "text/htm", "text/markdown", "text/xml"],
     ),
@@ -119,12 +164,12 @@ impl Kind {
         KINDS.iter().find(|kind| kind.1 == name).map(|kind| kind.0)
     }
 
-    /// Whether the converter is safe and bounded by itself: text in, text out, no parser of
-    /// others behind it.
-    pub fn is_text(self) -> bool {
+    /// Whether a parser of others stands behind its converter, so that it is better kept apart
+    /// from everything else.
+    pub fn needs_helper(self) -> bool {
         match self {
             Self::Plain | Self::Json | Self::Yaml | Self::Csv | Self::Vtt | Self::Properties => {
-                true
+                false
             }
             Self::Pdf
             | Self::Doc
@@ -135,7 +180,7 @@ impl Kind {
             | Self::Epub
             | Self::Odt
             | Self::Eml
-            | Self::Msg => false,
+            | Self::Msg => true,
         }
     }
 }

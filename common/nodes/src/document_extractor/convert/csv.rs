@@ -8,9 +8,8 @@ const MOST_CHARACTERS: usize = 131_072;
 
 pub(super) fn convert(bytes: &[u8]) -> Result<String, ConvertError> {
     let text = marked(bytes);
-    let rows = read(&text).map_err(|why| {
-        ConvertError::Failed(format!("Failed to extract text from CSV: {why}"))
-    })?;
+    let rows = read(&text)
+        .map_err(|why| ConvertError::Failed(format!("Failed to extract text from CSV: {why}")))?;
     let mut out = String::with_capacity(text.len() + text.len() / 2);
     for (at, row) in rows.iter().enumerate() {
         line(&mut out, row.iter().map(|cell| cell.replace('\n', " ").replace('\r', "")));
@@ -42,7 +41,8 @@ enum State {
 /// Rows of cells. The text is given line by line, cut after `\n` only, as `StringIO` does: a lone
 /// `\r` inside of a line ends the row there, and more text after it is an error.
 fn read(text: &str) -> Result<Vec<Vec<String>>, &'static str> {
-    let mut reader = Reader { state: State::StartRecord, field: String::new(), chars: 0, row: vec![] };
+    let mut reader =
+        Reader { state: State::StartRecord, field: String::new(), chars: 0, row: vec![] };
     let mut rows = Vec::new();
     for line in text.split_inclusive('\n') {
         for character in line.chars() {
@@ -176,7 +176,10 @@ mod tests {
     #[test]
     fn faults() {
         let error = convert(b"1\r2,3").unwrap_err().to_string();
-        assert!(error.starts_with("Failed to extract text from CSV: new-line character"), "{error}");
+        assert!(
+            error.starts_with("Failed to extract text from CSV: new-line character"),
+            "{error}"
+        );
         assert!(convert("x".repeat(131_072).as_bytes()).is_ok());
         assert!(convert("x".repeat(131_073).as_bytes()).is_err());
     }

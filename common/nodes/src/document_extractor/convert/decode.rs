@@ -16,10 +16,10 @@ pub(super) fn plain(bytes: &[u8]) -> String {
 pub(super) fn marked(bytes: &[u8]) -> String {
     match bytes {
         // before UTF-16, whose mark this one begins with
-        [0xff, 0xfe, 0, 0, rest @ ..] => wide(rest, |unit| u32::from_le_bytes(unit)),
-        [0, 0, 0xfe, 0xff, rest @ ..] => wide(rest, |unit| u32::from_be_bytes(unit)),
-        [0xff, 0xfe, rest @ ..] => pairs(rest, |unit| u16::from_le_bytes(unit)),
-        [0xfe, 0xff, rest @ ..] => pairs(rest, |unit| u16::from_be_bytes(unit)),
+        [0xff, 0xfe, 0, 0, rest @ ..] => wide(rest, u32::from_le_bytes),
+        [0, 0, 0xfe, 0xff, rest @ ..] => wide(rest, u32::from_be_bytes),
+        [0xff, 0xfe, rest @ ..] => pairs(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => pairs(rest, u16::from_be_bytes),
         _ => plain(bytes),
     }
 }

@@ -1,5 +1,7 @@
 //! Word documents: paragraphs and tables in order, a line each, as python-docx 1.2 reads them.
 
+use std::fmt::Write;
+
 use super::archive::{Archive, resolve};
 use super::xml::Element;
 use super::{Limits, Stop};
@@ -79,9 +81,10 @@ fn table(table: &Element, limits: &Limits) -> Result<Option<String>, Stop> {
             .iter()
             .flat_map(|(_, span, text)| std::iter::repeat_n(text.replace('\n', "<br>"), *span))
             .collect();
-        out.push_str(&format!("| {} |\n", cells.join(" | ")));
+        // writing to a String does not fail
+        let _ = writeln!(out, "| {} |", cells.join(" | "));
         if at == 0 {
-            out.push_str(&format!("| {} |\n", vec!["---"; cells.len()].join(" | ")));
+            let _ = writeln!(out, "| {} |", vec!["---"; cells.len()].join(" | "));
         }
         if out.len() > limits.text_bytes {
             return Err(Stop::Limit("bytes of text", limits.text_bytes));
@@ -106,9 +109,8 @@ fn row(source: &Element, above: Option<&Row>) -> Option<Row> {
         let properties = cell.child("tcPr");
         let property = |name| properties.and_then(|properties| properties.child(name));
         let span = number(property("gridSpan"), 1);
-        let continues = property("vMerge").is_some_and(|merge| {
-            merge.attribute("val").is_none_or(|value| value == "continue")
-        });
+        let continues = property("vMerge")
+            .is_some_and(|merge| merge.attribute("val").is_none_or(|value| value == "continue"));
         if continues {
             let (_, above_span, text) = above?.iter().find(|(at, _, _)| *at == column)?;
             row.push((column, *above_span, text.clone()));

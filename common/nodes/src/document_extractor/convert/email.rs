@@ -29,9 +29,8 @@ fn mail(
     if message.parts.len() > limits.parts {
         return Err(Stop::Limit("parts of a mail", limits.parts));
     }
-    let is_html = |at: &&u32| {
-        message.part(**at).is_some_and(|part| matches!(part.body, PartType::Html(_)))
-    };
+    let is_html =
+        |at: &&u32| message.part(**at).is_some_and(|part| matches!(part.body, PartType::Html(_)));
     // HTML where there is any, else text
     let body = message.html_body.iter().find(is_html).or_else(|| message.text_body.first());
     if let Some(part) = body.and_then(|at| message.part(*at)) {
@@ -111,10 +110,19 @@ mod tests {
     #[test]
     fn lines_are_joined_where_a_paragraph_is_meant() {
         let text = "Dear Bob,\n\nthis is a longer line that goes\non in the next.\n\n* a\n* b b\n\nBye\nAnn";
-        let expected =
-            ["Dear Bob,", "this is a longer line that goes on in the next.", "a", "b b", "Bye", "Ann"];
+        let expected = [
+            "Dear Bob,",
+            "this is a longer line that goes on in the next.",
+            "a",
+            "b b",
+            "Bye",
+            "Ann",
+        ];
         assert_eq!(paragraphs(text), expected);
-        assert_eq!(paragraphs("one longer line of some words\ntwo"), ["one longer line of some words", "two"]);
+        assert_eq!(
+            paragraphs("one longer line of some words\ntwo"),
+            ["one longer line of some words", "two"]
+        );
         assert_eq!(paragraphs(""), [""; 0]);
     }
 }

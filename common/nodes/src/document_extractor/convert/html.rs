@@ -5,7 +5,8 @@ use super::bullets;
 
 /// The blocks of a document as text.
 pub(super) fn lines(html: &str) -> Vec<String> {
-    let only_main = Tokens { rest: html }.any(|token| matches!(token, Token::Open { name, .. } if name == "main"));
+    let only_main = Tokens { rest: html }
+        .any(|token| matches!(token, Token::Open { name, .. } if name == "main"));
     let mut walker = Walker { inside: !only_main, ..Walker::default() };
     let mut tokens = Tokens { rest: html };
     while let Some(token) = tokens.next() {
@@ -111,9 +112,34 @@ impl<'h> Iterator for Tokens<'h> {
 
 /// Elements that stand for themselves.
 const BLOCKS: &[&str] = &[
-    "address", "article", "aside", "blockquote", "body", "center", "div", "footer", "header",
-    "hgroup", "main", "section", "h1", "h2", "h3", "h4", "h5", "h6", "p", "pre", "dl", "ol", "ul",
-    "dd", "dt", "li", "html", "table",
+    "address",
+    "article",
+    "aside",
+    "blockquote",
+    "body",
+    "center",
+    "div",
+    "footer",
+    "header",
+    "hgroup",
+    "main",
+    "section",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "p",
+    "pre",
+    "dl",
+    "ol",
+    "ul",
+    "dd",
+    "dt",
+    "li",
+    "html",
+    "table",
 ];
 
 /// Blocks whose text stays even if it is a single character.
@@ -125,8 +151,25 @@ const REMOVED_BLOCKS: &[&str] =
 
 /// Elements that are left out within a paragraph.
 const REMOVED: &[&str] = &[
-    "button", "label", "audio", "canvas", "datalist", "dialog", "head", "iframe", "ix:header",
-    "noembed", "noframes", "object", "select", "svg", "video", "xml", "math", "del", "noscript",
+    "button",
+    "label",
+    "audio",
+    "canvas",
+    "datalist",
+    "dialog",
+    "head",
+    "iframe",
+    "ix:header",
+    "noembed",
+    "noframes",
+    "object",
+    "select",
+    "svg",
+    "video",
+    "xml",
+    "math",
+    "del",
+    "noscript",
 ];
 
 /// Elements without an end.
@@ -355,15 +398,12 @@ fn unescape(text: &str) -> String {
         let name = reference.get(1..).unwrap_or_default();
         let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '#').unwrap_or(name.len());
         let (name, after) = name.split_at(end);
-        match resolve(name) {
-            Some(text) => {
-                out.push_str(&text);
-                rest = after.strip_prefix(';').unwrap_or(after);
-            }
-            None => {
-                out.push('&');
-                rest = reference.get(1..).unwrap_or_default();
-            }
+        if let Some(text) = resolve(name) {
+            out.push_str(&text);
+            rest = after.strip_prefix(';').unwrap_or(after);
+        } else {
+            out.push('&');
+            rest = reference.get(1..).unwrap_or_default();
         }
     }
     out.push_str(rest);

@@ -69,10 +69,8 @@ impl Notes {
     }
 
     fn cell(&mut self) -> Result<(), Stop> {
-        self.left = self
-            .left
-            .checked_sub(1)
-            .ok_or(Stop::Limit("cells of a table", self.limits.parts))?;
+        self.left =
+            self.left.checked_sub(1).ok_or(Stop::Limit("cells of a table", self.limits.parts))?;
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! PDF: the text of the pages one after another, lines by where the characters stand. No OCR.
 //!
-//! Dify asks PDFium. Words, lines and pages come in the order of the file here as there; where a
+//! Dify asks `PDFium`. Words, lines and pages come in the order of the file here as there; where a
 //! page is laid out in an unusual way, blanks and line breaks may differ.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -13,13 +13,8 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
     let breaks = |c: char| {
         matches!(
             c,
-            '\n' | '\r'
-                | '\u{b}'
-                | '\u{c}'
-                | '\u{1c}'..='\u{1e}'
-                | '\u{85}'
-                | '\u{2028}'
-                | '\u{2029}'
+            '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'
+                ..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
         )
     };
     let mut rest = text;

@@ -51,7 +51,8 @@ fn blocks(text: &str) -> Vec<Vec<&str>> {
     let mut in_header = true;
     for line in lines(text) {
         let arrow = line.contains("-->");
-        let second = in_header || block.len() > 1 || block.first().is_some_and(|l| l.contains("-->"));
+        let second =
+            in_header || block.len() > 1 || block.first().is_some_and(|l| l.contains("-->"));
         if (line.is_empty() || arrow && second) && !block.is_empty() {
             blocks.push(mem::take(&mut block));
             in_header = false;

@@ -1,7 +1,7 @@
 //! XML as a tree, with names without their prefixes. Entities of the document's own are refused.
 
-use quick_xml::{Reader, XmlVersion};
 use quick_xml::events::{BytesStart, Event};
+use quick_xml::{Reader, XmlVersion};
 
 use super::{Limits, Stop};
 
@@ -97,7 +97,8 @@ impl Element {
 
     /// The first element of a name below, in the document's order.
     pub(super) fn find(&self, name: &str) -> Option<&Self> {
-        self.elements().find_map(|child| if child.is(name) { Some(child) } else { child.find(name) })
+        self.elements()
+            .find_map(|child| if child.is(name) { Some(child) } else { child.find(name) })
     }
 
     pub(super) fn is(&self, name: &str) -> bool {

@@ -21,9 +21,7 @@ pub(super) fn convert(bytes: &[u8], limits: &Limits) -> Result<String, Stop> {
         let book = Xls::new(Cursor::new(bytes)).map_err(Stop::fault)?;
         return xls(book, limits);
     }
-    Err(Stop::fault(
-        "Excel file format cannot be determined, you must specify an engine manually.",
-    ))
+    Err(Stop::fault("Excel file format cannot be determined, you must specify an engine manually."))
 }
 
 fn xlsx(mut book: Xlsx<Cursor<&[u8]>>, limits: &Limits) -> Result<String, Stop> {
@@ -118,11 +116,12 @@ fn of_ref(data: &DataRef<'_>) -> Cell {
     match data {
         DataRef::Int(value) => Cell::Int(i128::from(*value)),
         DataRef::Float(value) => number(*value),
-        DataRef::String(text) => text_cell(text),
         DataRef::SharedString(text) => text_cell(text),
         DataRef::Bool(value) => Cell::Bool(*value),
         DataRef::DateTime(value) => date(value),
-        DataRef::DateTimeIso(text) | DataRef::DurationIso(text) => text_cell(text),
+        DataRef::String(text) | DataRef::DateTimeIso(text) | DataRef::DurationIso(text) => {
+            text_cell(text)
+        }
         DataRef::Error(_) | DataRef::Empty => Cell::Missing,
     }
 }
@@ -131,10 +130,9 @@ fn of_data(data: &Data) -> Cell {
     match data {
         Data::Int(value) => Cell::Int(i128::from(*value)),
         Data::Float(value) => number(*value),
-        Data::String(text) => text_cell(text),
         Data::Bool(value) => Cell::Bool(*value),
         Data::DateTime(value) => date(value),
-        Data::DateTimeIso(text) | Data::DurationIso(text) => text_cell(text),
+        Data::String(text) | Data::DateTimeIso(text) | Data::DurationIso(text) => text_cell(text),
         Data::Error(_) | Data::Empty => Cell::Missing,
     }
 }
