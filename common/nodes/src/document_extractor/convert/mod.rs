@@ -6,6 +6,7 @@ mod decode;
 mod json;
 mod properties;
 mod vtt;
+mod yaml;
 
 #[cfg(feature = "documents")]
 mod archive;
@@ -109,6 +110,7 @@ pub fn convert(kind: Kind, bytes: &[u8], limits: &Limits) -> Result<String, Conv
     let text = match kind {
         Kind::Plain => Ok(decode::plain(bytes)),
         Kind::Json => json::convert(bytes),
+        Kind::Yaml => yaml::convert(bytes, limits),
         Kind::Csv => csv::convert(bytes),
         Kind::Vtt => vtt::convert(bytes),
         Kind::Properties => Ok(properties::convert(bytes)),
