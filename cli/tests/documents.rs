@@ -1,5 +1,5 @@
 //! Documents converted by the program, started anew for each: what breaks there breaks alone.
-#![cfg(all(feature = "documents", target_os = "linux"))]
+#![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::path::PathBuf;

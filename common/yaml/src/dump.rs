@@ -16,8 +16,10 @@ const STEP: usize = 2;
 
 /// Writes documents one after the other.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "the state of PyYAML's emitter")]
 pub struct Writer {
     out: String,
+    most_bytes: usize,
     first: bool,
     column: usize,
     /// None outside of everything.
@@ -30,10 +32,13 @@ pub struct Writer {
     open_ended: bool,
 }
 
-impl Default for Writer {
-    fn default() -> Self {
+impl Writer {
+    /// Writes until there are more bytes than this, and nothing after that. Indentation can make
+    /// much of little.
+    pub fn bounded(most_bytes: usize) -> Self {
         Self {
             out: String::new(),
+            most_bytes,
             first: true,
             column: 0,
             indent: None,
@@ -41,6 +46,12 @@ impl Default for Writer {
             indention: true,
             open_ended: false,
         }
+    }
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self::bounded(usize::MAX)
     }
 }
 
@@ -161,8 +172,10 @@ impl Writer {
     }
 
     fn write(&mut self, text: &str) {
-        self.column += text.chars().count();
-        self.out.push_str(text);
+        if self.out.len() <= self.most_bytes {
+            self.column += text.chars().count();
+            self.out.push_str(text);
+        }
     }
 
     fn indicator(&mut self, sign: &str, apart: bool, whitespace: bool, indention: bool) {
@@ -192,7 +205,9 @@ impl Writer {
         self.whitespace = true;
         self.indention = true;
         self.column = 0;
-        self.out.push(sign);
+        if self.out.len() <= self.most_bytes {
+            self.out.push(sign);
+        }
     }
 
     fn content_begins(&mut self) {
@@ -320,9 +335,8 @@ fn scalar(content: &Content) -> (String, bool) {
         Content::Bool(value) => (value.to_string(), false),
         Content::Int(value) => (value.to_string(), false),
         Content::Float(value) => (float(*value), false),
-        Content::Str(text) => (text.to_string(), true),
         Content::Other("a date" | "a timestamp", text) => (text.to_string(), false),
-        Content::Other(_, text) => (text.to_string(), true),
+        Content::Str(text) | Content::Other(_, text) => (text.to_string(), true),
         // collections have no text
         Content::Seq(_) | Content::Map(_) => (String::new(), true),
     }

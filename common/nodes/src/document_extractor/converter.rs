@@ -126,7 +126,13 @@ async fn exchange(process: &mut Child, bytes: &[u8], most: usize) -> std::io::Re
         }
         Ok(answer)
     };
-    tokio::join!(give, take).1
+    // a process that has closed its output needs no more input
+    tokio::pin!(give, take);
+    tokio::select! {
+        biased;
+        answer = &mut take => answer,
+        () = &mut give => take.await,
+    }
 }
 
 /// What an ended process has said. All of it counts only if it begins as it must.

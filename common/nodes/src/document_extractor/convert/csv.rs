@@ -1,15 +1,17 @@
 //! Comma-separated values as a Markdown table, read as Python's `csv.reader` reads them.
 
-use super::ConvertError;
 use super::decode::marked;
+use super::{ConvertError, Limits};
 
 /// Python's `csv.field_size_limit`.
 const MOST_CHARACTERS: usize = 131_072;
 
-pub(super) fn convert(bytes: &[u8]) -> Result<String, ConvertError> {
+pub(super) fn convert(bytes: &[u8], limits: &Limits) -> Result<String, ConvertError> {
     let text = marked(bytes);
-    let rows = read(&text)
-        .map_err(|why| ConvertError::Failed(format!("Failed to extract text from CSV: {why}")))?;
+    let rows = read(&text, limits.text_bytes).map_err(|fault| match fault {
+        Fault::Csv(why) => ConvertError::Failed(format!("Failed to extract text from CSV: {why}")),
+        Fault::Size => ConvertError::TooLarge { what: "bytes of text", limit: limits.text_bytes },
+    })?;
     let mut out = String::with_capacity(text.len() + text.len() / 2);
     for (at, row) in rows.iter().enumerate() {
         line(&mut out, row.iter().map(|cell| cell.replace('\n', " ").replace('\r', "")));
@@ -27,6 +29,14 @@ fn line(out: &mut String, cells: impl Iterator<Item = String>) {
     out.push_str(" |\n");
 }
 
+/// What stops the reading.
+enum Fault {
+    /// In Python's words.
+    Csv(&'static str),
+    /// The table becomes too large.
+    Size,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     StartRecord,
@@ -40,16 +50,24 @@ enum State {
 
 /// Rows of cells. The text is given line by line, cut after `\n` only, as `StringIO` does: a lone
 /// `\r` inside of a line ends the row there, and more text after it is an error.
-fn read(text: &str) -> Result<Vec<Vec<String>>, &'static str> {
-    let mut reader =
-        Reader { state: State::StartRecord, field: String::new(), chars: 0, row: vec![] };
+fn read(text: &str, most_bytes: usize) -> Result<Vec<Vec<String>>, Fault> {
+    let mut reader = Reader {
+        state: State::StartRecord,
+        field: String::new(),
+        chars: 0,
+        row: vec![],
+        left: most_bytes,
+    };
     let mut rows = Vec::new();
     for line in text.split_inclusive('\n') {
         for character in line.chars() {
             reader.take(Some(character))?;
         }
         reader.take(None)?;
+        // each cell takes a sign and two blanks
+        let written = reader.row.iter().map(|cell| cell.len() + 3).sum();
         if reader.state == State::StartRecord {
+            reader.left = reader.left.checked_sub(written).ok_or(Fault::Size)?;
             rows.push(std::mem::take(&mut reader.row));
         }
     }
@@ -66,11 +84,13 @@ struct Reader {
     field: String,
     chars: usize,
     row: Vec<String>,
+    /// How much text may still come of it.
+    left: usize,
 }
 
 impl Reader {
     /// One character, or the end of a line.
-    fn take(&mut self, character: Option<char>) -> Result<(), &'static str> {
+    fn take(&mut self, character: Option<char>) -> Result<(), Fault> {
         match self.state {
             State::StartRecord => match character {
                 None => {}
@@ -104,15 +124,17 @@ impl Reader {
                 None => self.state = State::StartRecord,
                 Some('\n' | '\r') => {}
                 Some(_) => {
-                    return Err("new-line character seen in unquoted field - do you need to open \
-                                the file in universal-newline mode?");
+                    return Err(Fault::Csv(
+                        "new-line character seen in unquoted field - do you need to open \
+ the file in universal-newline mode?",
+                    ));
                 }
             },
         }
         Ok(())
     }
 
-    fn start_field(&mut self, character: Option<char>) -> Result<(), &'static str> {
+    fn start_field(&mut self, character: Option<char>) -> Result<(), Fault> {
         match character {
             None | Some('\n' | '\r') => self.end_row(character),
             Some('"') => self.state = State::InQuoted,
@@ -125,9 +147,9 @@ impl Reader {
         Ok(())
     }
 
-    fn add(&mut self, character: char) -> Result<(), &'static str> {
+    fn add(&mut self, character: char) -> Result<(), Fault> {
         if self.chars >= MOST_CHARACTERS {
-            return Err("field larger than field limit (131072)");
+            return Err(Fault::Csv("field larger than field limit (131072)"));
         }
         self.chars += 1;
         self.field.push(character);
@@ -169,18 +191,18 @@ mod tests {
             ),
         ];
         for (bytes, table) in cases {
-            assert_eq!(convert(bytes).unwrap(), *table);
+            assert_eq!(convert(bytes, &Limits::default()).unwrap(), *table);
         }
     }
 
     #[test]
     fn faults() {
-        let error = convert(b"1\r2,3").unwrap_err().to_string();
+        let error = convert(b"1\r2,3", &Limits::default()).unwrap_err().to_string();
         assert!(
             error.starts_with("Failed to extract text from CSV: new-line character"),
             "{error}"
         );
-        assert!(convert("x".repeat(131_072).as_bytes()).is_ok());
-        assert!(convert("x".repeat(131_073).as_bytes()).is_err());
+        assert!(convert("x".repeat(131_072).as_bytes(), &Limits::default()).is_ok());
+        assert!(convert("x".repeat(131_073).as_bytes(), &Limits::default()).is_err());
     }
 }

@@ -62,10 +62,15 @@ type Row = Vec<(usize, usize, String)>;
 /// A Markdown table; None if it is empty, or merges cells with nothing.
 fn table(table: &Element, limits: &Limits) -> Result<Option<String>, Stop> {
     let mut rows: Vec<Row> = Vec::new();
-    let mut cells = 0usize;
+    let (mut cells, mut bytes) = (0usize, 0usize);
     for source in table.all("tr") {
         let Some(row) = row(source, rows.last()) else { return Ok(None) };
         cells += row.iter().map(|(_, span, _)| span).sum::<usize>();
+        // a cell that goes on below is repeated in every row
+        bytes += row.iter().map(|(_, span, text)| span * text.len()).sum::<usize>();
+        if bytes > limits.text_bytes {
+            return Err(Stop::Limit("bytes of text", limits.text_bytes));
+        }
         if cells > limits.parts {
             return Err(Stop::Limit("cells of a table", limits.parts));
         }

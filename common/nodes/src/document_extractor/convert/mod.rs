@@ -109,10 +109,10 @@ pub fn convert(kind: Kind, bytes: &[u8], limits: &Limits) -> Result<String, Conv
     }
     let text = match kind {
         Kind::Plain => Ok(decode::plain(bytes)),
-        Kind::Json => json::convert(bytes),
+        Kind::Json => json::convert(bytes, limits),
         Kind::Yaml => yaml::convert(bytes, limits),
-        Kind::Csv => csv::convert(bytes),
-        Kind::Vtt => vtt::convert(bytes),
+        Kind::Csv => csv::convert(bytes, limits),
+        Kind::Vtt => vtt::convert(bytes, limits),
         Kind::Properties => Ok(properties::convert(bytes)),
         Kind::Doc => Err(ConvertError::Failed(
             "Unstructured API URL is not configured for DOC file processing.".to_owned(),

@@ -5,17 +5,19 @@
 
 use std::mem;
 
-use super::ConvertError;
 use super::decode::plain;
+use super::{ConvertError, Limits};
 
-pub(super) fn convert(bytes: &[u8]) -> Result<String, ConvertError> {
+pub(super) fn convert(bytes: &[u8], limits: &Limits) -> Result<String, ConvertError> {
     let text = plain(bytes);
     let text = text.trim_start_matches('\u{feff}');
     if !text.starts_with("WEBVTT") {
         return Err(ConvertError::Failed("Invalid format".to_owned()));
     }
     let cues: Vec<Cue> = blocks(text).iter().filter_map(|block| cue(block)).collect();
-    let said: Vec<String> = merged(cues)
+    let merged = merged(cues, limits.text_bytes)
+        .ok_or(ConvertError::TooLarge { what: "bytes of text", limit: limits.text_bytes })?;
+    let said: Vec<String> = merged
         .into_iter()
         .map(|(speaker, text)| format!("{} \"{text}\"", speaker.unwrap_or_default()))
         .collect();
@@ -25,12 +27,15 @@ pub(super) fn convert(bytes: &[u8]) -> Result<String, ConvertError> {
 /// Who speaks, if it is said, and what.
 type Cue = (Option<String>, String);
 
-fn merged(cues: Vec<Cue>) -> Vec<Cue> {
+/// None if that becomes more than so many bytes: the fault repeats text.
+fn merged(cues: Vec<Cue>, most_bytes: usize) -> Option<Vec<Cue>> {
     let mut cues = cues.into_iter();
-    let Some((mut speaker, mut text)) = cues.next() else { return Vec::new() };
+    let Some((mut speaker, mut text)) = cues.next() else { return Some(Vec::new()) };
     let mut merged = Vec::new();
+    let mut left = most_bytes;
     for (next, said) in cues {
         if next.is_none() {
+            left = left.checked_sub(text.len())?;
             merged.push((None, text.clone()));
         } else if next == speaker {
             text.push(' ');
@@ -40,7 +45,7 @@ fn merged(cues: Vec<Cue>) -> Vec<Cue> {
         }
     }
     merged.push((speaker, text));
-    merged
+    Some(merged)
 }
 
 /// Runs of lines that are not empty. A line with an arrow that cannot be the timing of its block
@@ -170,8 +175,8 @@ mod tests {
             ("WEBVTT\n\nbad --> cue\ntext\n", ""),
         ];
         for (file, text) in cases {
-            assert_eq!(convert(file.as_bytes()).unwrap(), *text);
+            assert_eq!(convert(file.as_bytes(), &Limits::default()).unwrap(), *text);
         }
-        assert_eq!(convert(b"nope").unwrap_err().to_string(), "Invalid format");
+        assert_eq!(convert(b"nope", &Limits::default()).unwrap_err().to_string(), "Invalid format");
     }
 }

@@ -10,7 +10,7 @@ use super::{ConvertError, Limits};
 
 pub(super) fn convert(bytes: &[u8], limits: &Limits) -> Result<String, ConvertError> {
     let text = marked(bytes);
-    let mut writer = Writer::default();
+    let mut writer = Writer::bounded(limits.text_bytes);
     // aliases can make much of little: what is written is looked at after each document
     let read = load_all(&text, &Budget::default(), |item| {
         writer.document(&item);
