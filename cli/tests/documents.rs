@@ -46,7 +46,7 @@ async fn the_same_text_as_in_this_process() {
 #[tokio::test]
 async fn a_converter_without_memory_ends_alone() {
     let settings = DocumentSettings { memory_bytes: 128 << 20, ..settings() };
-    // a sheet that is all of a workbook of the old form is taken into memory at once
+    // the document alone takes more than half of that while it is read
     let mut large = fixture("lines.pdf");
     large.resize(60 << 20, b' ');
     let error = convert(settings, Kind::Pdf, large).await.unwrap_err();
