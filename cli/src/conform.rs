@@ -12,6 +12,7 @@ use flowmill_engine::report::History;
 use flowmill_engine::run::Start;
 use flowmill_engine::value::{Name, Value};
 use flowmill_nodes::code::CodeSettings;
+use flowmill_nodes::context::NodeContext;
 use flowmill_nodes::http_request::client::{Limits, Policy};
 use flowmill_nodes::mock::Mocks;
 use flowmill_nodes::outbound::{self, OutboundPolicy};
@@ -49,6 +50,8 @@ impl Conform {
             ..outbound::Options::default()
         };
         let outside = outside(&code, policy, reach)?;
+        // tests call this from programs of their own, which convert no documents when started anew
+        let outside = NodeContext { documents: Arc::default(), ..outside };
         let width = cores();
         let lane = || Embedded::with_slots(History::Full, outside.clone(), SLOTS);
         let idle = std::iter::repeat_with(lane).take(width).collect();

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use anyhow::Context as _;
 use flowmill_engine::fact::Status;
 use flowmill_engine::plan::{Plan, TaskClass};
 use flowmill_engine::report::{History, Report};
@@ -14,6 +15,7 @@ use flowmill_infra::clock::{Clock as _, SystemClock};
 use flowmill_infra::memory::{MemoryBroker, MemoryLive};
 use flowmill_nodes::code::{CodeRunner, CodeSettings};
 use flowmill_nodes::context::NodeContext;
+use flowmill_nodes::document_extractor::converter::{DocumentSettings, Documents};
 use flowmill_nodes::files::MemoryFiles;
 use flowmill_nodes::http_request::client::Policy;
 use flowmill_nodes::http_request::{HttpOptions, NetworkClient};
@@ -194,6 +196,15 @@ pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from)
 }
 
+/// Documents are converted by this program, started anew for each.
+///
+/// # Errors
+/// When the program's own file is not known.
+pub(crate) fn documents() -> anyhow::Result<DocumentSettings> {
+    let helper = std::env::current_exe().context("failed to find the program's own file")?;
+    Ok(DocumentSettings { helper: Some(helper), ..DocumentSettings::default() })
+}
+
 /// What nodes may reach in this process.
 ///
 /// # Errors
@@ -212,6 +223,7 @@ pub(crate) fn outside(
         code: Arc::new(CodeRunner::new(code)),
         http: Arc::new(http),
         files: Arc::new(MemoryFiles::default()),
+        documents: Arc::new(Documents::new(documents()?)),
         chunks: None,
     })
 }

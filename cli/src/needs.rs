@@ -115,7 +115,6 @@ fn wants(kind: &NodeType, data: &Item) -> (String, Option<Name>) {
             (named(what, provider.or_else(|| of("provider_id"))), of("tool_name"))
         }
         "knowledge-retrieval" | "knowledge-index" => ("a knowledge base".to_owned(), None),
-        "document-extractor" => ("a converter of files".to_owned(), None),
         "datasource" => (named("data source", of("plugin_id")), of("datasource_name")),
         other => (format!("what {other} nodes call"), None),
     }

@@ -23,6 +23,7 @@ mod validate;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use flowmill_nodes::document_extractor::helper;
 
 pub(crate) use run::code;
 
@@ -81,6 +82,13 @@ enum Command {
     Conform(conform::Args),
     /// Write what a shell needs to complete these words.
     Completions(completions::Args),
+    /// Convert a document from stdin to text: what workers start for a document-extractor node.
+    #[command(hide = true)]
+    ConvertDocument {
+        /// The kind of the document and what the conversion may take.
+        #[arg(num_args = 0..)]
+        arguments: Vec<String>,
+    },
 }
 
 impl Cli {
@@ -109,6 +117,10 @@ impl Cli {
             Command::Bench(args) => bench::run(args),
             Command::Conform(args) => conform::run(args),
             Command::Completions(args) => completions::run(&args),
+            Command::ConvertDocument { arguments } => {
+                helper::run(&arguments)?;
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 }

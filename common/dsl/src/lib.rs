@@ -1,4 +1,5 @@
 //! Dify documents in, graph out. Pure: text is the only input, and nothing is kept.
 
 pub mod document;
-pub mod yaml;
+
+pub use flowmill_yaml as yaml;

@@ -11,6 +11,7 @@ use flowmill_engine::variables::Variables;
 use futures::future::BoxFuture;
 
 use crate::code::CodeRunner;
+use crate::document_extractor::converter::Documents;
 use crate::files::{FileError, FileStore, REMOTE_URL, shown};
 use crate::http_request::client::{HttpClient, Request};
 
@@ -37,6 +38,8 @@ pub struct NodeContext {
     pub http: Arc<dyn HttpClient>,
     /// Keeps the content of files.
     pub files: Arc<dyn FileStore>,
+    /// Converts documents.
+    pub documents: Arc<Documents>,
     /// Takes text as it is produced, if anybody follows.
     pub chunks: Option<ChunkSink>,
 }

@@ -6,6 +6,7 @@
 pub mod catalogue;
 pub mod code;
 pub mod context;
+pub mod document_extractor;
 pub mod files;
 pub mod http_request;
 pub mod jinja;
@@ -28,7 +29,6 @@ mod agent;
 mod answer;
 mod assigner;
 mod datasource;
-mod document_extractor;
 mod end;
 mod human_input;
 mod if_else;

@@ -23,7 +23,15 @@ fn context() -> NodeContext {
     let settings = CodeSettings { unsafe_code: true, timeout, ..CodeSettings::default() };
     let code = Arc::new(CodeRunner::new(&settings));
     let files = Arc::new(MemoryFiles::default());
-    NodeContext { attempt: 1, timeout, code, http: Arc::new(Offline), files, chunks: None }
+    NodeContext {
+        attempt: 1,
+        timeout,
+        code,
+        http: Arc::new(Offline),
+        files,
+        documents: Arc::default(),
+        chunks: None,
+    }
 }
 
 async fn execute(case: &Object, context: &NodeContext) -> Result<Success, NodeError> {

@@ -10,8 +10,9 @@ use crate::tree::{files, none, root};
 /// or sideways. What only tests need is free.
 const ARROWS: &[(&str, &[&str])] = &[
     ("flowmill-engine", &[]),
-    ("flowmill-dsl", &["flowmill-engine"]),
-    ("flowmill-nodes", &["flowmill-engine"]),
+    ("flowmill-yaml", &["flowmill-engine"]),
+    ("flowmill-dsl", &["flowmill-engine", "flowmill-yaml"]),
+    ("flowmill-nodes", &["flowmill-engine", "flowmill-yaml"]),
     ("flowmill-infra", &["flowmill-engine"]),
     (
         "flowmill-scheduler",
@@ -49,6 +50,7 @@ const PURE: &[(&str, &[&str])] = &[
         ],
     ),
     ("flowmill-dsl", &["indexmap", "num-bigint", "num-traits", "serde", "serde_json", "thiserror"]),
+    ("flowmill-yaml", &["num-bigint"]),
 ];
 
 /// Crates that speak to servers or fix the form of messages: only flowmill-infra knows them.

@@ -101,6 +101,7 @@ impl World {
             code: Arc::new(CodeRunner::new(&CodeSettings::default())),
             http: Arc::new(Offline),
             files: Arc::new(MemoryFiles::default()),
+            documents: Arc::default(),
             chunks: None,
         };
         let (nodes, clock) = (Arc::new(nodes), SystemClock::new());

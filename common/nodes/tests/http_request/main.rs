@@ -100,7 +100,8 @@ async fn run(url: &str, more: &str) -> Result<Success, NodeError> {
 fn context(attempt: u32, http: Arc<dyn HttpClient>, chunks: Option<ChunkSink>) -> NodeContext {
     let code = Arc::new(CodeRunner::new(&CodeSettings::default()));
     let files = Arc::new(MemoryFiles::default());
-    NodeContext { attempt, timeout: Duration::from_mins(1), code, http, files, chunks }
+    let documents = Arc::default();
+    NodeContext { attempt, timeout: Duration::from_mins(1), code, http, files, documents, chunks }
 }
 
 fn output(success: &Success, name: &str) -> Value {

@@ -17,11 +17,12 @@
 //!   errors;
 //! * a set, a date, a timestamp and bytes become [`Content::Other`] with their text.
 //!
-//! It refuses to write YAML, to read several documents and to open files.
+//! `dump` writes values as `PyYAML` does. Nothing here opens files.
 
 mod compose;
 mod construct;
 mod cursor;
+mod dump;
 mod node;
 mod number;
 mod property;
@@ -33,6 +34,8 @@ mod token;
 use flowmill_engine::graph::{Content, Item, Problem, Problems};
 
 use cursor::Mark;
+
+pub use dump::Writer;
 
 /// How much a document may ask for. What exceeds it is an error with the code
 /// `document_too_large` that names the limit.
@@ -84,6 +87,30 @@ pub fn load(text: &str, budget: &Budget) -> Result<Reading, Box<Problem>> {
     };
     let (root, warnings) = construct::construct(nodes, root, budget)?;
     Ok(Reading { root, warnings })
+}
+
+/// Reads all documents of a text and hands each on as it is read, until there are no more or
+/// `take` says false. The budget holds for each document by itself.
+///
+/// # Errors
+/// As [`load`]; documents before the error have been handed on.
+pub fn load_all(
+    text: &str,
+    budget: &Budget,
+    mut take: impl FnMut(Item) -> bool,
+) -> Result<(), Box<Problem>> {
+    if text.len() > budget.bytes {
+        let message =
+            format!("the document has {} bytes, {} are allowed", text.len(), budget.bytes);
+        return Err(too_large(0, message).into());
+    }
+    let mut documents = compose::Documents::new(text, budget)?;
+    while let Some((nodes, root)) = documents.next()? {
+        if !take(construct::construct(nodes, root, budget)?.0) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn invalid(mark: Mark, message: impl AsRef<str>) -> Problem {

@@ -11,16 +11,42 @@ use super::{Budget, Outcome, Problem, invalid, too_large};
 
 /// Reads the only document of a text. No node if there is no document.
 pub(super) fn compose(text: &str, budget: &Budget) -> Outcome<(Vec<Node>, Option<NodeId>)> {
-    let mut composer = Composer {
-        scanner: Scanner::new(text)?,
-        budget,
-        nodes: Vec::new(),
-        anchors: BTreeMap::new(),
-        aliases: 0,
-        handles: BTreeMap::new(),
-    };
+    let mut composer = Composer::new(text, budget)?;
     let root = composer.stream()?;
     Ok((composer.nodes, root))
+}
+
+/// Reads the documents of a text one after the other.
+pub(super) struct Documents<'t> {
+    composer: Composer<'t>,
+    first: bool,
+}
+
+impl<'t> Documents<'t> {
+    pub(super) fn new(text: &'t str, budget: &'t Budget) -> Outcome<Self> {
+        Ok(Self { composer: Composer::new(text, budget)?, first: true })
+    }
+
+    /// The next document; None behind the last.
+    pub(super) fn next(&mut self) -> Outcome<Option<(Vec<Node>, NodeId)>> {
+        let composer = &mut self.composer;
+        composer.handles.clear();
+        composer.anchors.clear();
+        composer.reset_handles();
+        while composer.take_if(|kind| matches!(kind, TokenKind::DocumentEnd))?.is_some() {}
+        let next = &composer.scanner.peek()?.kind;
+        let explicit = next.is_directive() || matches!(next, TokenKind::DocumentStart);
+        if matches!(next, TokenKind::StreamEnd) {
+            return Ok(None);
+        }
+        let root = if explicit || !self.first {
+            composer.explicit_document()?
+        } else {
+            composer.node(Place::Block, 0)?
+        };
+        self.first = false;
+        Ok(Some((std::mem::take(&mut composer.nodes), root)))
+    }
 }
 
 struct Composer<'t> {
@@ -50,7 +76,18 @@ enum Place {
     Pair,
 }
 
-impl Composer<'_> {
+impl<'t> Composer<'t> {
+    fn new(text: &'t str, budget: &'t Budget) -> Outcome<Self> {
+        Ok(Self {
+            scanner: Scanner::new(text)?,
+            budget,
+            nodes: Vec::new(),
+            anchors: BTreeMap::new(),
+            aliases: 0,
+            handles: BTreeMap::new(),
+        })
+    }
+
     fn stream(&mut self) -> Outcome<Option<NodeId>> {
         self.reset_handles();
         let first = &self.scanner.peek()?.kind;

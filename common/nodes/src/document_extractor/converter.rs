@@ -1,0 +1,160 @@
+//! Where documents are converted: text formats here, all others in a process of their own, so that
+//! a parser that breaks on a file, or is made to take memory without end, ends alone.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+
+use super::convert::{ConvertError, Limits, convert};
+use super::helper::{self, FAILED, MAGIC};
+use super::kind::Kind;
+
+/// How documents are converted.
+#[derive(Clone, Debug)]
+pub struct DocumentSettings {
+    /// The program that converts: `flowmill`, which is started as `flowmill convert-document`.
+    /// None: documents are converted in this process, where only limits of size and time hold.
+    pub helper: Option<PathBuf>,
+    /// How much one conversion may take.
+    pub limits: Limits,
+    /// The memory that the converting process may have, in bytes.
+    pub memory_bytes: u64,
+    /// How long one conversion may take.
+    pub timeout: Duration,
+}
+
+/// In this process, 1 GiB of memory, a minute.
+impl Default for DocumentSettings {
+    fn default() -> Self {
+        Self {
+            helper: None,
+            limits: Limits::default(),
+            memory_bytes: 1 << 30,
+            timeout: Duration::from_mins(1),
+        }
+    }
+}
+
+/// Converts documents.
+#[derive(Clone, Debug, Default)]
+pub struct Documents {
+    settings: DocumentSettings,
+}
+
+impl Documents {
+    /// With these settings; starts nothing yet.
+    pub fn new(settings: DocumentSettings) -> Self {
+        Self { settings }
+    }
+
+    /// The largest file that is converted.
+    pub fn most_bytes(&self) -> u64 {
+        u64::try_from(self.settings.limits.file_bytes).unwrap_or(u64::MAX)
+    }
+
+    /// A file as text. `timeout` is what the node has left.
+    pub async fn convert(
+        &self,
+        kind: Kind,
+        bytes: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<String, ConvertError> {
+        let limit = timeout.min(self.settings.timeout);
+        let converting = async {
+            match &self.settings.helper {
+                Some(program) if kind.needs_helper() => self.apart(program, kind, &bytes).await,
+                _ => here(kind, bytes, self.settings.limits).await,
+            }
+        };
+        match tokio::time::timeout(limit, converting).await {
+            Ok(result) => result,
+            Err(_) => Err(ConvertError::TimedOut { seconds: limit.as_secs() }),
+        }
+    }
+
+    /// In a process of its own; dropping this ends it.
+    async fn apart(
+        &self,
+        program: &PathBuf,
+        kind: Kind,
+        bytes: &[u8],
+    ) -> Result<String, ConvertError> {
+        let broke = |how: String| ConvertError::Broke { kind: kind.name(), how };
+        let settings = &self.settings;
+        let seconds = settings.timeout.as_secs().saturating_add(1);
+        let mut process = Command::new(program)
+            .arg(helper::COMMAND)
+            .args(helper::arguments(kind, settings.memory_bytes, seconds, &settings.limits))
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| broke(format!("cannot start {}: {error}", program.display())))?;
+        let answer = exchange(&mut process, bytes, settings.limits.text_bytes).await;
+        // it has closed its output, or says more than it may
+        let _ = process.start_kill();
+        let status = process.wait().await;
+        let answer = answer.map_err(|error| broke(error.to_string()))?;
+        let status = status.map_err(|error| broke(error.to_string()))?;
+        read(kind, status, answer)
+    }
+}
+
+/// Gives a process its input and takes what it answers, with a byte more than `most` at most.
+async fn exchange(process: &mut Child, bytes: &[u8], most: usize) -> std::io::Result<Vec<u8>> {
+    let (stdin, stdout) = (process.stdin.take(), process.stdout.take());
+    let give = async {
+        if let Some(mut stdin) = stdin {
+            // one that has ended takes no more, and its status says why
+            let _ = stdin.write_all(bytes).await;
+        }
+    };
+    let take = async {
+        let mut answer = Vec::new();
+        if let Some(stdout) = stdout {
+            let most = most.saturating_add(MAGIC.len() + 1);
+            let most = u64::try_from(most).unwrap_or(u64::MAX);
+            stdout.take(most).read_to_end(&mut answer).await?;
+        }
+        Ok(answer)
+    };
+    // a process that has closed its output needs no more input
+    tokio::pin!(give, take);
+    tokio::select! {
+        biased;
+        answer = &mut take => answer,
+        () = &mut give => take.await,
+    }
+}
+
+/// What an ended process has said. All of it counts only if it begins as it must.
+fn read(kind: Kind, status: ExitStatus, answer: Vec<u8>) -> Result<String, ConvertError> {
+    let broke = |how: String| ConvertError::Broke { kind: kind.name(), how };
+    let text = answer.strip_prefix(MAGIC).and_then(|text| std::str::from_utf8(text).ok());
+    match (text.and_then(|text| text.split_at_checked(1)), status.code()) {
+        (Some((helper::TEXT, text)), _) => Ok(text.to_owned()),
+        (Some((FAILED, why)), _) => Err(ConvertError::Failed(why.to_owned())),
+        (_, Some(code)) => Err(broke(format!("it ended with status {code}"))),
+        (_, None) => Err(broke(format!("it ended by a {status}, most likely out of memory"))),
+    }
+}
+
+/// In this process, on a thread that may block.
+async fn here(kind: Kind, bytes: Vec<u8>, limits: Limits) -> Result<String, ConvertError> {
+    let bytes: Arc<[u8]> = bytes.into();
+    let work = move || catch_unwind(AssertUnwindSafe(|| convert(kind, &bytes, &limits)));
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) | Err(_) => {
+            Err(ConvertError::Broke { kind: kind.name(), how: "it panicked".to_owned() })
+        }
+    }
+}
