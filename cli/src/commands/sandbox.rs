@@ -12,7 +12,10 @@ use crate::console::{print, talk};
 #[command(after_help = "\
 Python code runs in the sandbox; JavaScript runs in an engine that has nothing but the language.
 
-Exit code: 0 when Python code can run, 1 when it is refused (without --unsafe-code).")]
+Exit code: 0 when Python code can run, 1 when it is refused (without --unsafe-code).
+
+Examples:
+  flowmill sandbox")]
 pub(crate) struct Args {}
 
 pub(crate) fn run(_: &Args) -> anyhow::Result<ExitCode> {

@@ -26,7 +26,15 @@ const JAVASCRIPT: &str = "function main({n}) { return {twice: 2 * n} }";
 fn context(settings: &CodeSettings) -> NodeContext {
     let (timeout, code) = (settings.timeout, Arc::new(CodeRunner::new(settings)));
     let files = Arc::new(MemoryFiles::default());
-    NodeContext { attempt: 1, timeout, code, http: Arc::new(Offline), files, chunks: None }
+    NodeContext {
+        attempt: 1,
+        timeout,
+        code,
+        http: Arc::new(Offline),
+        documents: Arc::default(),
+        files,
+        chunks: None,
+    }
 }
 
 /// Runs `count` nodes, `width` at a time, on as many threads as there are processors.

@@ -17,15 +17,24 @@ use flowmill_nodes::document_extractor::convert::Limits;
 use flowmill_nodes::document_extractor::converter::{DocumentSettings, Documents};
 use flowmill_nodes::files::MemoryFiles;
 use flowmill_nodes::http_request::{HttpOptions, NetworkClient};
+use flowmill_nodes::outbound::{self, OutboundPolicy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+
+/// A way out that reaches this machine.
+fn network() -> NetworkClient {
+    let policy = OutboundPolicy { allow_private: true, ..OutboundPolicy::default() };
+    let options = outbound::Options { policy, ..outbound::Options::default() };
+    let client = outbound::Client::new(options).unwrap();
+    NetworkClient::new(HttpOptions::default(), Arc::new(client))
+}
 
 fn context(settings: DocumentSettings) -> NodeContext {
     NodeContext {
         attempt: 1,
         timeout: Duration::from_mins(1),
         code: Arc::new(CodeRunner::new(&CodeSettings::default())),
-        http: Arc::new(NetworkClient::new(HttpOptions::default()).unwrap()),
+        http: Arc::new(network()),
         files: Arc::new(MemoryFiles::default()),
         documents: Arc::new(Documents::new(settings)),
         chunks: None,

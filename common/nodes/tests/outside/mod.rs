@@ -74,6 +74,7 @@ pub fn context(settings: &CodeSettings) -> NodeContext {
         code: Arc::new(CodeRunner::new(settings)),
         http: Arc::new(Offline),
         files: Arc::new(MemoryFiles::default()),
+        documents: Arc::default(),
         chunks: None,
     }
 }
