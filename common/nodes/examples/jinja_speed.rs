@@ -94,6 +94,7 @@ async fn real(text: &str, trusted_code: bool) {
         code: Arc::new(CodeRunner::new(&settings)),
         http: Arc::new(Offline),
         files: Arc::new(MemoryFiles::default()),
+        documents: Arc::default(),
         chunks: None,
     };
     let variables = Variables::default();

@@ -28,7 +28,15 @@ fn context(timeout: Duration, trusted_code: bool) -> NodeContext {
     let settings = CodeSettings { timeout, trusted_code, python, ..CodeSettings::default() };
     let code = Arc::new(CodeRunner::new(&settings));
     let files = Arc::new(MemoryFiles::default());
-    NodeContext { attempt: 1, timeout, code, http: Arc::new(Offline), files, chunks: None }
+    NodeContext {
+        attempt: 1,
+        timeout,
+        code,
+        http: Arc::new(Offline),
+        files,
+        documents: Arc::default(),
+        chunks: None,
+    }
 }
 
 async fn run(language: &str, code: &str, context: &NodeContext) -> Result<Success, NodeError> {
