@@ -16,6 +16,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
 pub(super) fn grouped(command: Command) -> Command {
     let mut verbs: Vec<(String, String)> = command
         .get_subcommands()
+        .filter(|verb| !verb.is_hide_set())
         .map(|verb| {
             let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
             (verb.get_name().to_owned(), about)

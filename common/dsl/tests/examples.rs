@@ -11,6 +11,10 @@ fn every_example_is_read_without_a_warning() {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
+        // tests of examples lie in a folder of their own
+        if path.is_dir() {
+            continue;
+        }
         let document = read(&fs::read_to_string(&path).unwrap()).unwrap();
         assert!(document.warnings.is_empty(), "{}: {:?}", path.display(), document.warnings);
         assert!(document.graph.nodes.len() > 2 && document.graph.edges.len() > 1);
