@@ -9,13 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rquickjs::context::EvalOptions;
-use rquickjs::{Context, Ctx, Exception, Function, Runtime, Value};
+use rquickjs::{Context, Ctx, Runtime, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::runner::JavaScriptSettings;
-
-const PRELUDE: &str = include_str!("prelude.js");
-const REST: &str = include_str!("rest.js");
+use super::script_host::Host;
 
 /// The largest stack that the engine can limit; anything above would be no limit at all.
 const MAX_STACK_BYTES: usize = 16 << 20;
@@ -160,13 +158,6 @@ impl Limits {
     }
 }
 
-/// What a program printed so far.
-#[derive(Debug, Default)]
-struct Output {
-    text: RefCell<String>,
-    too_much: Cell<bool>,
-}
-
 fn execute(program: String, limits: Limits) -> Result<String, ScriptError> {
     let limits = Rc::new(limits);
     let start = |error: rquickjs::Error| ScriptError::Start(error.to_string());
@@ -181,15 +172,15 @@ fn execute(program: String, limits: Limits) -> Result<String, ScriptError> {
         tracker.note(&reason, handled);
     })));
     let context = Context::full(&runtime).map_err(start)?;
-    let output = Rc::new(Output::default());
-    let result = context.with(|ctx| run_to_end(&ctx, program, &limits, &rejections, &output));
-    if output.too_much.get() {
+    let host = Host::new(limits.settings.output_bytes);
+    let result = context.with(|ctx| run_to_end(&ctx, program, &limits, &rejections, &host));
+    let Some(printed) = host.leave() else {
         return Err(ScriptError::TooMuchOutput(limits.settings.output_bytes));
-    }
+    };
     if limits.reached() && result.is_err() {
         return Err(ScriptError::TimedOut);
     }
-    result.map(|()| output.text.take())
+    result.map(|()| printed)
 }
 
 /// Evaluates the program, then whatever it left to do: promise jobs and timers. As in Node, a
@@ -199,10 +190,10 @@ fn run_to_end(
     program: String,
     limits: &Limits,
     rejections: &Rejections,
-    output: &Rc<Output>,
+    host: &Rc<Host>,
 ) -> Result<(), ScriptError> {
     let thrown = |_| ScriptError::Thrown(describe(&ctx.catch()));
-    let fire_timer = install(ctx, output, limits.settings.output_bytes).map_err(thrown)?;
+    host.install(ctx).map_err(thrown)?;
     let mut options = EvalOptions::default();
     options.strict = false;
     options.filename = Some("code".to_owned());
@@ -216,35 +207,10 @@ fn run_to_end(
         if let Some(reason) = rejections.unhandled() {
             return Err(ScriptError::Thrown(reason));
         }
-        if !fire_timer.call::<_, bool>(()).map_err(thrown)? {
+        if !host.fire_timer(ctx).map_err(thrown)? {
             return Ok(());
         }
     }
-}
-
-fn install<'js>(
-    ctx: &Ctx<'js>,
-    output: &Rc<Output>,
-    limit: usize,
-) -> rquickjs::Result<Function<'js>> {
-    let output = Rc::clone(output);
-    let write = move |ctx: Ctx<'js>, text: String| {
-        let mut printed = output.text.borrow_mut();
-        if printed.len().saturating_add(text.len()) > limit {
-            output.too_much.set(true);
-            return Err(Exception::throw_range(&ctx, "too much output"));
-        }
-        printed.push_str(&text);
-        Ok(())
-    };
-    let write = Function::new(ctx.clone(), write)?;
-    let prelude: Function<'js> = ctx.eval(PRELUDE)?;
-    let load = Function::new(ctx.clone(), load)?;
-    prelude.call((ctx.globals(), write, load))
-}
-
-fn load(ctx: Ctx<'_>) -> rquickjs::Result<Value<'_>> {
-    ctx.eval(REST)
 }
 
 /// Rejected promises that have no handler yet.

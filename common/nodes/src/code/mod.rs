@@ -13,6 +13,8 @@ mod program;
 mod remote;
 mod results;
 mod runner;
+#[cfg(feature = "javascript")]
+mod script_host;
 mod spec;
 mod templates;
 

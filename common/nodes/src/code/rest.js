@@ -25,7 +25,7 @@
   };
   const remove = (timer) => { timers.delete(Number(timer)); };
   return {
-    show: (values) => values.map(show).join(' '),
+    show: (values) => values.map(show).join(' ').toWellFormed(),
     setTimeout: (callback, delay, ...values) => add(callback, delay, values, false),
     setInterval: (callback, delay, ...values) => add(callback, delay, values, true),
     setImmediate: (callback, ...values) => add(callback, 0, values, false),

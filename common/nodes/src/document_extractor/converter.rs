@@ -1,18 +1,23 @@
 //! Where documents are converted: text formats here, all others in a process of their own, so that
-//! a parser that breaks on a file, or is made to take memory without end, ends alone.
+//! a parser that breaks on a file, or is made to take memory without end, ends alone, and one that
+//! is led astray reaches nothing ([`helper`]).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
 use super::convert::{ConvertError, Limits, convert};
-use super::helper::{self, FAILED, MAGIC};
+use super::helper::{self, FAILED, MAGIC, Order, REFUSED, TEXT};
 use super::kind::Kind;
+use crate::sandbox::Isolation;
+
+/// Room for what a process says of how it is held.
+const MOST_REPORT_BYTES: usize = 4096;
 
 /// How documents are converted.
 #[derive(Clone, Debug)]
@@ -20,6 +25,9 @@ pub struct DocumentSettings {
     /// The program that converts: `flowmill`, which is started as `flowmill convert-document`.
     /// None: documents are converted in this process, where only limits of size and time hold.
     pub helper: Option<PathBuf>,
+    /// Whether that process runs without a sandbox: nothing but limits of time and memory holds
+    /// it then, and it has the rights of this one.
+    pub unsafe_conversion: bool,
     /// How much one conversion may take.
     pub limits: Limits,
     /// The memory that the converting process may have, in bytes.
@@ -33,6 +41,7 @@ impl Default for DocumentSettings {
     fn default() -> Self {
         Self {
             helper: None,
+            unsafe_conversion: false,
             limits: Limits::default(),
             memory_bytes: 1 << 30,
             timeout: Duration::from_mins(1),
@@ -44,12 +53,31 @@ impl Default for DocumentSettings {
 #[derive(Clone, Debug, Default)]
 pub struct Documents {
     settings: DocumentSettings,
+    /// How the first process said that it is held.
+    isolation: Arc<OnceLock<Isolation>>,
 }
 
 impl Documents {
     /// With these settings; starts nothing yet.
     pub fn new(settings: DocumentSettings) -> Self {
-        Self { settings }
+        Self { settings, isolation: Arc::default() }
+    }
+
+    /// How the converting process is held; None before the first one.
+    pub fn isolation(&self) -> Option<Isolation> {
+        self.isolation.get().cloned()
+    }
+
+    /// Sets up what holds the converting process, as the first document would, and says what it
+    /// is; no layers where documents are converted in this process.
+    ///
+    /// # Errors
+    /// When it cannot be set up as it must be.
+    pub async fn isolate(&self) -> Result<Isolation, ConvertError> {
+        if let Some(program) = &self.settings.helper {
+            self.apart(program, Kind::Plain, &[]).await?;
+        }
+        Ok(self.isolation().unwrap_or_default())
     }
 
     /// The largest file that is converted.
@@ -86,10 +114,16 @@ impl Documents {
     ) -> Result<String, ConvertError> {
         let broke = |how: String| ConvertError::Broke { kind: kind.name(), how };
         let settings = &self.settings;
-        let seconds = settings.timeout.as_secs().saturating_add(1);
+        let order = Order {
+            kind,
+            waived: settings.unsafe_conversion,
+            memory_bytes: settings.memory_bytes,
+            cpu_seconds: settings.timeout.as_secs().saturating_add(1),
+            limits: settings.limits,
+        };
         let mut process = Command::new(program)
             .arg(helper::COMMAND)
-            .args(helper::arguments(kind, settings.memory_bytes, seconds, &settings.limits))
+            .args(order.arguments())
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::piped())
@@ -104,11 +138,31 @@ impl Documents {
         let status = process.wait().await;
         let answer = answer.map_err(|error| broke(error.to_string()))?;
         let status = status.map_err(|error| broke(error.to_string()))?;
-        read(kind, status, answer)
+        self.read(kind, status, &answer)
+    }
+
+    /// What an ended process has said. All of it counts only if it begins as it must.
+    fn read(&self, kind: Kind, status: ExitStatus, answer: &[u8]) -> Result<String, ConvertError> {
+        let broke = |how: String| ConvertError::Broke { kind: kind.name(), how };
+        let said = answer.strip_prefix(MAGIC).and_then(|said| std::str::from_utf8(said).ok());
+        let said = said.and_then(|said| said.split_once('\n'));
+        let said = said.and_then(|(report, said)| {
+            let isolation = Isolation::read(report.as_bytes())?;
+            self.isolation.get_or_init(|| isolation);
+            said.split_at_checked(1)
+        });
+        match (said, status.code()) {
+            (Some((TEXT, text)), _) => Ok(text.to_owned()),
+            (Some((FAILED, why)), _) => Err(ConvertError::Failed(why.to_owned())),
+            (Some((REFUSED, why)), _) => Err(ConvertError::NotIsolated(why.to_owned())),
+            (_, Some(code)) => Err(broke(format!("it ended with status {code}"))),
+            (_, None) => Err(broke(format!("it ended by a {status}, most likely out of memory"))),
+        }
     }
 }
 
-/// Gives a process its input and takes what it answers, with a byte more than `most` at most.
+/// Gives a process its input and takes what it answers, with a report and a byte more than
+/// `most` at most.
 async fn exchange(process: &mut Child, bytes: &[u8], most: usize) -> std::io::Result<Vec<u8>> {
     let (stdin, stdout) = (process.stdin.take(), process.stdout.take());
     let give = async {
@@ -120,7 +174,7 @@ async fn exchange(process: &mut Child, bytes: &[u8], most: usize) -> std::io::Re
     let take = async {
         let mut answer = Vec::new();
         if let Some(stdout) = stdout {
-            let most = most.saturating_add(MAGIC.len() + 1);
+            let most = most.saturating_add(MAGIC.len() + MOST_REPORT_BYTES + 1);
             let most = u64::try_from(most).unwrap_or(u64::MAX);
             stdout.take(most).read_to_end(&mut answer).await?;
         }
@@ -132,18 +186,6 @@ async fn exchange(process: &mut Child, bytes: &[u8], most: usize) -> std::io::Re
         biased;
         answer = &mut take => answer,
         () = &mut give => take.await,
-    }
-}
-
-/// What an ended process has said. All of it counts only if it begins as it must.
-fn read(kind: Kind, status: ExitStatus, answer: Vec<u8>) -> Result<String, ConvertError> {
-    let broke = |how: String| ConvertError::Broke { kind: kind.name(), how };
-    let text = answer.strip_prefix(MAGIC).and_then(|text| std::str::from_utf8(text).ok());
-    match (text.and_then(|text| text.split_at_checked(1)), status.code()) {
-        (Some((helper::TEXT, text)), _) => Ok(text.to_owned()),
-        (Some((FAILED, why)), _) => Err(ConvertError::Failed(why.to_owned())),
-        (_, Some(code)) => Err(broke(format!("it ended with status {code}"))),
-        (_, None) => Err(broke(format!("it ended by a {status}, most likely out of memory"))),
     }
 }
 

@@ -125,7 +125,7 @@ async fn text_of(file: &File, context: &NodeContext) -> Result<String, NodeError
             ConvertError::Failed(_) | ConvertError::TooLarge { .. } => ErrorClass::Invalid,
             ConvertError::TimedOut { .. } => ErrorClass::Timeout,
             ConvertError::Broke { .. } => ErrorClass::Internal,
-            ConvertError::NotBuilt { .. } => ErrorClass::Denied,
+            ConvertError::NotBuilt { .. } | ConvertError::NotIsolated(_) => ErrorClass::Denied,
         };
         failed(error.to_string()).with_class(class)
     })

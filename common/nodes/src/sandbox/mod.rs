@@ -1,9 +1,11 @@
-//! Where programs of others run: Python processes, held by layers that the kernel enforces.
+//! Where programs of others run: Python processes, held by layers that the kernel enforces; and
+//! the same around a process of ours that reads what others wrote ([`cage`]).
 //!
 //! A process sets its layers up itself (`confine.py`), before it takes a program, and reports
 //! what became of each. Here it is decided whether that is enough: a process that lacks a layer
 //! which must be there takes no program.
 
+pub(crate) mod cage;
 mod filters;
 mod pooled;
 mod process;
@@ -94,7 +96,7 @@ impl Isolation {
     }
 
     /// What programs must not run without, and lack.
-    fn refusal(&self) -> Option<String> {
+    pub(crate) fn refusal(&self) -> Option<String> {
         let active = |name: &str| {
             self.layers.iter().any(|layer| layer.name == name && layer.state != State::Missing)
         };
@@ -107,8 +109,17 @@ impl Isolation {
         (!why.is_empty()).then(|| why.join("; "))
     }
 
+    /// A process's report, in one line.
+    pub(crate) fn report(&self) -> String {
+        let layer = |layer: &Layer| {
+            let Layer { name, state, detail } = layer;
+            serde_json::json!({"name": name, "state": state.name(), "detail": detail})
+        };
+        serde_json::Value::from_iter(self.layers.iter().map(layer)).to_string()
+    }
+
     /// Reads a process's report.
-    fn read(report: &[u8]) -> Option<Self> {
+    pub(crate) fn read(report: &[u8]) -> Option<Self> {
         let report: serde_json::Value = serde_json::from_slice(report).ok()?;
         let layer = |layer: &serde_json::Value| {
             let text = |name: &str| layer.get(name)?.as_str().map(str::to_owned);
@@ -124,14 +135,19 @@ impl Isolation {
     }
 }
 
-impl fmt::Display for Layer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.state {
+impl State {
+    fn name(self) -> &'static str {
+        match self {
             State::Active => "active",
             State::Partial => "partial",
             State::Missing => "missing",
-        };
-        write!(f, "{}: {state}", self.name)?;
+        }
+    }
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.state.name())?;
         if self.detail.is_empty() { Ok(()) } else { write!(f, " ({})", self.detail) }
     }
 }
@@ -164,6 +180,7 @@ mod tests {
         let isolation = Isolation::read(report).unwrap();
         let shown: Vec<_> = isolation.lacking().map(ToString::to_string).collect();
         assert_eq!(shown, ["a: partial (why)"]);
+        assert_eq!(Isolation::read(isolation.report().as_bytes()), Some(isolation));
         assert_eq!(Isolation::read(b"[{}]"), None);
     }
 }

@@ -91,6 +91,12 @@ pub enum ConvertError {
         /// How it ended.
         how: String,
     },
+    /// The converting process lacks what must hold it.
+    #[error(
+        "the process that converts documents cannot be isolated: {0}. Where that cannot be \
+         mended, --unsafe-code converts them without a sandbox, with the rights of this process"
+    )]
+    NotIsolated(String),
     /// This build has no such converter.
     #[error(
         "{kind} files cannot be converted by this build of flowmill; build it with \
