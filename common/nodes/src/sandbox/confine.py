@@ -166,7 +166,7 @@ class Filter:
         self.program = ctypes.create_string_buffer(fields, len(fields))
 
     def put_on(self):
-        checked("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(self.program), 0, 0)
+        checked("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, self.program, 0, 0)
 
 
 def refused(call, *arguments):
@@ -178,13 +178,14 @@ def refused(call, *arguments):
 
 
 class Confinement:
-    """What each program's process does to itself before it runs the program."""
+    """What each program's process does to itself before it runs the program. That is as little as
+    can be: a fork pays for every page of memory that it is the first to touch."""
 
     def __init__(self, config):
         self.active = config["sandbox"]
         self.memory_bytes, self.output_bytes = config["memory_bytes"], config["output_bytes"]
         self.warm_up = config["warm_up"]
-        self.own_rules = None
+        self.own_domain = None
         self.program_filter = None
         if self.active:
             self.set_up(config["filters"])
@@ -203,7 +204,8 @@ class Confinement:
         attempt("limits", limit_process)
 
     def set_up_files(self):
-        self.own_rules, state, detail = close_files()
+        rules, state, detail = close_files()
+        self.own_domain = [ctypes.c_long(value) for value in (LANDLOCK_RESTRICT_SELF, rules, 0)]
         return state, detail
 
     def set_up_filters(self, filters):
@@ -212,16 +214,20 @@ class Confinement:
         refused(socket.socket)
         self.program_filter = program
 
-    def confine(self, cpu_seconds):
-        """All but the filter; call `seal` when every file is in its place."""
+    def bound(self):
+        """The limits that are the same for all programs; forks inherit them."""
         limit(resource.RLIMIT_FSIZE, self.output_bytes)
         limit(resource.RLIMIT_NOFILE, 256)
         limit(resource.RLIMIT_AS, self.memory_bytes)
+
+    def confine(self, cpu_seconds):
+        """All but the filter; call `seal` when every file is in its place."""
         if cpu_seconds is not None:
             limit(resource.RLIMIT_CPU, cpu_seconds)
         if self.active:
-            limit(resource.RLIMIT_NPROC, 0)
-            system_call(LANDLOCK_RESTRICT_SELF, self.own_rules, 0)
+            resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+            if libc.syscall(*self.own_domain) < 0:
+                raise OSError(ctypes.get_errno(), "landlock_restrict_self")
 
     def seal(self):
         if self.active:

@@ -4,16 +4,13 @@
 //! has a third, which allows still less. Whatever is not allowed is refused with EPERM, calls of
 //! future kernels included.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule,
 };
 
-/// What to do with a system call: nothing more, or look at its arguments.
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+use super::filter_tree::{Rules, compile};
 
 /// The filter of a process that starts programs, then that of each program, as the kernel reads
 /// them, in hexadecimal digits. They reach the process as text.
@@ -41,15 +38,6 @@ pub(super) fn streams_only() -> Result<BpfProgram, seccompiler::BackendError> {
         allowed.insert(call, vec![SeccompRule::new(vec![data.clone()])?]);
     }
     compile(allowed, SeccompAction::Errno(libc::EPERM.unsigned_abs()), SeccompAction::Allow)
-}
-
-fn compile(
-    rules: Rules,
-    otherwise: SeccompAction,
-    action: SeccompAction,
-) -> Result<BpfProgram, seccompiler::BackendError> {
-    let machine = std::env::consts::ARCH.try_into()?;
-    SeccompFilter::new(rules, otherwise, action, machine)?.try_into()
 }
 
 fn digits(program: &BpfProgram) -> String {
@@ -83,7 +71,7 @@ fn allowed_in_part() -> Result<Rules, seccompiler::BackendError> {
         SeccompCmpOp::MaskedEq(0xf),
         number(libc::SOCK_STREAM),
     )?;
-    Ok(BTreeMap::from([
+    Ok(Rules::from([
         // What reads and sets flags; nothing that sends signals.
         (libc::SYS_fcntl, one_of(1, &FCNTL.map(number))?),
         (libc::SYS_ioctl, one_of(1, &IOCTL)?),
@@ -361,8 +349,8 @@ mod tests {
         let filters = both().unwrap();
         for filter in filters {
             assert_eq!(filter.len() % 16, 0);
-            assert!((100..4096).contains(&(filter.len() / 16)), "{}", filter.len() / 16);
+            assert!((50..400).contains(&(filter.len() / 16)), "{}", filter.len() / 16);
         }
-        assert!((50..4096).contains(&streams_only().unwrap().len()));
+        assert!((30..200).contains(&streams_only().unwrap().len()));
     }
 }

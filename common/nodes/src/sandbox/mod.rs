@@ -6,6 +6,7 @@
 //! which must be there takes no program.
 
 pub(crate) mod cage;
+mod filter_tree;
 mod filters;
 mod pooled;
 mod process;

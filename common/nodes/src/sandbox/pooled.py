@@ -61,6 +61,7 @@ def serve(text_length, constant_length, stdin_length):
     control.sendall(ANSWER.pack(status << 8, len(out), len(err)) + out + err)
 
 
+confinement.bound()
 confinement.confine(None)
 confinement.seal()
 ready(control)

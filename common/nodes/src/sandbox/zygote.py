@@ -12,6 +12,7 @@ could be made. Programs and results never pass through this process, so nothing 
 left in the memory that the next one inherits.
 """
 
+import _signal
 import select
 import traceback
 
@@ -38,8 +39,8 @@ os.set_blocking(wake_write, False)
 
 def child(files, length, cpu_seconds):
     os.setpgid(0, 0)
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _signal.set_wakeup_fd(-1)
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     end_with(zygote_pid)
     source = b""
     while len(source) < length:
@@ -118,6 +119,7 @@ sys.stderr = io.TextIOWrapper(
     os.fdopen(2, "wb", closefd=False), encoding="utf-8", errors="backslashreplace", write_through=True
 )
 warm_up()
+confinement.bound()
 children, calls = {}, {}
 signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
 signal.signal(signal.SIGCHLD, lambda number, frame: None)
