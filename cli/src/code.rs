@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use flowmill_nodes::code::{CodeRunner, CodeSettings, JinjaSettings, RemoteSettings};
+use flowmill_nodes::document_extractor::converter::Documents;
 
 use crate::console::talk;
 
@@ -19,8 +20,9 @@ pub(crate) struct CodeFlags {
     /// one program leaves behind in modules the next one finds. Still in the sandbox.
     #[arg(long)]
     pub(crate) trusted_code: bool,
-    /// Let Python code run without the sandbox, with your rights, files and network: where the
-    /// sandbox cannot be set up, or holds code that you trust too tightly.
+    /// Let Python code and the converter of documents run without the sandbox, with your rights,
+    /// files and network: where the sandbox cannot be set up, or holds code that you trust too
+    /// tightly.
     #[arg(long)]
     pub(crate) unsafe_code: bool,
     /// Run code in a service that speaks Dify's sandbox API, such as `http://127.0.0.1:8194`; its
@@ -53,10 +55,14 @@ fn key() -> anyhow::Result<String> {
     }
 }
 
-/// Says what the sandbox lacked, if code ran in one that lacked anything.
-pub(crate) fn warn(code: &CodeRunner) {
-    let isolation = code.isolation().unwrap_or_default();
-    for layer in isolation.lacking() {
-        talk(format_args!("warning: the sandbox of code nodes is incomplete: {layer}"));
+/// Says what the sandbox lacked, if code ran or documents were converted in one that lacked
+/// anything.
+pub(crate) fn warn(code: &CodeRunner, documents: &Documents) {
+    for (isolation, of) in
+        [(code.isolation(), "code nodes"), (documents.isolation(), "the converter of documents")]
+    {
+        for layer in isolation.unwrap_or_default().lacking() {
+            talk(format_args!("warning: the sandbox of {of} is incomplete: {layer}"));
+        }
     }
 }

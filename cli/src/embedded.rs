@@ -196,13 +196,16 @@ pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from)
 }
 
-/// Documents are converted by this program, started anew for each.
+/// Documents are converted by this program, started anew for each, in a sandbox unless that is
+/// waived.
 ///
 /// # Errors
 /// When the program's own file is not known.
-pub(crate) fn documents() -> anyhow::Result<DocumentSettings> {
+pub(crate) fn documents(unsafe_conversion: bool) -> anyhow::Result<Documents> {
     let helper = std::env::current_exe().context("failed to find the program's own file")?;
-    Ok(DocumentSettings { helper: Some(helper), ..DocumentSettings::default() })
+    let helper = Some(helper);
+    let settings = DocumentSettings { helper, unsafe_conversion, ..DocumentSettings::default() };
+    Ok(Documents::new(settings))
 }
 
 /// What nodes may reach in this process.
@@ -223,7 +226,7 @@ pub(crate) fn outside(
         code: Arc::new(CodeRunner::new(code)),
         http: Arc::new(http),
         files: Arc::new(MemoryFiles::default()),
-        documents: Arc::new(Documents::new(documents()?)),
+        documents: Arc::new(documents(code.unsafe_code)?),
         chunks: None,
     })
 }

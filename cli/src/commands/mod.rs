@@ -74,7 +74,7 @@ enum Command {
     Plan(plan::Args),
     /// Show the node types there are.
     Nodes(nodes::Args),
-    /// Show how the code of workflows is isolated on this machine.
+    /// Show how code and the converter of documents are isolated on this machine.
     Sandbox(sandbox::Args),
     /// Measure runs of one workflow in this process.
     Bench(bench::Args),

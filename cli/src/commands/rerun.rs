@@ -239,7 +239,7 @@ async fn execute(
     let kept = RunFiles::new(&start.run, Some(&args.store), None);
     let outside = outside(&args.code.settings()?, policy(limits), args.net.reach())?;
     let outside = NodeContext { files: kept.store(), ..outside };
-    let code = outside.code.clone();
+    let (code, documents) = (outside.code.clone(), outside.documents.clone());
     let keep = Keep::in_folder(store, remembered(args.history, args.output));
     let embedded = Arc::new(Embedded::over(keep, outside));
     embedded.add(workflow);
@@ -253,7 +253,7 @@ async fn execute(
     let ended = drive.run(workflow, start, &mut show).await?;
     show.ended(&ended, began.elapsed())?;
     drop(drive);
-    warn(&code);
+    warn(&code, &documents);
     let status = ended.run.status();
     leave(embedded).await;
     Ok(exit_code(status))

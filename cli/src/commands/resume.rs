@@ -104,7 +104,7 @@ async fn resume(args: &Args) -> anyhow::Result<u8> {
     let kept = RunFiles::new(&id, Some(&args.store), None);
     let outside = outside(&args.code.settings()?, policy(limits), args.net.reach())?;
     let outside = NodeContext { files: kept.store(), ..outside };
-    let code = outside.code.clone();
+    let (code, documents) = (outside.code.clone(), outside.documents.clone());
     let embedded = Arc::new(Embedded::over(keep, outside));
     embedded.add(&workflow);
     let lines = (args.output == Output::Pretty && is_there()).then(Lines::default);
@@ -113,7 +113,7 @@ async fn resume(args: &Args) -> anyhow::Result<u8> {
     let ended = drive.resume(run, &mut show).await?;
     show.ended(&ended, began.elapsed())?;
     drop(drive);
-    warn(&code);
+    warn(&code, &documents);
     let status = ended.run.status();
     leave(embedded).await;
     Ok(exit_code(status))

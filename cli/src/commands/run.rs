@@ -250,7 +250,7 @@ async fn embedded(
     let mut kept = RunFiles::new(&start.run, folder(args), args.files_dir.as_ref());
     let outside = outside(&args.code.settings()?, policy(args.limits), args.net.reach())?;
     let outside = NodeContext { files: kept.store(), ..outside };
-    let code = outside.code.clone();
+    let (code, documents) = (outside.code.clone(), outside.documents.clone());
     let keep = keep(args, workflow, &start.run, history).await?;
     for (_, value) in start.inputs.iter_mut().chain(&mut start.system) {
         *value = files.keep(std::mem::take(value), &*kept.store()).await?;
@@ -268,7 +268,7 @@ async fn embedded(
     kept.ended(&ended.run);
     show.ended(&ended, began.elapsed())?;
     drop(drive);
-    warn(&code);
+    warn(&code, &documents);
     let status = ended.run.status();
     leave(embedded).await;
     Ok(exit_code(status))

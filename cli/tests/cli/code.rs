@@ -22,9 +22,13 @@ fn python_runs_in_the_sandbox_unless_it_is_waived() {
 #[test]
 fn the_sandbox_is_described() {
     let ran = flowmill(&["sandbox"]).expect(0);
-    for layer in
-        ["privileges: active (uid ", "files: active (Landlock version ", "limits: active\n"]
-    {
-        assert!(ran.out.contains(layer), "{ran}");
+    let (code, converter) = ran.out.split_once("converter of documents:\n").unwrap();
+    for layer in [
+        "privileges: active (uid ",
+        "files: active (Landlock version ",
+        "system calls: active\n",
+        "limits: active\n",
+    ] {
+        assert!(code.contains(layer) && converter.contains(layer), "{ran}");
     }
 }

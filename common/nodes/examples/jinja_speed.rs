@@ -1,5 +1,6 @@
 //! How long templates take, native and with the real Jinja2:
-//! `cargo run --release -p flowmill-nodes --example jinja_speed`.
+//! `cargo run --release -p flowmill-nodes --example jinja_speed`; with the word `clean` or `trusted`
+//! only the real one, in that way.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement to be read")]
 
@@ -34,12 +35,18 @@ fn main() {
         ])
     };
     let users = |count: i64| [("users".into(), Value::array((0..count).map(user).collect()))];
-    native("x={{ v }}!", &[("v".into(), Value::int(42))]);
-    native("Dear {{ v | upper }}, {{ v }}", &[("v".into(), "Ada".into())]);
-    native(LOOP, &users(10));
-    native(LOOP, &users(1000));
+    let word = std::env::args().nth(1);
+    if word.is_none() {
+        native("x={{ v }}!", &[("v".into(), Value::int(42))]);
+        native("Dear {{ v | upper }}, {{ v }}", &[("v".into(), "Ada".into())]);
+        native(LOOP, &users(10));
+        native(LOOP, &users(1000));
+    }
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    for trusted_code in [false, true] {
+    for (trusted_code, how) in [(false, "clean"), (true, "trusted")] {
+        if word.as_ref().is_some_and(|word| word != how) {
+            continue;
+        }
         runtime.block_on(real("{{ [1, 2, 3] | random }}", trusted_code));
     }
 }

@@ -59,8 +59,11 @@ impl Order {
 
     fn read(arguments: &[String]) -> Option<Self> {
         let [kind, held, memory_bytes, cpu_seconds, limits @ ..] = arguments else { return None };
-        let limits: Vec<usize> = limits.iter().map(|limit| limit.parse().ok()).collect::<Option<_>>()?;
-        let [file_bytes, unpacked_bytes, text_bytes, depth, parts] = limits[..] else { return None };
+        let limits: Vec<usize> =
+            limits.iter().map(|limit| limit.parse().ok()).collect::<Option<_>>()?;
+        let [file_bytes, unpacked_bytes, text_bytes, depth, parts] = limits[..] else {
+            return None;
+        };
         let waived = match &**held {
             WAIVED => true,
             CAGED => false,

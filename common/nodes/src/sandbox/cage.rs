@@ -64,8 +64,7 @@ impl Cage {
     }
 
     fn attempt(&mut self, name: &str, work: impl FnOnce() -> Attempt) {
-        let (state, detail) =
-            work().unwrap_or_else(|error| (State::Missing, error.to_string()));
+        let (state, detail) = work().unwrap_or_else(|error| (State::Missing, error.to_string()));
         self.layers.push(Layer { name: name.to_owned(), state, detail });
     }
 }

@@ -265,6 +265,16 @@ def receive(control, size):
     return content
 
 
+def import_threading():
+    """Many modules import it, and it has much to mend after each fork: locks that other threads
+    may have held. Here is one thread, so it is not told of forks."""
+    register, os.register_at_fork = os.register_at_fork, lambda **hooks: None
+    try:
+        __import__("threading")
+    finally:
+        os.register_at_fork = register
+
+
 def begin():
     """Reads how to run, and gives the socket to the outside and what holds programs."""
     for name in os.listdir("/proc/self/fd"):
@@ -279,6 +289,8 @@ def begin():
     os.open(os.devnull, os.O_RDONLY)
     config = json.loads(receive(control, struct.unpack("<Q", receive(control, 8))[0]))
     sys.path.extend(config["folders"])
+    if config["preload"]:
+        import_threading()
     for module in config["preload"]:
         __import__(module)
     return control, Confinement(config)
