@@ -33,12 +33,12 @@ pub(super) fn compile(
     let mut program: BpfProgram = bare.try_into()?;
     program.pop();
     program.push(statement(BPF_LD | BPF_W | BPF_ABS, NUMBER));
-    program.extend(tree(&ranges(rules, &otherwise.into(), &action.into())));
+    program.extend(tree(&ranges(rules, otherwise.into(), action.into())));
     Ok(program)
 }
 
-fn ranges(rules: Rules, otherwise: &u32, action: &u32) -> Vec<Range> {
-    let answers = |action: &u32| vec![statement(BPF_RET | BPF_K, *action)];
+fn ranges(rules: Rules, otherwise: u32, action: u32) -> Vec<Range> {
+    let answers = |action: u32| vec![statement(BPF_RET | BPF_K, action)];
     let mut ranges = vec![Range { first: 0, answer: answers(otherwise) }];
     let mut add = |first: u32, answer: BpfProgram| match ranges.last_mut() {
         Some(last) if last.first == first => last.answer = answer,

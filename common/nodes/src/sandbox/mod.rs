@@ -116,7 +116,7 @@ impl Isolation {
             let Layer { name, state, detail } = layer;
             serde_json::json!({"name": name, "state": state.name(), "detail": detail})
         };
-        serde_json::Value::from_iter(self.layers.iter().map(layer)).to_string()
+        self.layers.iter().map(layer).collect::<serde_json::Value>().to_string()
     }
 
     /// Reads a process's report.
