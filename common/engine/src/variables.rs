@@ -111,22 +111,74 @@ pub struct Variable {
     pub kind: Kind,
     /// Its content.
     pub datum: Datum,
+    /// Where it was taken from, if another variable was taken over as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<Arc<Origin>>,
 }
+
+/// Where a variable was taken from. What an aggregator or a list-operator gives is in Dify the very
+/// variable that it found, and an assigner changes it where it lies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Origin {
+    /// The variable that this one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    home: Option<Selector>,
+    /// The type and the home of its member [`GROUP_MEMBER`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    member: Option<(Kind, Selector)>,
+}
+
+/// Under which name a group of an aggregator holds what it found.
+const GROUP_MEMBER: &str = "output";
 
 impl Variable {
     /// A variable whose type is the one Dify infers from the value.
     pub fn infer(value: Value) -> Self {
-        Self { kind: Kind::of(&value), datum: value.into() }
+        Self::typed(Kind::of(&value), value)
     }
 
     /// A variable with a declared type.
     pub fn typed(kind: Kind, value: Value) -> Self {
-        Self { kind, datum: value.into() }
+        Self { kind, datum: value.into(), origin: None }
+    }
+
+    /// An object that holds a variable as it is, as the groups of an aggregator do.
+    pub fn group(found: &Self) -> Self {
+        let value = Value::object([(GROUP_MEMBER.into(), found.value().clone())]);
+        let member = found.home().map(|home| (found.kind, home.clone()));
+        let origin = member.map(|member| Arc::new(Origin { home: None, member: Some(member) }));
+        Self { origin, ..Self::infer(value) }
+    }
+
+    /// The variable that a change of this one changes, if it was taken over from there.
+    pub fn home(&self) -> Option<&Selector> {
+        self.origin.as_ref()?.home.as_ref()
+    }
+
+    /// The same variable with other content.
+    #[must_use]
+    pub fn with_value(&self, value: Value) -> Self {
+        let home = self.home().cloned();
+        let origin = home.map(|home| Arc::new(Origin { home: Some(home), member: None }));
+        Self { origin, ..Self::typed(self.kind, value) }
+    }
+
+    /// The same, at home there unless it has a home already.
+    fn at_home(mut self, selector: &[Name]) -> Self {
+        let origin = Arc::make_mut(self.origin.get_or_insert_default());
+        origin.home.get_or_insert_with(|| Selector::new(selector.iter().cloned()));
+        self
     }
 
     /// Its value.
     pub fn value(&self) -> &Value {
         self.datum.value()
+    }
+
+    /// Which variable such a path ends at, when it is the member of a group.
+    fn found(&self, path: &[Name]) -> Option<&(Kind, Selector)> {
+        let member = self.origin.as_ref()?.member.as_ref();
+        member.filter(|_| matches!(path, [name] if &**name == GROUP_MEMBER))
     }
 
     /// A member of an object or an attribute of a file; none of anything else. Whether it is one
@@ -164,7 +216,16 @@ impl Variables {
         if rest.is_empty() {
             return Some(variable.clone());
         }
-        variable.member(rest.iter().map(|part| &**part))
+        variable.member(rest.iter().map(|part| &**part)).map(|member| match variable.found(rest) {
+            Some((kind, home)) => Variable { kind: *kind, ..member }.at_home(home.parts()),
+            None => member,
+        })
+    }
+
+    /// Reads a selector to hand on what is found as it is. A member is a value of its own.
+    pub fn take(&self, selector: &[Name]) -> Option<Variable> {
+        let found = self.get(selector)?;
+        Some(if selector.len() == 2 { found.at_home(selector) } else { found })
     }
 
     /// A whole variable.

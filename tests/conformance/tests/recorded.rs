@@ -1,7 +1,8 @@
 //! Every recorded case gives the answer that Dify's own engine gave.
 //!
 //! `fixtures/hand.jsonl` are small cases made for one rule each, `fixtures/generated.jsonl` are
-//! random workflows. A line holds the case and the reference's answer under `want`.
+//! random workflows, `fixtures/edges.jsonl` is odd values in odd places: every operator and every kind
+//! of value, failures in containers, variables that are taken over. A line holds the case and the reference's answer under `want`.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
@@ -19,6 +20,11 @@ async fn hand_written_cases_agree() {
 #[tokio::test(flavor = "multi_thread")]
 async fn generated_cases_agree() {
     agree("generated.jsonl", 250).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_cases_agree() {
+    agree("edges.jsonl", 55).await;
 }
 
 async fn agree(file: &str, at_least: usize) {

@@ -54,13 +54,13 @@ impl Inline for ListOperator {
 
 impl Spec {
     fn run(&self, variables: &Variables) -> Result<Success, NodeError> {
-        let Some(list) = variables.get(self.list.parts()) else {
+        let Some(list) = variables.take(self.list.parts()) else {
             return Err(caught(format!("Variable not found for selector: {}", self.list)));
         };
         let kind = list.kind;
         if list.value().is_falsy() {
-            let kind = if kind.is_array() { kind } else { Kind::ArrayAny };
-            return Ok(outputs(kind, Vec::new()));
+            let list = if kind.is_array() { list } else { Variable::infer(Value::array(vec![])) };
+            return Ok(outputs(&list, Vec::new()));
         }
         let supported = matches!(
             kind,
@@ -70,7 +70,7 @@ impl Spec {
             return Err(caught(format!(
                 "Variable {} is not an array type, actual type: <class '{}'>",
                 self.list,
-                class(kind, self.list.parts().len() == 2)
+                class(kind, list.home().is_some())
             )));
         }
         let Value::Array(items) = list.value() else {
@@ -91,7 +91,7 @@ impl Spec {
         if let Some(size) = self.limit {
             items.truncate(kept(items.len(), size));
         }
-        Ok(outputs(kind, items))
+        Ok(outputs(&list, items))
     }
 }
 
@@ -100,11 +100,12 @@ fn caught(message: impl Into<String>) -> NodeError {
     NodeError::new("", message.into())
 }
 
-fn outputs(kind: Kind, items: Vec<Value>) -> Success {
+/// The result is the list with other items: its type and where it lies stay.
+fn outputs(list: &Variable, items: Vec<Value>) -> Success {
     let first = items.first().cloned().unwrap_or_default();
     let last = items.last().cloned().unwrap_or_default();
     let outputs = vec![
-        ("result".into(), Variable::typed(kind, Value::array(items))),
+        ("result".into(), list.with_value(Value::array(items))),
         ("first_record".into(), Variable::infer(first)),
         ("last_record".into(), Variable::infer(last)),
     ];
@@ -133,9 +134,9 @@ fn kept(length: usize, size: i64) -> usize {
     if size >= 0 { magnitude.min(length) } else { length.saturating_sub(magnitude) }
 }
 
-/// The name of the class that holds such a value in Dify: one for whole variables, another for
-/// members of them.
-fn class(kind: Kind, whole: bool) -> String {
+/// The name of the class that holds such a value in Dify: one for variables, another for
+/// members of objects.
+fn class(kind: Kind, is_variable: bool) -> String {
     let name = match kind {
         Kind::None => "None",
         Kind::String => "String",
@@ -152,7 +153,7 @@ fn class(kind: Kind, whole: bool) -> String {
         Kind::ArrayFile => "ArrayFile",
         Kind::ArrayBoolean => "ArrayBoolean",
     };
-    if whole {
+    if is_variable {
         format!("graphon.variables.variables.{name}Variable")
     } else {
         format!("graphon.variables.segments.{name}Segment")

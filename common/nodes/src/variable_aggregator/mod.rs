@@ -4,7 +4,6 @@ mod spec;
 
 use flowmill_engine::graph::Fields;
 use flowmill_engine::plan::{Category, Evaluation, Inline, Source};
-use flowmill_engine::value::Value;
 use flowmill_engine::variables::{Selector, Variable, Variables};
 
 use crate::catalogue::{Node, NodeType, Runs, output};
@@ -59,8 +58,7 @@ impl Inline for Aggregator {
             Spec::Groups(groups) => {
                 for (name, selectors) in groups {
                     if let Some(found) = first(selectors, variables) {
-                        let value = Value::object([("output".into(), found.value().clone())]);
-                        outputs.put(name, Variable::infer(value));
+                        outputs.put(name, Variable::group(&found));
                     }
                 }
             }
@@ -69,7 +67,7 @@ impl Inline for Aggregator {
     }
 }
 
-/// The first that exists; a null counts. It keeps its type tag.
+/// The first that exists; a null counts. It keeps its type tag, and where it lies.
 fn first(selectors: &[Selector], variables: &Variables) -> Option<Variable> {
-    selectors.iter().find_map(|selector| variables.get(selector.parts()))
+    selectors.iter().find_map(|selector| variables.take(selector.parts()))
 }

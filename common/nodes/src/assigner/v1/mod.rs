@@ -71,7 +71,8 @@ impl Spec {
             Mode::Clear => super::zero(target.kind).ok_or_else(|| super::no_zero(target.kind))?,
         };
         let variable = Variable::typed(target.kind, value);
-        let write = Write { selector: self.target.clone(), variable };
+        let selector = target.home().unwrap_or(&self.target).clone();
+        let write = Write { selector, variable };
         Ok(Success { writes: vec![write], ..Success::default() })
     }
 }

@@ -3,8 +3,6 @@
 mod checks;
 mod spec;
 
-use std::collections::BTreeSet;
-
 use flowmill_engine::error::NodeError;
 use flowmill_engine::graph::Fields;
 use flowmill_engine::plan::{Category, Evaluation, Inline, Source, Success, Write};
@@ -57,26 +55,25 @@ impl Inline for Assigner {
     fn run(&self, variables: &Variables) -> Evaluation {
         // a private copy: later items see earlier changes, others see nothing until all is well
         let mut working = variables.clone();
-        let mut changed: Vec<&Selector> = Vec::new();
-        let mut seen = BTreeSet::new();
+        let mut changed: Vec<Selector> = Vec::new();
         for item in &self.items {
             match item.apply(&working) {
                 Ok(None) => {}
-                Ok(Some(variable)) => {
-                    let [node, name] = item.target.parts() else { continue };
+                Ok(Some(Write { selector, variable })) => {
+                    let [node, name] = selector.parts() else { continue };
                     working.set(node, name, variable);
-                    if seen.insert(&item.target) {
-                        changed.push(&item.target);
+                    if !changed.contains(&selector) {
+                        changed.push(selector);
                     }
                 }
                 Err(error) => return Evaluation::Failed(error),
             }
         }
-        let write = |selector: &&Selector| {
+        let write = |selector: Selector| {
             let variable = working.get(selector.parts())?;
-            Some(Write { selector: (*selector).clone(), variable })
+            Some(Write { selector, variable })
         };
-        let writes = changed.iter().filter_map(write).collect();
+        let writes = changed.into_iter().filter_map(write).collect();
         Evaluation::Succeeded(Success { writes, ..Success::default() })
     }
 }
@@ -91,13 +88,12 @@ fn invalid(value: &Value) -> NodeError {
 }
 
 impl Item {
-    /// The changed variable; None when the item is skipped.
-    fn apply(&self, variables: &Variables) -> Result<Option<Variable>, NodeError> {
-        let target = match self.target.parts() {
-            [node, name] => variables.variable(node, name),
-            _ => None,
-        };
-        let Some(target) = target else {
+    /// The change; None when the item is skipped.
+    fn apply(&self, variables: &Variables) -> Result<Option<Write>, NodeError> {
+        let found = variables.take(self.target.parts());
+        // members of objects have no home: they are no variables
+        let home = found.as_ref().and_then(Variable::home).cloned();
+        let (Some(target), Some(home)) = (found, home) else {
             return Err(caught(format!("Variable {} not found", self.target)));
         };
         let kind = target.kind;
@@ -107,7 +103,7 @@ impl Item {
             return Err(invalid(&input));
         }
         let value = self.operation.apply(kind, target.value(), input)?;
-        Ok(Some(Variable::typed(kind, value)))
+        Ok(Some(Write { selector: home, variable: Variable::typed(kind, value) }))
     }
 
     /// The value to work with; None when its source holds null.
