@@ -137,6 +137,49 @@ fn an_interrupt_pauses_and_the_rest_is_done_later() {
 }
 
 #[test]
+fn a_run_that_was_cut_off_is_told_from_one_that_runs() {
+    let slow = r#"{"m": {"outputs": {"text": "hi"}, "delay_ms": 600000}}"#;
+    let document = workflow(
+        &[&start(NUMBER), LLM, &end("says", "m, text")],
+        &["{source: s, target: m}", "{source: m, target: e}"],
+    );
+    let (document, mocks) = (file("cut.yml", &document), file("cut.json", slow));
+    let folder = Folder::new();
+    let arguments = ["run", &document, "--input", "n=1", "--mock", &mocks, "--output", "events"];
+    let mut child =
+        command(&[&arguments[..], &["--store", &folder.path]].concat()).spawn().unwrap();
+    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains(r#""node_id":"m""#) {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut out, &mut line).unwrap() > 0);
+    }
+    let runs = folder.list(&["--status", "running"]);
+    assert_eq!((&runs[0]["cut_off"], &runs[0]["resume"]), (&Json::from(false), &Json::Null));
+    let id = folder.latest();
+    let shown = folder.call(&["runs", "show", &id]).expect(0).out;
+    assert!(shown.contains(&format!("process {} is running it", child.id())), "{shown}");
+    assert!(folder.list(&["--status", "cut-off"]).is_empty());
+
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(folder.list(&["--status", "running"]).is_empty());
+    let command = format!("flowmill resume {id} --store {}", folder.path);
+    let runs = folder.list(&["--status", "cut-off"]);
+    assert_eq!(
+        (&runs[0]["cut_off"], &runs[0]["resume"]),
+        (&Json::from(true), &command.clone().into())
+    );
+    assert_eq!(runs[0]["status"], "running", "Dify has no word for it");
+    let table = folder.call(&["runs", "list"]).expect(0).says("to go on: flowmill resume RUN_ID");
+    assert!(table.out.contains(&format!("{id}  cut-off")), "{table}");
+    let shown = folder.call(&["runs", "show", &id]).expect(0).out;
+    assert!(shown.contains(&format!("it was cut off; to go on: {command}")), "{shown}");
+    let shown = folder.call(&["runs", "show", &id, "--format", "json"]).expect(0).json();
+    assert_eq!((&shown["cut_off"], &shown["resume"]), (&Json::from(true), &Json::from(command)));
+}
+
+#[test]
 fn a_person_answers_another_process() {
     let folder = Folder::new();
     let approval = example("approval.yml");

@@ -107,8 +107,11 @@ pub struct RunRow {
     pub workflow: Name,
     /// What its document is called.
     pub name: Name,
-    /// How far it came. A run whose process was killed is still `running`.
+    /// How far it came. A run whose process was killed is still `running`; [`RunRow::process`]
+    /// tells.
     pub status: Status,
+    /// The process that has it in hand: it wrote the run last and still writes the folder.
+    pub process: Option<u32>,
     /// How many facts there are of it.
     pub facts: u64,
     /// When it began.
@@ -117,9 +120,19 @@ pub struct RunRow {
     pub finished_at: Option<Time>,
 }
 
+/// Which runs are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Which {
+    /// Those of this status.
+    pub status: Option<Status>,
+    /// Those that a process has in hand, or those that none has.
+    pub is_held: Option<bool>,
+}
+
 /// Keeps runs in a folder.
 #[derive(Debug)]
 pub struct SqliteStore {
+    folder: PathBuf,
     history: History,
     readers: SqlitePool,
     /// None for one who only looks.
@@ -132,7 +145,8 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenError`], when it is in use above all.
     pub async fn open(folder: &Path) -> Result<Self, OpenError> {
-        let folder = Folder::lock(folder)?;
+        let path = folder.to_owned();
+        let folder = Folder::lock(folder).await?;
         let file = folder.database();
         let failed = |error| OpenError::Database { file: file.clone(), why: trouble(&error) };
         // nothing is changed in a database that is not ours
@@ -143,7 +157,8 @@ impl SqliteStore {
         schema::migrate(&mut connection, version, &file).await?;
         let (jobs, waiting) = mpsc::channel(JOBS);
         tokio::spawn(writer::run(connection, waiting, folder));
-        Ok(Self { history: History::Full, readers: reading::pool(&file), jobs: Some(jobs) })
+        let readers = reading::pool(&file);
+        Ok(Self { folder: path, history: History::Full, readers, jobs: Some(jobs) })
     }
 
     /// The same for a folder that must be there.
@@ -171,7 +186,7 @@ impl SqliteStore {
         let mut connection = readers.acquire().await.map_err(failed)?;
         schema::check(&mut connection, &file).await?;
         drop(connection);
-        Ok(Self { history: History::Full, readers, jobs: None })
+        Ok(Self { folder: folder.to_owned(), history: History::Full, readers, jobs: None })
     }
 
     /// The same with this much history in its reports.
@@ -201,12 +216,8 @@ impl SqliteStore {
     ///
     /// # Errors
     /// When they cannot be read.
-    pub async fn runs(
-        &self,
-        status: Option<Status>,
-        most: usize,
-    ) -> Result<Vec<RunRow>, StoreError> {
-        reading::runs(&self.readers, status, most).await
+    pub async fn runs(&self, which: Which, most: usize) -> Result<Vec<RunRow>, StoreError> {
+        reading::runs(&self.readers, &self.folder, which, most).await
     }
 
     /// One run.
@@ -214,7 +225,7 @@ impl SqliteStore {
     /// # Errors
     /// When it cannot be read.
     pub async fn find(&self, run: &Name) -> Result<Option<RunRow>, StoreError> {
-        reading::find(&self.readers, run).await
+        reading::find(&self.readers, &self.folder, run).await
     }
 
     /// Ends the writer once it has written what waits, and gives the folder free.

@@ -9,7 +9,7 @@ use flowmill_engine::plan::Plan;
 use flowmill_engine::run::{Input, Run, Start};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value};
-use flowmill_infra::sqlite::{Document, OpenError, Origin, SqliteStore};
+use flowmill_infra::sqlite::{Document, OpenError, Origin, SqliteStore, Which};
 use flowmill_infra::store::{Commit, Store as _, StoreError};
 
 use super::facts;
@@ -68,7 +68,7 @@ async fn a_run_is_listed_as_its_facts_say() {
         }
         store.commit(&[commit(id, journal)]).await.unwrap();
     }
-    let rows = store.runs(None, 10).await.unwrap();
+    let rows = store.runs(Which::default(), 10).await.unwrap();
     let shown: Vec<_> = rows.iter().map(|row| (&*row.id, row.status, row.finished_at)).collect();
     let paused = ("b", Status::Paused, None);
     assert_eq!(
@@ -76,9 +76,10 @@ async fn a_run_is_listed_as_its_facts_say() {
         [("c", Status::Stopped, Some(Time(10))), paused, ("a", Status::Running, None)]
     );
     assert_eq!((&*rows[0].name, rows[0].started_at), ("Shout", Time(3)));
-    let of_one_status = store.runs(Some(Status::Paused), 10).await.unwrap();
+    let of_one_status =
+        store.runs(Which { status: Some(Status::Paused), is_held: None }, 10).await.unwrap();
     assert_eq!(of_one_status.iter().map(|row| &*row.id).collect::<Vec<_>>(), ["b"]);
-    assert_eq!(store.runs(None, 2).await.unwrap().len(), 2);
+    assert_eq!(store.runs(Which::default(), 2).await.unwrap().len(), 2);
     assert_eq!(store.find(&"b".into()).await.unwrap().as_ref(), Some(&rows[1]));
     store.forget(&"b".into()).await.unwrap();
     assert_eq!(store.origin(&"b".into()).await.unwrap(), None);
@@ -129,6 +130,31 @@ async fn a_folder_has_one_writer_and_any_readers() {
     next.commit(&[commit("r", facts(4, 4))]).await.unwrap();
 }
 
+#[tokio::test]
+async fn the_lock_tells_which_runs_a_process_has_in_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = async |store: &SqliteStore| {
+        let held = Which { is_held: Some(true), ..Which::default() };
+        let runs = store.runs(held, 10).await.unwrap();
+        runs.iter().map(|run| (run.id.to_string(), run.process)).collect::<Vec<_>>()
+    };
+    let first = SqliteStore::open(folder.path()).await.unwrap();
+    first.commit(&[commit("a", facts(1, 2))]).await.unwrap();
+    first.close().await;
+    let second = SqliteStore::open(folder.path()).await.unwrap();
+    second.commit(&[commit("b", facts(1, 2))]).await.unwrap();
+    let reader = SqliteStore::look(folder.path()).await.unwrap();
+    let me = Some(std::process::id());
+    assert_eq!(held(&reader).await, [("b".to_owned(), me)]);
+    assert_eq!(reader.find(&"a".into()).await.unwrap().unwrap().process, None);
+    second.commit(&[commit("a", facts(3, 3))]).await.unwrap();
+    assert_eq!(held(&reader).await, [("b".to_owned(), me), ("a".to_owned(), me)]);
+    second.close().await;
+    assert_eq!(held(&reader).await, []);
+    let free = Which { is_held: Some(false), ..Which::default() };
+    assert_eq!(reader.runs(free, 10).await.unwrap().len(), 2);
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_folder_is_its_owners_alone() {
@@ -159,7 +185,7 @@ async fn many_writers_share_transactions_and_fail_alone() {
     for (number, outcome) in (1..).zip(writes) {
         assert_eq!(outcome.await.unwrap().is_err(), number % 10 == 0, "{number}");
     }
-    assert_eq!(store.runs(None, 1000).await.unwrap().len(), 90);
+    assert_eq!(store.runs(Which::default(), 1000).await.unwrap().len(), 90);
 }
 
 #[tokio::test]
