@@ -74,6 +74,7 @@ fn event(event: &Event) -> String {
             format!("pause asked for: {}", one_line(reason, MESSAGE))
         }
         Event::RunPaused => "run paused".to_owned(),
+        Event::RunTakenUp => "run taken up by another process".to_owned(),
         Event::RunResumed { .. } => "run resumed".to_owned(),
         Event::FormAnswered { frame, node, handle, .. } => {
             format!("answered: {} with {}", at(frame, node), one_line(handle, MESSAGE))

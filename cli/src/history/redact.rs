@@ -91,6 +91,7 @@ impl Secrets {
             | Event::TaskCancelled { .. }
             | Event::FrameOpened { item: None, .. }
             | Event::RunPaused
+            | Event::RunTakenUp
             | Event::RunResumed { .. } => {}
         }
     }
