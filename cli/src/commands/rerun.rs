@@ -24,7 +24,7 @@ use crate::console::{one_line, talk};
 use crate::drive::Drive;
 use crate::embedded::{Embedded, outside};
 use crate::files::RunFiles;
-use crate::keep::Keep;
+use crate::keep::{Keep, keys};
 use crate::net::Net;
 use crate::people::{Answer, Answers, Lines, is_there};
 use crate::problems::line;
@@ -109,7 +109,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn rerun(args: &Args) -> anyhow::Result<u8> {
     let old: Name = args.run.as_str().into();
     let folder = args.store.display();
-    let store = SqliteStore::reopen(&args.store).await?;
+    let store = SqliteStore::reopen(&args.store, keys()?).await?;
     let Some(origin) = store.origin(&old).await? else {
         bail!(
             "there is no run {old} in {folder}; `flowmill runs list --store {folder}` shows them"

@@ -19,7 +19,7 @@ use crate::console::talk;
 use crate::drive::Drive;
 use crate::embedded::{Embedded, Ended, outside};
 use crate::files::RunFiles;
-use crate::keep::Keep;
+use crate::keep::{Keep, keys};
 use crate::net::Net;
 use crate::people::{Answer, Answers, Lines, is_there};
 use crate::settings::Settings;
@@ -71,7 +71,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn resume(args: &Args) -> anyhow::Result<u8> {
     let id: Name = args.run.as_str().into();
     let folder = args.store.display();
-    let store = SqliteStore::reopen(&args.store).await?;
+    let store = SqliteStore::reopen(&args.store, keys()?).await?;
     let Some(origin) = store.origin(&id).await? else {
         bail!("there is no run {id} in {folder}; `flowmill runs list --store {folder}` shows them");
     };

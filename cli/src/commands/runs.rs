@@ -14,7 +14,7 @@ use crate::console::{one_line, print, talk};
 use crate::duration;
 use crate::history::standing::{CUT_OFF, how_to_resume, is_cut_off, word};
 use crate::history::{History, html, text, utc};
-use crate::keep::resume_command;
+use crate::keep::{keys, resume_command};
 use crate::result::{member, object};
 use crate::show::{Output, Show, kept_object};
 
@@ -121,7 +121,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn list(args: &List) -> anyhow::Result<()> {
-    let store = SqliteStore::look(&args.store).await?;
+    let store = SqliteStore::look(&args.store, keys()?).await?;
     let which = args.status.map(Shown::which).unwrap_or_default();
     let runs = store.runs(which, args.limit).await?;
     match args.format {

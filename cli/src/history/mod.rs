@@ -28,6 +28,7 @@ use flowmill_infra::sqlite::{RunRow, SqliteStore};
 use flowmill_infra::store::Store as _;
 
 use crate::embedded::Ended;
+use crate::keep::keys;
 use crate::settings::Settings;
 use crate::workflow::Workflow;
 
@@ -44,7 +45,7 @@ impl History {
     /// Reads a run from its folder; another process may be running it.
     pub(crate) async fn load(folder: &Path, run: &str) -> anyhow::Result<Self> {
         let id: Name = run.into();
-        let store = SqliteStore::look(folder).await?;
+        let store = SqliteStore::look(folder, keys()?).await?;
         let path = folder.to_owned();
         let folder = folder.display();
         let (Some(row), Some(origin)) = (store.find(&id).await?, store.origin(&id).await?) else {

@@ -285,6 +285,75 @@ fn a_page_needs_nothing_runs_nothing_and_keeps_secrets() {
     }
 }
 
+/// All files of a folder that hold a text, and how many files were looked at.
+fn grep(folder: &std::path::Path, text: &str) -> (Vec<std::path::PathBuf>, usize) {
+    let (mut found, mut looked) = (Vec::new(), 0);
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            let (more, below) = grep(&path, text);
+            found.extend(more);
+            looked += below;
+        } else {
+            let bytes = std::fs::read(&path).unwrap();
+            looked += 1;
+            if bytes.windows(text.len()).any(|part| part == text.as_bytes()) {
+                found.push(path);
+            }
+        }
+    }
+    (found, looked)
+}
+
+#[test]
+fn secrets_lie_sealed_in_the_folder_and_need_its_key() {
+    const SECRET: &str = "tops3cret!";
+    let person = "{id: p, data: {type: human-input, title: Ask, form_content: '', inputs: [], \
+        user_actions: [{id: ok, title: OK}], timeout: 1, timeout_unit: day, delivery_methods: []}}";
+    let length = "{id: t, data: {type: template-transform, title: Count, template: '{{ k | length }}', \
+        variables: [{variable: k, value_selector: [env, KEY]}]}}";
+    let document = workflow(
+        &[&start(""), person, length, &end("letters", "t, output")],
+        &[
+            "{source: s, target: p}",
+            "{source: p, target: t, sourceHandle: ok}",
+            "{source: t, target: e}",
+        ],
+    );
+    let variables = format!(
+        "workflow:\n  environment_variables:\n  - {{id: k, name: KEY, value_type: secret, value: {SECRET}}}\n"
+    );
+    let document = file("sealed.yml", &document.replace("workflow:\n", &variables));
+    let folder = Folder::new();
+    folder.call(&["run", &document]).expect(4);
+    let id = folder.latest();
+    let path = std::path::Path::new(&folder.path);
+    let (found, looked) = grep(path, SECRET);
+    assert!(found.is_empty() && looked >= 3, "{found:?} of {looked} files");
+    assert!(!grep(path, "flowmill-sealed:1:").0.is_empty());
+    assert!(
+        !folder.call(&["runs", "show", &id, "--format", "json"]).expect(0).out.contains(SECRET)
+    );
+
+    // without the key nothing is had, and it is said what to do
+    let key = path.join("secret.key");
+    let old = std::fs::read_to_string(&key).unwrap();
+    std::fs::remove_file(&key).unwrap();
+    for arguments in [&["runs", "show", &id][..], &["resume", &id, "--answer", "p=ok"]] {
+        let ran = folder.call(arguments).expect(2).says("was sealed with key ");
+        assert!(ran.err.contains("secret.key, or set FLOWMILL_SECRET_KEY to it"), "{ran}");
+    }
+    folder.call(&["runs", "list"]).expect(0);
+    // a newer key seals, the older one opens; this one comes from outside
+    let keys = format!("{} {}", old.trim(), "5".repeat(64));
+    let arguments = ["resume", &id, "--answer", "p=ok", "--store", &folder.path];
+    let ran = Ran::of(command(&arguments).env("FLOWMILL_SECRET_KEY", keys).output().unwrap());
+    assert_eq!(ran.expect(0).out, "letters: 10\n");
+    assert!(grep(path, SECRET).0.is_empty());
+    let wrong = command(&arguments).env("FLOWMILL_SECRET_KEY", "secret").output().unwrap();
+    Ran::of(wrong).expect(2).says("FLOWMILL_SECRET_KEY").says("key 1 is not 64 hexadecimal digits");
+}
+
 #[test]
 fn a_run_is_rebuilt_at_any_of_its_facts() {
     let folder = Folder::new();

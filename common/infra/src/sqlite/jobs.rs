@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use crate::store::{Commit, StoreError};
 
 use super::Origin;
+use super::keys::FolderKeys;
 
 /// What whoever asked is told.
 pub(super) type Outcome = Result<(), StoreError>;
@@ -44,15 +45,18 @@ struct Begins {
 
 impl Entry {
     /// None for a commit without facts.
-    pub(super) fn of(commit: &Commit) -> Option<Result<Self, StoreError>> {
+    pub(super) fn of(commit: &Commit, keys: &FolderKeys) -> Option<Result<Self, StoreError>> {
         let first = commit.facts.first()?;
-        Some(Self::write(commit, first))
+        Some(Self::write(commit, first, keys))
     }
 
-    fn write(commit: &Commit, first: &Fact) -> Result<Self, StoreError> {
-        let facts = &commit.facts;
+    fn write(commit: &Commit, first: &Fact, keys: &FolderKeys) -> Result<Self, StoreError> {
+        let facts = keys
+            .keys
+            .seal_facts(&commit.run, &commit.facts)
+            .map_err(|error| keys.trouble(&format!("a variable of run {}", commit.run), &error))?;
         // a fact that cannot be written would be a fault of the engine
-        let text = serde_json::to_string(&**facts)
+        let text = serde_json::to_string(&*facts)
             .map_err(|error| StoreError::Corrupt(format!("facts cannot be written: {error}")))?;
         let expected = first.seq..;
         let hole = facts.iter().zip(expected).find(|(fact, expected)| fact.seq != *expected);

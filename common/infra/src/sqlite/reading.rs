@@ -1,5 +1,6 @@
 //! Connections, and what is read over them.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use sqlx::{ConnectOptions as _, Row as _, SqliteConnection, SqlitePool};
 
 use crate::store::StoreError;
 
+use super::keys::FolderKeys;
 use super::{Document, Origin, RunRow, Which, folder, trouble};
 
 /// How long one connection waits for another's lock.
@@ -54,6 +56,7 @@ pub(super) fn pool(file: &Path) -> SqlitePool {
 /// Gives a run's facts to `each` in order, a part at a time.
 pub(super) async fn facts(
     from: &SqlitePool,
+    keys: &FolderKeys,
     run: &Name,
     mut each: impl FnMut(Vec<Fact>),
 ) -> Result<(), StoreError> {
@@ -72,7 +75,10 @@ pub(super) async fn facts(
             return Err(damaged(run, last + 1, "it is missing"));
         }
         for row in rows {
-            each(part(run, &row, &mut last)?);
+            let mut facts = part(run, &row, &mut last)?;
+            let opened = keys.keys.open_facts(run, &mut facts);
+            opened.map_err(|error| keys.trouble(&format!("a variable of run {run}"), &error))?;
+            each(facts);
         }
     }
     Ok(())
@@ -105,18 +111,29 @@ fn damaged(run: &Name, seq: i64, why: &str) -> StoreError {
     StoreError::Corrupt(format!("fact {seq} of run {run}: {why}"))
 }
 
-pub(super) async fn origin(from: &SqlitePool, run: &Name) -> Result<Option<Origin>, StoreError> {
+pub(super) async fn origin(
+    from: &SqlitePool,
+    keys: &FolderKeys,
+    run: &Name,
+) -> Result<Option<Origin>, StoreError> {
     const ORIGIN: &str = "
         SELECT digest, name, text, settings FROM runs JOIN documents ON digest = workflow
         WHERE id = ?";
     let found = sqlx::query(ORIGIN).bind(&**run).fetch_optional(from).await;
     let Some(row) = found.map_err(|error| trouble(&error))? else { return Ok(None) };
-    let document = Document {
-        digest: text(&row, "digest")?,
-        name: text(&row, "name")?,
-        text: text(&row, "text")?,
-    };
+    let (digest, kept) = (text(&row, "digest")?, text(&row, "text")?);
+    let plain = keys.keys.open(&about(&digest), &kept);
+    let plain =
+        plain.map_err(|error| keys.trouble(&format!("the document of run {run}"), &error))?;
+    let has_secrets = matches!(plain, Cow::Owned(_));
+    let document =
+        Document { digest, name: text(&row, "name")?, text: (*plain).into(), has_secrets };
     Ok(Some(Origin { document, settings: text(&row, "settings")? }))
+}
+
+/// What a document's text is sealed for.
+pub(super) fn about(digest: &str) -> String {
+    format!("document/{digest}")
 }
 
 pub(super) async fn runs(
