@@ -91,7 +91,7 @@ async fn resume(args: &Args) -> anyhow::Result<u8> {
     let keep = Keep::in_folder(store, history);
     let answers = Answers::of(&args.answer, &workflow.plan)?;
     let mut show = Show::new(args.output, &workflow);
-    show.catch_up(journal);
+    show.catch_up(journal)?;
     let began = Instant::now();
     if run.outcome().is_some() {
         talk(format_args!("run {id} has ended before; this is its result"));

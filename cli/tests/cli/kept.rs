@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use serde_json::Value as Json;
 
-use crate::{LLM, NUMBER, Ran, command, end, example, file, flowmill, start, workflow};
+use crate::{LLM, NUMBER, Ran, command, document, end, example, file, flowmill, start, workflow};
 
 /// A folder for runs.
 struct Folder {
@@ -91,7 +91,7 @@ fn what_is_missing_is_said() {
 
 #[test]
 fn an_interrupt_pauses_and_the_rest_is_done_later() {
-    let slow = r#"{"m": {"outputs": {"text": "hi"}, "delay_ms": 300}}"#;
+    let slow = r#"{"m": {"outputs": {"text": "hi"}, "delay_ms": 2000}}"#;
     let document = workflow(
         &[
             &start(NUMBER),
@@ -115,14 +115,11 @@ fn an_interrupt_pauses_and_the_rest_is_done_later() {
         line.clear();
         assert!(std::io::BufRead::read_line(&mut out, &mut line).unwrap() > 0);
     }
-    let busy = folder.call(&["resume", "x"]).expect(2);
-    assert!(busy.err.contains(&format!("in use by process {}", child.id())), "{busy}");
-    let id = folder.latest();
-    folder.call(&["runs", "show", &id]).expect(0);
     let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(kill.unwrap().success());
     std::io::Read::read_to_end(&mut out, &mut Vec::new()).unwrap();
     let ran = Ran::of(child.wait_with_output().unwrap()).expect(4);
+    let id = folder.latest();
     ran.says("pausing the run").says(&format!("flowmill resume {id} --store {}", folder.path));
 
     // the files it was begun from are no longer needed
@@ -160,6 +157,8 @@ fn a_run_that_was_cut_off_is_told_from_one_that_runs() {
     let shown = folder.call(&["runs", "show", &id]).expect(0).out;
     assert!(shown.contains(&format!("process {} is running it", child.id())), "{shown}");
     assert!(folder.list(&["--status", "cut-off"]).is_empty());
+    let busy = folder.call(&["resume", "x"]).expect(2);
+    assert!(busy.err.contains(&format!("in use by process {}", child.id())), "{busy}");
 
     child.kill().unwrap();
     child.wait().unwrap();
@@ -283,6 +282,62 @@ fn a_page_needs_nothing_runs_nothing_and_keeps_secrets() {
         let ran = folder.call(arguments).expect(0);
         assert!(!ran.out.contains("tops3cret!"), "{arguments:?} shows it: {ran}");
     }
+}
+
+/// A chat that says a word, asks a person, and says what two models answer.
+fn chat() -> String {
+    let person = "{id: p, data: {type: human-input, title: Ask, form_content: '', inputs: [], \
+        user_actions: [{id: ok, title: OK}], timeout: 1, timeout_unit: day, delivery_methods: []}}";
+    let second = LLM.replace("{id: m, ", "{id: n, ").replace("title: Ask", "title: Ask again");
+    let says = |id: &str, text: &str| {
+        format!("{{id: {id}, data: {{type: answer, title: Say, answer: '{text}'}}}}")
+    };
+    document(
+        "advanced-chat",
+        &[
+            &start(""),
+            &says("a", "Well, "),
+            person,
+            LLM,
+            &second,
+            &says("b", "{{#m.text#}} and {{#n.text#}}"),
+        ],
+        &[
+            "{source: s, target: a}",
+            "{source: a, target: p}",
+            "{source: p, target: m, sourceHandle: ok}",
+            "{source: m, target: n}",
+            "{source: n, target: b}",
+        ],
+    )
+}
+
+#[test]
+fn an_answer_goes_on_where_it_was_left() {
+    let folder = Folder::new();
+    let path = file("chat-kept.yml", &chat());
+    let ask = |name: &str, delay_ms: u64| {
+        let answer = |text: &str, delay_ms| serde_json::json!({"outputs": {"text": text}, "delay_ms": delay_ms});
+        let mocks = serde_json::json!({"m": answer("one", 0), "n": answer("two", delay_ms)});
+        let mocks = file(name, &mocks.to_string());
+        let ran = folder.call(&["run", &path, "--query", "hi", "--mock", &mocks]).expect(4);
+        assert_eq!(ran.out, "Well, \n");
+        folder.latest()
+    };
+    let id = ask("chat-quick.json", 0);
+    let ran = folder.call(&["resume", &id, "--answer", "p=ok"]).expect(0);
+    assert_eq!(ran.out, "Well, one and two\n");
+    assert_eq!(folder.call(&["resume", &id]).expect(0).out, ran.out);
+
+    // the second model never answers, so what comes before comes while the run goes on
+    let id = ask("chat-never.json", 3_600_000);
+    let arguments = ["resume", &id, "--answer", "p=ok", "--store", &folder.path];
+    let mut child = command(&arguments).spawn().unwrap();
+    let mut said = [0; "Well, one and ".len()];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut said).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(std::str::from_utf8(&said).unwrap(), "Well, one and ");
 }
 
 /// All files of a folder that hold a text, and how many files were looked at.
