@@ -48,7 +48,7 @@ shown as kept and not done again.
   --failed-items  runs only the failed elements of iterations, from their beginning, and what
                   follows the iterations
 
-A loop runs anew unless all of it is kept. Nodes are named by id, or by a title that no other node
+Of a loop the rounds are kept before the first in which something runs again. Nodes are named by id, or by a title that no other node
 has. The exit code is the same as of `flowmill run`; 2 also when the run cannot be run again so.
 
 Examples:
@@ -212,18 +212,22 @@ fn start(journal: &[Fact], workflow: &Workflow, adoption: Adoption) -> anyhow::R
 
 fn say_what_is_kept(start: &Start, folder: &str) {
     let Some(adoption) = &start.adoption else { return };
-    let (mut nodes, mut elements) = (0, 0);
+    let (mut nodes, mut elements, mut rounds) = (0, 0, 0);
     for adopted in &adoption.adopted {
         match &adopted.kept {
             Part::Outcome(_) => nodes += 1,
             Part::Elements(ranges) => {
                 elements += ranges.iter().map(|range| range.values.len() as u64).sum::<u64>();
             }
+            Part::Rounds { count, .. } => rounds += count,
         }
     }
-    let (nodes, elements) = (counted(nodes, "node"), counted(elements, "element"));
+    let parts = [(nodes, "node"), (elements, "element"), (rounds, "round")];
+    let parts = parts.into_iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = parts.map(|(count, word)| counted(count, word)).collect();
+    let parts = if parts.is_empty() { "nothing".to_owned() } else { parts.join(" and ") };
     talk(format_args!(
-        "run {} is kept in {folder}; of run {} it keeps {nodes} and {elements}",
+        "run {} is kept in {folder}; of run {} it keeps {parts}",
         start.run, adoption.from
     ));
 }

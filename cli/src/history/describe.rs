@@ -25,6 +25,7 @@ fn event(event: &Event) -> String {
             let part = match &adopted.kept {
                 Kept::Outcome(_) => "node",
                 Kept::Elements(_) => "elements",
+                Kept::Rounds { .. } => "rounds",
             };
             let from = one_line(&adopted.from, MESSAGE);
             format!("{part} kept of run {from}: {}", at(&adopted.frame, &adopted.node))

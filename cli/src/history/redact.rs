@@ -62,6 +62,7 @@ impl Secrets {
                         self.outputs(&mut success.outputs);
                         self.writes(&mut success.writes);
                     }
+                    Kept::Rounds { writes, .. } => self.writes(writes),
                     Kept::Elements(ranges) => {
                         for value in ranges.iter_mut().flat_map(|range| &mut range.values) {
                             self.value(value);
@@ -330,6 +331,7 @@ mod tests {
             started(),
             adopted(Kept::Outcome(success())),
             adopted(Kept::Elements(vec![range])),
+            adopted(Kept::Rounds { count: 1, writes: writes() }),
             Event::NodeSucceeded(NodeSucceeded {
                 frame: frame(),
                 node: node(),

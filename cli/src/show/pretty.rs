@@ -282,6 +282,7 @@ impl Screen<'_> {
                 let elements = ranges.iter().map(|range| range.values.len() as u64).sum();
                 Some(format!(": {}", counted(elements, "element")))
             }
+            Kept::Rounds { count, .. } => Some(format!(": {}", counted(*count, "round"))),
         };
         let name = whole_name(at, &more.unwrap_or_default());
         self.line(at.started_at, Tone::Dim, "kept", &name);

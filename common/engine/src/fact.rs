@@ -211,6 +211,13 @@ pub enum Kept {
     Outcome(Success),
     /// Some elements of an iteration, by ranges; only the others are opened.
     Elements(Vec<Range>),
+    /// The first rounds of a loop; the others follow them.
+    Rounds {
+        /// How many.
+        count: u64,
+        /// The loop's own variables and those around it, as these rounds left them.
+        writes: Vec<Write>,
+    },
 }
 
 /// Elements of an iteration, one after the other.

@@ -33,6 +33,7 @@ fn variables(event: &Event) -> Lists<'_> {
         Event::Adopted(adopted) => match &adopted.kept {
             Kept::Outcome(success) => ([&success.outputs, &[]], &success.writes),
             Kept::Elements(_) => ([&[], &[]], &[]),
+            Kept::Rounds { writes, .. } => ([&[], &[]], writes),
         },
         Event::NodeSucceeded(done) => ([&done.success.outputs, &[]], &done.success.writes),
         Event::NodeFailed(failed) => ([&failed.error.outputs, &[]], &failed.writes),
@@ -61,6 +62,7 @@ fn variables_mut(event: &mut Event) -> ListsMut<'_> {
         Event::Adopted(adopted) => match &mut adopted.kept {
             Kept::Outcome(success) => ([&mut success.outputs, &mut []], &mut success.writes),
             Kept::Elements(_) => ([&mut [], &mut []], &mut []),
+            Kept::Rounds { writes, .. } => ([&mut [], &mut []], writes),
         },
         Event::NodeSucceeded(done) => {
             ([&mut done.success.outputs, &mut []], &mut done.success.writes)

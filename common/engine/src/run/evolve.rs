@@ -385,7 +385,7 @@ impl Run {
     }
 
     /// A loop-end ends the nearest loop around it, also from inside an iteration.
-    fn end_round(&mut self, frame: FrameIx) {
+    pub(super) fn end_round(&mut self, frame: FrameIx) {
         let mut at = Some(frame);
         while let Some(index) = at {
             let Some(parent) = self.frame(index).and_then(|frame| frame.parent) else { return };
@@ -405,7 +405,8 @@ impl Run {
         self.count_start(place);
         self.write(place, writes);
         let state = if self.is_loop(place.node) {
-            Container::Loop(LoopState::default())
+            let rounds = self.take_rounds(place);
+            Container::Loop(LoopState { rounds, ..LoopState::default() })
         } else {
             let results = self.take_kept(place, items.len());
             let mut state = IterationState { items, next: 0, open: 0, results, failed: None };

@@ -97,6 +97,9 @@ fn adopted(taken: &Adopted) -> String {
             let ranges: Vec<String> = ranges.iter().map(range).collect();
             format!("~ {name} keeps {}", ranges.join(", "))
         }
+        Kept::Rounds { count, writes } => {
+            format!("~ {name} keeps {count} rounds{}", written(writes))
+        }
     };
     if !taken.responses.is_empty() {
         let responses = json(&Value::object(taken.responses.iter().cloned()));
