@@ -9,7 +9,7 @@
 //! that no key seals many texts; with it AES-256-GCM under a random nonce.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
@@ -265,7 +265,11 @@ fn expand<const N: usize>(master: &Prk, about: &[u8]) -> [u8; N] {
 }
 
 fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // writing to text cannot fail
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn from_hex(text: &str) -> Option<[u8; KEY_BYTES]> {
