@@ -16,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::commands::code;
 use crate::console::talk;
 use crate::embedded::{Embedded, Ended};
+use crate::keep::resume_command;
 use crate::people::{Answers, Lines, Prompted, prompt};
 use crate::show::Show;
 use crate::workflow::Workflow;
@@ -131,8 +132,7 @@ impl<'a> Drive<'a> {
 
     fn say_how_to_resume(&self) {
         if let Some(folder) = self.folder {
-            let folder = folder.display();
-            talk(format_args!("to go on: flowmill resume {} --store {folder}", self.id));
+            talk(format_args!("to go on: {}", resume_command(&self.id, folder)));
         }
     }
 

@@ -29,7 +29,9 @@ impl RunFiles {
             None => std::env::temp_dir().join(format!("flowmill-{run}")),
         };
         let produced = produced.cloned().unwrap_or_else(|| folder.clone());
-        let store = Arc::new(FolderFiles::new(folder.join(INPUTS), produced));
+        let store = FolderFiles::new(folder.join(INPUTS), produced);
+        // facts of a kept run name files, so these are on the disk before
+        let store = Arc::new(if kept.is_some() { store.durable() } else { store });
         let unwanted = kept.is_none().then(|| folder.clone());
         Self { folder, store, unwanted }
     }

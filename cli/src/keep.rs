@@ -1,13 +1,51 @@
 //! Where runs are kept: in memory, or in a folder that outlives the process.
 
+#[cfg(feature = "store")]
+use std::env::VarError;
+use std::path::Path;
+
+#[cfg(feature = "store")]
+use anyhow::Context as _;
 use flowmill_engine::fact::Fact;
 use flowmill_engine::plan::Plan;
 use flowmill_engine::report::{History, Report};
 use flowmill_engine::value::Name;
 use flowmill_infra::memory::MemoryStore;
 #[cfg(feature = "store")]
+use flowmill_infra::seal::{Keys, VARIABLE};
+#[cfg(feature = "store")]
 use flowmill_infra::sqlite::SqliteStore;
 use flowmill_infra::store::{Commit, Store, StoreError};
+
+/// The keys for secrets that the environment gives, beside those of the folder.
+///
+/// # Errors
+/// When they are none.
+#[cfg(feature = "store")]
+pub(crate) fn keys() -> anyhow::Result<Keys> {
+    let text = match std::env::var(VARIABLE) {
+        Ok(text) => text,
+        Err(VarError::NotPresent) => String::new(),
+        Err(VarError::NotUnicode(_)) => anyhow::bail!("{VARIABLE} is not text"),
+    };
+    Keys::parse(&text)
+        .with_context(|| format!("failed to read {VARIABLE} (a new key: openssl rand -hex 32)"))
+}
+
+/// What goes on with a run that is kept in a folder, as people type it.
+pub(crate) fn resume_command(run: &str, folder: &Path) -> String {
+    format!("flowmill resume {run} --store {}", quoted(&folder.display().to_string()))
+}
+
+/// A word of a command line.
+fn quoted(word: &str) -> String {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "/._-+@%:,=~".contains(letter);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
 
 /// A store.
 #[derive(Debug)]
@@ -104,5 +142,17 @@ impl Store for Keep {
             #[cfg(feature = "store")]
             Self::Folder { store, .. } => store.forget(run).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_can_be_copied_to_a_shell() {
+        let command = |folder| resume_command("r", Path::new(folder));
+        assert_eq!(command("runs/a"), "flowmill resume r --store runs/a");
+        assert_eq!(command("it's mine"), r"flowmill resume r --store 'it'\''s mine'");
     }
 }

@@ -1,6 +1,8 @@
 //! What is kept of how a run was begun, so that it can go on as it was.
 
 use anyhow::Context as _;
+use flowmill_engine::value::{Kind, Name};
+use flowmill_engine::variables::Variable;
 use flowmill_infra::sqlite::{Document, Origin};
 use flowmill_nodes::mock::Mocks;
 use serde_json::{Value as Json, json};
@@ -30,6 +32,7 @@ impl Settings {
             digest: workflow.digest.clone(),
             name: workflow.graph.name.clone(),
             text: workflow.text.clone(),
+            has_secrets: workflow.plan.environment().iter().any(is_secret),
         };
         Origin { document, settings: settings.to_string().into() }
     }
@@ -57,6 +60,10 @@ impl Settings {
             .context("its document cannot be read by this release")?;
         Ok((settings, workflow))
     }
+}
+
+fn is_secret((_, variable): &(Name, Variable)) -> bool {
+    variable.kind == Kind::Secret
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use flowmill_engine::fact::{Fact, Returned, Status};
+use flowmill_engine::fact::{Fact, Status};
 use flowmill_engine::run::{Input, Rejected, Run};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
@@ -380,23 +380,13 @@ impl Wants {
     }
 }
 
-/// Tells a run that is taken up what it missed: its tasks came back, people answered, it goes on.
+/// Tells a run that is taken up what it missed: its tasks are lost, people answered, it goes on.
 fn go_on(run: &mut Run, now: Time, inputs: Vec<Input>) -> Result<Vec<Fact>, Rejected> {
     if run.outcome().is_some() {
         return Err(Rejected::Finished);
     }
-    let lost: Vec<Input> = run
-        .outstanding()
-        .map(|(task, attempt, dispatch, _)| Input::Returned {
-            task: task.clone(),
-            attempt,
-            dispatch,
-            reason: Returned::WorkerLost,
-            not_before: None,
-        })
-        .collect();
-    let mut facts = Vec::new();
-    for input in lost.into_iter().chain(inputs) {
+    let mut facts = run.apply(now, Input::TakeUp)?;
+    for input in inputs {
         facts.append(&mut run.apply(now, input)?);
     }
     if run.status() == Status::Paused {

@@ -178,7 +178,7 @@ impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock> Service<S, P, I, L
                     }
                     None
                 }
-                StoreError::Corrupt(_) => None,
+                StoreError::Corrupt(_) | StoreError::Sealed(_) => None,
             };
             let lost = match lost {
                 Some(position) => vec![commits.remove(position)],

@@ -4,6 +4,8 @@ mod bench;
 mod completions;
 mod conform;
 mod help;
+#[cfg(feature = "store")]
+mod kept;
 mod nodes;
 mod plan;
 #[cfg(feature = "store")]

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use flowmill_engine::fact::{Fact, Kept as Part};
@@ -12,24 +11,16 @@ use flowmill_engine::rerun::{self, Adoption, Refused, What};
 use flowmill_engine::run::Start;
 use flowmill_engine::value::{Name, Value, loads};
 use flowmill_engine::variables::Selector;
-use flowmill_infra::sqlite::SqliteStore;
 use flowmill_infra::store::Store as _;
-use flowmill_nodes::context::NodeContext;
 use flowmill_nodes::mock::Mocks;
 use uuid::Uuid;
 
-use super::run::{Kept, Limits, exit_code, leave, policy, remembered};
-use crate::code::{CodeFlags, warn};
+use super::kept::{self, Begin, Flags, Found};
 use crate::console::{one_line, talk};
-use crate::drive::Drive;
-use crate::embedded::{Embedded, outside};
-use crate::files::RunFiles;
-use crate::keep::Keep;
-use crate::net::Net;
-use crate::people::{Answer, Answers, Lines, is_there};
+use crate::keep::resume_command;
 use crate::problems::line;
 use crate::settings::Settings;
-use crate::show::{Output, Show};
+use crate::show::Show;
 use crate::words::counted;
 use crate::workflow::{Reading, Workflow, load, node_id, read_file};
 
@@ -48,7 +39,7 @@ shown as kept and not done again.
   --failed-items  runs only the failed elements of iterations, from their beginning, and what
                   follows the iterations
 
-A loop runs anew unless all of it is kept. Nodes are named by id, or by a title that no other node
+Of a loop the rounds are kept before the first in which something runs again. Nodes are named by id, or by a title that no other node
 has. The exit code is the same as of `flowmill run`; 2 also when the run cannot be run again so.
 
 Examples:
@@ -79,48 +70,22 @@ pub(crate) struct Args {
     /// Other mocks than the old run had.
     #[arg(long, value_name = "FILE")]
     mock: Option<PathBuf>,
-    /// The folder that the run is kept in; the new one is kept there too.
-    #[arg(long, value_name = "DIR")]
-    store: PathBuf,
-    /// What a person answers: the node (its id or title), the action's id, and entries. Several
-    /// for one node are given in turn, the last one again and again.
-    #[arg(long = "answer", value_name = "NODE=ACTION[,FIELD=VALUE…]")]
-    answer: Vec<Answer>,
-    /// How much is remembered of nodes inside of containers [default: full for --output json].
-    #[arg(long, value_enum, value_name = "HOW")]
-    history: Option<Kept>,
-    /// What is shown.
-    #[arg(long, value_enum, default_value_t = Output::Pretty, value_name = "HOW")]
-    output: Output,
     #[command(flatten)]
-    code: CodeFlags,
-    #[command(flatten)]
-    net: Net,
+    flags: Flags,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Runtime::new().context("failed to start the runtime")?;
-    let exit = runtime.block_on(rerun(&args));
-    // a program that does not end must not hold us
-    runtime.shutdown_background();
-    exit.map(ExitCode::from)
+    kept::run(rerun(&args))
 }
 
 async fn rerun(args: &Args) -> anyhow::Result<u8> {
+    let Args { flags, .. } = args;
     let old: Name = args.run.as_str().into();
-    let folder = args.store.display();
-    let store = SqliteStore::reopen(&args.store).await?;
-    let Some(origin) = store.origin(&old).await? else {
-        bail!(
-            "there is no run {old} in {folder}; `flowmill runs list --store {folder}` shows them"
-        );
-    };
-    let (mut settings, before) =
-        Settings::workflow(&origin).with_context(|| format!("failed to read run {old}"))?;
-    if settings.unsafe_code && !args.code.unsafe_code {
+    let Found { store, mut settings, workflow: before } = flags.find(&old).await?;
+    if settings.unsafe_code && !flags.code.unsafe_code {
         bail!("run {old} was begun with --unsafe-code; say so again");
     }
-    settings.unsafe_code = args.code.unsafe_code;
+    settings.unsafe_code = flags.code.unsafe_code;
     if let Some(path) = &args.mock {
         settings.mocks = Some(read_file(path)?);
     }
@@ -129,10 +94,13 @@ async fn rerun(args: &Args) -> anyhow::Result<u8> {
         .with_context(|| format!("failed to run {old} again"))?;
     let after = changed(args, &settings, &before)?;
     may_keep(&before, &after, &adoption)?;
+    let answers = flags.answers(&after.plan)?;
     let start = start(&journal, &after, adoption)?;
     store.register(&start.run, &settings.origin(&after)).await.context("failed to keep the run")?;
-    say_what_is_kept(&start, &args.store.display().to_string());
-    execute(args, &settings, &after, store, start).await
+    say_what_is_kept(&start, &flags.store.display().to_string());
+    let begin = Begin::Anew(Box::new(start));
+    let show = Show::new(flags.output, &after);
+    flags.drive(store, &settings, &after, (begin, answers), show).await
 }
 
 /// What is kept of the old run.
@@ -146,9 +114,8 @@ fn adoption(args: &Args, plan: &Arc<Plan>, journal: &[Fact]) -> anyhow::Result<A
     let sets: Vec<(Selector, Value)> = sets.collect::<Result<_, _>>()?;
     rerun::plan(plan, journal, &what, &sets).map_err(|refused| match refused {
         Refused::NotEnded => anyhow::anyhow!(
-            "{refused}; `flowmill resume {} --store {}` goes on with it",
-            args.run,
-            args.store.display()
+            "{refused}; `{}` goes on with it",
+            resume_command(&args.run, &args.flags.store)
         ),
         refused => refused.into(),
     })
@@ -212,49 +179,22 @@ fn start(journal: &[Fact], workflow: &Workflow, adoption: Adoption) -> anyhow::R
 
 fn say_what_is_kept(start: &Start, folder: &str) {
     let Some(adoption) = &start.adoption else { return };
-    let (mut nodes, mut elements) = (0, 0);
+    let (mut nodes, mut elements, mut rounds) = (0, 0, 0);
     for adopted in &adoption.adopted {
         match &adopted.kept {
             Part::Outcome(_) => nodes += 1,
             Part::Elements(ranges) => {
                 elements += ranges.iter().map(|range| range.values.len() as u64).sum::<u64>();
             }
+            Part::Rounds { count, .. } => rounds += count,
         }
     }
-    let (nodes, elements) = (counted(nodes, "node"), counted(elements, "element"));
+    let parts = [(nodes, "node"), (elements, "element"), (rounds, "round")];
+    let parts = parts.into_iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = parts.map(|(count, word)| counted(count, word)).collect();
+    let parts = if parts.is_empty() { "nothing".to_owned() } else { parts.join(" and ") };
     talk(format_args!(
-        "run {} is kept in {folder}; of run {} it keeps {nodes} and {elements}",
+        "run {} is kept in {folder}; of run {} it keeps {parts}",
         start.run, adoption.from
     ));
-}
-
-async fn execute(
-    args: &Args,
-    settings: &Settings,
-    workflow: &Workflow,
-    store: SqliteStore,
-    start: Start,
-) -> anyhow::Result<u8> {
-    let limits = settings.dify_limits.then_some(Limits::Dify);
-    let kept = RunFiles::new(&start.run, Some(&args.store), None);
-    let outside = outside(&args.code.settings()?, policy(limits), args.net.reach())?;
-    let outside = NodeContext { files: kept.store(), ..outside };
-    let (code, documents) = (outside.code.clone(), outside.documents.clone());
-    let keep = Keep::in_folder(store, remembered(args.history, args.output));
-    let embedded = Arc::new(Embedded::over(keep, outside));
-    embedded.add(workflow);
-    let mut show = Show::new(args.output, workflow);
-    let began = Instant::now();
-    let id = start.run.clone();
-    let answers = Answers::of(&args.answer, &workflow.plan)?;
-    let lines = (args.output == Output::Pretty && is_there()).then(Lines::default);
-    let drive = Drive::new(&embedded, &id, show.watches(), answers, lines)?;
-    let mut drive = drive.kept_in(Some(&args.store));
-    let ended = drive.run(workflow, start, &mut show).await?;
-    show.ended(&ended, began.elapsed())?;
-    drop(drive);
-    warn(&code, &documents);
-    let status = ended.run.status();
-    leave(embedded).await;
-    Ok(exit_code(status))
 }

@@ -27,6 +27,8 @@ use crate::embedded::{Embedded, outside};
 use crate::files::RunFiles;
 use crate::inputs::{FileArgument, Given, LocalFiles, Rejection, SYSTEM_FILES, check, refusal};
 use crate::keep::Keep;
+#[cfg(feature = "store")]
+use crate::keep::keys;
 use crate::net::Net;
 use crate::people::{Answer, Answers, Lines, is_there};
 use crate::problems::line;
@@ -283,7 +285,7 @@ async fn keep(
     history: History,
 ) -> anyhow::Result<Keep> {
     let Some(folder) = &args.store else { return Ok(Keep::in_memory(history)) };
-    let store = SqliteStore::open(folder).await?;
+    let store = SqliteStore::open(folder, keys()?).await?;
     let settings = Settings {
         mocks: args.mock.as_deref().map(read_file).transpose()?,
         dify_limits: args.limits == Some(Limits::Dify),

@@ -1,6 +1,6 @@
 //! `flowmill runs`: the runs that are kept in a folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -8,11 +8,13 @@ use anyhow::Context as _;
 use flowmill_engine::fact::Status;
 use flowmill_engine::value::{Style, Value, dumps};
 use flowmill_infra::live;
-use flowmill_infra::sqlite::{RunRow, SqliteStore};
+use flowmill_infra::sqlite::{RunRow, SqliteStore, Which};
 
-use crate::console::{one_line, print};
+use crate::console::{one_line, print, talk};
 use crate::duration;
+use crate::history::standing::{CUT_OFF, how_to_resume, is_cut_off, word};
 use crate::history::{History, html, text, utc};
+use crate::keep::{keys, resume_command};
 use crate::result::{member, object};
 use crate::show::{Output, Show, kept_object};
 
@@ -23,6 +25,7 @@ const PART: usize = 1024;
 #[command(after_help = "\
 Examples:
   flowmill runs list --store runs --status paused
+  flowmill runs list --store runs --status cut-off
   flowmill runs show 0197e0c2-0000-7000-8000-000000000000 --store runs
   flowmill runs events 0197e0c2-0000-7000-8000-000000000000 --store runs")]
 pub(crate) struct Args {
@@ -49,9 +52,9 @@ struct List {
     /// The folder that runs are kept in.
     #[arg(long, value_name = "DIR")]
     store: PathBuf,
-    /// Only runs of this status; one that was cut off is still running.
+    /// Only these runs. One whose process is gone was cut off.
     #[arg(long, value_enum, value_name = "STATUS")]
-    status: Option<Which>,
+    status: Option<Shown>,
     /// At most so many.
     #[arg(long, default_value_t = 100)]
     limit: usize,
@@ -97,8 +100,9 @@ enum Format {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Which {
+enum Shown {
     Running,
+    CutOff,
     Paused,
     Succeeded,
     PartialSucceeded,
@@ -117,14 +121,21 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn list(args: &List) -> anyhow::Result<()> {
-    let store = SqliteStore::look(&args.store).await?;
-    let status = args.status.map(Which::status);
-    let runs = store.runs(status, args.limit).await?;
-    let line = match args.format {
-        ListFormat::Text => row,
-        ListFormat::Json => json,
-    };
-    print(&runs.iter().map(line).collect::<String>())
+    let store = SqliteStore::look(&args.store, keys()?).await?;
+    let which = args.status.map(Shown::which).unwrap_or_default();
+    let runs = store.runs(which, args.limit).await?;
+    match args.format {
+        ListFormat::Text => print(&runs.iter().map(row).collect::<String>())?,
+        ListFormat::Json => {
+            let lines = runs.iter().map(|run| json(run, &args.store));
+            print(&lines.collect::<String>())?;
+        }
+    }
+    if args.format == ListFormat::Text && runs.iter().any(is_cut_off) {
+        let command = resume_command("RUN_ID", &args.store);
+        talk(format_args!("{CUT_OFF}: its process is gone; to go on: {command}"));
+    }
+    Ok(())
 }
 
 fn row(run: &RunRow) -> String {
@@ -132,18 +143,20 @@ fn row(run: &RunRow) -> String {
     format!(
         "{}  {:<17}  {}  {:>10}  {}\n",
         run.id,
-        run.status.name(),
+        word(run),
         utc::show(run.started_at),
         took.unwrap_or_default(),
         one_line(&run.name, 60),
     )
 }
 
-fn json(run: &RunRow) -> String {
+fn json(run: &RunRow, folder: &Path) -> String {
     let micros = |time: u64| Value::int(i64::try_from(time).unwrap_or(i64::MAX));
     let run = object([
         member("id", Value::Str(run.id.clone())),
         member("status", run.status.name().into()),
+        member("cut_off", Value::Bool(is_cut_off(run))),
+        member("resume", text_or_none(how_to_resume(run, folder))),
         member("name", Value::Str(run.name.clone())),
         member("workflow", Value::Str(run.workflow.clone())),
         member("facts", micros(run.facts)),
@@ -153,12 +166,21 @@ fn json(run: &RunRow) -> String {
     format!("{}\n", dumps(&run, Style::Finite))
 }
 
+fn text_or_none(text: Option<String>) -> Value {
+    text.map_or(Value::None, Value::from)
+}
+
 fn show(args: &ShowArgs, history: &History) -> anyhow::Result<()> {
     print(&match args.format {
         Format::Text => text::write(history),
         Format::Html => html::write(history),
         Format::Json => {
-            let shown = kept_object(&history.ended(), history.elapsed(), &history.inputs());
+            let mut shown = kept_object(&history.ended(), history.elapsed(), &history.inputs());
+            if let Value::Object(members) = &mut shown {
+                let members = Arc::make_mut(members);
+                members.insert("cut_off".into(), Value::Bool(is_cut_off(&history.row)));
+                members.insert("resume".into(), text_or_none(history.how_to_resume()));
+            }
             format!("{}\n", dumps(&shown, Style::Finite))
         }
     })
@@ -176,15 +198,17 @@ fn events(history: &History) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl Which {
-    fn status(self) -> Status {
-        match self {
-            Self::Running => Status::Running,
-            Self::Paused => Status::Paused,
-            Self::Succeeded => Status::Succeeded,
-            Self::PartialSucceeded => Status::PartialSucceeded,
-            Self::Failed => Status::Failed,
-            Self::Stopped => Status::Stopped,
-        }
+impl Shown {
+    fn which(self) -> Which {
+        let (status, is_held) = match self {
+            Self::Running => (Status::Running, Some(true)),
+            Self::CutOff => (Status::Running, Some(false)),
+            Self::Paused => (Status::Paused, None),
+            Self::Succeeded => (Status::Succeeded, None),
+            Self::PartialSucceeded => (Status::PartialSucceeded, None),
+            Self::Failed => (Status::Failed, None),
+            Self::Stopped => (Status::Stopped, None),
+        };
+        Which { status: Some(status), is_held }
     }
 }

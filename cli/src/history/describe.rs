@@ -25,6 +25,7 @@ fn event(event: &Event) -> String {
             let part = match &adopted.kept {
                 Kept::Outcome(_) => "node",
                 Kept::Elements(_) => "elements",
+                Kept::Rounds { .. } => "rounds",
             };
             let from = one_line(&adopted.from, MESSAGE);
             format!("{part} kept of run {from}: {}", at(&adopted.frame, &adopted.node))
@@ -74,6 +75,7 @@ fn event(event: &Event) -> String {
             format!("pause asked for: {}", one_line(reason, MESSAGE))
         }
         Event::RunPaused => "run paused".to_owned(),
+        Event::RunTakenUp => "run taken up by another process".to_owned(),
         Event::RunResumed { .. } => "run resumed".to_owned(),
         Event::FormAnswered { frame, node, handle, .. } => {
             format!("answered: {} with {}", at(frame, node), one_line(handle, MESSAGE))

@@ -14,7 +14,7 @@ use flowmill_engine::value::{Name, Style, Value, dumps};
 use super::graph::{Colours, draw};
 use super::inputs::{Key, inputs};
 use super::rows::{Row, rows};
-use super::{History, utc};
+use super::{History, standing, utc};
 use crate::console::plain;
 use crate::duration::show;
 use crate::embedded::Ended;
@@ -70,7 +70,7 @@ pub(super) fn escape(text: &str) -> String {
 
 fn head(out: &mut String, history: &History, ended: &Ended) {
     let run = &ended.run;
-    let status = run.status().name();
+    let status = standing::word(&history.row);
     // writing to a string cannot fail
     let _ = write!(
         out,
@@ -82,8 +82,9 @@ fn head(out: &mut String, history: &History, ended: &Ended) {
         show(history.elapsed()),
         counted(run.root_steps(), "step"),
     );
-    if run.status() == Status::Running {
-        out.push_str("<p>It has not ended: it runs, or its process was cut off.</p>\n");
+    let standing = history.standing();
+    if !standing.is_empty() {
+        let _ = writeln!(out, "<p>{}</p>", escape(&standing));
     }
     values(out, "Inputs", history.inputs().iter().map(|(name, value)| (&**name, value)));
     values(out, "Outputs", run.outputs().map(|(name, value)| (&**name, value)));

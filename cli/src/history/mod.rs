@@ -10,10 +10,11 @@ mod inputs;
 mod redact;
 pub(crate) mod replay;
 mod rows;
+pub(crate) mod standing;
 pub(crate) mod text;
 pub(crate) mod utc;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,12 +28,14 @@ use flowmill_infra::sqlite::{RunRow, SqliteStore};
 use flowmill_infra::store::Store as _;
 
 use crate::embedded::Ended;
+use crate::keep::keys;
 use crate::settings::Settings;
 use crate::workflow::Workflow;
 
 /// A run as it is kept.
 #[derive(Debug)]
 pub(crate) struct History {
+    folder: PathBuf,
     pub(crate) row: RunRow,
     pub(crate) workflow: Workflow,
     pub(crate) journal: Arc<[Fact]>,
@@ -42,7 +45,8 @@ impl History {
     /// Reads a run from its folder; another process may be running it.
     pub(crate) async fn load(folder: &Path, run: &str) -> anyhow::Result<Self> {
         let id: Name = run.into();
-        let store = SqliteStore::look(folder).await?;
+        let store = SqliteStore::look(folder, keys()?).await?;
+        let path = folder.to_owned();
         let folder = folder.display();
         let (Some(row), Some(origin)) = (store.find(&id).await?, store.origin(&id).await?) else {
             bail!(
@@ -54,7 +58,7 @@ impl History {
         let mut journal = store.journal(&id).await?;
         redact::facts(&mut journal);
         store.close().await;
-        Ok(Self { row, workflow, journal: journal.into() })
+        Ok(Self { folder: path, row, workflow, journal: journal.into() })
     }
 
     /// The run as it stands, and what became of its nodes.
@@ -84,6 +88,16 @@ impl History {
     /// How long it has taken.
     pub(crate) fn elapsed(&self) -> Duration {
         self.until().since(self.began())
+    }
+
+    /// What is to be said of it when it has not ended.
+    pub(crate) fn standing(&self) -> String {
+        standing::sentence(&self.row, &self.folder)
+    }
+
+    /// The command that goes on with it.
+    pub(crate) fn how_to_resume(&self) -> Option<String> {
+        standing::how_to_resume(&self.row, &self.folder)
     }
 
     /// What it began with.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use flowmill_engine::error::{ErrorRecord, NodeError};
 use flowmill_engine::fact::{Event, Fact, Kept, Pass};
+use flowmill_engine::form::{EntryKind, Form};
 use flowmill_engine::plan::{Outputs, Write};
-use flowmill_engine::value::{Kind, Name, Value};
+use flowmill_engine::value::{Kind, Name, Style, Value, dumps};
 use flowmill_engine::variables::Variable;
 
 /// What stands in a secret's place.
@@ -33,10 +34,16 @@ impl Secrets {
         let Some(Event::RunStarted(started)) = journal.first().map(|fact| &fact.event) else {
             return Self(Vec::new());
         };
-        let declared = started.environment.iter().map(|(_, held)| held);
+        let declared = started.environment.iter().chain(&started.conversation);
+        let declared = declared.map(|(_, held)| held);
         let secret = declared.filter(|held| held.kind == Kind::Secret);
         let texts = secret.filter_map(|held| held.value().as_str());
         let mut texts: Vec<Name> = texts.filter(|text| !text.is_empty()).map(Name::from).collect();
+        // as they look inside of JSON
+        let escaped = texts.iter().map(|text| dumps(&Value::Str(text.clone()), Style::Finite));
+        let escaped: Vec<Name> = escaped.map(|text| text.trim_matches('"').into()).collect();
+        texts.extend(escaped);
+        texts.dedup();
         texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
         Self(texts)
     }
@@ -55,6 +62,7 @@ impl Secrets {
                         self.outputs(&mut success.outputs);
                         self.writes(&mut success.writes);
                     }
+                    Kept::Rounds { writes, .. } => self.writes(writes),
                     Kept::Elements(ranges) => {
                         for value in ranges.iter_mut().flat_map(|range| &mut range.values) {
                             self.value(value);
@@ -85,13 +93,37 @@ impl Secrets {
                 self.maybe(&mut finished.error);
                 self.records(&mut finished.errors);
             }
-            Event::PauseRequested { reason, .. } => self.text(reason),
+            Event::PauseRequested { reason, form, .. } => {
+                self.text(reason);
+                if let Some(form) = form {
+                    self.form(Arc::make_mut(form));
+                }
+            }
             Event::TaskDispatched(_)
             | Event::TaskReturned { .. }
             | Event::TaskCancelled { .. }
             | Event::FrameOpened { item: None, .. }
             | Event::RunPaused
+            | Event::RunTakenUp
             | Event::RunResumed { .. } => {}
+        }
+    }
+
+    fn form(&self, form: &mut Form) {
+        self.text(&mut form.content);
+        for entry in &mut form.entries {
+            match &mut entry.kind {
+                EntryKind::Paragraph { default } => self.maybe(default),
+                EntryKind::Select { options } => {
+                    for option in options {
+                        self.text(option);
+                    }
+                }
+                EntryKind::File(_) | EntryKind::FileList(_) => {}
+            }
+        }
+        for action in &mut form.actions {
+            self.text(&mut action.title);
         }
     }
 
@@ -139,12 +171,19 @@ impl Secrets {
                 }
             }
             Value::Object(members) => {
-                for member in Arc::make_mut(members).values_mut() {
-                    self.value(member);
-                }
+                let members = Arc::make_mut(members);
+                *members = std::mem::take(members)
+                    .into_iter()
+                    .map(|(mut key, mut member)| {
+                        self.text(&mut key);
+                        self.value(&mut member);
+                        (key, member)
+                    })
+                    .collect();
             }
             Value::File(file) => {
                 let file = Arc::make_mut(file);
+                self.maybe(&mut file.filename);
                 self.maybe(&mut file.remote_url);
                 self.maybe(&mut file.url);
             }
@@ -177,16 +216,179 @@ impl Secrets {
 
 #[cfg(test)]
 mod tests {
+    use flowmill_engine::error::Handled;
+    use flowmill_engine::fact::{
+        Adopted, NodeFailed, NodeSucceeded, Range, RunFinished, RunStarted, Status, Then,
+    };
+    use flowmill_engine::form::{Action, Entry};
+    use flowmill_engine::plan::Success;
+    use flowmill_engine::time::Time;
+    use flowmill_engine::variables::Selector;
+
     use super::*;
+
+    const SECRET: &str = "hunter\"22";
 
     #[test]
     fn secrets_are_hidden_wherever_they_came_to() {
         let secrets = Secrets(vec!["hunter22".into(), "ab".into()]);
         let mut value = Value::object([
             ("url".into(), Value::from("https://x/?key=hunter22&a")),
-            ("list".into(), Value::array(vec!["ab".into(), "cab".into()])),
+            ("hunter22".into(), Value::array(vec!["ab".into(), "cab".into()])),
         ]);
         secrets.value(&mut value);
-        assert_eq!(value.to_python(), "{'url': 'https://x/?key=***&a', 'list': ['***', 'cab']}");
+        assert_eq!(value.to_python(), "{'url': 'https://x/?key=***&a', '***': ['***', 'cab']}");
+    }
+
+    fn leak() -> Name {
+        format!("it is {SECRET}, {{\"key\": {}}}", dumps(&SECRET.into(), Style::Finite)).into()
+    }
+
+    fn outputs() -> Outputs {
+        vec![("x".into(), Variable::infer(Value::Str(leak())))]
+    }
+
+    fn writes() -> Vec<Write> {
+        let variable = Variable::infer(Value::array(vec![Value::Str(leak())]));
+        vec![Write { selector: Selector::from_dotted("a.b"), variable }]
+    }
+
+    fn success() -> Success {
+        Success { outputs: outputs(), writes: writes(), ..Success::default() }
+    }
+
+    fn error() -> NodeError {
+        NodeError {
+            outputs: outputs(),
+            traceback: Some(leak()),
+            ..NodeError::new("Bad", leak().to_string())
+        }
+    }
+
+    fn records() -> Vec<ErrorRecord> {
+        vec![ErrorRecord {
+            node: "n".into(),
+            node_type: "code".into(),
+            title: "N".into(),
+            frame: "".into(),
+            error_type: "Bad".into(),
+            message: leak(),
+            traceback: Some(leak()),
+            at: Time(1),
+            attempt: 1,
+            handled: Handled::Unhandled,
+            caused_by: None,
+        }]
+    }
+
+    fn form() -> Form {
+        let entry = |kind| Entry { name: "e".into(), kind, source: None };
+        Form {
+            content: leak(),
+            entries: vec![
+                entry(EntryKind::Paragraph { default: Some(leak()) }),
+                entry(EntryKind::Select { options: vec![leak()] }),
+            ],
+            actions: vec![Action { id: "ok".into(), title: leak(), style: "primary".into() }],
+            ..Form::default()
+        }
+    }
+
+    fn started() -> Event {
+        let secret = Variable::typed(Kind::Secret, SECRET.into());
+        Event::RunStarted(Box::new(RunStarted {
+            version: 1,
+            rules: 1,
+            run: "r".into(),
+            workflow: "w".into(),
+            root: "s".into(),
+            inputs: vec![("i".into(), Value::Str(leak()))],
+            system: vec![("query".into(), Value::Str(leak()))],
+            environment: vec![("KEY".into(), secret)],
+            conversation: outputs(),
+            options: flowmill_engine::fact::Options::default(),
+            rerun_of: None,
+        }))
+    }
+
+    fn adopted(kept: Kept) -> Event {
+        Event::Adopted(Box::new(Adopted {
+            from: "q".into(),
+            frame: "".into(),
+            node: "n".into(),
+            kept,
+            responses: vec![("answer".into(), Value::Str(leak()))],
+            errors: records(),
+            errors_omitted: 0,
+        }))
+    }
+
+    #[test]
+    fn no_kind_of_fact_shows_a_secret() {
+        let (frame, node, at) = (|| "".into(), || Name::from("n"), Time(1));
+        let range = Range { first: 0, values: vec![Value::Str(leak())] };
+        let events = vec![
+            started(),
+            adopted(Kept::Outcome(success())),
+            adopted(Kept::Elements(vec![range])),
+            adopted(Kept::Rounds { count: 1, writes: writes() }),
+            Event::NodeSucceeded(NodeSucceeded {
+                frame: frame(),
+                node: node(),
+                generation: 1,
+                attempt: 1,
+                success: success(),
+                started_at: at,
+                elapsed_us: 0,
+            }),
+            Event::NodeFailed(NodeFailed {
+                frame: frame(),
+                node: node(),
+                generation: 1,
+                attempt: 1,
+                error: error(),
+                then: Then::Unhandled,
+                writes: writes(),
+                started_at: at,
+                elapsed_us: 0,
+            }),
+            Event::ContainerStarted {
+                frame: frame(),
+                node: node(),
+                generation: 1,
+                length: 1,
+                writes: writes(),
+            },
+            Event::FrameOpened { frame: frame(), item: Some(Value::Str(leak())) },
+            Event::FrameClosed { frame: frame(), result: Pass::Value(Value::Str(leak())) },
+            Event::FrameClosed { frame: frame(), result: Pass::Failed(error()) },
+            Event::PauseRequested { node: None, reason: leak(), form: Some(Arc::new(form())) },
+            Event::FormAnswered {
+                frame: frame(),
+                node: node(),
+                handle: "ok".into(),
+                outputs: outputs(),
+                timed_out: false,
+            },
+            Event::RunFinished(Box::new(RunFinished {
+                status: Status::Failed,
+                reason: None,
+                error: Some(leak()),
+                outputs: vec![("o".into(), Value::Str(leak()))],
+                errors: records(),
+                errors_omitted: 0,
+                exceptions_count: 0,
+                steps: 1,
+            })),
+        ];
+        let count = events.len();
+        let fact = |(seq, event)| Fact { seq, at, event };
+        let mut journal: Vec<Fact> = (1..).zip(events).map(fact).collect();
+        let shows = |fact: &Fact| serde_json::to_string(fact).unwrap().contains("hunter");
+        assert_eq!(journal.iter().filter(|fact| shows(fact)).count(), count);
+        facts(&mut journal);
+        for fact in &journal {
+            assert!(!shows(fact), "{fact:?}");
+        }
     }
 }

@@ -3,13 +3,12 @@
 use std::fmt::Write as _;
 
 use flowmill_engine::error::Handled;
-use flowmill_engine::fact::Status;
 use flowmill_engine::plan::Node;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value};
 
 use super::rows::{Row, rows};
-use super::{History, utc};
+use super::{History, standing, utc};
 use crate::console::one_line;
 use crate::duration::show;
 use crate::show::{causes, describe, handled, outputs_text};
@@ -35,13 +34,14 @@ pub(crate) fn write(history: &History) -> String {
         "run {} of {}: {} in {}, {}\nbegan {}",
         run.id(),
         one_line(&history.workflow.graph.name, NAME),
-        run.status().name(),
+        standing::word(&history.row),
         show(history.elapsed()),
         counted(run.root_steps(), "step"),
         utc::show(history.began()),
     );
-    if run.status() == Status::Running {
-        out.push_str("it has not ended: it runs, or its process was cut off\n");
+    let standing = history.standing();
+    if !standing.is_empty() {
+        let _ = writeln!(out, "{standing}");
     }
     out.push('\n');
     for row in rows(run.plan(), &ended.report, history.until()) {

@@ -258,6 +258,7 @@ impl Shape<'_> {
                 let elements = ranges.iter().map(|range| range.values.len() as u64).sum();
                 data.push(member("elements", number(elements)));
             }
+            Kept::Rounds { count, .. } => data.push(member("rounds", number(*count))),
         }
         data
     }

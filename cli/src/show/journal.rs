@@ -149,7 +149,8 @@ impl<'p> Journal<'p> {
             Event::RunResumed { .. } => see(Seen::Resumed(fact.at)),
             Event::RunPaused => see(Seen::Paused),
             Event::RunFinished(finished) => see(Seen::RunFinished(finished, fact.at)),
-            Event::TaskReturned { .. }
+            Event::RunTakenUp
+            | Event::TaskReturned { .. }
             | Event::TaskCancelled { .. }
             | Event::PauseRequested { node: None, .. } => {}
         }

@@ -80,14 +80,18 @@ impl<'a> Show<'a> {
         }
     }
 
-    /// What happened before anybody watched; nothing is shown of it.
+    /// What happened before anybody watched; nothing is shown of it but what a chat said.
+    ///
+    /// # Errors
+    /// When standard output is closed.
     #[cfg(feature = "store")]
-    pub(crate) fn catch_up(&mut self, facts: Arc<[Fact]>) {
+    pub(crate) fn catch_up(&mut self, facts: Arc<[Fact]>) -> anyhow::Result<()> {
         match self {
-            Self::Pretty(pretty) => pretty.catch_up(&facts),
+            Self::Pretty(pretty) => pretty.catch_up(&facts)?,
             Self::Json => {}
             Self::Events(events) => drop(events.event(&live::Event::Facts(facts))),
         }
+        Ok(())
     }
 
     /// The run waits, and goes on after this.

@@ -117,16 +117,21 @@ impl<'a> Pretty<'a> {
         self.screen.view.rest();
     }
 
-    /// Takes what happened before and shows nothing of it.
+    /// Takes what happened before. Nothing is shown of it but the beginning of a chat's answer, so
+    /// that all of the answer stands in one place.
+    ///
+    /// # Errors
+    /// When standard output is closed.
     #[cfg(feature = "store")]
-    pub(super) fn catch_up(&mut self, facts: &[Fact]) {
+    pub(super) fn catch_up(&mut self, facts: &[Fact]) -> anyhow::Result<()> {
         let screen = &mut self.screen;
         screen.is_silent = true;
         for fact in facts {
+            screen.view.fact(fact)?;
             self.journal.add(fact, &mut |seen| screen.see(&seen));
         }
         screen.is_silent = false;
-        screen.view.show_the_answer_at_its_end();
+        Ok(())
     }
 
     /// The run ended or waits.
@@ -277,6 +282,7 @@ impl Screen<'_> {
                 let elements = ranges.iter().map(|range| range.values.len() as u64).sum();
                 Some(format!(": {}", counted(elements, "element")))
             }
+            Kept::Rounds { count, .. } => Some(format!(": {}", counted(*count, "round"))),
         };
         let name = whole_name(at, &more.unwrap_or_default());
         self.line(at.started_at, Tone::Dim, "kept", &name);

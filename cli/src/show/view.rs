@@ -39,12 +39,6 @@ impl View {
         }
     }
 
-    /// The beginning of the answer was written elsewhere: all of it comes at the end.
-    #[cfg(feature = "store")]
-    pub(super) fn show_the_answer_at_its_end(&mut self) {
-        self.answer = None;
-    }
-
     /// Whether it changes by itself.
     pub(super) fn is_live(&self) -> bool {
         self.live.is_some()

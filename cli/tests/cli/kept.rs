@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use serde_json::Value as Json;
 
-use crate::{LLM, NUMBER, Ran, command, end, example, file, flowmill, start, workflow};
+use crate::{LLM, NUMBER, Ran, command, document, end, example, file, flowmill, start, workflow};
 
 /// A folder for runs.
 struct Folder {
@@ -91,7 +91,7 @@ fn what_is_missing_is_said() {
 
 #[test]
 fn an_interrupt_pauses_and_the_rest_is_done_later() {
-    let slow = r#"{"m": {"outputs": {"text": "hi"}, "delay_ms": 300}}"#;
+    let slow = r#"{"m": {"outputs": {"text": "hi"}, "delay_ms": 2000}}"#;
     let document = workflow(
         &[
             &start(NUMBER),
@@ -115,14 +115,11 @@ fn an_interrupt_pauses_and_the_rest_is_done_later() {
         line.clear();
         assert!(std::io::BufRead::read_line(&mut out, &mut line).unwrap() > 0);
     }
-    let busy = folder.call(&["resume", "x"]).expect(2);
-    assert!(busy.err.contains(&format!("in use by process {}", child.id())), "{busy}");
-    let id = folder.latest();
-    folder.call(&["runs", "show", &id]).expect(0);
     let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(kill.unwrap().success());
     std::io::Read::read_to_end(&mut out, &mut Vec::new()).unwrap();
     let ran = Ran::of(child.wait_with_output().unwrap()).expect(4);
+    let id = folder.latest();
     ran.says("pausing the run").says(&format!("flowmill resume {id} --store {}", folder.path));
 
     // the files it was begun from are no longer needed
@@ -134,6 +131,51 @@ fn an_interrupt_pauses_and_the_rest_is_done_later() {
     let events = folder.call(&["runs", "events", &id]).expect(0).lines();
     let of = |name: &str| events.iter().filter(|event| event["event"] == name).count();
     assert_eq!((of("node_started"), of("node_finished"), of("workflow_finished")), (4, 4, 1));
+}
+
+#[test]
+fn a_run_that_was_cut_off_is_told_from_one_that_runs() {
+    let slow = r#"{"m": {"outputs": {"text": "hi"}, "delay_ms": 600000}}"#;
+    let document = workflow(
+        &[&start(NUMBER), LLM, &end("says", "m, text")],
+        &["{source: s, target: m}", "{source: m, target: e}"],
+    );
+    let (document, mocks) = (file("cut.yml", &document), file("cut.json", slow));
+    let folder = Folder::new();
+    let arguments = ["run", &document, "--input", "n=1", "--mock", &mocks, "--output", "events"];
+    let mut child =
+        command(&[&arguments[..], &["--store", &folder.path]].concat()).spawn().unwrap();
+    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains(r#""node_id":"m""#) {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut out, &mut line).unwrap() > 0);
+    }
+    let runs = folder.list(&["--status", "running"]);
+    assert_eq!((&runs[0]["cut_off"], &runs[0]["resume"]), (&Json::from(false), &Json::Null));
+    let id = folder.latest();
+    let shown = folder.call(&["runs", "show", &id]).expect(0).out;
+    assert!(shown.contains(&format!("process {} is running it", child.id())), "{shown}");
+    assert!(folder.list(&["--status", "cut-off"]).is_empty());
+    let busy = folder.call(&["resume", "x"]).expect(2);
+    assert!(busy.err.contains(&format!("in use by process {}", child.id())), "{busy}");
+
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(folder.list(&["--status", "running"]).is_empty());
+    let command = format!("flowmill resume {id} --store {}", folder.path);
+    let runs = folder.list(&["--status", "cut-off"]);
+    assert_eq!(
+        (&runs[0]["cut_off"], &runs[0]["resume"]),
+        (&Json::from(true), &command.clone().into())
+    );
+    assert_eq!(runs[0]["status"], "running", "Dify has no word for it");
+    let table = folder.call(&["runs", "list"]).expect(0).says("to go on: flowmill resume RUN_ID");
+    assert!(table.out.contains(&format!("{id}  cut-off")), "{table}");
+    let shown = folder.call(&["runs", "show", &id]).expect(0).out;
+    assert!(shown.contains(&format!("it was cut off; to go on: {command}")), "{shown}");
+    let shown = folder.call(&["runs", "show", &id, "--format", "json"]).expect(0).json();
+    assert_eq!((&shown["cut_off"], &shown["resume"]), (&Json::from(true), &Json::from(command)));
 }
 
 #[test]
@@ -240,6 +282,131 @@ fn a_page_needs_nothing_runs_nothing_and_keeps_secrets() {
         let ran = folder.call(arguments).expect(0);
         assert!(!ran.out.contains("tops3cret!"), "{arguments:?} shows it: {ran}");
     }
+}
+
+/// A chat that says a word, asks a person, and says what two models answer.
+fn chat() -> String {
+    let person = "{id: p, data: {type: human-input, title: Ask, form_content: '', inputs: [], \
+        user_actions: [{id: ok, title: OK}], timeout: 1, timeout_unit: day, delivery_methods: []}}";
+    let second = LLM.replace("{id: m, ", "{id: n, ").replace("title: Ask", "title: Ask again");
+    let says = |id: &str, text: &str| {
+        format!("{{id: {id}, data: {{type: answer, title: Say, answer: '{text}'}}}}")
+    };
+    document(
+        "advanced-chat",
+        &[
+            &start(""),
+            &says("a", "Well, "),
+            person,
+            LLM,
+            &second,
+            &says("b", "{{#m.text#}} and {{#n.text#}}"),
+        ],
+        &[
+            "{source: s, target: a}",
+            "{source: a, target: p}",
+            "{source: p, target: m, sourceHandle: ok}",
+            "{source: m, target: n}",
+            "{source: n, target: b}",
+        ],
+    )
+}
+
+#[test]
+fn an_answer_goes_on_where_it_was_left() {
+    let folder = Folder::new();
+    let path = file("chat-kept.yml", &chat());
+    let ask = |name: &str, delay_ms: u64| {
+        let answer = |text: &str, delay_ms| serde_json::json!({"outputs": {"text": text}, "delay_ms": delay_ms});
+        let mocks = serde_json::json!({"m": answer("one", 0), "n": answer("two", delay_ms)});
+        let mocks = file(name, &mocks.to_string());
+        let ran = folder.call(&["run", &path, "--query", "hi", "--mock", &mocks]).expect(4);
+        assert_eq!(ran.out, "Well, \n");
+        folder.latest()
+    };
+    let id = ask("chat-quick.json", 0);
+    let ran = folder.call(&["resume", &id, "--answer", "p=ok"]).expect(0);
+    assert_eq!(ran.out, "Well, one and two\n");
+    assert_eq!(folder.call(&["resume", &id]).expect(0).out, ran.out);
+
+    // the second model never answers, so what comes before comes while the run goes on
+    let id = ask("chat-never.json", 3_600_000);
+    let arguments = ["resume", &id, "--answer", "p=ok", "--store", &folder.path];
+    let mut child = command(&arguments).spawn().unwrap();
+    let mut said = [0; "Well, one and ".len()];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut said).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(std::str::from_utf8(&said).unwrap(), "Well, one and ");
+}
+
+/// All files of a folder that hold a text, and how many files were looked at.
+fn grep(folder: &std::path::Path, text: &str) -> (Vec<std::path::PathBuf>, usize) {
+    let (mut found, mut looked) = (Vec::new(), 0);
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            let (more, below) = grep(&path, text);
+            found.extend(more);
+            looked += below;
+        } else {
+            let bytes = std::fs::read(&path).unwrap();
+            looked += 1;
+            if bytes.windows(text.len()).any(|part| part == text.as_bytes()) {
+                found.push(path);
+            }
+        }
+    }
+    (found, looked)
+}
+
+#[test]
+fn secrets_lie_sealed_in_the_folder_and_need_its_key() {
+    const SECRET: &str = "tops3cret!";
+    let person = "{id: p, data: {type: human-input, title: Ask, form_content: '', inputs: [], \
+        user_actions: [{id: ok, title: OK}], timeout: 1, timeout_unit: day, delivery_methods: []}}";
+    let length = "{id: t, data: {type: template-transform, title: Count, template: '{{ k | length }}', \
+        variables: [{variable: k, value_selector: [env, KEY]}]}}";
+    let document = workflow(
+        &[&start(""), person, length, &end("letters", "t, output")],
+        &[
+            "{source: s, target: p}",
+            "{source: p, target: t, sourceHandle: ok}",
+            "{source: t, target: e}",
+        ],
+    );
+    let variables = format!(
+        "workflow:\n  environment_variables:\n  - {{id: k, name: KEY, value_type: secret, value: {SECRET}}}\n"
+    );
+    let document = file("sealed.yml", &document.replace("workflow:\n", &variables));
+    let folder = Folder::new();
+    folder.call(&["run", &document]).expect(4);
+    let id = folder.latest();
+    let path = std::path::Path::new(&folder.path);
+    let (found, looked) = grep(path, SECRET);
+    assert!(found.is_empty() && looked >= 3, "{found:?} of {looked} files");
+    assert!(!grep(path, "flowmill-sealed:1:").0.is_empty());
+    assert!(
+        !folder.call(&["runs", "show", &id, "--format", "json"]).expect(0).out.contains(SECRET)
+    );
+
+    // without the key nothing is had, and it is said what to do
+    let key = path.join("secret.key");
+    let old = std::fs::read_to_string(&key).unwrap();
+    std::fs::remove_file(&key).unwrap();
+    for arguments in [&["runs", "show", &id][..], &["resume", &id, "--answer", "p=ok"]] {
+        let ran = folder.call(arguments).expect(2).says("was sealed with key ");
+        assert!(ran.err.contains("secret.key, or set FLOWMILL_SECRET_KEY to it"), "{ran}");
+    }
+    folder.call(&["runs", "list"]).expect(0);
+    // a newer key seals, the older one opens; this one comes from outside
+    let keys = format!("{} {}", old.trim(), "5".repeat(64));
+    let arguments = ["resume", &id, "--answer", "p=ok", "--store", &folder.path];
+    let ran = Ran::of(command(&arguments).env("FLOWMILL_SECRET_KEY", keys).output().unwrap());
+    assert_eq!(ran.expect(0).out, "letters: 10\n");
+    assert!(grep(path, SECRET).0.is_empty());
+    let wrong = command(&arguments).env("FLOWMILL_SECRET_KEY", "secret").output().unwrap();
+    Ran::of(wrong).expect(2).says("FLOWMILL_SECRET_KEY").says("key 1 is not 64 hexadecimal digits");
 }
 
 #[test]

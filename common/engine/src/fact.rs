@@ -116,6 +116,9 @@ pub enum Event {
     },
     /// Nothing runs any more; the run waits.
     RunPaused,
+    /// The process that had the run in hand is gone, and another one has it now. The run's clock
+    /// stood since the fact before this one.
+    RunTakenUp,
     /// The run goes on.
     RunResumed {
         /// Nodes that begin anew.
@@ -208,6 +211,13 @@ pub enum Kept {
     Outcome(Success),
     /// Some elements of an iteration, by ranges; only the others are opened.
     Elements(Vec<Range>),
+    /// The first rounds of a loop; the others follow them.
+    Rounds {
+        /// How many.
+        count: u64,
+        /// The loop's own variables and those around it, as these rounds left them.
+        writes: Vec<Write>,
+    },
 }
 
 /// Elements of an iteration, one after the other.
@@ -243,17 +253,22 @@ pub struct Options {
     /// How long the run may take before it is stopped, in milliseconds.
     #[serde(default)]
     pub deadline_ms: Option<u64>,
+    /// How long a person may be waited for before the run is stopped, in milliseconds, however long
+    /// the form itself may be answered; unlimited when None.
+    #[serde(default)]
+    pub pause_ms: Option<u64>,
     /// How long one attempt of a task may take, in milliseconds.
     pub task_timeout_ms: u64,
 }
 
 impl Default for Options {
-    /// Ours: no step limit, a day for the run, an hour for a task.
+    /// Ours: no step limit, a day for the run, a week for a person, an hour for a task.
     fn default() -> Self {
         Self {
             max_steps: None,
             max_time_s: None,
             deadline_ms: Some(24 * 3600 * 1000),
+            pause_ms: Some(7 * 24 * 3600 * 1000),
             task_timeout_ms: 3600 * 1000,
         }
     }

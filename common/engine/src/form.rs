@@ -127,12 +127,18 @@ pub struct Asked {
     pub form: Arc<Form>,
     /// From then on it is too late.
     pub expires_at: Time,
+    /// Whether the run is stopped then, as it waited for too long; else it goes on without an
+    /// answer.
+    pub ends_run: bool,
 }
 
 impl Asked {
-    pub(crate) fn new(form: Arc<Form>, at: Time) -> Self {
-        let expires_at = at.after(std::time::Duration::from_millis(form.wait_ms));
-        Self { form, expires_at }
+    /// A form that was put to a person at a time; the run waits `most_ms` at most.
+    pub(crate) fn new(form: Arc<Form>, at: Time, most_ms: Option<u64>) -> Self {
+        let ends_run = most_ms.is_some_and(|most| most < form.wait_ms);
+        let wait_ms = most_ms.map_or(form.wait_ms, |most| most.min(form.wait_ms));
+        let expires_at = at.after(std::time::Duration::from_millis(wait_ms));
+        Self { form, expires_at, ends_run }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod plan;
 pub mod report;
 pub mod rerun;
 pub mod run;
+pub mod secrets;
 pub mod stream;
 pub mod template;
 pub mod time;

@@ -129,6 +129,7 @@ impl Report {
             | Event::FrameClosed { .. }
             | Event::PauseRequested { node: None, .. }
             | Event::RunPaused
+            | Event::RunTakenUp
             | Event::RunResumed { .. }
             | Event::FormAnswered { .. }
             | Event::RunFinished(_) => {}

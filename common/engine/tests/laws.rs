@@ -116,6 +116,7 @@ impl Chaos {
             17 if choice < 16 => {
                 self.tell(Input::Stop { reason: Reason::User, message: "chaos".into() });
             }
+            18 => self.tell(Input::TakeUp),
             _ => self.tick(Duration::ZERO),
         }
     }
@@ -259,6 +260,7 @@ impl Chaos {
             Input::Tick,
             Input::Grant { class: TaskClass::Light, count: 1 },
             Input::Resume,
+            Input::TakeUp,
             Input::Pause { reason: "late".into() },
             Input::Stop { reason: Reason::User, message: "late".into() },
         ] {

@@ -132,6 +132,7 @@ impl Play {
                 "manual" => is_manual = true,
                 "max_steps" => start.options.max_steps = Some(text.parse().unwrap()),
                 "max_time" => start.options.max_time_s = Some(milliseconds() / 1000),
+                "pause" => start.options.pause_ms = Some(milliseconds()),
                 "deadline" => start.options.deadline_ms = Some(milliseconds()),
                 "timeout" => start.options.task_timeout_ms = milliseconds(),
                 key => start.inputs.push((key.into(), value(text))),
@@ -168,6 +169,12 @@ impl Play {
             }
             ("pause", _) => Input::Pause { reason: words[1..].join(" ").into() },
             ("resume", _) => Input::Resume,
+            ("away", wait) => {
+                let wait = duration_ms(wait.trim_start_matches('+'));
+                let wait = Duration::from_millis(u64::try_from(wait).unwrap());
+                self.driver.now = self.driver.now.after(wait);
+                Input::TakeUp
+            }
             ("stop", _) => {
                 Input::Stop { reason: Reason::User, message: words[1..].join(" ").into() }
             }

@@ -2,7 +2,7 @@
 //!
 //! A port is a small trait with the verbs its caller needs. Each has its in-memory adapter, which
 //! is all that a run inside one process needs; with the feature `sqlite` there is a store that
-//! keeps runs in a folder. What works over these ports works over any others that pass the same
+//! keeps runs in a folder, with their secrets sealed (`seal`). What works over these ports works over any others that pass the same
 //! suite (`tests/ports.rs`).
 
 pub mod broker;
@@ -10,6 +10,8 @@ pub mod clock;
 pub mod live;
 pub mod memory;
 pub mod message;
+#[cfg(feature = "seal")]
+pub mod seal;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod store;

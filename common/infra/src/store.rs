@@ -36,6 +36,9 @@ pub enum StoreError {
     /// What it holds cannot be read; trying again does not help.
     #[error("the store is damaged: {0}")]
     Corrupt(String),
+    /// Secrets that it holds, or should hold, could not be opened or sealed: a key is missing.
+    #[error("a secret cannot be had: {0}")]
+    Sealed(String),
 }
 
 /// Keeps runs.
@@ -45,7 +48,7 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Conflict`] when facts do not follow what is held; it names the first run of
     /// which this is so. [`StoreError::Unavailable`] when it may be different later,
-    /// [`StoreError::Corrupt`] when it will not.
+    /// [`StoreError::Corrupt`] and [`StoreError::Sealed`] when it will not.
     fn commit(&self, commits: &[Commit]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// A run's facts in order; empty if it is unknown or its journal is not kept.

@@ -28,7 +28,9 @@ async fn the_store_in_a_folder() {
     let make = async || {
         made.set(made.get() + 1);
         let folder = parent.path().join(made.get().to_string());
-        flowmill_infra::sqlite::SqliteStore::open(&folder).await.unwrap()
+        flowmill_infra::sqlite::SqliteStore::open(&folder, flowmill_infra::seal::Keys::default())
+            .await
+            .unwrap()
     };
     suite::store::all(make, true).await;
 }

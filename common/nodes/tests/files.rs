@@ -16,10 +16,11 @@ fn about(name: &str) -> File {
     File { kind: "document".into(), filename: Some(name.into()), ..File::default() }
 }
 
-fn stores(name: &str) -> [Arc<dyn FileStore>; 2] {
+fn stores(name: &str) -> [Arc<dyn FileStore>; 3] {
     [
         Arc::new(MemoryFiles::default()),
         Arc::new(FolderFiles::new(folder(name).join("given"), folder(name))),
+        Arc::new(FolderFiles::new(folder(name).join("d/given"), folder(name).join("d")).durable()),
     ]
 }
 

@@ -88,6 +88,8 @@ async fn a_run_lost_by_a_conflict_can_be_taken_up_from_its_journal() {
     world.word().await.unwrap();
     world.store.curse(None);
     let run = flowmill_scheduler::load(&*world.store, plan, &"r".into()).await.unwrap().unwrap();
+    // the deadline of a day stands still as long as nobody has the run in hand
+    tokio::time::sleep(Duration::from_hours(48)).await;
     let handle = world.handle.clone();
     let ended = tokio::spawn(async move { handle.resume(run, Vec::new()).await });
     crate::support::quiet().await;

@@ -45,25 +45,28 @@ const FOR_SHOW: [&str; 6] = ["title", "desc", "selected", "height", "width", "po
 
 /// All that differs between two documents about nodes whose work is taken over. With a container
 /// goes all that lies in it; of an iteration of which elements are kept, only what they are of and
-/// what they give.
+/// what they give; of a loop of which rounds are kept, its variables.
 pub fn changes(plan: &Plan, before: &Graph, after: &Graph, adopted: &[Adopted]) -> Vec<Change> {
     let mut whole: Vec<Name> = Vec::new();
     let mut in_part: Vec<Name> = Vec::new();
+    let mut loops: Vec<Name> = Vec::new();
     for adopted in adopted {
         match adopted.kept {
             Kept::Outcome(_) => with_body(plan, &adopted.node, &mut whole),
             Kept::Elements(_) => in_part.push(adopted.node.clone()),
+            Kept::Rounds { .. } => loops.push(adopted.node.clone()),
         }
     }
     let mut found = Vec::new();
-    for (names, fields) in
-        [(whole, None), (in_part, Some(["type", "iterator_selector", "output_selector"]))]
-    {
-        let mut names = names;
+    for (mut names, fields) in [
+        (whole, None),
+        (in_part, Some(&["type", "iterator_selector", "output_selector"][..])),
+        (loops, Some(&["type", "loop_variables"][..])),
+    ] {
         names.sort();
         names.dedup();
         for name in names {
-            let change = differs(before, after, &name, fields.as_ref().map(|list| &list[..]));
+            let change = differs(before, after, &name, fields);
             found.extend(change.map(|what| Change { node: name, what }));
         }
     }

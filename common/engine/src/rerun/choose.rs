@@ -68,7 +68,9 @@ impl<'a> Chooser<'a> {
 
     /// Keeps what a frame did, but for where it begins again and what follows that.
     fn frame(&mut self, path: &FramePath, frame: &'a Frame, scope: ScopeIx) {
-        let seeds = self.seeds(frame, scope);
+        let mut seeds = self.seeds(frame, scope);
+        let enders = if path.is_root() { FxHashSet::default() } else { self.enders(scope) };
+        seeds.extend(&enders);
         let followers = followers(self.plan, &seeds);
         for (node, done) in &frame.done {
             let again = self
@@ -80,13 +82,16 @@ impl<'a> Chooser<'a> {
             }
         }
         // what an iteration goes through may be other elements when something before it runs again
-        for seed in seeds.iter().filter(|seed| !followers.contains(seed)) {
+        let begins = |seed: &&NodeIx| !followers.contains(seed) && !enders.contains(seed);
+        for seed in seeds.iter().filter(begins) {
             let node = self.plan.node(*seed);
-            if let Some(container) = frame.containers.get(&node.id)
-                && self.may_keep_elements(*seed)
-                && let Some(body) = node.body
-            {
+            let (Some(container), Some(body)) = (frame.containers.get(&node.id), node.body) else {
+                continue;
+            };
+            if self.may_keep_elements(*seed) {
                 self.elements(path, &node.id, container, body);
+            } else if self.may_keep_rounds(*seed, container) {
+                self.rounds(path, &node.id, container, body);
             }
         }
     }
@@ -130,6 +135,20 @@ impl<'a> Chooser<'a> {
         seeds
     }
 
+    /// Iterations that may end a round of a loop around them. What they gave does not say whether
+    /// they did, so they run again.
+    fn enders(&self, scope: ScopeIx) -> FxHashSet<NodeIx> {
+        let nodes = self.plan.scope(scope).nodes.iter().copied();
+        nodes.filter(|node| self.may_end_a_round(*node)).collect()
+    }
+
+    fn may_end_a_round(&self, node: NodeIx) -> bool {
+        let node = self.plan.node(node);
+        let Behaviour::Iteration(_) = node.behaviour else { return false };
+        let inner = node.body.into_iter().flat_map(|body| &self.plan.scope(body).nodes);
+        inner.copied().any(|node| self.plan.node(node).is_loop_end || self.may_end_a_round(node))
+    }
+
     /// Whether a node that is done failed, or something inside of it.
     fn has_failed(&self, frame: &Frame, node: &Name, done: &Done) -> bool {
         let inside = |container| self.history.failures_inside(container) > 0;
@@ -145,6 +164,58 @@ impl<'a> Chooser<'a> {
         let Behaviour::Iteration(iteration) = &self.plan.node(node).behaviour else { return false };
         let input = iteration.input.variable();
         self.sets.iter().all(|(selector, _)| selector.variable() != input)
+    }
+
+    /// Rounds can be kept of a loop that begins alike. Where it has to begin at a node inside, only
+    /// the run that did all rounds knows in which one that was.
+    fn may_keep_rounds(&self, node: NodeIx, container: &Container) -> bool {
+        let is_loop = matches!(self.plan.node(node).behaviour, Behaviour::Loop(_));
+        let is_first = self.chain.first() == Some(&node);
+        let is_around = self.chain.contains(&node);
+        is_loop && self.sets.is_empty() && !is_first && (!is_around || container.kept_rounds == 0)
+    }
+
+    /// Keeps the rounds of a loop before the first in which something runs again, and of that one
+    /// what does not run again.
+    fn rounds(&mut self, path: &FramePath, node: &Name, container: &'a Container, body: ScopeIx) {
+        let mut count = container.kept_rounds;
+        while let Some(round) = container.passes.get(&count).and_then(|at| self.history.frame(at)) {
+            if round.closed != Some(Pass::Next) || self.begins_again(round, body) {
+                break;
+            }
+            count += 1;
+        }
+        if let Some(after) = container.after_rounds(count) {
+            let passes = container.passes.range(..count).map(|(_, pass)| pass);
+            let (mut errors, mut errors_omitted) = self.history.errors_in(passes);
+            let (before, omitted_before) = container.kept_errors();
+            errors.extend_from_slice(before);
+            errors_omitted += omitted_before;
+            self.adopted.push(Adopted {
+                from: self.history.run_id().clone(),
+                frame: path.clone(),
+                node: node.clone(),
+                kept: Kept::Rounds { count, writes: after.writes.clone() },
+                responses: after.responses.clone(),
+                errors,
+                errors_omitted,
+            });
+        }
+        if let Some(at) = container.passes.get(&count)
+            && let Some(round) = self.history.frame(at)
+        {
+            self.frame(at, round, body);
+        }
+    }
+
+    /// Whether something of a round runs again; a node to begin at may not have been reached in it.
+    fn begins_again(&self, round: &Frame, body: ScopeIx) -> bool {
+        let reached = |node: &NodeIx| {
+            let id = &self.plan.node(*node).id;
+            let fails = round.failed.contains(id);
+            fails || round.done.contains_key(id) || round.containers.contains_key(id)
+        };
+        self.seeds(round, body).iter().any(|seed| !self.chain.contains(seed) || reached(seed))
     }
 
     /// Keeps elements of an iteration, whole where they need not run again, in part where they do.

@@ -65,6 +65,19 @@ pub(super) struct Container {
     /// Errors behind what the run took over.
     errors: Vec<ErrorRecord>,
     errors_omitted: u64,
+    /// Rounds of a loop that the run itself took over.
+    pub(super) kept_rounds: u64,
+    /// What was written by then.
+    kept_writes: Vec<Write>,
+    /// A loop as each of its rounds left it.
+    rounds: BTreeMap<u64, Round>,
+}
+
+/// A loop as a round left it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Round {
+    pub(super) writes: Vec<Write>,
+    pub(super) responses: Vec<(Name, Value)>,
 }
 
 impl History {
@@ -126,7 +139,10 @@ impl History {
                 let container = self.container_mut(frame, node);
                 container.length = *length;
                 container.write(writes);
+                let kept = container.kept_writes.clone();
+                container.write(&kept);
                 self.reach(frame, writes);
+                self.reach(frame, &kept);
             }
             Event::FrameOpened { frame, .. } => {
                 self.frame_mut(frame);
@@ -134,6 +150,7 @@ impl History {
                     let container = self.container_mut(&outer, &container.into());
                     container.passes.insert(index, frame.clone());
                 }
+                self.adopted_writes(frame);
             }
             _ => {}
         }
@@ -215,7 +232,25 @@ impl History {
                 container.errors.clone_from(&adopted.errors);
                 container.errors_omitted = adopted.errors_omitted;
             }
+            Kept::Rounds { count, writes } => {
+                let container = self.container_mut(&adopted.frame, &adopted.node);
+                container.kept_rounds = *count;
+                container.kept_writes.clone_from(writes);
+                let round = Round { writes: writes.clone(), responses: adopted.responses.clone() };
+                container.rounds.insert(count.saturating_sub(1), round);
+                let responses = adopted.responses.iter().map(|(name, value)| (name, value));
+                merge(&mut container.responses, responses);
+                container.errors.clone_from(&adopted.errors);
+                container.errors_omitted = adopted.errors_omitted;
+            }
         }
+    }
+
+    /// A pass opened: what it took over was written.
+    fn adopted_writes(&mut self, path: &FramePath) {
+        let done = self.frame(path).into_iter().flat_map(|frame| frame.done.values());
+        let writes: Vec<Write> = done.flat_map(|done| done.success.writes.clone()).collect();
+        self.reach(path, &writes);
     }
 
     /// A pass is about to close: what its response nodes gave goes outwards.
@@ -230,6 +265,10 @@ impl History {
         let counts = is_loop || index + 1 == container.length;
         if counts && !matches!(result, Pass::Failed(_)) {
             merge(&mut container.responses, responses.iter().map(|(name, value)| (name, value)));
+        }
+        if is_loop {
+            let writes = container.writes.values().cloned().collect();
+            container.rounds.insert(index, Round { writes, responses: container.responses() });
         }
     }
 
@@ -377,7 +416,12 @@ impl Container {
         self.responses.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
-    /// Errors behind the elements that the run itself took over.
+    /// The loop as its first rounds left it.
+    pub(super) fn after_rounds(&self, count: u64) -> Option<&Round> {
+        self.rounds.get(&count.checked_sub(1)?)
+    }
+
+    /// Errors behind the passes that the run itself took over.
     pub(super) fn kept_errors(&self) -> (&[ErrorRecord], u64) {
         (&self.errors, self.errors_omitted)
     }

@@ -14,8 +14,9 @@
 //! * [`What::FailedItems`]: every node that does not follow an iteration with a failed element, and
 //!   of such iterations the elements that gave a value. Failed elements begin anew.
 //!
-//! What was under way when the run ended runs again. So does a whole loop of which not all is
-//! kept: its rounds build on each other.
+//! Rounds of a loop build on each other: of one of which not all is kept, the rounds are kept before
+//! the first in which something runs again, and of that one its nodes as in any frame. What was
+//! under way when the run ended runs again.
 
 mod changes;
 mod choose;
@@ -132,7 +133,7 @@ fn set(adopted: &mut [Adopted], selector: &Selector, value: &Value) -> Result<()
         crate::fact::Kept::Outcome(success) => {
             (adopted.frame.is_root() && adopted.node == *node).then_some(success)
         }
-        crate::fact::Kept::Elements(_) => None,
+        crate::fact::Kept::Elements(_) | crate::fact::Kept::Rounds { .. } => None,
     });
     let success = success.ok_or_else(|| Refused::NotKept(selector.clone()))?;
     let variable = Variable::infer(value.clone());

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::error::{ErrorClass, NodeError};
 use crate::fact::{
-    CancelMode, Event, FramePath, NodeSucceeded, Reason, RunFinished, Status, TaskDispatched,
-    TaskId, Waiting,
+    CancelMode, Event, FramePath, NodeSucceeded, Reason, Returned, RunFinished, Status,
+    TaskDispatched, TaskId, Waiting,
 };
 use crate::form::Asked;
 use crate::plan::{Behaviour, NodeIx, Success, TaskClass};
@@ -28,6 +28,7 @@ impl Run {
             Input::Answered { frame, node, action, values } => {
                 self.answer(now, frame, node, action, values)
             }
+            Input::TakeUp => Ok(self.take_up()),
             Input::Pause { reason } => {
                 if self.pausing || self.status == Status::Paused {
                     return Err(Rejected::Already);
@@ -155,6 +156,20 @@ impl Run {
         Ok(vec![form_answered(frame, node, success, false)])
     }
 
+    /// While the run is paused nobody needs to have it in hand, and its clock stands anyway.
+    fn take_up(&self) -> Vec<Event> {
+        if self.status == Status::Paused {
+            return Vec::new();
+        }
+        let returned = self.tasks.iter().map(|(task, sent)| Event::TaskReturned {
+            task: task.clone(),
+            attempt: sent.attempt,
+            reason: Returned::WorkerLost,
+            not_before: None,
+        });
+        std::iter::once(Event::RunTakenUp).chain(returned).collect()
+    }
+
     fn resume(&self, now: Time) -> Result<Vec<Event>, Rejected> {
         if self.status != Status::Paused {
             return Err(Rejected::Already);
@@ -162,13 +177,24 @@ impl Run {
         Ok(self.going_on(now))
     }
 
-    /// Forms whose time is over count as answered by nobody; the run goes on.
+    /// Forms whose time is over count as answered by nobody; the run goes on, unless it waited for
+    /// too long. What was due first happens first, also when nobody was there to see it.
     fn going_on(&self, now: Time) -> Vec<Event> {
+        let first = self.open_forms().min_by_key(|(_, asked)| asked.expires_at);
+        if let Some((node, asked)) = first
+            && asked.ends_run
+            && asked.expires_at <= now
+        {
+            let limit = Duration::from_millis(self.options.pause_ms.unwrap_or_default());
+            return self
+                .stop(Reason::Deadline, &format!("nobody answered {node} within {limit:?}"));
+        }
         let again =
             |waiting: &Waiting| Waiting { generation: waiting.generation + 1, ..waiting.clone() };
         let nobody = |waiting: &Waiting| {
             let place = self.find(&waiting.frame, &waiting.node)?;
-            let asked = self.open_form(place).filter(|asked| asked.expires_at <= now)?;
+            let is_late = |asked: &&Asked| asked.expires_at <= now && !asked.ends_run;
+            let asked = self.open_form(place).filter(is_late)?;
             let Behaviour::Pause(Some(asks)) = &self.plan.node(place.node).behaviour else {
                 return None;
             };
@@ -182,8 +208,15 @@ impl Run {
 
     /// When the first form that nobody answered lapses; that ends the pause.
     pub(super) fn form_due(&self) -> Option<Time> {
-        let places = self.waiting.iter().filter_map(|held| self.find(&held.frame, &held.node));
-        places.filter_map(|place| self.open_form(place)).map(|asked| asked.expires_at).min()
+        self.open_forms().map(|(_, asked)| asked.expires_at).min()
+    }
+
+    /// The forms that nobody answered, by their nodes.
+    fn open_forms(&self) -> impl Iterator<Item = (&Name, &Asked)> {
+        self.waiting.iter().filter_map(|held| {
+            let place = self.find(&held.frame, &held.node)?;
+            Some((&held.node, self.open_form(place)?))
+        })
     }
 
     fn open_form(&self, place: Place) -> Option<&Asked> {

@@ -1,5 +1,6 @@
 //! What a run takes over from an earlier one (see [`crate::rerun`]): nodes are done as if they had
-//! succeeded here, elements of an iteration are filled in before it opens the others.
+//! succeeded here, elements of an iteration are filled in before it opens the others, a loop goes on after
+//! the rounds that are taken over.
 
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ impl Run {
             }
             // it is on no path that was taken
             Kept::Outcome(_) => {}
-            Kept::Elements(_) => {
+            Kept::Elements(_) | Kept::Rounds { .. } => {
                 if let Some(frame) = self.frame_mut(place.frame) {
                     frame.kept.push((place.node, adopted.clone()));
                 }
@@ -67,6 +68,9 @@ impl Run {
         }
         self.write_outputs(place, &success.outputs);
         self.write(place, &success.writes);
+        if plan.node(place.node).is_loop_end {
+            self.end_round(place.frame);
+        }
         let handle = success.handle.as_deref().unwrap_or("source");
         self.advance(place, Some(handle), &success.outputs);
     }
@@ -92,6 +96,24 @@ impl Run {
             }
         }
         results
+    }
+
+    /// How many rounds a loop that begins takes over; its variables are as these left them.
+    pub(super) fn take_rounds(&mut self, place: Place) -> u64 {
+        let Some(frame) = self.frame_mut(place.frame) else { return 0 };
+        let mine = frame.kept.extract_if(.., |(node, _)| *node == place.node);
+        let kept: Vec<Adopted> = mine.map(|(_, adopted)| adopted).collect();
+        let mut rounds = 0;
+        for adopted in kept {
+            let Kept::Rounds { count, writes } = &adopted.kept else { continue };
+            rounds = *count;
+            self.write(place, writes);
+            self.take_over_errors(&adopted.errors, adopted.errors_omitted);
+            if let Some(frame) = self.frame_mut(place.frame) {
+                frame.merge_outputs(adopted.responses.iter().map(|(name, value)| (name, value)));
+            }
+        }
+        rounds
     }
 
     /// Errors behind what is taken over count as the run's own. Gives the place of the last one.

@@ -20,6 +20,7 @@ impl Run {
     /// Changes the run as a fact says. Facts of this run must come in their order.
     pub fn evolve(&mut self, fact: &Fact) {
         self.seq = fact.seq;
+        let before = std::mem::replace(&mut self.changed_at, fact.at);
         match &fact.event {
             Event::RunStarted(started) => self.begin(started, fact.at),
             Event::Adopted(adopted) => self.adopted(adopted),
@@ -47,6 +48,7 @@ impl Run {
                 self.status = Status::Paused;
                 self.paused_at = Some(fact.at);
             }
+            Event::RunTakenUp => self.taken_up(before, fact.at),
             Event::RunResumed { reactivated } => self.resumed(reactivated, fact.at),
             Event::FormAnswered { frame, node, handle, outputs, .. } => {
                 if let Some(place) = self.find(frame, node) {
@@ -383,7 +385,7 @@ impl Run {
     }
 
     /// A loop-end ends the nearest loop around it, also from inside an iteration.
-    fn end_round(&mut self, frame: FrameIx) {
+    pub(super) fn end_round(&mut self, frame: FrameIx) {
         let mut at = Some(frame);
         while let Some(index) = at {
             let Some(parent) = self.frame(index).and_then(|frame| frame.parent) else { return };
@@ -403,7 +405,8 @@ impl Run {
         self.count_start(place);
         self.write(place, writes);
         let state = if self.is_loop(place.node) {
-            Container::Loop(LoopState::default())
+            let rounds = self.take_rounds(place);
+            Container::Loop(LoopState { rounds, ..LoopState::default() })
         } else {
             let results = self.take_kept(place, items.len());
             let mut state = IterationState { items, next: 0, open: 0, results, failed: None };
@@ -523,25 +526,33 @@ impl Run {
             }
             return;
         };
-        let plan = Arc::clone(&self.plan);
+        let (plan, most) = (Arc::clone(&self.plan), self.options.pause_ms);
         if let Some(place) = self.find(&waiting.frame, &waiting.node) {
             self.queues.remove(place);
             self.queues.keep_back(place, None);
             self.count_start(place);
             if let Some(frame) = self.frame_mut(place.frame) {
                 frame.node_mut(&plan, place.node).state = State::Unknown;
-                let asked = form.map(|form| (place.node, Asked::new(Arc::clone(form), at)));
+                let asked = form.map(|form| (place.node, Asked::new(Arc::clone(form), at, most)));
                 frame.forms.extend(asked);
             }
         }
         self.waiting.push(waiting.clone());
     }
 
+    /// Nobody had the run in hand from its last fact on; neither its deadline nor Dify's limit on
+    /// time counts that.
+    fn taken_up(&mut self, since: Time, at: Time) {
+        let away = at.since(since);
+        self.stood_for = self.stood_for.saturating_add(away);
+        self.counted_since = self.counted_since.after(away);
+    }
+
     /// Dify runs the rest with a new engine: its limits begin to count anew, and a node that waited
     /// is another step.
     fn resumed(&mut self, reactivated: &[Waiting], at: Time) {
         if let Some(paused_at) = self.paused_at.take() {
-            self.paused_for = self.paused_for.saturating_add(at.since(paused_at));
+            self.stood_for = self.stood_for.saturating_add(at.since(paused_at));
         }
         self.counted_since = at;
         self.steps = 0;

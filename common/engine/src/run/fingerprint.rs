@@ -22,8 +22,9 @@ impl Run {
         let Self { id, workflow, options, status, pausing, seq, started_at, .. } = self;
         writeln!(out, "run {id} of {workflow} {status:?} pausing={pausing} seq={seq}")?;
         writeln!(out, "plan {} nodes, {options:?}", self.plan.nodes().len())?;
-        let (since, paused) = (self.counted_since, (self.paused_at, self.paused_for));
+        let (since, paused) = (self.counted_since, (self.paused_at, self.stood_for));
         writeln!(out, "started {started_at} counted since {since} paused {paused:?}")?;
+        writeln!(out, "changed {}", self.changed_at)?;
         let Self { steps, root_steps, exceptions, errors_omitted, .. } = self;
         writeln!(out, "steps {steps} {root_steps} exceptions {exceptions} ({errors_omitted})")?;
         let Self { failure, tripped, waiting, pause_reasons, .. } = self;

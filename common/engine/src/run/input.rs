@@ -44,6 +44,9 @@ pub enum Input {
         /// What was entered.
         values: Vec<(Name, Value)>,
     },
+    /// The process that had the run in hand is gone; whoever says so has it now. What was out is
+    /// lost.
+    TakeUp,
     /// Nothing new may start.
     Pause {
         /// Why.

@@ -367,7 +367,7 @@ pub fn completions_happen_once(facts: &[Fact]) -> Verdict {
             Event::NodeSucceeded(node) => (&node.frame, &node.node),
             Event::Adopted(node) => match node.kept {
                 Kept::Outcome(_) => (&node.frame, &node.node),
-                Kept::Elements(_) => continue,
+                Kept::Elements(_) | Kept::Rounds { .. } => continue,
             },
             Event::NodeFailed(node) => {
                 let fresh = failed.insert((&node.frame, &node.node, node.attempt));

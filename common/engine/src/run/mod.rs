@@ -97,8 +97,10 @@ pub struct Run {
     started_at: Time,
     /// When it was paused, while it is.
     paused_at: Option<Time>,
-    /// How long it was paused before.
-    paused_for: Duration,
+    /// How long its clock stood before: while it was paused, or nobody had it in hand.
+    stood_for: Duration,
+    /// When its last fact became true.
+    changed_at: Time,
     /// Since when both of Dify's limits count: its beginning, or the last resume.
     counted_since: Time,
     frames: Vec<Option<Frame>>,
@@ -181,7 +183,8 @@ impl Run {
             seq: 0,
             started_at: Time::default(),
             paused_at: None,
-            paused_for: Duration::ZERO,
+            stood_for: Duration::ZERO,
+            changed_at: Time::default(),
             counted_since: Time::default(),
             frames: Vec::new(),
             free: Vec::new(),
@@ -264,10 +267,10 @@ impl Run {
         Some(variables)
     }
 
-    /// Its clock stands while the run is paused.
+    /// Its clock stands while the run is paused, and while nobody has it in hand.
     fn deadline(&self) -> Option<Time> {
         let wait = Duration::from_millis(self.options.deadline_ms?);
-        Some(self.started_at.after(wait).after(self.paused_for))
+        Some(self.started_at.after(wait).after(self.stood_for))
     }
 
     fn frame(&self, index: FrameIx) -> Option<&Frame> {

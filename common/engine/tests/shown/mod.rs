@@ -43,6 +43,7 @@ pub(crate) fn fact(fact: &Fact) -> String {
         }
         Event::PauseRequested { node: None, reason, .. } => format!("pausing, {reason}"),
         Event::RunPaused => "paused".to_owned(),
+        Event::RunTakenUp => "taken up".to_owned(),
         Event::RunResumed { reactivated } => {
             let names: Vec<String> = reactivated.iter().map(activation).collect();
             format!("resumed {}", names.join(" ")).trim_end().to_owned()
@@ -95,6 +96,9 @@ fn adopted(taken: &Adopted) -> String {
             };
             let ranges: Vec<String> = ranges.iter().map(range).collect();
             format!("~ {name} keeps {}", ranges.join(", "))
+        }
+        Kept::Rounds { count, writes } => {
+            format!("~ {name} keeps {count} rounds{}", written(writes))
         }
     };
     if !taken.responses.is_empty() {

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use crate::store::{Commit, StoreError};
 
 use super::Origin;
+use super::keys::FolderKeys;
 
 /// What whoever asked is told.
 pub(super) type Outcome = Result<(), StoreError>;
@@ -44,15 +45,18 @@ struct Begins {
 
 impl Entry {
     /// None for a commit without facts.
-    pub(super) fn of(commit: &Commit) -> Option<Result<Self, StoreError>> {
+    pub(super) fn of(commit: &Commit, keys: &FolderKeys) -> Option<Result<Self, StoreError>> {
         let first = commit.facts.first()?;
-        Some(Self::write(commit, first))
+        Some(Self::write(commit, first, keys))
     }
 
-    fn write(commit: &Commit, first: &Fact) -> Result<Self, StoreError> {
-        let facts = &commit.facts;
+    fn write(commit: &Commit, first: &Fact, keys: &FolderKeys) -> Result<Self, StoreError> {
+        let facts = keys
+            .keys
+            .seal_facts(&commit.run, &commit.facts)
+            .map_err(|error| keys.trouble(&format!("a variable of run {}", commit.run), &error))?;
         // a fact that cannot be written would be a fault of the engine
-        let text = serde_json::to_string(&**facts)
+        let text = serde_json::to_string(&*facts)
             .map_err(|error| StoreError::Corrupt(format!("facts cannot be written: {error}")))?;
         let expected = first.seq..;
         let hole = facts.iter().zip(expected).find(|(fact, expected)| fact.seq != *expected);
@@ -93,17 +97,21 @@ impl Entry {
 
 impl Job {
     /// Changes the database, or answers why it does not; then nothing was changed.
-    pub(super) async fn apply(&self, to: &mut SqliteConnection) -> Result<Outcome, sqlx::Error> {
+    pub(super) async fn apply(
+        &self,
+        to: &mut SqliteConnection,
+        writer: &str,
+    ) -> Result<Outcome, sqlx::Error> {
         match self {
             Self::Commit(entries, _) => {
                 if let Some(conflict) = conflict(entries, to).await? {
                     return Ok(Err(conflict));
                 }
                 for entry in entries {
-                    append(entry, to).await?;
+                    append(entry, to, writer).await?;
                 }
             }
-            Self::Register(run, origin, _) => register(run, origin, to).await?,
+            Self::Register(run, origin, _) => register(run, origin, to, writer).await?,
             Self::Forget(run, _) => {
                 let forget = sqlx::query("DELETE FROM runs WHERE id = ?").bind(&**run);
                 forget.execute(to).await?;
@@ -150,7 +158,7 @@ async fn held(run: &Name, at: &mut SqliteConnection) -> Result<u64, sqlx::Error>
     Ok(seq.and_then(|seq| u64::try_from(seq).ok()).unwrap_or(0))
 }
 
-async fn append(entry: &Entry, to: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+async fn append(entry: &Entry, to: &mut SqliteConnection, writer: &str) -> Result<(), sqlx::Error> {
     const RUN: &str = "
         INSERT INTO runs (id, workflow, settings, status, seq, started_at)
         VALUES (?1, ?2, '', ?3, ?4, ?5)
@@ -158,7 +166,8 @@ async fn append(entry: &Entry, to: &mut SqliteConnection) -> Result<(), sqlx::Er
             workflow = coalesce(nullif(excluded.workflow, ''), workflow),
             status = excluded.status, seq = excluded.seq, started_at = excluded.started_at";
     const MORE: &str = "
-        UPDATE runs SET seq = ?2, status = coalesce(?3, status), finished_at = ?4 WHERE id = ?1";
+        UPDATE runs SET seq = ?2, status = coalesce(?3, status), finished_at = ?4, writer = ?5
+        WHERE id = ?1";
     const FACTS: &str = "
         INSERT INTO journal (run, first, last, version, facts)
         SELECT key, ?2, ?3, ?4, ?5 FROM runs WHERE id = ?1";
@@ -180,6 +189,7 @@ async fn append(entry: &Entry, to: &mut SqliteConnection) -> Result<(), sqlx::Er
         .bind(number(entry.last))
         .bind(status)
         .bind(entry.finished_at.map(number))
+        .bind(writer)
         .execute(&mut *to)
         .await?;
     sqlx::query(FACTS)
@@ -197,13 +207,14 @@ async fn register(
     run: &Name,
     origin: &Origin,
     to: &mut SqliteConnection,
+    writer: &str,
 ) -> Result<(), sqlx::Error> {
     const DOCUMENT: &str = "
         INSERT INTO documents (digest, name, text) VALUES (?, ?, ?)
         ON CONFLICT (digest) DO NOTHING";
     const RUN: &str = "
-        INSERT INTO runs (id, workflow, settings, status, seq, started_at)
-        VALUES (?, ?, ?, 'running', 0, 0)
+        INSERT INTO runs (id, workflow, settings, status, seq, started_at, writer)
+        VALUES (?, ?, ?, 'running', 0, 0, ?)
         ON CONFLICT (id) DO NOTHING";
     let Origin { document, settings } = origin;
     sqlx::query(DOCUMENT)
@@ -212,7 +223,7 @@ async fn register(
         .bind(&*document.text)
         .execute(&mut *to)
         .await?;
-    let run = sqlx::query(RUN).bind(&**run).bind(&*document.digest).bind(&**settings);
+    let run = sqlx::query(RUN).bind(&**run).bind(&*document.digest).bind(&**settings).bind(writer);
     run.execute(to).await?;
     Ok(())
 }

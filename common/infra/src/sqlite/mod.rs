@@ -5,10 +5,12 @@
 //! (`folder`) for as long as the process lives that writes it; however that ends, what was
 //! answered is kept and nothing is half there.
 //!
-//! Values are held inline, however large they are.
+//! Values are held inline, however large they are. Secret variables are sealed before they come to
+//! the database (`keys`), and so are documents that hold some.
 
 mod folder;
 mod jobs;
+mod keys;
 mod reading;
 mod schema;
 mod writer;
@@ -23,10 +25,12 @@ use flowmill_engine::value::Name;
 use sqlx::{Connection as _, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::seal::Keys;
 use crate::store::{Commit, Store, StoreError};
 
 use folder::Folder;
 use jobs::{Entry, Job, Outcome};
+use keys::FolderKeys;
 
 /// Jobs that may wait for the writer; whoever has more waits.
 const JOBS: usize = 256;
@@ -68,6 +72,14 @@ pub enum OpenError {
         /// What is odd about it.
         why: String,
     },
+    /// Its keys cannot be read or made.
+    #[error("failed to have the keys of {}: {why}", file.display())]
+    Keys {
+        /// The file with the keys.
+        file: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The database does not work.
     #[error("failed to open {}: {why}", file.display())]
     Database {
@@ -87,6 +99,8 @@ pub struct Document {
     pub name: Name,
     /// Its text.
     pub text: Name,
+    /// Whether there are secrets in it; then it is kept sealed.
+    pub has_secrets: bool,
 }
 
 /// What a run needs beside its facts to go on.
@@ -107,8 +121,11 @@ pub struct RunRow {
     pub workflow: Name,
     /// What its document is called.
     pub name: Name,
-    /// How far it came. A run whose process was killed is still `running`.
+    /// How far it came. A run whose process was killed is still `running`; [`RunRow::process`]
+    /// tells.
     pub status: Status,
+    /// The process that has it in hand: it wrote the run last and still writes the folder.
+    pub process: Option<u32>,
     /// How many facts there are of it.
     pub facts: u64,
     /// When it began.
@@ -117,10 +134,21 @@ pub struct RunRow {
     pub finished_at: Option<Time>,
 }
 
+/// Which runs are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Which {
+    /// Those of this status.
+    pub status: Option<Status>,
+    /// Those that a process has in hand, or those that none has.
+    pub is_held: Option<bool>,
+}
+
 /// Keeps runs in a folder.
 #[derive(Debug)]
 pub struct SqliteStore {
+    folder: PathBuf,
     history: History,
+    keys: FolderKeys,
     readers: SqlitePool,
     /// None for one who only looks.
     jobs: Option<mpsc::Sender<Job>>,
@@ -128,11 +156,14 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens a folder for writing; makes it when it is missing. Must be called on a tokio runtime.
+    /// Secrets are sealed with the last of the given keys, else with the folder's own, which is
+    /// made with the folder; each of them opens.
     ///
     /// # Errors
     /// [`OpenError`], when it is in use above all.
-    pub async fn open(folder: &Path) -> Result<Self, OpenError> {
-        let folder = Folder::lock(folder)?;
+    pub async fn open(folder: &Path, keys: Keys) -> Result<Self, OpenError> {
+        let path = folder.to_owned();
+        let folder = Folder::lock(folder).await?;
         let file = folder.database();
         let failed = |error| OpenError::Database { file: file.clone(), why: trouble(&error) };
         // nothing is changed in a database that is not ours
@@ -141,27 +172,29 @@ impl SqliteStore {
         connection.close().await.map_err(failed)?;
         let mut connection = reading::connect(&file, true).await.map_err(failed)?;
         schema::migrate(&mut connection, version, &file).await?;
+        let keys = FolderKeys::read_or_make(&path, keys)?;
         let (jobs, waiting) = mpsc::channel(JOBS);
         tokio::spawn(writer::run(connection, waiting, folder));
-        Ok(Self { history: History::Full, readers: reading::pool(&file), jobs: Some(jobs) })
+        let readers = reading::pool(&file);
+        Ok(Self { folder: path, history: History::Full, keys, readers, jobs: Some(jobs) })
     }
 
     /// The same for a folder that must be there.
     ///
     /// # Errors
     /// [`OpenError`]; a folder that is missing is not made.
-    pub async fn reopen(folder: &Path) -> Result<Self, OpenError> {
+    pub async fn reopen(folder: &Path, keys: Keys) -> Result<Self, OpenError> {
         if !folder::database(folder).is_file() {
             return Err(OpenError::Missing { folder: folder.to_owned() });
         }
-        Self::open(folder).await
+        Self::open(folder, keys).await
     }
 
     /// Opens a folder to look at its runs, also while another process writes them.
     ///
     /// # Errors
     /// [`OpenError`]; a folder that is missing is not made.
-    pub async fn look(folder: &Path) -> Result<Self, OpenError> {
+    pub async fn look(folder: &Path, keys: Keys) -> Result<Self, OpenError> {
         let file = folder::database(folder);
         if !file.is_file() {
             return Err(OpenError::Missing { folder: folder.to_owned() });
@@ -171,7 +204,9 @@ impl SqliteStore {
         let mut connection = readers.acquire().await.map_err(failed)?;
         schema::check(&mut connection, &file).await?;
         drop(connection);
-        Ok(Self { history: History::Full, readers, jobs: None })
+        let keys = FolderKeys::read(folder, keys)?;
+        let folder = folder.to_owned();
+        Ok(Self { folder, history: History::Full, keys, readers, jobs: None })
     }
 
     /// The same with this much history in its reports.
@@ -186,7 +221,14 @@ impl SqliteStore {
     /// # Errors
     /// When it could not be written.
     pub async fn register(&self, run: &Name, origin: &Origin) -> Result<(), StoreError> {
-        self.write(|done| Job::Register(run.clone(), origin.clone(), done)).await
+        let mut origin = origin.clone();
+        if origin.document.has_secrets {
+            let document = &mut origin.document;
+            let sealed = self.keys.keys.seal(&reading::about(&document.digest), &document.text);
+            let what = format!("the document of run {run}");
+            document.text = sealed.map_err(|error| self.keys.trouble(&what, &error))?.into();
+        }
+        self.write(|done| Job::Register(run.clone(), origin, done)).await
     }
 
     /// What a run needs beside its facts; None when it is unknown.
@@ -194,19 +236,15 @@ impl SqliteStore {
     /// # Errors
     /// When it cannot be read.
     pub async fn origin(&self, run: &Name) -> Result<Option<Origin>, StoreError> {
-        reading::origin(&self.readers, run).await
+        reading::origin(&self.readers, &self.keys, run).await
     }
 
     /// The runs that began, latest first, at most `most` of them.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub async fn runs(
-        &self,
-        status: Option<Status>,
-        most: usize,
-    ) -> Result<Vec<RunRow>, StoreError> {
-        reading::runs(&self.readers, status, most).await
+    pub async fn runs(&self, which: Which, most: usize) -> Result<Vec<RunRow>, StoreError> {
+        reading::runs(&self.readers, &self.folder, which, most).await
     }
 
     /// One run.
@@ -214,7 +252,7 @@ impl SqliteStore {
     /// # Errors
     /// When it cannot be read.
     pub async fn find(&self, run: &Name) -> Result<Option<RunRow>, StoreError> {
-        reading::find(&self.readers, run).await
+        reading::find(&self.readers, &self.folder, run).await
     }
 
     /// Ends the writer once it has written what waits, and gives the folder free.
@@ -243,14 +281,14 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     async fn commit(&self, commits: &[Commit]) -> Result<(), StoreError> {
-        let entries: Vec<Entry> =
-            commits.iter().filter_map(Entry::of).collect::<Result<_, StoreError>>()?;
+        let entries = commits.iter().filter_map(|commit| Entry::of(commit, &self.keys));
+        let entries: Vec<Entry> = entries.collect::<Result<_, StoreError>>()?;
         self.write(|done| Job::Commit(entries, done)).await
     }
 
     async fn journal(&self, run: &Name) -> Result<Vec<Fact>, StoreError> {
         let mut journal = Vec::new();
-        reading::facts(&self.readers, run, |facts| journal.extend(facts)).await?;
+        reading::facts(&self.readers, &self.keys, run, |facts| journal.extend(facts)).await?;
         Ok(journal)
     }
 
@@ -258,7 +296,7 @@ impl Store for SqliteStore {
     async fn report(&self, plan: &Plan, run: &Name) -> Result<Option<Report>, StoreError> {
         let mut report = Report::new(self.history);
         let mut is_known = false;
-        reading::facts(&self.readers, run, |facts| {
+        reading::facts(&self.readers, &self.keys, run, |facts| {
             is_known = true;
             for fact in &facts {
                 report.add(plan, fact);

@@ -1,5 +1,6 @@
 //! Connections, and what is read over them.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use sqlx::{ConnectOptions as _, Row as _, SqliteConnection, SqlitePool};
 
 use crate::store::StoreError;
 
-use super::{Document, Origin, RunRow, trouble};
+use super::keys::FolderKeys;
+use super::{Document, Origin, RunRow, Which, folder, trouble};
 
 /// How long one connection waits for another's lock.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -54,6 +56,7 @@ pub(super) fn pool(file: &Path) -> SqlitePool {
 /// Gives a run's facts to `each` in order, a part at a time.
 pub(super) async fn facts(
     from: &SqlitePool,
+    keys: &FolderKeys,
     run: &Name,
     mut each: impl FnMut(Vec<Fact>),
 ) -> Result<(), StoreError> {
@@ -72,7 +75,10 @@ pub(super) async fn facts(
             return Err(damaged(run, last + 1, "it is missing"));
         }
         for row in rows {
-            each(part(run, &row, &mut last)?);
+            let mut facts = part(run, &row, &mut last)?;
+            let opened = keys.keys.open_facts(run, &mut facts);
+            opened.map_err(|error| keys.trouble(&format!("a variable of run {run}"), &error))?;
+            each(facts);
         }
     }
     Ok(())
@@ -105,54 +111,85 @@ fn damaged(run: &Name, seq: i64, why: &str) -> StoreError {
     StoreError::Corrupt(format!("fact {seq} of run {run}: {why}"))
 }
 
-pub(super) async fn origin(from: &SqlitePool, run: &Name) -> Result<Option<Origin>, StoreError> {
+pub(super) async fn origin(
+    from: &SqlitePool,
+    keys: &FolderKeys,
+    run: &Name,
+) -> Result<Option<Origin>, StoreError> {
     const ORIGIN: &str = "
         SELECT digest, name, text, settings FROM runs JOIN documents ON digest = workflow
         WHERE id = ?";
     let found = sqlx::query(ORIGIN).bind(&**run).fetch_optional(from).await;
     let Some(row) = found.map_err(|error| trouble(&error))? else { return Ok(None) };
-    let document = Document {
-        digest: text(&row, "digest")?,
-        name: text(&row, "name")?,
-        text: text(&row, "text")?,
-    };
+    let (digest, kept) = (text(&row, "digest")?, text(&row, "text")?);
+    let plain = keys.keys.open(&about(&digest), &kept);
+    let plain =
+        plain.map_err(|error| keys.trouble(&format!("the document of run {run}"), &error))?;
+    let has_secrets = matches!(plain, Cow::Owned(_));
+    let document =
+        Document { digest, name: text(&row, "name")?, text: (*plain).into(), has_secrets };
     Ok(Some(Origin { document, settings: text(&row, "settings")? }))
+}
+
+/// What a document's text is sealed for.
+pub(super) fn about(digest: &str) -> String {
+    format!("document/{digest}")
 }
 
 pub(super) async fn runs(
     from: &SqlitePool,
-    status: Option<Status>,
+    folder: &Path,
+    which: Which,
     most: usize,
 ) -> Result<Vec<RunRow>, StoreError> {
     const RUNS: &str = "
-        SELECT id, workflow, coalesce(name, '') AS name, status, seq, started_at, finished_at
+        SELECT id, workflow, coalesce(name, '') AS name, status, seq, started_at, finished_at, writer
         FROM runs LEFT JOIN documents ON digest = workflow
-        WHERE seq > 0 AND (?1 IS NULL OR status = ?1) ORDER BY key DESC LIMIT ?2";
+        WHERE seq > 0 AND (?1 IS NULL OR status = ?1)
+            AND (?3 IS NULL OR (writer = coalesce(?4, '-')) = ?3)
+        ORDER BY key DESC LIMIT ?2";
     let most = i64::try_from(most).unwrap_or(i64::MAX);
-    let rows = sqlx::query(RUNS).bind(status.map(Status::name)).bind(most).fetch_all(from).await;
-    rows.map_err(|error| trouble(&error))?.iter().map(run_row).collect()
+    let holder = folder::writer(folder);
+    let rows = sqlx::query(RUNS)
+        .bind(which.status.map(Status::name))
+        .bind(most)
+        .bind(which.is_held)
+        .bind(holder.as_deref())
+        .fetch_all(from)
+        .await
+        .map_err(|error| trouble(&error))?;
+    rows.iter().map(|row| run_row(row, holder.as_deref())).collect()
 }
 
-pub(super) async fn find(from: &SqlitePool, run: &Name) -> Result<Option<RunRow>, StoreError> {
+pub(super) async fn find(
+    from: &SqlitePool,
+    folder: &Path,
+    run: &Name,
+) -> Result<Option<RunRow>, StoreError> {
     const RUN: &str = "
-        SELECT id, workflow, coalesce(name, '') AS name, status, seq, started_at, finished_at
+        SELECT id, workflow, coalesce(name, '') AS name, status, seq, started_at, finished_at, writer
         FROM runs LEFT JOIN documents ON digest = workflow
         WHERE seq > 0 AND id = ?";
+    let holder = folder::writer(folder);
     let row = sqlx::query(RUN).bind(&**run).fetch_optional(from).await;
-    row.map_err(|error| trouble(&error))?.as_ref().map(run_row).transpose()
+    let row = row.map_err(|error| trouble(&error))?;
+    row.as_ref().map(|row| run_row(row, holder.as_deref())).transpose()
 }
 
-fn run_row(row: &SqliteRow) -> Result<RunRow, StoreError> {
+fn run_row(row: &SqliteRow, holder: Option<&str>) -> Result<RunRow, StoreError> {
     let id = text(row, "id")?;
     let word = text(row, "status")?;
     let status = decode(format!("{word:?}").as_bytes())
         .map_err(|_| StoreError::Corrupt(format!("run {id} has the status {word:?}")))?;
+    let writer: &str = get(row, "writer")?;
+    let process = holder.filter(|holder| *holder == writer).and_then(folder::process);
     let time = |micros: i64| Time(u64::try_from(micros).unwrap_or(0));
     Ok(RunRow {
         id,
         workflow: text(row, "workflow")?,
         name: text(row, "name")?,
         status,
+        process,
         facts: u64::try_from(get::<i64>(row, "seq")?).unwrap_or(0),
         started_at: time(get(row, "started_at")?),
         finished_at: get::<Option<i64>>(row, "finished_at")?.map(time),

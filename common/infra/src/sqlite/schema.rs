@@ -8,7 +8,10 @@ use super::{OpenError, trouble};
 
 /// What leads from each form to the next; each sets its own number as `user_version`. They are
 /// never changed once a release has them.
-const MIGRATIONS: [&str; 1] = [include_str!("../../../../migrations/sqlite/0001_runs.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../../migrations/sqlite/0001_runs.sql"),
+    include_str!("../../../../migrations/sqlite/0002_writer.sql"),
+];
 
 /// What marks a database as ours (`application_id`).
 const OURS: i64 = 0x666c_6c6d;

@@ -21,7 +21,7 @@ pub(super) async fn run(
     let mut closing = Vec::new();
     while closing.is_empty() && jobs.recv_many(&mut batch, BATCH).await > 0 {
         closing.extend(batch.extract_if(.., |job| matches!(job, Job::Close(_))));
-        write(&mut connection, std::mem::take(&mut batch)).await;
+        write(&mut connection, folder.writer(), std::mem::take(&mut batch)).await;
     }
     if let Err(error) = connection.close().await {
         tracing::warn!(%error, "the store did not close well; nothing is lost by that");
@@ -34,11 +34,11 @@ pub(super) async fn run(
 
 /// Writes all of these in one transaction. If that cannot be, each gets its own: one that cannot
 /// be written fails alone.
-async fn write(connection: &mut SqliteConnection, jobs: Vec<Job>) {
+async fn write(connection: &mut SqliteConnection, writer: &str, jobs: Vec<Job>) {
     if jobs.is_empty() {
         return;
     }
-    match transaction(connection, &jobs).await {
+    match transaction(connection, writer, &jobs).await {
         Ok(outcomes) => {
             for (job, outcome) in jobs.into_iter().zip(outcomes) {
                 job.answer(outcome);
@@ -51,7 +51,8 @@ async fn write(connection: &mut SqliteConnection, jobs: Vec<Job>) {
         }
         Err(_) => {
             for job in jobs {
-                let outcome = match transaction(connection, std::slice::from_ref(&job)).await {
+                let job_alone = std::slice::from_ref(&job);
+                let outcome = match transaction(connection, writer, job_alone).await {
                     Ok(outcomes) => outcomes.into_iter().next().unwrap_or(Ok(())),
                     Err(error) => Err(trouble(&error)),
                 };
@@ -63,12 +64,13 @@ async fn write(connection: &mut SqliteConnection, jobs: Vec<Job>) {
 
 async fn transaction(
     connection: &mut SqliteConnection,
+    writer: &str,
     jobs: &[Job],
 ) -> Result<Vec<Outcome>, sqlx::Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let mut outcomes = Vec::with_capacity(jobs.len());
     for job in jobs {
-        outcomes.push(job.apply(&mut transaction).await?);
+        outcomes.push(job.apply(&mut transaction, writer).await?);
     }
     transaction.commit().await?;
     Ok(outcomes)

@@ -9,7 +9,8 @@ use flowmill_engine::plan::Plan;
 use flowmill_engine::run::{Input, Run, Start};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value};
-use flowmill_infra::sqlite::{Document, OpenError, Origin, SqliteStore};
+use flowmill_infra::seal::Keys;
+use flowmill_infra::sqlite::{Document, OpenError, Origin, SqliteStore, Which};
 use flowmill_infra::store::{Commit, Store as _, StoreError};
 
 use super::facts;
@@ -20,7 +21,12 @@ fn commit(run: &str, facts: Vec<Fact>) -> Commit {
 }
 
 fn origin(text: &str) -> Origin {
-    let document = Document { digest: text.into(), name: "Shout".into(), text: text.into() };
+    let document = Document {
+        digest: text.into(),
+        name: "Shout".into(),
+        text: text.into(),
+        has_secrets: false,
+    };
     Origin { document, settings: r#"{"a": 1}"#.into() }
 }
 
@@ -36,7 +42,7 @@ async fn meddle(folder: &Path, sql: &'static str) {
 #[tokio::test]
 async fn facts_outlive_the_store() {
     let folder = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(folder.path()).await.unwrap();
+    let store = SqliteStore::open(folder.path(), Keys::default()).await.unwrap();
     store.register(&"r".into(), &origin("text")).await.unwrap();
     assert_eq!(store.find(&"r".into()).await.unwrap(), None, "it has not begun");
     store.commit(&[commit("r", facts(1, 3))]).await.unwrap();
@@ -45,7 +51,7 @@ async fn facts_outlive_the_store() {
     let closed = store.commit(&[commit("r", facts(201, 201))]).await;
     assert!(matches!(closed, Err(StoreError::Unavailable(_))), "{closed:?}");
 
-    let store = SqliteStore::open(folder.path()).await.unwrap();
+    let store = SqliteStore::open(folder.path(), Keys::default()).await.unwrap();
     assert_eq!(store.journal(&"r".into()).await.unwrap(), facts(1, 200));
     assert_eq!(store.origin(&"r".into()).await.unwrap().unwrap().settings, origin("text").settings);
     store.commit(&[commit("r", facts(201, 201))]).await.unwrap();
@@ -54,7 +60,7 @@ async fn facts_outlive_the_store() {
 #[tokio::test]
 async fn a_run_is_listed_as_its_facts_say() {
     let folder = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(folder.path()).await.unwrap();
+    let store = SqliteStore::open(folder.path(), Keys::default()).await.unwrap();
     for (number, id) in (1..).zip(["a", "b", "c"]) {
         let start = Start { run: id.into(), workflow: "text".into(), ..Start::default() };
         let (mut run, mut journal) = Run::start(plan(), start, Time(number));
@@ -68,7 +74,7 @@ async fn a_run_is_listed_as_its_facts_say() {
         }
         store.commit(&[commit(id, journal)]).await.unwrap();
     }
-    let rows = store.runs(None, 10).await.unwrap();
+    let rows = store.runs(Which::default(), 10).await.unwrap();
     let shown: Vec<_> = rows.iter().map(|row| (&*row.id, row.status, row.finished_at)).collect();
     let paused = ("b", Status::Paused, None);
     assert_eq!(
@@ -76,9 +82,10 @@ async fn a_run_is_listed_as_its_facts_say() {
         [("c", Status::Stopped, Some(Time(10))), paused, ("a", Status::Running, None)]
     );
     assert_eq!((&*rows[0].name, rows[0].started_at), ("Shout", Time(3)));
-    let of_one_status = store.runs(Some(Status::Paused), 10).await.unwrap();
+    let of_one_status =
+        store.runs(Which { status: Some(Status::Paused), is_held: None }, 10).await.unwrap();
     assert_eq!(of_one_status.iter().map(|row| &*row.id).collect::<Vec<_>>(), ["b"]);
-    assert_eq!(store.runs(None, 2).await.unwrap().len(), 2);
+    assert_eq!(store.runs(Which::default(), 2).await.unwrap().len(), 2);
     assert_eq!(store.find(&"b".into()).await.unwrap().as_ref(), Some(&rows[1]));
     store.forget(&"b".into()).await.unwrap();
     assert_eq!(store.origin(&"b".into()).await.unwrap(), None);
@@ -96,7 +103,7 @@ async fn values_come_back_as_they_were() {
     let start = Start { run: "r".into(), inputs: values, ..Start::default() };
     let (_, journal) = Run::start(plan(), start, Time(1));
     let folder = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(folder.path()).await.unwrap();
+    let store = SqliteStore::open(folder.path(), Keys::default()).await.unwrap();
     store.commit(&[commit("r", journal.clone())]).await.unwrap();
     assert_eq!(store.journal(&"r".into()).await.unwrap(), journal);
     let Event::RunStarted(started) = &journal[0].event else { panic!("it begins with one") };
@@ -108,25 +115,50 @@ async fn values_come_back_as_they_were() {
 async fn a_folder_has_one_writer_and_any_readers() {
     let folder = tempfile::tempdir().unwrap();
     let nowhere = folder.path().join("nowhere");
-    let missing = SqliteStore::look(&nowhere).await;
+    let missing = SqliteStore::look(&nowhere, Keys::default()).await;
     assert!(matches!(missing, Err(OpenError::Missing { .. })) && !nowhere.exists(), "{missing:?}");
 
     let inside = folder.path().join("a/b");
-    let first = SqliteStore::open(&inside).await.unwrap();
+    let first = SqliteStore::open(&inside, Keys::default()).await.unwrap();
     first.commit(&[commit("r", facts(1, 2))]).await.unwrap();
-    let second = SqliteStore::open(&inside).await.unwrap_err().to_string();
+    let second = SqliteStore::open(&inside, Keys::default()).await.unwrap_err().to_string();
     let here = format!("in use by process {}", std::process::id());
     assert!(second.contains(&here) && second.contains("another folder"), "{second}");
 
-    let reader = SqliteStore::look(&inside).await.unwrap();
+    let reader = SqliteStore::look(&inside, Keys::default()).await.unwrap();
     assert_eq!(reader.journal(&"r".into()).await.unwrap().len(), 2);
     first.commit(&[commit("r", facts(3, 3))]).await.unwrap();
     assert_eq!(reader.journal(&"r".into()).await.unwrap().len(), 3);
     assert!(reader.commit(&[commit("r", facts(4, 4))]).await.is_err());
 
     first.close().await;
-    let next = SqliteStore::open(&inside).await.unwrap();
+    let next = SqliteStore::open(&inside, Keys::default()).await.unwrap();
     next.commit(&[commit("r", facts(4, 4))]).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_lock_tells_which_runs_a_process_has_in_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = async |store: &SqliteStore| {
+        let held = Which { is_held: Some(true), ..Which::default() };
+        let runs = store.runs(held, 10).await.unwrap();
+        runs.iter().map(|run| (run.id.to_string(), run.process)).collect::<Vec<_>>()
+    };
+    let first = SqliteStore::open(folder.path(), Keys::default()).await.unwrap();
+    first.commit(&[commit("a", facts(1, 2))]).await.unwrap();
+    first.close().await;
+    let second = SqliteStore::open(folder.path(), Keys::default()).await.unwrap();
+    second.commit(&[commit("b", facts(1, 2))]).await.unwrap();
+    let reader = SqliteStore::look(folder.path(), Keys::default()).await.unwrap();
+    let me = Some(std::process::id());
+    assert_eq!(held(&reader).await, [("b".to_owned(), me)]);
+    assert_eq!(reader.find(&"a".into()).await.unwrap().unwrap().process, None);
+    second.commit(&[commit("a", facts(3, 3))]).await.unwrap();
+    assert_eq!(held(&reader).await, [("b".to_owned(), me), ("a".to_owned(), me)]);
+    second.close().await;
+    assert_eq!(held(&reader).await, []);
+    let free = Which { is_held: Some(false), ..Which::default() };
+    assert_eq!(reader.runs(free, 10).await.unwrap().len(), 2);
 }
 
 #[cfg(unix)]
@@ -135,7 +167,7 @@ async fn a_folder_is_its_owners_alone() {
     use std::os::unix::fs::MetadataExt as _;
     let parent = tempfile::tempdir().unwrap();
     let folder = parent.path().join("runs");
-    let store = SqliteStore::open(&folder).await.unwrap();
+    let store = SqliteStore::open(&folder, Keys::default()).await.unwrap();
     store.commit(&[commit("r", facts(1, 1))]).await.unwrap();
     assert_eq!(std::fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
     for file in std::fs::read_dir(&folder).unwrap() {
@@ -147,7 +179,7 @@ async fn a_folder_is_its_owners_alone() {
 #[tokio::test]
 async fn many_writers_share_transactions_and_fail_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Arc::new(SqliteStore::open(folder.path()).await.unwrap());
+    let store = Arc::new(SqliteStore::open(folder.path(), Keys::default()).await.unwrap());
     let write = |number: u64| {
         let store = store.clone();
         // every tenth does not follow what is held
@@ -159,7 +191,7 @@ async fn many_writers_share_transactions_and_fail_alone() {
     for (number, outcome) in (1..).zip(writes) {
         assert_eq!(outcome.await.unwrap().is_err(), number % 10 == 0, "{number}");
     }
-    assert_eq!(store.runs(None, 1000).await.unwrap().len(), 90);
+    assert_eq!(store.runs(Which::default(), 1000).await.unwrap().len(), 90);
 }
 
 #[tokio::test]
@@ -167,12 +199,12 @@ async fn a_damaged_database_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("runs.db");
     std::fs::write(&file, "this is no database, however long one looks at it".repeat(100)).unwrap();
-    let error = SqliteStore::open(folder.path()).await.unwrap_err();
+    let error = SqliteStore::open(folder.path(), Keys::default()).await.unwrap_err();
     assert!(matches!(&error, OpenError::Database { why: StoreError::Corrupt(_), .. }), "{error:?}");
     assert!(error.to_string().contains("runs.db"), "{error}");
     std::fs::remove_file(&file).unwrap();
 
-    let store = SqliteStore::open(folder.path()).await.unwrap();
+    let store = SqliteStore::open(folder.path(), Keys::default()).await.unwrap();
     for run in ["torn", "lost", "moved", "later"] {
         store.commit(&[commit(run, facts(1, 2))]).await.unwrap();
         store.commit(&[commit(run, facts(3, 4))]).await.unwrap();
@@ -187,7 +219,7 @@ async fn a_damaged_database_is_told() {
          UPDATE journal SET version = 99 WHERE run = 4 AND first = 1;",
     )
     .await;
-    let store = SqliteStore::look(folder.path()).await.unwrap();
+    let store = SqliteStore::look(folder.path(), Keys::default()).await.unwrap();
     for (run, told) in [
         ("torn", "fact 3 of run torn: it cannot be read"),
         ("lost", "fact 3 of run lost: it is missing"),
@@ -203,11 +235,11 @@ async fn a_damaged_database_is_told() {
 #[tokio::test]
 async fn databases_of_others_are_left_alone() {
     let folder = tempfile::tempdir().unwrap();
-    SqliteStore::open(folder.path()).await.unwrap().close().await;
+    SqliteStore::open(folder.path(), Keys::default()).await.unwrap().close().await;
     meddle(folder.path(), "PRAGMA user_version = 99").await;
     for error in [
-        SqliteStore::open(folder.path()).await.unwrap_err(),
-        SqliteStore::look(folder.path()).await.unwrap_err(),
+        SqliteStore::open(folder.path(), Keys::default()).await.unwrap_err(),
+        SqliteStore::look(folder.path(), Keys::default()).await.unwrap_err(),
     ] {
         assert!(error.to_string().contains("later release"), "{error}");
     }
@@ -215,7 +247,7 @@ async fn databases_of_others_are_left_alone() {
     std::fs::write(other.path().join("runs.db"), "").unwrap();
     meddle(other.path(), "CREATE TABLE theirs (a)").await;
     let theirs = std::fs::read(other.path().join("runs.db")).unwrap();
-    let error = SqliteStore::open(other.path()).await.unwrap_err();
+    let error = SqliteStore::open(other.path(), Keys::default()).await.unwrap_err();
     assert!(error.to_string().contains("another program"), "{error}");
     assert_eq!(std::fs::read(other.path().join("runs.db")).unwrap(), theirs);
 }
@@ -223,7 +255,7 @@ async fn databases_of_others_are_left_alone() {
 #[tokio::test]
 async fn a_report_is_folded_from_the_journal() {
     let folder = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(folder.path()).await.unwrap();
+    let store = SqliteStore::open(folder.path(), Keys::default()).await.unwrap();
     for first in 1..=150 {
         store.commit(&[commit("r", facts(first, first))]).await.unwrap();
     }

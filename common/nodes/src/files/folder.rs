@@ -21,6 +21,10 @@ const MAX_NAME_BYTES: usize = 200;
 /// How many files of one name there may be.
 const MAX_EQUAL_NAMES: u32 = 1_000_000;
 
+/// How many folders a store brings to the disk with a file: its own, those that a kept run puts it
+/// into (`files/.inputs`), and the one around them.
+const MADE: usize = 3;
+
 /// How many files are remembered, so that they are not kept twice.
 const MAX_REMEMBERED: usize = 10_000;
 
@@ -29,6 +33,8 @@ const MAX_REMEMBERED: usize = 10_000;
 pub struct FolderFiles {
     given: PathBuf,
     produced: PathBuf,
+    /// Whether a file outlives a loss of power once it is named.
+    is_durable: bool,
     held: Mutex<Held>,
 }
 
@@ -44,7 +50,15 @@ struct Held {
 impl FolderFiles {
     /// Keeps what came with the inputs in one folder, what nodes produce in another.
     pub fn new(given: impl Into<PathBuf>, produced: impl Into<PathBuf>) -> Self {
-        Self { given: given.into(), produced: produced.into(), held: Mutex::default() }
+        let (given, produced) = (given.into(), produced.into());
+        Self { given, produced, is_durable: false, held: Mutex::default() }
+    }
+
+    /// The same for runs that outlive the machine: a file and its name are on the disk before
+    /// anybody hears of it.
+    #[must_use]
+    pub fn durable(self) -> Self {
+        Self { is_durable: true, ..self }
     }
 
     /// Where the content of a file lies, if it is one of this store's.
@@ -113,6 +127,10 @@ impl FolderFiles {
             };
             new.write_all(content).await.map_err(|error| failed(&path, error))?;
             new.flush().await.map_err(|error| failed(&path, error))?;
+            if self.is_durable {
+                let synced = sync(&new, folder).await;
+                synced.map_err(|error| failed(&path, error))?;
+            }
             return Ok(id);
         }
     }
@@ -134,6 +152,17 @@ impl FolderFiles {
         }
         Ok(bytes)
     }
+}
+
+/// Brings a new file to the disk: its content, its name in its folder, and the names of folders
+/// that may be as new.
+async fn sync(new: &tokio::fs::File, folder: &Path) -> io::Result<()> {
+    new.sync_all().await?;
+    for folder in folder.ancestors().take(MADE) {
+        let name = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        tokio::fs::File::open(name).await?.sync_all().await?;
+    }
+    Ok(())
 }
 
 /// The name a file would like: its own, with its extension if that lacks one.
