@@ -19,13 +19,13 @@ use flowmill_nodes::http_request::client::{Limits as Sizes, Policy};
 use flowmill_nodes::mock::Mocks;
 use uuid::Uuid;
 
-use super::start::{form, system};
+use super::start::{form, system, uploads};
 use crate::code::{CodeFlags, warn};
 use crate::console::talk;
 use crate::drive::Drive;
 use crate::embedded::{Embedded, outside};
 use crate::files::RunFiles;
-use crate::inputs::{FileArgument, Given, LocalFiles, Rejection, SYSTEM_FILES, check, refusal};
+use crate::inputs::{FileArgument, Given, LocalFiles, Rejection, check, refusal};
 use crate::keep::Keep;
 #[cfg(feature = "store")]
 use crate::keep::keys;
@@ -197,35 +197,30 @@ fn start(args: &Args, workflow: &Workflow, files: &LocalFiles) -> anyhow::Result
     };
     let given = Given { values, texts: args.input.clone(), files: files.clone() };
     let chat = workflow.plan.mode() == Mode::Chat;
-    let lacks_query = chat && args.query.is_none();
-    let inputs = match check(&form, &given) {
-        Ok(accepted) if !lacks_query => {
-            for name in &accepted.undeclared {
-                talk(format_args!(
-                    "warning: the start node declares no input {name:?}; it is dropped"
-                ));
-            }
-            accepted.inputs
-        }
-        rejected => {
-            let mut rejections = rejected.err().unwrap_or_default();
-            if lacks_query {
-                let message = "query is required: a chat answers what the user says".to_owned();
-                rejections.insert(0, Rejection { name: "query".into(), message });
-            }
-            talk(refusal(&args.document.display().to_string(), &form, chat, &rejections));
-            return Ok(None);
-        }
-    };
+    let mut rejections = Vec::new();
+    if chat && args.query.is_none() {
+        let message = "query is required: a chat answers what the user says".to_owned();
+        rejections.push(Rejection { name: "query".into(), message });
+    }
+    let system_files = uploads(workflow, &given);
+    let system_files = system_files.map_err(|more| rejections.extend(more)).unwrap_or_default();
+    let accepted = check(&form, &given).map_err(|more| rejections.extend(more)).unwrap_or_default();
+    if !rejections.is_empty() {
+        talk(refusal(&args.document.display().to_string(), &form, chat, &rejections));
+        return Ok(None);
+    }
+    for name in &accepted.undeclared {
+        talk(format_args!("warning: the start node declares no input {name:?}; it is dropped"));
+    }
     if !chat && args.query.is_some() {
         talk("warning: only chats (advanced-chat) take a query; it is dropped");
     }
     let run: Name = Uuid::now_v7().to_string().into();
     Ok(Some(Start {
-        system: system(args.query.as_deref(), workflow, &run, files.of(SYSTEM_FILES)),
+        system: system(args.query.as_deref(), workflow, &run, system_files),
         run,
         workflow: workflow.digest.clone(),
-        inputs,
+        inputs: accepted.inputs,
         conversation: Vec::new(),
         options: options(args),
         adoption: None,

@@ -6,7 +6,8 @@ use flowmill_engine::graph::Mode;
 use flowmill_engine::value::{Name, Value};
 use uuid::Uuid;
 
-use crate::inputs::Form;
+use crate::console::talk;
+use crate::inputs::{Form, Given, Rejection, Uploads, gives_files};
 use crate::result::member;
 use crate::workflow::Workflow;
 
@@ -17,6 +18,23 @@ pub(crate) fn form(workflow: &Workflow) -> Form {
     let nodes = &workflow.graph.nodes;
     let entry = nodes.iter().find(|node| node.id.as_name() == Some(&root.id));
     entry.map_or_else(Form::open, |node| Form::of_start(&node.data))
+}
+
+/// The files given to the document itself. Where it takes none they are dropped, as Dify does.
+///
+/// # Errors
+/// Why they are not taken.
+pub(crate) fn uploads(workflow: &Workflow, given: &Given) -> Result<Vec<Value>, Vec<Rejection>> {
+    if let Some(uploads) = Uploads::of(&workflow.graph.features) {
+        return uploads.check(given);
+    }
+    if gives_files(given) {
+        talk(
+            "warning: the document takes no files besides its inputs (features.file_upload is not \
+             enabled); what sys.files was given is dropped",
+        );
+    }
+    Ok(Vec::new())
 }
 
 /// `sys.*`; a chat has what its user says.

@@ -109,7 +109,7 @@ fn field(item: &Item) -> Option<Field> {
     })
 }
 
-fn texts(item: &Item, key: &str) -> Vec<Name> {
+pub(super) fn texts(item: &Item, key: &str) -> Vec<Name> {
     let items = item.get(key).and_then(Item::as_seq).unwrap_or_default();
     items.iter().filter_map(Item::as_name).cloned().collect()
 }

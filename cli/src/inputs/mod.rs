@@ -5,6 +5,7 @@ pub(crate) mod file;
 mod form;
 mod local;
 mod refusal;
+mod uploads;
 
 use flowmill_engine::value::{Name, Value, loads, python_float, python_int, str_repr};
 use indexmap::IndexMap;
@@ -12,6 +13,7 @@ use indexmap::IndexMap;
 pub(crate) use form::{Field, FieldKind, Form};
 pub(crate) use local::{FileArgument, LocalFiles};
 pub(crate) use refusal::refusal;
+pub(crate) use uploads::{Uploads, gives_files};
 
 /// What was given for a run.
 #[derive(Clone, Debug, Default)]
@@ -61,10 +63,11 @@ pub(crate) fn check(form: &Form, given: &Given) -> Result<Accepted, Vec<Rejectio
     for (name, text) in &given.texts {
         raw.insert(name.clone(), Raw::Text(text.clone()));
     }
-    for name in given.files.names().into_iter().filter(|name| &**name != SYSTEM_FILES) {
+    for name in given.files.names() {
         let files = given.files.of(&name);
         raw.insert(name, Raw::Files(files));
     }
+    raw.shift_remove(SYSTEM_FILES);
     if form.is_open() {
         let open = |(name, raw)| match raw {
             Raw::Value(value) => (name, value),
@@ -98,7 +101,7 @@ pub(crate) fn check(form: &Form, given: &Given) -> Result<Accepted, Vec<Rejectio
     if rejections.is_empty() { Ok(accepted) } else { Err(rejections) }
 }
 
-/// The files of the chat itself: no input.
+/// The files of the chat itself: no input, [`Uploads`] says what is taken.
 pub(crate) const SYSTEM_FILES: &str = "sys.files";
 
 fn alone_or_list(mut files: Vec<Value>) -> Value {

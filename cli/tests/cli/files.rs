@@ -153,23 +153,70 @@ fn inputs_name_files_only_if_the_command_line_gave_them() {
     assert!(told.recv().unwrap().ends_with("\r\n\r\nnamed"));
 }
 
-#[test]
-fn a_chat_takes_files_of_its_own() {
+/// A chat that shows the files given to it, with this in its features.
+fn shows_files(features: &str) -> String {
     let answer = "{id: a, data: {type: answer, title: Answer, answer: 'See {{#sys.files#}}'}}";
     let chat = document("advanced-chat", &[&start(""), answer], &["{source: s, target: a}"]);
+    chat.replace("workflow:\n", &format!("workflow:\n  features: {{file_upload: {features}}}\n"))
+}
+
+fn answered(chat: &str, arguments: &[&str]) -> Json {
+    run(chat, &[&["--query", "hi", "--output", "json"], arguments].concat()).expect(0).json()
+}
+
+#[test]
+fn a_chat_takes_files_of_its_own() {
+    let chat = shows_files("{enabled: true, number_limits: 3}");
     let (one, two) = (file("one.png", "1"), file("two.pdf", "2"));
-    let arguments = [
-        "--query",
-        "hi",
-        "--file",
-        &format!("sys.files={one}"),
-        "--file",
-        &format!("sys.files={two}"),
-    ];
-    let ran = run(&chat, &[&arguments[..], &["--output", "json"]].concat()).expect(0).json();
+    let [first, second] = [&one, &two].map(|path| format!("sys.files={path}"));
+    let ran = answered(&chat, &["--file", &first, "--file", &second]);
     assert_eq!(
         ran["outputs"]["answer"],
         format!("See ![one.png](file://{one})\n[two.pdf](file://{two})")
     );
     assert_eq!(ran["outputs"]["files"][1]["filename"], "two.pdf");
+    let ran = answered(&chat, &["--input", "sys.files=http://public.example/a.png"]);
+    assert_eq!(ran["outputs"]["answer"], "See ![a.png](http://public.example/a.png)");
+    let mapping = format!(
+        r#"{{"sys.files": [{{"transfer_method": "local_file", "upload_file_id": "{two}"}}]}}"#
+    );
+    let inputs = file("chat-files.json", &mapping);
+    let ran = answered(&chat, &["--inputs", &inputs, "--file", &two]);
+    assert_eq!(ran["outputs"]["answer"], format!("See [two.pdf](file://{two})"));
+}
+
+#[test]
+fn a_chats_features_say_which_files_it_takes() {
+    let (png, pdf, log) = (file("f.png", "1"), file("f.pdf", "2"), file("f.log", "3"));
+    let [png, pdf, log] = [&png, &pdf, &log].map(|path| format!("sys.files={path}"));
+    let refused = |features: &str, arguments: &[&str], why: &str| {
+        let arguments = [&["--query", "hi"], arguments].concat();
+        run(&shows_files(features), &arguments).expect(2).says(why);
+    };
+    let some = "{enabled: true, number_limits: 2, allowed_file_types: [image, custom], \
+                allowed_file_extensions: [.log], allowed_file_upload_methods: [local_file]}";
+    answered(&shows_files(some), &["--file", &png, "--file", &log]);
+    let invalid = "File validation failed for file: f.pdf: document files are not allowed here";
+    refused(some, &["--file", &pdf], invalid);
+    let many = "Number of files exceeds the maximum limit 2";
+    refused(some, &["--file", &png, "--file", &log, "--file", &log], many);
+    let many = "Number of image files exceeds the maximum limit 2";
+    refused(some, &["--file", &png, "--file", &png, "--file", &png], many);
+    let remote = "sys.files=http://public.example/a.png";
+    refused(some, &["--input", remote], "must come by local_file, not remote_url");
+    refused(some, &["--inputs", &file("five.json", r#"{"sys.files": 5}"#)], "a list of files");
+    // what is said of images alone
+    let old = "{image: {enabled: true, number_limits: 1, transfer_methods: [local_file]}}";
+    answered(&shows_files(old), &["--file", &png]);
+    refused(old, &["--file", &png, "--file", &png], "exceeds the maximum limit 1");
+    refused(old, &["--file", &pdf], invalid);
+    refused(old, &["--input", remote], "must come by local_file, not remote_url");
+    // nothing is said of a number: one image
+    refused("{enabled: true}", &["--file", &png, "--file", &png], "exceeds the maximum limit 1");
+    for off in ["{enabled: false, image: {enabled: false}}", "{}"] {
+        let ran = run(&shows_files(off), &["--query", "hi", "--file", &pdf]).expect(0);
+        ran.says("features.file_upload is not enabled");
+        let ran = answered(&shows_files(off), &["--file", &pdf]);
+        assert_eq!(ran["outputs"]["answer"], "See ");
+    }
 }
