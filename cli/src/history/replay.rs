@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use flowmill_engine::fact::FramePath;
 use flowmill_engine::report::{History as Memory, Report};
-use flowmill_engine::run::{Run, State};
+use flowmill_engine::run::{Outstanding, Run, State};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Style, Value, dumps};
 
@@ -84,7 +84,7 @@ impl<'a> Replay<'a> {
             };
             states.insert(key(&queued.frame, &queued.node), state);
         }
-        for (task, attempt, dispatch, _) in self.run.outstanding() {
+        for Outstanding { task, attempt, dispatch, .. } in self.run.outstanding() {
             let again = if dispatch > 1 { format!(", sending {dispatch}") } else { String::new() };
             states.insert(key(&task.frame, &task.node), format!("out, attempt {attempt}{again}"));
         }

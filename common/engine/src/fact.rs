@@ -259,6 +259,12 @@ pub struct Options {
     pub pause_ms: Option<u64>,
     /// How long one attempt of a task may take, in milliseconds.
     pub task_timeout_ms: u64,
+    /// Whether sizes are limited as Dify limits them; it is part of how the document is compiled.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dify_sizes: bool,
+    /// The digest of the mocks that stand in for nodes, for workers that are told where they lie.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mocks: Option<Name>,
 }
 
 impl Default for Options {
@@ -270,6 +276,8 @@ impl Default for Options {
             deadline_ms: Some(24 * 3600 * 1000),
             pause_ms: Some(7 * 24 * 3600 * 1000),
             task_timeout_ms: 3600 * 1000,
+            dify_sizes: false,
+            mocks: None,
         }
     }
 }
@@ -296,6 +304,9 @@ pub struct TaskDispatched {
     pub class: TaskClass,
     /// When it counts as timed out.
     pub due: Time,
+    /// Its place among all that its owner published, counted from 1.
+    #[serde(default)]
+    pub number: u64,
 }
 
 /// What a task is known by: a node execution.

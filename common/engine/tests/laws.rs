@@ -101,7 +101,7 @@ impl Chaos {
         match action % 20 {
             0..4 => {
                 let class = CLASSES[choice % CLASSES.len()];
-                self.tell(Input::Grant { class, count: choice % 3 + 1 });
+                self.tell(Input::Grant { class, count: choice % 3 + 1, number: 0 });
             }
             4..8 => self.answer(choice, true),
             8 => self.answer(choice, false),
@@ -123,7 +123,7 @@ impl Chaos {
 
     fn tell(&mut self, input: Input) {
         let class = match &input {
-            Input::Grant { class, count } => Some((*class, *count)),
+            Input::Grant { class, count, .. } => Some((*class, *count)),
             _ => None,
         };
         let before = class.map(|(class, _)| self.driver.run.in_flight(class));
@@ -154,8 +154,8 @@ impl Chaos {
 
     fn out(&self, choice: usize) -> Option<(TaskId, u32, u32)> {
         let out: Vec<_> = self.driver.run.outstanding().collect();
-        let (task, attempt, dispatch, _) = out.get(choice % out.len().max(1))?;
-        Some(((*task).clone(), *attempt, *dispatch))
+        let sent = out.get(choice % out.len().max(1))?;
+        Some((sent.task.clone(), sent.attempt, sent.dispatch))
     }
 
     fn answer(&mut self, choice: usize, succeeds: bool) {
@@ -241,7 +241,7 @@ impl Chaos {
             } else if self.driver.has_work() {
                 self.tick(Duration::ZERO);
             } else if let Some(class) = ready {
-                self.tell(Input::Grant { class, count: turn % 4 + 1 });
+                self.tell(Input::Grant { class, count: turn % 4 + 1, number: 0 });
             } else if self.out(turn).is_some() {
                 self.answer(turn, true);
             } else {
@@ -258,7 +258,7 @@ impl Chaos {
         self.driver.check_facts();
         for input in [
             Input::Tick,
-            Input::Grant { class: TaskClass::Light, count: 1 },
+            Input::Grant { class: TaskClass::Light, count: 1, number: 0 },
             Input::Resume,
             Input::TakeUp,
             Input::Pause { reason: "late".into() },
@@ -297,12 +297,15 @@ fn in_order(plan: &Arc<Plan>, order: &[u8]) -> RunFinished {
         }
         let ready: Vec<TaskClass> =
             CLASSES.into_iter().filter(|class| run.ready(*class, driver.now) > 0).collect();
-        let out: Vec<_> = run.outstanding().map(|(task, a, d, _)| (task.clone(), a, d)).collect();
+        let out: Vec<_> = run
+            .outstanding()
+            .map(|sent| (sent.task.clone(), sent.attempt, sent.dispatch))
+            .collect();
         if driver.has_work() {
             driver.tick(Duration::ZERO);
         } else if !ready.is_empty() && (out.is_empty() || choice.is_multiple_of(3)) {
             let class = ready[choice % ready.len()];
-            driver.apply(Input::Grant { class, count: choice % 2 + 1 }).unwrap();
+            driver.apply(Input::Grant { class, count: choice % 2 + 1, number: 0 }).unwrap();
         } else {
             let (task, attempt, dispatch) = out[choice % out.len()].clone();
             // what a node answers is a matter of the node alone

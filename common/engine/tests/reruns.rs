@@ -212,13 +212,17 @@ fn run(
         }
         let ready: Vec<TaskClass> =
             CLASSES.into_iter().filter(|class| run.ready(*class, driver.now) > 0).collect();
-        let out: Vec<_> = run.outstanding().map(|(task, a, d, _)| (task.clone(), a, d)).collect();
+        let out: Vec<_> = run
+            .outstanding()
+            .map(|sent| (sent.task.clone(), sent.attempt, sent.dispatch))
+            .collect();
         let wake = run.next_deadline(driver.now);
         if driver.has_work() {
             driver.tick(Duration::ZERO);
         } else if !ready.is_empty() && (out.is_empty() || choice.is_multiple_of(3)) {
             let class = ready[choice % ready.len()];
-            let grant = flowmill_engine::run::Input::Grant { class, count: choice % 2 + 1 };
+            let grant =
+                flowmill_engine::run::Input::Grant { class, count: choice % 2 + 1, number: 0 };
             driver.apply(grant).unwrap();
         } else if let Some((task, attempt, dispatch)) = out.get(choice % out.len().max(1)) {
             let outcome = if fails(task) {

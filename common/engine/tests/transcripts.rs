@@ -165,7 +165,7 @@ impl Play {
                 Input::Tick
             }
             ("grant", class) => {
-                Input::Grant { class: class_of(class), count: words[2].parse().unwrap() }
+                Input::Grant { class: class_of(class), count: words[2].parse().unwrap(), number: 0 }
             }
             ("pause", _) => Input::Pause { reason: words[1..].join(" ").into() },
             ("resume", _) => Input::Resume,
@@ -265,7 +265,7 @@ impl Play {
             let ready = CLASSES.into_iter().find(|class| self.driver.run.ready(*class, now) > 0);
             let Some(class) = ready.filter(|_| !self.is_manual) else { return };
             let count = self.driver.run.ready(class, now);
-            let facts = self.driver.apply(Input::Grant { class, count }).unwrap();
+            let facts = self.driver.apply(Input::Grant { class, count, number: 0 }).unwrap();
             lines.extend(facts.iter().map(shown::fact));
         }
     }

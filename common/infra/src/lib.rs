@@ -6,12 +6,15 @@
 //! suite (`tests/ports.rs`).
 
 pub mod broker;
+pub mod checkpoints;
 pub mod clock;
+pub mod intake;
 pub mod live;
 pub mod memory;
 pub mod message;
 #[cfg(feature = "seal")]
 pub mod seal;
+pub mod shards;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod store;

@@ -24,6 +24,8 @@ mod history;
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::fact::{Adopted, Event, Fact};
 use crate::plan::Plan;
 use crate::run::Start;
@@ -47,7 +49,7 @@ pub enum What {
 }
 
 /// What a new run takes over.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Adoption {
     /// The earlier run.
     pub from: Name,

@@ -19,7 +19,7 @@ impl Run {
     pub(super) fn admit(&self, now: Time, input: Input) -> Result<Vec<Event>, Rejected> {
         match input {
             Input::Tick => Ok(self.tick(now)),
-            Input::Grant { class, count } => Ok(self.grant(now, class, count)),
+            Input::Grant { class, count, number } => Ok(self.grant(now, class, count, number)),
             Input::Completed(completion) => self.complete(now, completion).map(|event| vec![event]),
             Input::Returned { task, attempt, dispatch, reason, not_before } => {
                 self.sent(&task, attempt, dispatch)?;
@@ -63,12 +63,12 @@ impl Run {
         .collect()
     }
 
-    fn grant(&self, now: Time, class: TaskClass, count: usize) -> Vec<Event> {
+    fn grant(&self, now: Time, class: TaskClass, count: usize, number: u64) -> Vec<Event> {
         if !self.may_start() {
             return Vec::new();
         }
         let timeout = Duration::from_millis(self.options.task_timeout_ms);
-        let dispatch = |place: Place| {
+        let dispatch = |(place, number): (Place, u64)| {
             let frame = self.frame(place.frame)?;
             let node = frame.node(&self.plan, place.node);
             let id = &self.plan.node(place.node).id;
@@ -83,9 +83,15 @@ impl Run {
                 dispatch: node.dispatches + 1,
                 class,
                 due: now.after(timeout),
+                number,
             }))
         };
-        self.queues.next_ready(class, now, count).into_iter().filter_map(dispatch).collect()
+        self.queues
+            .next_ready(class, now, count)
+            .into_iter()
+            .zip(number..)
+            .filter_map(dispatch)
+            .collect()
     }
 
     fn complete(&self, now: Time, completion: Completion) -> Result<Event, Rejected> {

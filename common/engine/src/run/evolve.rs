@@ -172,6 +172,7 @@ impl Run {
             class: sent.class,
             sent_at: at,
             due: sent.due,
+            number: sent.number,
         };
         self.out[sent.class as usize] += 1;
         if let Some(before) = self.tasks.insert(sent.task.clone(), in_flight) {

@@ -17,6 +17,8 @@ pub enum Input {
         class: TaskClass,
         /// How many.
         count: usize,
+        /// The number that the first of them is published under; the others follow.
+        number: u64,
     },
     /// A worker answered.
     Completed(Completion),

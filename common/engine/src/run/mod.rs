@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorRecord;
 use crate::fact::{
@@ -53,22 +54,27 @@ pub use inspect::Queued;
 /// that no run can hold its owner.
 pub const SLICE: usize = 256;
 
-/// What a run begins with.
-#[derive(Clone, Debug, Default)]
+/// What a run begins with. It is written as JSON while the run waits to begin.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Start {
     /// Its id.
     pub run: Name,
     /// The document's digest.
     pub workflow: Name,
     /// The user's inputs, already checked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<(Name, Value)>,
     /// `sys.*`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub system: Vec<(Name, Value)>,
     /// Values of conversation variables that differ from the document's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conversation: Vec<(Name, Variable)>,
     /// Limits and deadlines.
+    #[serde(default)]
     pub options: Options,
     /// What is taken over from an earlier run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption: Option<Adoption>,
 }
 
@@ -81,6 +87,24 @@ struct InFlight {
     class: TaskClass,
     sent_at: Time,
     due: Time,
+    number: u64,
+}
+
+/// A task that was sent and has no answer, to be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outstanding<'a> {
+    /// What it is.
+    pub task: &'a TaskId,
+    /// Which attempt, counted from 1.
+    pub attempt: u32,
+    /// Which sending of this attempt, counted from 1.
+    pub dispatch: u32,
+    /// Which workers take it.
+    pub class: TaskClass,
+    /// The number it was published under.
+    pub number: u64,
+    /// When it counts as timed out.
+    pub due: Time,
 }
 
 /// One execution of a plan.
@@ -408,8 +432,15 @@ impl Run {
         self.out[class as usize]
     }
 
-    /// The tasks that were sent and have no answer, with attempt, dispatch and class.
-    pub fn outstanding(&self) -> impl Iterator<Item = (&TaskId, u32, u32, TaskClass)> {
-        self.tasks.iter().map(|(task, sent)| (task, sent.attempt, sent.dispatch, sent.class))
+    /// The tasks that were sent and have no answer, in the order of their ids.
+    pub fn outstanding(&self) -> impl Iterator<Item = Outstanding<'_>> {
+        self.tasks.iter().map(|(task, sent)| Outstanding {
+            task,
+            attempt: sent.attempt,
+            dispatch: sent.dispatch,
+            class: sent.class,
+            number: sent.number,
+            due: sent.due,
+        })
     }
 }

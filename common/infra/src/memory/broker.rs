@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
 use crate::broker::{Closed, CompletionPublisher, Inbox, TaskConsumer, TaskPublisher, Work};
-use crate::message::{Control, Delivery, Task};
+use crate::message::{Beat, Control, Delivery, Shard, Task};
 
 /// Tasks waiting for a worker. The scheduler's window keeps fewer than this in flight; the bound
 /// only stops a fault from eating memory.
@@ -116,6 +116,14 @@ impl Inbox for MemoryInbox {
         self.deliveries.recv_many(&mut received, most).await;
         received
     }
+
+    async fn settle(&mut self) {}
+
+    async fn open(&mut self, _: Shard) -> Result<(), Closed> {
+        Ok(())
+    }
+
+    async fn close(&mut self, _: Shard) {}
 }
 
 /// A worker's consumer.
@@ -137,14 +145,16 @@ impl MemoryWorker {
 }
 
 impl TaskConsumer for MemoryWorker {
-    async fn next(&mut self) -> Option<Work> {
+    type Receipt = ();
+
+    async fn next(&mut self) -> Option<Work<()>> {
         let tasks = &self.tasks;
         tokio::select! {
             biased;
             // without a scheduler there are no more words, but tasks may be left
             Some(control) = self.controls.recv() => Some(Work::Control(control)),
             task = async { tasks.lock().await.recv().await } => {
-                task.map(|task| Work::Task(Box::new(task)))
+                task.map(|task| Work::Task(Box::new(task), ()))
             }
         }
     }
@@ -157,7 +167,11 @@ pub struct MemoryCompletions {
 }
 
 impl CompletionPublisher for MemoryCompletions {
-    async fn answer(&self, delivery: Delivery) -> Result<(), Closed> {
+    async fn answer(&self, _: Shard, delivery: Delivery) -> Result<(), Closed> {
         self.deliveries.send(delivery).await.map_err(|_| Closed)
+    }
+
+    async fn beat(&self, beat: Beat) -> Result<(), Closed> {
+        self.deliveries.send(Delivery::Beat(beat)).await.map_err(|_| Closed)
     }
 }

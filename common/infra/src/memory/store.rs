@@ -8,7 +8,7 @@ use flowmill_engine::plan::Plan;
 use flowmill_engine::report::{History, Report};
 use flowmill_engine::value::Name;
 
-use crate::store::{Commit, Store, StoreError};
+use crate::store::{Batch, Store, StoreError};
 
 /// Keeps runs as long as the process lives.
 #[derive(Debug)]
@@ -49,7 +49,8 @@ impl Default for MemoryStore {
 }
 
 impl Store for MemoryStore {
-    async fn commit(&self, commits: &[Commit]) -> Result<(), StoreError> {
+    async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        let commits = &batch.commits;
         let mut runs = self.lock();
         let mut next: HashMap<&Name, u64> = HashMap::new();
         for commit in commits {

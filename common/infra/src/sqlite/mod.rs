@@ -26,7 +26,7 @@ use sqlx::{Connection as _, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::seal::Keys;
-use crate::store::{Commit, Store, StoreError};
+use crate::store::{Batch, Store, StoreError};
 
 use folder::Folder;
 use jobs::{Entry, Job, Outcome};
@@ -280,8 +280,8 @@ impl SqliteStore {
 }
 
 impl Store for SqliteStore {
-    async fn commit(&self, commits: &[Commit]) -> Result<(), StoreError> {
-        let entries = commits.iter().filter_map(|commit| Entry::of(commit, &self.keys));
+    async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        let entries = batch.commits.iter().filter_map(|commit| Entry::of(commit, &self.keys));
         let entries: Vec<Entry> = entries.collect::<Result<_, StoreError>>()?;
         self.write(|done| Job::Commit(entries, done)).await
     }

@@ -10,12 +10,15 @@ use flowmill_engine::variables::Variables;
 use flowmill_infra::broker::{
     Closed, CompletionPublisher, Inbox, TaskConsumer, TaskPublisher, Work,
 };
-use flowmill_infra::message::{Control, Delivery, Task};
+use flowmill_infra::message::{Control, Delivery, PlanKey, Shard, Task};
 
 use super::{at_once, begin_and_drop};
 
 /// More than any adapter keeps for nobody.
 const MANY: u64 = 50_000;
+
+/// The shard that everything here belongs to.
+const SHARD: Shard = Shard(3);
 
 /// Runs under tokio's paused clock. `make` gives the ends of a broker, `another` a consumer for
 /// one more worker.
@@ -44,8 +47,10 @@ where
 fn task(number: u64) -> Task {
     let classes = [TaskClass::Light, TaskClass::Code, TaskClass::Http, TaskClass::Llm];
     Task {
+        tenant: "default".into(),
         run: "r".into(),
-        workflow: "w".into(),
+        shard: SHARD,
+        plan: PlanKey { workflow: "w".into(), ..PlanKey::default() },
         task: TaskId { frame: "".into(), node: "n".into(), generation: 1 },
         attempt: 1,
         dispatch: 1,
@@ -53,6 +58,7 @@ fn task(number: u64) -> Task {
         class: classes[usize::try_from(number % 4).unwrap()],
         variables: Variables::default(),
         timeout: Duration::from_secs(1),
+        trace: None,
     }
 }
 
@@ -73,7 +79,7 @@ fn delivery(number: u64) -> Delivery {
 fn number(delivery: &Delivery) -> u64 {
     match delivery {
         Delivery::Returned { attempt, .. } => u64::from(*attempt),
-        Delivery::Completed { .. } => panic!("nobody sent this"),
+        other => panic!("nobody sent {other:?}"),
     }
 }
 
@@ -84,7 +90,7 @@ fn word(before: u64) -> Control {
 /// The next task's number and class; a word is an error.
 async fn next_task<W: TaskConsumer>(worker: &mut W) -> Option<(u64, TaskClass)> {
     match at_once(worker.next()).await {
-        Some(Some(Work::Task(task))) => Some((task.number, task.class)),
+        Some(Some(Work::Task(task, _))) => Some((task.number, task.class)),
         Some(Some(Work::Control(control))) => panic!("{control:?} instead of a task"),
         Some(None) | None => None,
     }
@@ -93,7 +99,7 @@ async fn next_task<W: TaskConsumer>(worker: &mut W) -> Option<(u64, TaskClass)> 
 async fn next_word<W: TaskConsumer>(worker: &mut W) -> Option<Control> {
     match at_once(worker.next()).await {
         Some(Some(Work::Control(control))) => Some(control),
-        Some(Some(Work::Task(task))) => panic!("task {} instead of a word", task.number),
+        Some(Some(Work::Task(task, _))) => panic!("task {} instead of a word", task.number),
         Some(None) | None => None,
     }
 }
@@ -129,7 +135,7 @@ where
     let running = workers.map(|mut worker| {
         tokio::spawn(async move {
             let mut seen = Vec::new();
-            while let Some(Work::Task(task)) = worker.next().await {
+            while let Some(Work::Task(task, _)) = worker.next().await {
                 seen.push(task.number);
             }
             seen
@@ -150,7 +156,7 @@ where
 async fn answers_arrive_in_batches<P, I: Inbox, W, A: CompletionPublisher>(ends: (P, I, W, A)) {
     let (_publisher, mut inbox, _worker, answers) = ends;
     for number in 1..=25 {
-        answers.clone().answer(delivery(number)).await.unwrap();
+        answers.clone().answer(SHARD, delivery(number)).await.unwrap();
     }
     let mut seen = Vec::new();
     for most in [1, 10, 10, 10] {
@@ -217,7 +223,7 @@ where
     assert!(!publishing.is_finished(), "it keeps {MANY} tasks for nobody");
     for number in 1..=MANY {
         match worker.next().await {
-            Some(Work::Task(task)) => assert_eq!(task.number, number),
+            Some(Work::Task(task, _)) => assert_eq!(task.number, number),
             other => panic!("{other:?} instead of task {number}"),
         }
     }
@@ -235,7 +241,7 @@ where
         let sent = sent.clone();
         async move {
             for number in 1..=MANY {
-                answers.answer(delivery(number)).await.unwrap();
+                answers.answer(SHARD, delivery(number)).await.unwrap();
                 sent.store(number, Ordering::SeqCst);
             }
         }
@@ -268,7 +274,7 @@ where
         publisher.control(word(number)).await.unwrap();
         assert_eq!(next_word(&mut worker).await, Some(word(number)));
         begin_and_drop(inbox.receive(5)).await;
-        answers.answer(delivery(number)).await.unwrap();
+        answers.answer(SHARD, delivery(number)).await.unwrap();
         assert_eq!(inbox.receive(5).await.iter().map(self::number).collect::<Vec<_>>(), [number]);
     }
 }
@@ -314,7 +320,7 @@ where
     A: CompletionPublisher,
 {
     let (_publisher, mut inbox, worker, answers) = ends;
-    answers.answer(delivery(1)).await.unwrap();
+    answers.answer(SHARD, delivery(1)).await.unwrap();
     drop((worker, answers));
     assert_eq!(inbox.receive(5).await.len(), 1);
     for _ in 0..2 {
@@ -348,5 +354,5 @@ where
 {
     let (publisher, inbox, _worker, answers) = ends;
     drop((publisher, inbox));
-    assert_eq!(answers.answer(delivery(1)).await, Err(Closed));
+    assert_eq!(answers.answer(SHARD, delivery(1)).await, Err(Closed));
 }

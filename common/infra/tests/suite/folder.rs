@@ -11,13 +11,13 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value};
 use flowmill_infra::seal::Keys;
 use flowmill_infra::sqlite::{Document, OpenError, Origin, SqliteStore, Which};
-use flowmill_infra::store::{Commit, Store as _, StoreError};
+use flowmill_infra::store::{Commit, Standing, Store as _, StoreError};
 
 use super::facts;
-use super::store::plan;
+use super::store::{plan, together};
 
 fn commit(run: &str, facts: Vec<Fact>) -> Commit {
-    Commit { run: run.into(), plan: plan(), facts: facts.into() }
+    Commit { run: run.into(), plan: plan(), facts: facts.into(), standing: Standing::default() }
 }
 
 fn origin(text: &str) -> Origin {
@@ -45,16 +45,16 @@ async fn facts_outlive_the_store() {
     let store = SqliteStore::open(folder.path(), Keys::default()).await.unwrap();
     store.register(&"r".into(), &origin("text")).await.unwrap();
     assert_eq!(store.find(&"r".into()).await.unwrap(), None, "it has not begun");
-    store.commit(&[commit("r", facts(1, 3))]).await.unwrap();
-    store.commit(&[commit("r", facts(4, 200))]).await.unwrap();
+    store.commit(&together([commit("r", facts(1, 3))])).await.unwrap();
+    store.commit(&together([commit("r", facts(4, 200))])).await.unwrap();
     store.close().await;
-    let closed = store.commit(&[commit("r", facts(201, 201))]).await;
+    let closed = store.commit(&together([commit("r", facts(201, 201))])).await;
     assert!(matches!(closed, Err(StoreError::Unavailable(_))), "{closed:?}");
 
     let store = SqliteStore::open(folder.path(), Keys::default()).await.unwrap();
     assert_eq!(store.journal(&"r".into()).await.unwrap(), facts(1, 200));
     assert_eq!(store.origin(&"r".into()).await.unwrap().unwrap().settings, origin("text").settings);
-    store.commit(&[commit("r", facts(201, 201))]).await.unwrap();
+    store.commit(&together([commit("r", facts(201, 201))])).await.unwrap();
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn a_run_is_listed_as_its_facts_say() {
             let stop = Input::Stop { reason: Reason::User, message: "away".into() };
             journal.extend(run.apply(Time(10), stop).unwrap());
         }
-        store.commit(&[commit(id, journal)]).await.unwrap();
+        store.commit(&together([commit(id, journal)])).await.unwrap();
     }
     let rows = store.runs(Which::default(), 10).await.unwrap();
     let shown: Vec<_> = rows.iter().map(|row| (&*row.id, row.status, row.finished_at)).collect();
@@ -104,7 +104,7 @@ async fn values_come_back_as_they_were() {
     let (_, journal) = Run::start(plan(), start, Time(1));
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(folder.path(), Keys::default()).await.unwrap();
-    store.commit(&[commit("r", journal.clone())]).await.unwrap();
+    store.commit(&together([commit("r", journal.clone())])).await.unwrap();
     assert_eq!(store.journal(&"r".into()).await.unwrap(), journal);
     let Event::RunStarted(started) = &journal[0].event else { panic!("it begins with one") };
     let RunStarted { inputs, .. } = &**started;
@@ -120,20 +120,20 @@ async fn a_folder_has_one_writer_and_any_readers() {
 
     let inside = folder.path().join("a/b");
     let first = SqliteStore::open(&inside, Keys::default()).await.unwrap();
-    first.commit(&[commit("r", facts(1, 2))]).await.unwrap();
+    first.commit(&together([commit("r", facts(1, 2))])).await.unwrap();
     let second = SqliteStore::open(&inside, Keys::default()).await.unwrap_err().to_string();
     let here = format!("in use by process {}", std::process::id());
     assert!(second.contains(&here) && second.contains("another folder"), "{second}");
 
     let reader = SqliteStore::look(&inside, Keys::default()).await.unwrap();
     assert_eq!(reader.journal(&"r".into()).await.unwrap().len(), 2);
-    first.commit(&[commit("r", facts(3, 3))]).await.unwrap();
+    first.commit(&together([commit("r", facts(3, 3))])).await.unwrap();
     assert_eq!(reader.journal(&"r".into()).await.unwrap().len(), 3);
-    assert!(reader.commit(&[commit("r", facts(4, 4))]).await.is_err());
+    assert!(reader.commit(&together([commit("r", facts(4, 4))])).await.is_err());
 
     first.close().await;
     let next = SqliteStore::open(&inside, Keys::default()).await.unwrap();
-    next.commit(&[commit("r", facts(4, 4))]).await.unwrap();
+    next.commit(&together([commit("r", facts(4, 4))])).await.unwrap();
 }
 
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn a_folder_is_its_owners_alone() {
     let parent = tempfile::tempdir().unwrap();
     let folder = parent.path().join("runs");
     let store = SqliteStore::open(&folder, Keys::default()).await.unwrap();
-    store.commit(&[commit("r", facts(1, 1))]).await.unwrap();
+    store.commit(&together([commit("r", facts(1, 1))])).await.unwrap();
     assert_eq!(std::fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
     for file in std::fs::read_dir(&folder).unwrap() {
         let file = file.unwrap();
@@ -185,7 +185,7 @@ async fn many_writers_share_transactions_and_fail_alone() {
         // every tenth does not follow what is held
         let first = if number.is_multiple_of(10) { 2 } else { 1 };
         let commit = commit(&format!("r{number}"), facts(first, 3));
-        tokio::spawn(async move { store.commit(&[commit]).await })
+        tokio::spawn(async move { store.commit(&together([commit])).await })
     };
     let writes: Vec<_> = (1..=100).map(write).collect();
     for (number, outcome) in (1..).zip(writes) {
@@ -206,8 +206,8 @@ async fn a_damaged_database_is_told() {
 
     let store = SqliteStore::open(folder.path(), Keys::default()).await.unwrap();
     for run in ["torn", "lost", "moved", "later"] {
-        store.commit(&[commit(run, facts(1, 2))]).await.unwrap();
-        store.commit(&[commit(run, facts(3, 4))]).await.unwrap();
+        store.commit(&together([commit(run, facts(1, 2))])).await.unwrap();
+        store.commit(&together([commit(run, facts(3, 4))])).await.unwrap();
     }
     store.close().await;
     meddle(
@@ -257,7 +257,7 @@ async fn a_report_is_folded_from_the_journal() {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(folder.path(), Keys::default()).await.unwrap();
     for first in 1..=150 {
-        store.commit(&[commit("r", facts(first, first))]).await.unwrap();
+        store.commit(&together([commit("r", facts(first, first))])).await.unwrap();
     }
     let plan: Arc<Plan> = plan();
     let report = store.report(&plan, &"r".into()).await.unwrap().unwrap();

@@ -10,7 +10,7 @@ use flowmill_engine::plan::{
 };
 use flowmill_engine::report::NodeRecord;
 use flowmill_engine::variables::Variables;
-use flowmill_infra::store::{Commit, Store, StoreError};
+use flowmill_infra::store::{Batch, Commit, Standing, Store, StoreError};
 
 use super::facts;
 
@@ -27,7 +27,12 @@ pub(crate) async fn all<S: Store>(make: impl AsyncFn() -> S, journals: bool) {
 }
 
 fn commit(run: &str, facts: Vec<Fact>) -> Commit {
-    Commit { run: run.into(), plan: plan(), facts: facts.into() }
+    Commit { run: run.into(), plan: plan(), facts: facts.into(), standing: Standing::default() }
+}
+
+/// Commits as one batch.
+pub(crate) fn together(commits: impl Into<Vec<Commit>>) -> Batch {
+    commits.into().into()
 }
 
 fn conflict(run: &str, seq: u64) -> Result<(), StoreError> {
@@ -48,13 +53,13 @@ async fn holds<S: Store>(
     }
     // whatever is kept, the next fact tells where the run stands
     let next = seqs.end() + 1;
-    let skipped = store.commit(&[commit(run, facts(next + 1, next + 1))]).await;
+    let skipped = store.commit(&together([commit(run, facts(next + 1, next + 1))])).await;
     assert_eq!(skipped, conflict(run, next + 1));
 }
 
 async fn facts_are_kept_in_order<S: Store>(store: S, journals: bool) {
-    store.commit(&[commit("r", facts(1, 3))]).await.unwrap();
-    store.commit(&[commit("r", facts(4, 4))]).await.unwrap();
+    store.commit(&together([commit("r", facts(1, 3))])).await.unwrap();
+    store.commit(&together([commit("r", facts(4, 4))])).await.unwrap();
     if journals {
         let whole = facts(1, 4);
         assert_eq!(store.journal(&"r".into()).await.unwrap(), whole);
@@ -63,27 +68,27 @@ async fn facts_are_kept_in_order<S: Store>(store: S, journals: bool) {
 }
 
 async fn a_repeated_or_skipped_fact_is_a_conflict<S: Store>(store: S, journals: bool) {
-    assert_eq!(store.commit(&[commit("r", facts(2, 3))]).await, conflict("r", 2));
-    store.commit(&[commit("r", facts(1, 3))]).await.unwrap();
-    assert_eq!(store.commit(&[commit("r", facts(3, 5))]).await, conflict("r", 3));
-    assert_eq!(store.commit(&[commit("r", facts(5, 6))]).await, conflict("r", 5));
+    assert_eq!(store.commit(&together([commit("r", facts(2, 3))])).await, conflict("r", 2));
+    store.commit(&together([commit("r", facts(1, 3))])).await.unwrap();
+    assert_eq!(store.commit(&together([commit("r", facts(3, 5))])).await, conflict("r", 3));
+    assert_eq!(store.commit(&together([commit("r", facts(5, 6))])).await, conflict("r", 5));
     let mut holed = facts(4, 6);
     holed.remove(1);
-    assert_eq!(store.commit(&[commit("r", holed)]).await, conflict("r", 6));
+    assert_eq!(store.commit(&together([commit("r", holed)])).await, conflict("r", 6));
     holds(&store, "r", journals, 1..=3).await;
-    store.commit(&[commit("r", facts(4, 6))]).await.unwrap();
+    store.commit(&together([commit("r", facts(4, 6))])).await.unwrap();
 }
 
 async fn a_batch_is_stored_as_a_whole_or_not_at_all<S: Store>(store: S, journals: bool) {
-    store.commit(&[commit("b", facts(1, 1))]).await.unwrap();
+    store.commit(&together([commit("b", facts(1, 1))])).await.unwrap();
     let batch = [commit("a", facts(1, 2)), commit("b", facts(1, 1)), commit("c", facts(1, 2))];
-    assert_eq!(store.commit(&batch).await, conflict("b", 1));
+    assert_eq!(store.commit(&together(batch)).await, conflict("b", 1));
     assert!(store.journal(&"a".into()).await.unwrap().is_empty());
     assert!(store.report(&plan(), &"a".into()).await.unwrap().is_none());
     holds(&store, "b", journals, 1..=1).await;
     assert!(store.report(&plan(), &"c".into()).await.unwrap().is_none());
     let batch = [commit("a", facts(1, 2)), commit("b", facts(2, 2)), commit("c", facts(1, 2))];
-    store.commit(&batch).await.unwrap();
+    store.commit(&together(batch)).await.unwrap();
     for run in ["a", "b", "c"] {
         holds(&store, run, journals, 1..=2).await;
     }
@@ -91,17 +96,17 @@ async fn a_batch_is_stored_as_a_whole_or_not_at_all<S: Store>(store: S, journals
 
 async fn a_batch_may_hold_a_run_twice<S: Store>(store: S, journals: bool) {
     let batch = [commit("r", facts(1, 2)), commit("r", facts(3, 4))];
-    store.commit(&batch).await.unwrap();
+    store.commit(&together(batch)).await.unwrap();
     holds(&store, "r", journals, 1..=4).await;
     let batch = [commit("r", facts(5, 6)), commit("r", facts(6, 7))];
-    assert_eq!(store.commit(&batch).await, conflict("r", 6));
+    assert_eq!(store.commit(&together(batch)).await, conflict("r", 6));
     holds(&store, "r", journals, 1..=4).await;
 }
 
 async fn a_report_tells_what_became_of_nodes<S: Store>(store: S) {
-    store.commit(&[commit("r", facts(1, 1))]).await.unwrap();
-    store.commit(&[commit("other", facts(1, 1))]).await.unwrap();
-    store.commit(&[commit("r", facts(2, 2))]).await.unwrap();
+    store.commit(&together([commit("r", facts(1, 1))])).await.unwrap();
+    store.commit(&together([commit("other", facts(1, 1))])).await.unwrap();
+    store.commit(&together([commit("r", facts(2, 2))])).await.unwrap();
     let report = store.report(&plan(), &"r".into()).await.unwrap().unwrap();
     let nodes: Vec<_> = report.nodes().map(NodeRecord::key).collect();
     assert_eq!(nodes, ["start"]);
@@ -116,20 +121,20 @@ async fn an_unknown_run_has_nothing<S: Store>(store: S) {
 }
 
 async fn a_forgotten_run_may_begin_anew<S: Store>(store: S) {
-    store.commit(&[commit("r", facts(1, 2)), commit("s", facts(1, 1))]).await.unwrap();
+    store.commit(&together([commit("r", facts(1, 2)), commit("s", facts(1, 1))])).await.unwrap();
     store.forget(&"r".into()).await.unwrap();
     assert!(store.journal(&"r".into()).await.unwrap().is_empty());
     assert!(store.report(&plan(), &"r".into()).await.unwrap().is_none());
     assert!(store.report(&plan(), &"s".into()).await.unwrap().is_some());
-    store.commit(&[commit("r", facts(1, 1))]).await.unwrap();
+    store.commit(&together([commit("r", facts(1, 1))])).await.unwrap();
 }
 
 async fn of_two_writers_one_wins<S: Store>(store: S, journals: bool) {
-    store.commit(&[commit("r", facts(1, 1))]).await.unwrap();
+    store.commit(&together([commit("r", facts(1, 1))])).await.unwrap();
     let store = Arc::new(store);
     let write = || {
         let store = store.clone();
-        tokio::spawn(async move { store.commit(&[commit("r", facts(2, 3))]).await })
+        tokio::spawn(async move { store.commit(&together([commit("r", facts(2, 3))])).await })
     };
     let (one, two) = (write(), write());
     let (one, two) = (one.await.unwrap(), two.await.unwrap());

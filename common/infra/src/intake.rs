@@ -1,0 +1,183 @@
+//! What those ask of a shared store who submit runs, want something of them, or look at them.
+
+use std::future::Future;
+
+use flowmill_engine::fact::{Fact, Status};
+use flowmill_engine::run::Start;
+use flowmill_engine::time::Time;
+use flowmill_engine::value::Name;
+
+use crate::message::{PlanKey, Shard};
+use crate::shards::Wish;
+use crate::store::StoreError;
+
+/// A document, as it was pushed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// The digest of its text: its version.
+    pub digest: Name,
+    /// The name under which its latest version is found.
+    pub name: Name,
+    /// Its text.
+    pub text: Name,
+    /// When it was pushed first.
+    pub pushed_at: Time,
+}
+
+/// A run to accept.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// Whose it is.
+    pub tenant: Name,
+    /// Its shard.
+    pub shard: Shard,
+    /// Which plan it follows.
+    pub plan: PlanKey,
+    /// What it begins with; the id is new.
+    pub start: Start,
+    /// When it ends if nobody began it before.
+    pub wake_at: Time,
+    /// What makes the same submission again the same run.
+    pub key: Option<IdempotencyKey>,
+}
+
+/// What a submitter calls a submission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// The submitter's word.
+    pub key: Name,
+    /// A digest of what was submitted.
+    pub fingerprint: Name,
+}
+
+/// What became of a submission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// The run is durable.
+    New,
+    /// The same was submitted before: this run.
+    Before(Name),
+    /// Something else was submitted under this key: this run.
+    Other(Name),
+}
+
+/// A run in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunRow {
+    /// Its id.
+    pub run: Name,
+    /// Its document's digest.
+    pub workflow: Name,
+    /// What its document is called.
+    pub name: Name,
+    /// How far it came; None while it is queued.
+    pub status: Option<Status>,
+    /// When it was accepted.
+    pub accepted_at: Time,
+    /// When it began.
+    pub started_at: Option<Time>,
+    /// When it ended.
+    pub finished_at: Option<Time>,
+    /// When it must be told the time; None once it ended.
+    pub wake_at: Option<Time>,
+    /// Tasks that are out.
+    pub in_flight: u32,
+}
+
+/// Which runs a list shows, the latest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Runs of this document, by digest.
+    pub workflow: Option<Name>,
+    /// Runs that came this far.
+    pub status: Option<Status>,
+    /// Runs that were accepted before this one.
+    pub before: Option<Name>,
+    /// How many.
+    pub most: usize,
+}
+
+/// The store, for intake and queries. Every call concerns one tenant; what belongs to another is
+/// unknown.
+pub trait Intake: Send + Sync + 'static {
+    /// Keeps a document under its name; the digest of a known text stays as it is.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or changed.
+    fn push(
+        &self,
+        tenant: &Name,
+        document: &Document,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// A document by its digest, or the latest of a name.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn document(
+        &self,
+        tenant: &Name,
+        named: &str,
+    ) -> impl Future<Output = Result<Option<Document>, StoreError>> + Send;
+
+    /// The latest document of each name, by name; their texts are left empty.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn documents(
+        &self,
+        tenant: &Name,
+    ) -> impl Future<Output = Result<Vec<Document>, StoreError>> + Send;
+
+    /// Makes submissions durable, in one transaction; answers in their order.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or changed: then none is accepted.
+    fn submit(
+        &self,
+        submissions: &[Submission],
+    ) -> impl Future<Output = Result<Vec<Accepted>, StoreError>> + Send;
+
+    /// Leaves a wish for a run's owner; false when the run is unknown or has ended.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or changed.
+    fn wish(
+        &self,
+        tenant: &Name,
+        run: &Name,
+        wish: &Wish,
+        actor: &Name,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// A run.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn run(
+        &self,
+        tenant: &Name,
+        run: &Name,
+    ) -> impl Future<Output = Result<Option<RunRow>, StoreError>> + Send;
+
+    /// Runs.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn runs(
+        &self,
+        tenant: &Name,
+        filter: &Filter,
+    ) -> impl Future<Output = Result<Vec<RunRow>, StoreError>> + Send;
+
+    /// Which plan a run follows, and its facts after number `after`, in order.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn facts(
+        &self,
+        tenant: &Name,
+        run: &Name,
+        after: u64,
+    ) -> impl Future<Output = Result<Option<(PlanKey, Vec<Fact>)>, StoreError>> + Send;
+}

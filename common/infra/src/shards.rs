@@ -1,0 +1,170 @@
+//! What the owner of shards asks of a store that several schedulers share.
+//!
+//! A shard has one owner at a time, by a lease that the store's clock judges. Leases make work move
+//! on; what makes them safe is the epoch, which every commit names and each change of owner raises.
+
+use std::future::Future;
+
+use flowmill_engine::fact::Fact;
+use flowmill_engine::run::Start;
+use flowmill_engine::time::Time;
+use flowmill_engine::value::Name;
+
+use crate::message::{PlanKey, Shard};
+use crate::store::{StoreError, Tenure};
+
+/// A scheduler, as it announces itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// Its name, unique among those that live.
+    pub scheduler: Name,
+    /// The highest version of facts and messages that it reads.
+    pub reads: u32,
+}
+
+/// What a scheduler holds after it announced itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Its shards.
+    pub tenures: Vec<Tenure>,
+    /// How many schedulers live, itself among them.
+    pub schedulers: u16,
+    /// How many shards there are.
+    pub shards: u16,
+    /// The store's time.
+    pub now: Time,
+}
+
+/// A run that was accepted and did not begin.
+#[derive(Clone, Debug)]
+pub struct Queued {
+    /// Which plan it follows.
+    pub plan: PlanKey,
+    /// Whose it is.
+    pub tenant: Name,
+    /// What it begins with.
+    pub start: Start,
+}
+
+/// A run's facts, as they were committed.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    /// The run.
+    pub run: Name,
+    /// Whose it is.
+    pub tenant: Name,
+    /// Which plan it follows.
+    pub plan: PlanKey,
+    /// Its facts in order.
+    pub facts: Vec<Fact>,
+}
+
+/// Something that a person or a program wants of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wish {
+    /// It shall stop.
+    Stop,
+    /// It shall start nothing more and wait.
+    Pause,
+    /// It shall go on.
+    Resume,
+    /// A node that waits for a person has its answer.
+    Answer {
+        /// Where the node lies, as a path.
+        frame: Name,
+        /// The node.
+        node: Name,
+        /// The chosen action.
+        action: Name,
+        /// What was entered.
+        values: Vec<(Name, flowmill_engine::value::Value)>,
+    },
+}
+
+/// A wish that waits for its run's owner.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Signal {
+    /// Its number; of one run's, the lower comes first.
+    pub id: i64,
+    /// The run.
+    pub run: Name,
+    /// What is wanted.
+    pub wish: Wish,
+    /// Who wants it.
+    pub actor: Name,
+}
+
+/// The store, for an owner of shards.
+pub trait Shards: Send + Sync + 'static {
+    /// Says that a scheduler lives, keeps the leases that it holds and takes free ones until it
+    /// has `most` shards. A lease lasts ten seconds by the store's clock.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or changed.
+    fn hold(
+        &self,
+        me: &Announcement,
+        most: u16,
+    ) -> impl Future<Output = Result<Held, StoreError>> + Send;
+
+    /// Gives shards away at once; without any, all, and the scheduler no longer counts as alive.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or changed.
+    fn release(
+        &self,
+        me: &Announcement,
+        shards: &[Shard],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Runs of these shards that were accepted and did not begin, in the order of their
+    /// acceptance; what cannot be read is left out and reported in the log.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn queued(
+        &self,
+        shards: &[Shard],
+        most: usize,
+    ) -> impl Future<Output = Result<Vec<Queued>, StoreError>> + Send;
+
+    /// Runs of a shard that its last owner left with something to do: nodes that wait for a grant,
+    /// or tasks that were sent with numbers above the mark. Ended runs are never among them.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn unfinished(
+        &self,
+        tenure: Tenure,
+    ) -> impl Future<Output = Result<Vec<Name>, StoreError>> + Send;
+
+    /// Runs of these shards that must be told the time by `until`, the earliest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn due(
+        &self,
+        shards: &[Shard],
+        until: Time,
+        most: usize,
+    ) -> impl Future<Output = Result<Vec<(Time, Name)>, StoreError>> + Send;
+
+    /// Signals of these shards that were not dealt with, in order.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn signals(
+        &self,
+        shards: &[Shard],
+        most: usize,
+    ) -> impl Future<Output = Result<Vec<Signal>, StoreError>> + Send;
+
+    /// The journals of these runs; those that are unknown or have not begun are left out.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn journals(
+        &self,
+        runs: &[Name],
+    ) -> impl Future<Output = Result<Vec<Journal>, StoreError>> + Send;
+}
