@@ -13,6 +13,7 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_infra::clock::{Clock as _, SystemClock};
 use flowmill_infra::memory::{MemoryBroker, MemoryLive};
+use flowmill_infra::message::PlanKey;
 use flowmill_nodes::code::{CodeRunner, CodeSettings};
 use flowmill_nodes::context::NodeContext;
 use flowmill_nodes::document_extractor::converter::{DocumentSettings, Documents};
@@ -22,7 +23,7 @@ use flowmill_nodes::http_request::{HttpOptions, NetworkClient};
 use flowmill_nodes::outbound;
 use flowmill_nodes::registry::Executors;
 use flowmill_scheduler::{Finished, Handle, Service as Scheduler, Submission, SubmitError, Window};
-use flowmill_worker::{Library, Loaded, Service as Worker, Slots};
+use flowmill_worker::{Library, Loaded, Missing, Service as Worker, Settings, Slots};
 use tokio::task::JoinHandle;
 
 use crate::keep::Keep;
@@ -35,9 +36,12 @@ struct Workflows {
 }
 
 impl Library for Workflows {
-    fn node(&self, workflow: &Name, node: &Name) -> Option<Loaded> {
+    async fn node(&self, _: &Name, plan: &PlanKey, node: &Name) -> Result<Loaded, Missing> {
         let workflows = self.by_digest.read().unwrap_or_else(PoisonError::into_inner);
-        workflows.get(workflow)?.get(node).cloned()
+        let found = workflows.get(&plan.workflow).and_then(|nodes| nodes.get(node)).cloned();
+        // whatever is lost here is lost with the run: nothing has to be kept
+        let loaded = found.map(|node| Loaded { node, is_costly: false });
+        loaded.ok_or_else(|| Missing::Bad("it was not added".to_owned()))
     }
 }
 
@@ -97,7 +101,7 @@ impl Embedded {
             live.clone(),
             workflows.clone(),
             clock.clone(),
-            slots,
+            Settings::embedded(slots),
             outside,
         );
         Self {

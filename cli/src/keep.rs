@@ -15,7 +15,7 @@ use flowmill_infra::memory::MemoryStore;
 use flowmill_infra::seal::{Keys, VARIABLE};
 #[cfg(feature = "store")]
 use flowmill_infra::sqlite::SqliteStore;
-use flowmill_infra::store::{Commit, Store, StoreError};
+use flowmill_infra::store::{Batch, Store, StoreError};
 
 /// The keys for secrets that the environment gives, beside those of the folder.
 ///
@@ -112,11 +112,11 @@ impl Keep {
 }
 
 impl Store for Keep {
-    async fn commit(&self, commits: &[Commit]) -> Result<(), StoreError> {
+    async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         match self {
-            Self::Memory(store) => store.commit(commits).await,
+            Self::Memory(store) => store.commit(batch).await,
             #[cfg(feature = "store")]
-            Self::Folder { store, .. } => store.commit(commits).await,
+            Self::Folder { store, .. } => store.commit(batch).await,
         }
     }
 

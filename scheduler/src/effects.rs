@@ -5,7 +5,8 @@ use std::time::Duration;
 use flowmill_engine::fact::{CancelMode, Event, Fact, TaskDispatched};
 use flowmill_engine::run::Run;
 use flowmill_engine::time::Time;
-use flowmill_infra::message::{Control, Task};
+use flowmill_engine::value::Name;
+use flowmill_infra::message::{Control, PlanKey, Shard, Task};
 
 /// Messages to workers.
 #[derive(Debug, Default)]
@@ -14,18 +15,26 @@ pub(crate) struct Effects {
     pub(crate) controls: Vec<Control>,
 }
 
+/// Where a run belongs.
+#[derive(Clone, Debug)]
+pub(crate) struct Home {
+    pub(crate) tenant: Name,
+    pub(crate) shard: Shard,
+}
+
 impl Effects {
-    /// Adds what facts of a run call for; the run stands right after them. `published` counts
-    /// the tasks of all runs.
-    pub(crate) fn add(&mut self, run: &Run, facts: &[Fact], published: &mut u64) {
+    /// Adds what facts of a run call for; the run stands right after them. `last` is the highest
+    /// number that a task of its shard was sent under.
+    pub(crate) fn add(&mut self, run: &Run, home: &Home, facts: &[Fact], last: &mut u64) {
         for fact in facts {
             match &fact.event {
                 Event::TaskDispatched(sent) => {
-                    self.tasks.extend(task(run, sent, fact.at, published));
+                    *last = sent.number.max(*last);
+                    self.tasks.extend(task(run, home, sent, fact.at));
                 }
                 Event::TaskCancelled { task, mode: CancelMode::Drop } => {
                     let (run, task) = (run.id().clone(), task.clone());
-                    self.controls.push(Control::Drop { run, task, before: *published + 1 });
+                    self.controls.push(Control::Drop { run, task, before: *last + 1 });
                 }
                 _ => {}
             }
@@ -39,18 +48,20 @@ impl Effects {
 }
 
 /// The message for a task. None when the run has no use for it any more.
-fn task(run: &Run, sent: &TaskDispatched, at: Time, published: &mut u64) -> Option<Task> {
+fn task(run: &Run, home: &Home, sent: &TaskDispatched, at: Time) -> Option<Task> {
     let variables = run.task_variables(&sent.task)?;
-    *published += 1;
     Some(Task {
+        tenant: home.tenant.clone(),
         run: run.id().clone(),
-        workflow: run.workflow().clone(),
+        shard: home.shard,
+        plan: PlanKey::of(run.workflow(), run.options()),
         task: sent.task.clone(),
         attempt: sent.attempt,
         dispatch: sent.dispatch,
-        number: *published,
+        number: sent.number,
         class: sent.class,
         variables,
         timeout: sent.due.since(at).max(Duration::from_millis(1)),
+        trace: None,
     })
 }

@@ -8,13 +8,19 @@
 //! send how many tasks, `effects` what facts call for, `fence` what keeps a fault of one run from
 //! the others.
 
+mod duties;
 mod effects;
 mod fence;
 mod gate;
 mod handle;
 mod owner;
+mod plans;
 mod service;
+mod shards;
 
+pub use duties::{Alone, Duties};
 pub use gate::Window;
 pub use handle::{Finished, Handle, Submission, SubmitError};
+pub use plans::{PlanError, Plans};
 pub use service::{Service, load};
+pub use shards::Sharded;

@@ -2,27 +2,38 @@
 //!
 //! Nothing here waits or does I/O, and nothing looks at all runs: a message costs what it changes.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
-use flowmill_engine::fact::{Fact, Status};
-use flowmill_engine::run::{Input, Rejected, Run};
+use flowmill_engine::fact::{Event, Fact, Returned, Status, TaskId};
+use flowmill_engine::plan::Plan;
+use flowmill_engine::run::{Input, Outstanding, Rejected, Run, Start};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
-use flowmill_infra::message::{Control, Delivery};
-use flowmill_infra::store::{Commit, StoreError};
+use flowmill_infra::message::{Control, Delivery, Shard};
+use flowmill_infra::store::{Commit, Standing, StoreError};
 
-use crate::effects::Effects;
+use crate::effects::{Effects, Home};
 use crate::fence::{crash, fenced};
 use crate::gate::{CLASSES, Gate, PerClass, Window};
 use crate::handle::{Done, Finished, Request, Submission, SubmitError, Taken};
+
+/// Whose runs are of whoever has no tenants.
+pub(crate) const DEFAULT_TENANT: &str = "default";
+
+/// How long a run is left alone that waits for nothing in particular.
+const LONGEST: Duration = Duration::from_hours(7 * 24);
+
+/// How long a task waits that no queue took.
+const WITHOUT_A_QUEUE: Duration = Duration::from_secs(5);
 
 /// The most runs that get a slice of time before messages are looked at again.
 const SLICES: usize = 64;
 
 /// The runs of a shard.
 #[derive(Debug)]
-pub(crate) struct Owner {
+pub struct Owner {
     runs: HashMap<Name, Active>,
     gate: Gate,
     /// Runs that have more to do at once, each in its turn.
@@ -30,14 +41,17 @@ pub(crate) struct Owner {
     timers: BTreeSet<(Time, Name)>,
     /// Runs with facts to commit.
     changed: Vec<Name>,
-    /// How many tasks were made so far.
-    published: u64,
+    /// How many shards there are.
+    shards: u16,
+    /// The highest number that a task of each shard was sent under.
+    numbers: BTreeMap<Shard, u64>,
 }
 
 /// A live run.
 #[derive(Debug)]
 struct Active {
     run: Run,
+    home: Home,
     done: Option<Done>,
     /// Whoever waits for the next commit.
     taken: Vec<Taken>,
@@ -62,14 +76,16 @@ struct Wants {
 }
 
 impl Owner {
-    pub(crate) fn new(window: Window) -> Self {
+    /// An owner of runs of so many shards.
+    pub(crate) fn new(window: Window, shards: u16) -> Self {
         Self {
             runs: HashMap::new(),
             gate: Gate::new(window),
             busy: VecDeque::new(),
             timers: BTreeSet::new(),
             changed: Vec::new(),
-            published: 0,
+            shards,
+            numbers: BTreeMap::new(),
         }
     }
 
@@ -83,6 +99,90 @@ impl Owner {
             return Some(now);
         }
         self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// How many runs are in memory.
+    pub(crate) fn active(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// Whether a run is in memory.
+    pub(crate) fn holds(&self, run: &Name) -> bool {
+        self.runs.contains_key(run)
+    }
+
+    /// A task of a run in memory, if it is out.
+    pub(crate) fn is_out(&self, run: &Name, task: &TaskId) -> Option<Outstanding<'_>> {
+        self.runs.get(run)?.run.is_out(task)
+    }
+
+    /// The runs are spread over so many shards.
+    pub(crate) fn share(&mut self, shards: u16) {
+        self.shards = shards;
+    }
+
+    /// Where a run belongs.
+    pub(crate) fn shard_of(&self, run: &Name) -> Shard {
+        Shard::of(run, self.shards)
+    }
+
+    /// The tasks of a shard are numbered from after this one.
+    pub(crate) fn count_from(&mut self, shard: Shard, last: u64) {
+        self.numbers.insert(shard, last);
+    }
+
+    /// Forgets all runs of a shard, with what is not committed of them.
+    pub(crate) fn disown(&mut self, shard: Shard) {
+        let of_it = |active: &Active| active.home.shard == shard;
+        let gone: Vec<Name> = self
+            .runs
+            .iter()
+            .filter(|(_, active)| of_it(active))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in gone {
+            self.remove(&id);
+        }
+        self.numbers.remove(&shard);
+    }
+
+    /// Forgets runs that nothing moves and that have nothing to commit.
+    pub(crate) fn put_aside(&mut self) {
+        let is_idle =
+            |active: &Active| active.run.status() != Status::Running && !active.is_changed;
+        let idle: Vec<Name> = self
+            .runs
+            .iter()
+            .filter(|(_, active)| is_idle(active))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in idle {
+            self.remove(&id);
+        }
+    }
+
+    /// Begins a run for which nobody waits here.
+    pub(crate) fn begin(&mut self, now: Time, plan: Arc<Plan>, tenant: Name, start: Start) {
+        let id = start.run.clone();
+        match fenced(|| Run::start(plan, start, now)) {
+            Ok((run, facts)) => {
+                self.hold(now, run, tenant, facts, None);
+            }
+            Err(why) => tracing::error!(run.id = %id, %why, "a run broke the core as it began"),
+        }
+    }
+
+    /// Takes up a run as the store has it; whatever is out of it stays out.
+    pub(crate) fn take_up(&mut self, now: Time, run: Run, tenant: Name) {
+        self.hold(now, run, tenant, Vec::new(), None);
+    }
+
+    /// Tells a run something.
+    ///
+    /// # Errors
+    /// [`Rejected`] when it does not apply; also when the run is not in memory.
+    pub(crate) fn tell(&mut self, now: Time, run: &Name, input: Input) -> Result<(), Rejected> {
+        self.apply(now, run, input)
     }
 
     /// What somebody asked for.
@@ -149,21 +249,28 @@ impl Owner {
     }
 
     fn take_in(&mut self, now: Time, run: Run, fresh: Vec<Fact>, done: Done) {
+        self.hold(now, run, DEFAULT_TENANT.into(), fresh, Some(done));
+    }
+
+    fn hold(&mut self, now: Time, run: Run, tenant: Name, fresh: Vec<Fact>, done: Option<Done>) {
         let id = run.id().clone();
         let active = Active {
+            home: Home { tenant, shard: Shard::of(&id, self.shards) },
             run,
-            done: Some(done),
+            done,
             taken: Vec::new(),
-            fresh,
             effects: Effects::default(),
             out: PerClass::default(),
             wake_at: None,
             is_hungry: Default::default(),
             is_busy: false,
-            is_changed: true,
+            is_changed: !fresh.is_empty(),
+            fresh,
         };
+        if active.is_changed {
+            self.changed.push(id.clone());
+        }
         self.runs.insert(id.clone(), active);
-        self.changed.push(id.clone());
         // a run that ended as it was told what it missed needs no time
         let _ = self.apply(now, &id, Input::Tick);
     }
@@ -186,8 +293,13 @@ impl Owner {
             }
             Delivery::Returned { run, task, attempt, dispatch, reason } => {
                 let id = task.clone();
-                (run, id, Input::Returned { task, attempt, dispatch, reason, not_before: None })
+                // without a queue it would come back at once, again and again
+                let is_unroutable = reason == Returned::Unroutable;
+                let not_before = is_unroutable.then(|| now.after(WITHOUT_A_QUEUE));
+                (run, id, Input::Returned { task, attempt, dispatch, reason, not_before })
             }
+            // whoever owns shards looks after these
+            Delivery::Poke { .. } | Delivery::Beat(_) | Delivery::Lost { .. } => return,
         };
         if let Err(reason) = self.apply(now, &run, input) {
             tracing::debug!(run.id = %run, node.id = %task.node, %reason, "an answer does not apply");
@@ -196,7 +308,8 @@ impl Owner {
 
     fn apply(&mut self, now: Time, id: &Name, input: Input) -> Result<(), Rejected> {
         let active = self.runs.get_mut(id).ok_or(Rejected::Finished)?;
-        let (mut facts, wants) = active.step(now, input, &mut self.published)?;
+        let last = self.numbers.entry(active.home.shard).or_default();
+        let (mut facts, wants) = active.step(now, input, last)?;
         self.gate.moved(active.out, wants.out);
         active.out = wants.out;
         active.fresh.append(&mut facts);
@@ -264,8 +377,9 @@ impl Owner {
                 let Some(active) = self.runs.get_mut(&id) else { continue };
                 active.is_hungry[class as usize] = false;
                 let before = active.out[class as usize];
+                let number = self.numbers.get(&active.home.shard).map_or(1, |last| last + 1);
                 // a run that ended meanwhile needs no place
-                let _ = self.apply(now, &id, Input::Grant { class, count });
+                let _ = self.apply(now, &id, Input::Grant { class, count, number });
                 let active = self.runs.get(&id);
                 let took = active.is_some_and(|active| active.out[class as usize] > before);
                 let wants_more = active.is_some_and(|active| active.is_hungry[class as usize]);
@@ -283,8 +397,12 @@ impl Owner {
         for id in std::mem::take(&mut self.changed) {
             let Some(active) = self.runs.get_mut(&id) else { continue };
             active.is_changed = false;
+            if active.fresh.is_empty() {
+                continue; // it was forgotten and taken up anew
+            }
             let facts: Arc<[Fact]> = std::mem::take(&mut active.fresh).into();
-            commits.push(Commit { run: id, plan: active.run.plan().clone(), facts });
+            let standing = active.standing(&facts);
+            commits.push(Commit { run: id, plan: active.run.plan().clone(), facts, standing });
         }
         commits
     }
@@ -326,7 +444,8 @@ impl Owner {
             let _ = done.send(Err(error));
         }
         let run = commit.run.clone();
-        (!is_new).then_some(Control::Drop { run, task: None, before: self.published + 1 })
+        let before = self.numbers.get(&active.home.shard).map_or(1, |last| last + 1);
+        (!is_new).then_some(Control::Drop { run, task: None, before })
     }
 
     fn remove(&mut self, id: &Name) -> Option<Active> {
@@ -340,19 +459,43 @@ impl Owner {
 }
 
 impl Active {
+    /// Where these facts leave it.
+    fn standing(&self, facts: &[Fact]) -> Standing {
+        let sent = facts.iter().filter_map(|fact| match &fact.event {
+            Event::TaskDispatched(sent) => Some(sent.number),
+            _ => None,
+        });
+        Standing {
+            shard: self.home.shard,
+            wake_at: self.sleeps_until(facts),
+            is_ready: self.is_busy || self.is_hungry.contains(&true),
+            in_flight: u32::try_from(self.out.iter().sum::<usize>()).unwrap_or(u32::MAX),
+            last_number: sent.max().unwrap_or_default(),
+        }
+    }
+
+    /// When whoever finds it in the store must tell it the time; None once it ended.
+    fn sleeps_until(&self, facts: &[Fact]) -> Option<Time> {
+        if self.run.outcome().is_some() {
+            return None;
+        }
+        let now = facts.last().map(|fact| fact.at).unwrap_or_default();
+        if self.is_busy { Some(now) } else { self.wake_at.or_else(|| Some(now.after(LONGEST))) }
+    }
+
     /// Applies an input. A run that breaks the core over it ends.
     fn step(
         &mut self,
         now: Time,
         input: Input,
-        published: &mut u64,
+        last: &mut u64,
     ) -> Result<(Vec<Fact>, Wants), Rejected> {
         let seq = self.run.seq();
-        let (run, effects) = (&mut self.run, &mut self.effects);
+        let (run, home, effects) = (&mut self.run, &self.home, &mut self.effects);
         let stepped = fenced(|| {
             let facts = run.apply(now, input)?;
             let mut called_for = Effects::default();
-            called_for.add(run, &facts, published);
+            called_for.add(run, home, &facts, last);
             Ok((facts, Wants::of(run, now), called_for))
         });
         match stepped {
@@ -363,7 +506,7 @@ impl Active {
             Err(why) => {
                 let has_tasks = self.out.iter().any(|out| *out > 0);
                 let facts = crash(run, seq, has_tasks, now, &why);
-                effects.add(run, &facts, published);
+                effects.add(run, home, &facts, last);
                 Ok((facts, Wants::default()))
             }
         }
@@ -452,7 +595,7 @@ mod tests {
 
     #[test]
     fn nothing_is_left_of_runs_that_ended() {
-        let mut owner = Owner::new(Window::new(|_| 3));
+        let mut owner = Owner::new(Window::new(|_| 3), 1);
         let plans = [
             plan("start llm1; start code1 inline1; start inline2"),
             plan("start retry1"),

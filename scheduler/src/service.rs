@@ -11,9 +11,10 @@ use flowmill_infra::broker::{Closed, Inbox, TaskPublisher};
 use flowmill_infra::clock::Clock;
 use flowmill_infra::live::{Event, Live};
 use flowmill_infra::message::Delivery;
-use flowmill_infra::store::{Commit, Store, StoreError};
+use flowmill_infra::store::{Batch, Commit, Store, StoreError};
 use tokio::sync::mpsc::{self, error::TryRecvError};
 
+use crate::duties::{Alone, Duties, Sent};
 use crate::effects::Effects;
 use crate::gate::Window;
 use crate::handle::{Handle, Request};
@@ -38,12 +39,13 @@ const PATIENCE: [Duration; 6] = [
 
 /// A scheduler over its ports.
 #[derive(Debug)]
-pub struct Service<S, P, I, L, C> {
+pub struct Service<S, P, I, L, C, D = Alone> {
     store: Arc<S>,
     publisher: P,
     inbox: I,
     live: L,
     clock: C,
+    duties: D,
     requests: mpsc::Receiver<Request>,
     /// Whether a [`Handle`] is left.
     is_open: bool,
@@ -64,33 +66,56 @@ pub async fn load<S: Store>(
 }
 
 impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock> Service<S, P, I, L, C> {
-    /// A scheduler and the way into it.
+    /// A scheduler that owns all runs there are, and the way into it.
     pub fn new(
+        store: Arc<S>,
+        ends: (P, I),
+        live: L,
+        clock: C,
+        window: Window,
+    ) -> (Self, Handle) {
+        Self::sharing(store, ends, live, clock, window, Alone)
+    }
+}
+
+impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock, D: Duties>
+    Service<S, P, I, L, C, D>
+{
+    /// A scheduler with duties besides its runs, and the way into it.
+    pub fn sharing(
         store: Arc<S>,
         (publisher, inbox): (P, I),
         live: L,
         clock: C,
         window: Window,
+        duties: D,
     ) -> (Self, Handle) {
         let (sender, requests) = mpsc::channel(REQUESTS);
-        let owner = Owner::new(window);
-        let service = Self { store, publisher, inbox, live, clock, requests, is_open: true, owner };
+        let owner = Owner::new(window, 1);
+        let is_open = true;
+        let service =
+            Self { store, publisher, inbox, live, clock, duties, requests, is_open, owner };
         (service, Handle { requests: sender })
     }
 
-    /// Serves until every [`Handle`] is gone and no run is live. Without a broker it stops at
-    /// once; whoever waits for a run is told.
+    /// Serves until every [`Handle`] is gone and no run is live, unless others take over what is.
+    /// Without a broker it stops at once; whoever waits for a run is told.
     pub async fn run(mut self) {
         if let Err(Closed) = self.serve().await {
             tracing::error!("the broker closed before the scheduler stopped");
         }
+        self.duties.leave(&mut self.owner, &mut self.inbox).await;
     }
 
     async fn serve(&mut self) -> Result<(), Closed> {
         let mut requests = Vec::new();
-        while self.is_open || !self.owner.is_idle() {
+        while self.is_open || !(self.owner.is_idle() || self.duties.may_leave()) {
             let deliveries = self.arrived(&mut requests).await?;
             let now = self.clock.now();
+            let (duties, owner, inbox) = (&mut self.duties, &mut self.owner, &mut self.inbox);
+            for control in duties.attend(owner, inbox, &deliveries, now).await? {
+                self.publisher.control(control).await?;
+            }
             for delivery in deliveries {
                 self.owner.deliver(now, delivery);
             }
@@ -99,7 +124,7 @@ impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock> Service<S, P, I, L
             }
             self.owner.wake(now);
             self.owner.grant(now);
-            self.settle().await?;
+            self.settle(now).await?;
         }
         Ok(())
     }
@@ -120,6 +145,7 @@ impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock> Service<S, P, I, L
             count = self.requests.recv_many(requests, BATCH), if self.is_open => {
                 self.is_open = count > 0;
             }
+            () = self.duties.due() => {}
             () = wait(&self.clock, now, wake_at) => {}
         }
         // answers that never cease must not keep requests waiting, nor the end of all handles
@@ -137,58 +163,69 @@ impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock> Service<S, P, I, L
     }
 
     /// Stores what became true, then does what it calls for.
-    async fn settle(&mut self) -> Result<(), Closed> {
+    async fn settle(&mut self, now: Time) -> Result<(), Closed> {
         let commits = self.owner.take_commits();
-        if commits.is_empty() {
-            return Ok(());
+        let signals = self.duties.take_settled();
+        if !commits.is_empty() || !signals.is_empty() {
+            let mut effects = Effects::default();
+            let batch = Batch { commits, tenures: self.duties.tenures(), signals };
+            let commits = self.commit(batch, &mut effects).await;
+            for commit in &commits {
+                effects.append(self.owner.take_effects(&commit.run));
+                self.live.publish(&commit.run, Event::Facts(commit.facts.clone())).await;
+            }
+            for control in effects.controls {
+                self.publisher.control(control).await?;
+            }
+            if !effects.tasks.is_empty() {
+                let sent = effects.tasks.iter().map(Sent::from).collect();
+                self.publisher.publish(effects.tasks).await?;
+                self.duties.published(now, sent);
+            }
+            for commit in &commits {
+                self.owner.settle(&commit.run);
+            }
         }
-        let mut effects = Effects::default();
-        let commits = self.commit(commits, &mut effects).await;
-        for commit in &commits {
-            effects.append(self.owner.take_effects(&commit.run));
-            self.live.publish(&commit.run, Event::Facts(commit.facts.clone())).await;
-        }
-        for control in effects.controls {
-            self.publisher.control(control).await?;
-        }
-        if !effects.tasks.is_empty() {
-            self.publisher.publish(effects.tasks).await?;
-        }
-        for commit in &commits {
-            self.owner.settle(&commit.run);
-        }
+        self.inbox.settle().await;
         Ok(())
     }
 
     /// Stores facts and answers which were stored. A run whose facts cannot be stored stops here
-    /// and no other does.
-    async fn commit(&mut self, mut commits: Vec<Commit>, effects: &mut Effects) -> Vec<Commit> {
+    /// and no other does; where others may take it up, its whole shard does.
+    async fn commit(&mut self, mut batch: Batch, effects: &mut Effects) -> Vec<Commit> {
         let mut patience = PATIENCE.iter();
-        while !commits.is_empty() {
-            let Err(error) = self.store.commit(&commits).await else { break };
+        while !batch.commits.is_empty() || !batch.signals.is_empty() {
+            let Err(error) = self.store.commit(&batch).await else { break };
+            if let StoreError::Unavailable(_) = &error
+                && let Some(wait) = patience.next()
+            {
+                tracing::warn!(%error, ?wait, "the store does not answer");
+                self.clock.sleep_until(self.clock.now().after(*wait)).await;
+                continue;
+            }
+            batch.signals.clear();
+            if let Some(shards) = self.duties.failed(&error) {
+                tracing::error!(%error, shards = shards.len(), "shards are given up");
+                self.duties.forget(&mut self.owner, &mut self.inbox, &shards).await;
+                batch.commits.retain(|commit| !shards.contains(&commit.standing.shard));
+                batch.tenures.retain(|tenure| !shards.contains(&tenure.shard));
+                continue;
+            }
             let lost = match &error {
                 StoreError::Conflict { run, .. } => {
-                    commits.iter().position(|commit| commit.run == *run)
+                    batch.commits.iter().position(|commit| commit.run == *run)
                 }
-                StoreError::Unavailable(_) => {
-                    if let Some(wait) = patience.next() {
-                        tracing::warn!(%error, ?wait, "the store does not answer");
-                        self.clock.sleep_until(self.clock.now().after(*wait)).await;
-                        continue;
-                    }
-                    None
-                }
-                StoreError::Corrupt(_) | StoreError::Sealed(_) => None,
+                _ => None,
             };
             let lost = match lost {
-                Some(position) => vec![commits.remove(position)],
-                None => std::mem::take(&mut commits),
+                Some(position) => vec![batch.commits.remove(position)],
+                None => std::mem::take(&mut batch.commits),
             };
             for commit in lost {
                 effects.controls.extend(self.owner.lose(&commit, error.clone()));
             }
         }
-        commits
+        batch.commits
     }
 }
 

@@ -1,39 +1,81 @@
 //! One attempt of one node, fenced: a panic or an endless node is an error of that node.
 
 use std::any::Any;
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::error::{ErrorClass, NodeError};
-use flowmill_engine::plan::Success;
+use flowmill_engine::plan::{Behaviour, Success, TaskNode};
 use flowmill_engine::value::Name;
-use flowmill_infra::message::Task;
+use flowmill_infra::message::{PlanKey, Task};
+use flowmill_infra::texts::Texts;
 use flowmill_nodes::context::{Execute, NodeContext};
+use flowmill_workflow::{LoadError, Workflows};
 use futures::FutureExt;
 
 /// Where a worker finds the executable nodes of a workflow.
 pub trait Library: Send + Sync + 'static {
-    /// A node of the workflow with this digest. None when the worker cannot load it.
-    fn node(&self, workflow: &Name, node: &Name) -> Option<Loaded>;
+    /// A node of a workflow.
+    ///
+    /// # Errors
+    /// [`Missing`] when the worker cannot load it.
+    fn node(
+        &self,
+        tenant: &Name,
+        plan: &PlanKey,
+        node: &Name,
+    ) -> impl Future<Output = Result<Loaded, Missing>> + Send;
 }
 
 /// An executable node.
-pub type Loaded = Arc<dyn Execute>;
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What executes it.
+    pub node: Arc<dyn Execute>,
+    /// Whether it spends money or acts on the world: its outcome is kept.
+    pub is_costly: bool,
+}
+
+/// Why a node cannot be loaded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Missing {
+    /// It may be different later, or elsewhere.
+    #[error("the workflow could not be loaded: {0}")]
+    Unavailable(String),
+    /// There is no such document or node, or this release finds fault with it.
+    #[error("this worker cannot load the workflow: {0}")]
+    Bad(String),
+}
+
+impl<T: Texts> Library for Workflows<T> {
+    async fn node(&self, tenant: &Name, plan: &PlanKey, node: &Name) -> Result<Loaded, Missing> {
+        let workflow = self.get(tenant, plan).await.map_err(|error| match error {
+            LoadError::Unavailable(why) => Missing::Unavailable(why),
+            LoadError::Bad(why) => Missing::Bad(why),
+        })?;
+        let is_costly = workflow.plan.find(node).is_some_and(|index| {
+            matches!(
+                workflow.plan.node(index).behaviour,
+                Behaviour::Task(TaskNode { costly: true, .. })
+            )
+        });
+        match workflow.executors.get(node) {
+            Some(found) => Ok(Loaded { node: found.clone(), is_costly }),
+            None => Err(Missing::Bad(format!("it has no node {node} for workers"))),
+        }
+    }
+}
 
 /// Executes one attempt of a task's node.
-pub(crate) async fn attempt<L: Library>(
-    library: &L,
+pub(crate) async fn attempt(
+    node: &dyn Execute,
     task: &Task,
     context: &NodeContext,
 ) -> Result<Success, NodeError> {
-    let execution = async {
-        let Some(node) = library.node(&task.workflow, &task.task.node) else {
-            let message = "this worker cannot load the workflow";
-            return Err(NodeError::escaped(message).with_class(ErrorClass::Internal));
-        };
-        node.execute(&task.variables, context).await
-    };
+    // also what is wrong before there is a future
+    let execution = async { node.execute(&task.variables, context).await };
     let fenced = AssertUnwindSafe(execution).catch_unwind();
     match tokio::time::timeout(context.timeout, fenced).await {
         Ok(Ok(outcome)) => outcome,

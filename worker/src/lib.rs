@@ -4,7 +4,9 @@
 mod chunks;
 mod execute;
 mod held;
+mod recall;
 mod service;
 
-pub use execute::{Library, Loaded};
-pub use service::{Service, Slots};
+pub use execute::{Library, Loaded, Missing};
+pub use recall::{Checkpointed, Forgetful, Recall};
+pub use service::{Service, Settings, Slots};

@@ -99,7 +99,7 @@ async fn a_node_that_panics_fails_and_nothing_else_does() {
         assert_eq!((&*error.message, error.class), (says, ErrorClass::Internal));
     }
     let mut task = world.task("r", "n", Light);
-    task.workflow = "poisoned".into();
+    task.plan.workflow = "poisoned".into();
     world.publisher.publish(vec![task]).await.unwrap();
     assert_eq!(world.answer().await.unwrap().1.outcome.unwrap_err().class, ErrorClass::Internal);
     world.send("r", "n", Light).await;

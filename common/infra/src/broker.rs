@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::time::Duration;
 
 use crate::message::{Beat, Control, Delivery, Shard, Task};
 
@@ -36,6 +37,12 @@ pub trait Inbox: Send + 'static {
     /// Takes what arrives for a shard from now on.
     fn open(&mut self, shard: Shard) -> impl Future<Output = Result<(), Closed>> + Send;
 
+    /// How long it has been in touch with the broker without a break: silence of others means
+    /// nothing before.
+    fn live_for(&self) -> Duration {
+        Duration::MAX
+    }
+
     /// Takes no more of a shard. What was received of it and is not settled goes to its next owner.
     fn close(&mut self, shard: Shard) -> impl Future<Output = ()> + Send;
 }
@@ -48,6 +55,9 @@ pub trait TaskConsumer: Send + 'static {
     /// What comes next, words before tasks. None means that the broker is closed and all that
     /// was published has been taken.
     fn next(&mut self) -> impl Future<Output = Option<Work<Self::Receipt>>> + Send;
+
+    /// Takes no more. What was delivered and not handed out goes to others; receipts stay good.
+    fn stop(&mut self) -> impl Future<Output = ()> + Send;
 }
 
 /// What reaches a worker.

@@ -53,6 +53,15 @@ pub trait Checkpoints: Send + Sync + 'static {
         checkpoints: &[Checkpoint],
     ) -> impl Future<Output = Result<Vec<Checkpoint>, StoreError>> + Send;
 
+    /// The outcome of an attempt, if it came so far.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn find(
+        &self,
+        key: &CheckpointKey,
+    ) -> impl Future<Output = Result<Option<Completion>, StoreError>> + Send;
+
     /// Notes that a task was delivered again and answers what is known of its attempt.
     ///
     /// # Errors
@@ -61,14 +70,4 @@ pub trait Checkpoints: Send + Sync + 'static {
         &self,
         key: &CheckpointKey,
     ) -> impl Future<Output = Result<Known, StoreError>> + Send;
-
-    /// The text of a document by its digest, for its plan.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    fn text(
-        &self,
-        tenant: &Name,
-        digest: &Name,
-    ) -> impl Future<Output = Result<Option<Name>, StoreError>> + Send;
 }

@@ -18,3 +18,4 @@ pub mod shards;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod store;
+pub mod texts;

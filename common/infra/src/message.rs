@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use flowmill_engine::fact::{Returned, TaskId};
+use flowmill_engine::fact::{Options, Returned, TaskId};
 use flowmill_engine::plan::TaskClass;
 use flowmill_engine::run::Completion;
 use flowmill_engine::time::Time;
@@ -42,6 +42,17 @@ pub struct PlanKey {
     pub dify_sizes: bool,
     /// The digest of the mocks that stand in for nodes, if there are any.
     pub mocks: Option<Name>,
+}
+
+impl PlanKey {
+    /// The plan of a run.
+    pub fn of(workflow: &Name, options: &Options) -> Self {
+        Self {
+            workflow: workflow.clone(),
+            dify_sizes: options.dify_sizes,
+            mocks: options.mocks.clone(),
+        }
+    }
 }
 
 /// One attempt of a fragment, for a worker.

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use flowmill_engine::fact::{Reason, Status, TaskId};
 use flowmill_engine::run::{Input, Rejected, Run, Start};
-use flowmill_infra::broker::Inbox;
+use flowmill_infra::broker::{Closed, Inbox};
 use flowmill_infra::clock::SystemClock;
 use flowmill_infra::memory::{MemoryBroker, MemoryLive, MemoryStore};
-use flowmill_infra::message::{Control, Delivery};
+use flowmill_infra::message::{Control, Delivery, Shard};
 use flowmill_infra::store::{Store, StoreError};
 use flowmill_scheduler::{Service, Submission, SubmitError, Window};
 
@@ -165,6 +165,14 @@ impl Inbox for Crowd {
         };
         (0..most).map(junk).collect()
     }
+
+    async fn settle(&mut self) {}
+
+    async fn open(&mut self, _: Shard) -> Result<(), Closed> {
+        Ok(())
+    }
+
+    async fn close(&mut self, _: Shard) {}
 }
 
 #[tokio::test]

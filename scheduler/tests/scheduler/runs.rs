@@ -8,7 +8,7 @@ use flowmill_engine::fact::{Options, Reason, Status};
 use flowmill_engine::plan::TaskClass;
 use flowmill_engine::run::{Input, Rejected};
 use flowmill_infra::live::Event;
-use flowmill_infra::message::Control;
+use flowmill_infra::message::{Control, Shard};
 use flowmill_infra::store::Store as _;
 use flowmill_scheduler::SubmitError;
 
@@ -376,7 +376,7 @@ async fn it_serves_until_nobody_can_ask_and_no_run_is_live() {
         elapsed_us: 0,
     };
     let delivery = flowmill_infra::message::Delivery::Completed { run: task.run, completion };
-    flowmill_infra::broker::CompletionPublisher::answer(&answers, delivery).await.unwrap();
+    flowmill_infra::broker::CompletionPublisher::answer(&answers, Shard(0), delivery).await.unwrap();
     assert_eq!(ended.await.unwrap().unwrap().run.status(), Status::Succeeded);
     scheduler.await.unwrap();
     assert!(flowmill_infra::broker::TaskConsumer::next(&mut worker).await.is_none());

@@ -17,12 +17,12 @@ use flowmill_engine::variables::Variables;
 use flowmill_infra::broker::{Inbox, TaskPublisher};
 use flowmill_infra::clock::SystemClock;
 use flowmill_infra::memory::{MemoryBroker, MemoryInbox, MemoryLive, MemoryTasks};
-use flowmill_infra::message::{Control, Delivery, Task};
+use flowmill_infra::message::{Control, Delivery, PlanKey, Shard, Task};
 use flowmill_nodes::code::{CodeRunner, CodeSettings};
 use flowmill_nodes::context::{Execute, NodeContext};
 use flowmill_nodes::files::MemoryFiles;
 use flowmill_nodes::http_request::client::Offline;
-use flowmill_worker::{Library, Loaded, Service, Slots};
+use flowmill_worker::{Library, Loaded, Missing, Service, Settings, Slots};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::task::JoinHandle;
@@ -47,7 +47,7 @@ impl Execute for Closure {
 
 /// Nodes by name.
 #[derive(Default)]
-pub(crate) struct Nodes(BTreeMap<Name, Loaded>);
+pub(crate) struct Nodes(BTreeMap<Name, Arc<dyn Execute>>, pub(crate) bool);
 
 impl Nodes {
     /// A node that does this.
@@ -74,9 +74,11 @@ impl Nodes {
 }
 
 impl Library for Nodes {
-    fn node(&self, workflow: &Name, node: &Name) -> Option<Loaded> {
-        assert_ne!(&**workflow, "poisoned", "the library is broken");
-        self.0.get(node).filter(|_| &**workflow == "w").cloned()
+    async fn node(&self, _: &Name, plan: &PlanKey, node: &Name) -> Result<Loaded, Missing> {
+        assert_ne!(&*plan.workflow, "poisoned", "the library is broken");
+        let found = self.0.get(node).filter(|_| &*plan.workflow == "w");
+        let node = found.cloned().ok_or_else(|| Missing::Bad("no such node".into()))?;
+        Ok(Loaded { node, is_costly: self.1 })
     }
 }
 
@@ -105,7 +107,9 @@ impl World {
             chunks: None,
         };
         let (nodes, clock) = (Arc::new(nodes), SystemClock::new());
-        let service = Service::new((consumer, answers), live.clone(), nodes, clock, slots, outside);
+        let settings = Settings::embedded(slots);
+        let service =
+            Service::new((consumer, answers), live.clone(), nodes, clock, settings, outside);
         let worker = tokio::spawn(service.run());
         Self { publisher, inbox, live, worker, published: 0 }
     }
@@ -114,8 +118,10 @@ impl World {
     pub(crate) fn task(&mut self, run: &str, node: &str, class: TaskClass) -> Task {
         self.published += 1;
         Task {
+            tenant: "default".into(),
             run: run.into(),
-            workflow: "w".into(),
+            shard: Shard(0),
+            plan: PlanKey { workflow: "w".into(), ..PlanKey::default() },
             task: TaskId { frame: "".into(), node: node.into(), generation: 1 },
             attempt: 1,
             dispatch: 1,
@@ -123,6 +129,7 @@ impl World {
             class,
             variables: Variables::default(),
             timeout: Duration::from_secs(10),
+            trace: None,
         }
     }
 
@@ -147,7 +154,7 @@ impl World {
         let received = self.inbox.receive(1);
         match tokio::time::timeout(Duration::from_micros(1), received).await.ok()?.pop()? {
             Delivery::Completed { run, completion } => Some((run, completion)),
-            Delivery::Returned { .. } => panic!("nobody gives tasks back"),
+            other => panic!("{other:?} instead of an answer"),
         }
     }
 }

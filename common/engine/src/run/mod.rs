@@ -107,6 +107,19 @@ pub struct Outstanding<'a> {
     pub due: Time,
 }
 
+impl<'a> Outstanding<'a> {
+    fn new(task: &'a TaskId, sent: &InFlight) -> Self {
+        Self {
+            task,
+            attempt: sent.attempt,
+            dispatch: sent.dispatch,
+            class: sent.class,
+            number: sent.number,
+            due: sent.due,
+        }
+    }
+}
+
 /// One execution of a plan.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -333,6 +346,11 @@ impl Run {
         &self.workflow
     }
 
+    /// Its limits and deadlines.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// Its status in Dify's words.
     pub fn status(&self) -> Status {
         self.status
@@ -434,13 +452,11 @@ impl Run {
 
     /// The tasks that were sent and have no answer, in the order of their ids.
     pub fn outstanding(&self) -> impl Iterator<Item = Outstanding<'_>> {
-        self.tasks.iter().map(|(task, sent)| Outstanding {
-            task,
-            attempt: sent.attempt,
-            dispatch: sent.dispatch,
-            class: sent.class,
-            number: sent.number,
-            due: sent.due,
-        })
+        self.tasks.iter().map(|(task, sent)| Outstanding::new(task, sent))
+    }
+
+    /// A task, if it was sent and has no answer.
+    pub fn is_out(&self, task: &TaskId) -> Option<Outstanding<'_>> {
+        self.tasks.get_key_value(task).map(|(task, sent)| Outstanding::new(task, sent))
     }
 }

@@ -147,6 +147,8 @@ impl MemoryWorker {
 impl TaskConsumer for MemoryWorker {
     type Receipt = ();
 
+    async fn stop(&mut self) {}
+
     async fn next(&mut self) -> Option<Work<()>> {
         let tasks = &self.tasks;
         tokio::select! {

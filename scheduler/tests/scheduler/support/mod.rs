@@ -19,7 +19,7 @@ use flowmill_infra::clock::{Clock, SystemClock};
 use flowmill_infra::memory::{
     MemoryBroker, MemoryCompletions, MemoryLive, MemoryStore, MemoryWorker,
 };
-use flowmill_infra::message::{Control, Delivery, Task};
+use flowmill_infra::message::{Control, Delivery, Shard, Task};
 use flowmill_infra::store::Store;
 use flowmill_scheduler::{Finished, Handle, Service, Submission, SubmitError, Window};
 use tokio::task::JoinHandle;
@@ -86,7 +86,7 @@ impl<S: Store> World<S> {
     /// The next task. None when nothing comes.
     pub(crate) async fn task(&mut self) -> Option<Task> {
         match tokio::time::timeout(Duration::from_micros(1), self.worker.next()).await {
-            Ok(Some(Work::Task(task))) => Some(*task),
+            Ok(Some(Work::Task(task, ()))) => Some(*task),
             Ok(Some(Work::Control(control))) => panic!("{control:?} instead of a task"),
             Ok(None) | Err(_) => None,
         }
@@ -96,7 +96,7 @@ impl<S: Store> World<S> {
     pub(crate) async fn word(&mut self) -> Option<Control> {
         match tokio::time::timeout(Duration::from_micros(1), self.worker.next()).await {
             Ok(Some(Work::Control(control))) => Some(control),
-            Ok(Some(Work::Task(task))) => panic!("task {:?} instead of a word", task.task),
+            Ok(Some(Work::Task(task, ()))) => panic!("task {:?} instead of a word", task.task),
             Ok(None) | Err(_) => None,
         }
     }
@@ -132,7 +132,7 @@ impl<S: Store> World<S> {
                 elapsed_us: 0,
             },
         };
-        self.answers.answer(delivery).await.unwrap();
+        self.answers.answer(Shard(0), delivery).await.unwrap();
         quiet().await;
     }
 
@@ -145,7 +145,7 @@ impl<S: Store> World<S> {
             dispatch: task.dispatch,
             reason: Returned::HandedBack,
         };
-        self.answers.answer(delivery).await.unwrap();
+        self.answers.answer(Shard(0), delivery).await.unwrap();
         quiet().await;
     }
 
@@ -159,7 +159,7 @@ pub(crate) fn work(mut worker: MemoryWorker, answers: MemoryCompletions) -> Join
     tokio::spawn(async move {
         let mut count = 0;
         while let Some(work) = worker.next().await {
-            let Work::Task(task) = work else { continue };
+            let Work::Task(task, ()) = work else { continue };
             count += 1;
             let completion = Completion {
                 task: task.task,
@@ -170,7 +170,7 @@ pub(crate) fn work(mut worker: MemoryWorker, answers: MemoryCompletions) -> Join
                 elapsed_us: 0,
             };
             let run = task.run;
-            let _ = answers.answer(Delivery::Completed { run, completion }).await;
+            let _ = answers.answer(Shard(0), Delivery::Completed { run, completion }).await;
         }
         count
     })

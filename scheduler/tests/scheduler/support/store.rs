@@ -8,7 +8,7 @@ use flowmill_engine::plan::Plan;
 use flowmill_engine::report::Report;
 use flowmill_engine::value::Name;
 use flowmill_infra::memory::MemoryStore;
-use flowmill_infra::store::{Commit, Store, StoreError};
+use flowmill_infra::store::{Batch, Store, StoreError};
 
 /// A memory store with faults.
 #[derive(Debug, Default)]
@@ -37,16 +37,16 @@ impl Faulty {
 }
 
 impl Store for Faulty {
-    async fn commit(&self, commits: &[Commit]) -> Result<(), StoreError> {
+    async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         *self.tries.lock().unwrap() += 1;
         if let Some(error) = self.next.lock().unwrap().pop_front() {
             return Err(error);
         }
         let cursed = self.cursed.lock().unwrap().clone();
-        if let Some(commit) = commits.iter().find(|commit| Some(&commit.run) == cursed.as_ref()) {
+        if let Some(commit) = batch.commits.iter().find(|commit| Some(&commit.run) == cursed.as_ref()) {
             return Err(StoreError::Conflict { run: commit.run.clone(), seq: commit.facts[0].seq });
         }
-        self.inner.commit(commits).await
+        self.inner.commit(batch).await
     }
 
     async fn journal(&self, run: &Name) -> Result<Vec<Fact>, StoreError> {

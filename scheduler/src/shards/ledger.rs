@@ -1,0 +1,205 @@
+//! Which tasks are out, who holds them, and which of them are lost.
+//!
+//! Workers say every few seconds what they hold. What a worker held that fell silent is sent again,
+//! as is what the broker lost, and what a former owner may not have sent.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use flowmill_engine::fact::TaskId;
+use flowmill_engine::time::Time;
+use flowmill_engine::value::Name;
+use flowmill_infra::message::{Beat, Shard};
+
+use crate::duties::Sent;
+
+/// How long a worker may say nothing.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// How long a task may be out that nobody says to hold. It waits in a queue, if all is well.
+const UNHELD: Duration = Duration::from_mins(10);
+
+/// A task's number.
+type Number = (Shard, u64);
+
+/// The tasks that are out, by number.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    out: BTreeMap<Number, Out>,
+    workers: HashMap<Name, Worker>,
+}
+
+#[derive(Debug)]
+struct Out {
+    run: Name,
+    task: TaskId,
+    /// When it was sent, or last held.
+    at: Time,
+}
+
+#[derive(Debug)]
+struct Worker {
+    began: Time,
+    heard_at: Time,
+    held: BTreeSet<Number>,
+}
+
+impl Ledger {
+    pub(crate) fn sent(&mut self, now: Time, sent: Sent) {
+        let Sent { shard, number, run, task } = sent;
+        self.out.insert((shard, number), Out { run, task, at: now });
+    }
+
+    /// A worker says what it holds. What an earlier worker of its name held is lost.
+    pub(crate) fn hear(&mut self, now: Time, beat: &Beat) -> Vec<Sent> {
+        let held: BTreeSet<Number> = beat
+            .held
+            .iter()
+            .flat_map(|(shard, numbers)| numbers.iter().map(|number| (*shard, *number)))
+            .collect();
+        for number in &held {
+            if let Some(out) = self.out.get_mut(number) {
+                out.at = now;
+            }
+        }
+        let worker = Worker { began: beat.began, heard_at: now, held };
+        let before = self.workers.insert(beat.worker.clone(), worker);
+        let lost = before.filter(|before| before.began < beat.began).map(|before| before.held);
+        self.lose(lost.into_iter().flatten())
+    }
+
+    /// What was held by workers that have been silent for too long, and what nobody held for even
+    /// longer. Silence before `since` means nothing.
+    pub(crate) fn lost(&mut self, now: Time, since: Time) -> Vec<Sent> {
+        let is_silent =
+            |worker: &Worker| now.since(worker.heard_at.max(since)) >= SILENCE;
+        let mut held = BTreeSet::new();
+        self.workers.retain(|name, worker| {
+            let is_silent = is_silent(worker);
+            if is_silent {
+                tracing::warn!(worker = %name, tasks = worker.held.len(), "a worker fell silent");
+                held.append(&mut worker.held);
+            }
+            !is_silent
+        });
+        let unheld = |out: &Out| now.since(out.at.max(since)) >= UNHELD;
+        held.extend(self.out.iter().filter(|(_, out)| unheld(out)).map(|(number, _)| *number));
+        self.lose(held)
+    }
+
+    /// What was sent for a shard under a higher number than `above` and is held by nobody.
+    pub(crate) fn unheld(&mut self, shard: Shard, above: u64) -> Vec<Sent> {
+        let held: BTreeSet<Number> =
+            self.workers.values().flat_map(|worker| worker.held.iter().copied()).collect();
+        let range = (shard, above.saturating_add(1))..=(shard, u64::MAX);
+        let lost: Vec<Number> =
+            self.out.range(range).map(|(number, _)| *number).filter(|n| !held.contains(n)).collect();
+        self.lose(lost)
+    }
+
+    /// Forgets tasks that are no longer out.
+    pub(crate) fn keep(&mut self, is_out: impl Fn(&Name, &TaskId, u64) -> bool) {
+        self.out.retain(|(_, number), out| is_out(&out.run, &out.task, *number));
+    }
+
+    /// Forgets all tasks of a shard.
+    pub(crate) fn forget(&mut self, shard: Shard) {
+        self.out.retain(|(of, _), _| *of != shard);
+    }
+
+    fn lose(&mut self, numbers: impl IntoIterator<Item = Number>) -> Vec<Sent> {
+        let taken = numbers.into_iter().filter_map(|(shard, number)| {
+            let Out { run, task, .. } = self.out.remove(&(shard, number))?;
+            Some(Sent { shard, number, run, task })
+        });
+        taken.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHARD: Shard = Shard(2);
+
+    fn task(number: u64) -> Sent {
+        let task = TaskId { frame: "".into(), node: format!("n{number}").as_str().into(), generation: 1 };
+        Sent { shard: SHARD, number, run: "r".into(), task }
+    }
+
+    fn beat(worker: &str, began: u64, held: &[u64]) -> Beat {
+        let held = vec![(SHARD, held.to_vec())];
+        Beat { worker: worker.into(), began: Time(began), slots: [1; 4], held }
+    }
+
+    fn at(seconds: u64) -> Time {
+        Time(seconds * 1_000_000)
+    }
+
+    fn ledger() -> Ledger {
+        let mut ledger = Ledger::default();
+        (1..=4).for_each(|number| ledger.sent(at(0), task(number)));
+        assert!(ledger.hear(at(1), &beat("a", 1, &[1, 2])).is_empty());
+        assert!(ledger.hear(at(1), &beat("b", 1, &[3])).is_empty());
+        ledger
+    }
+
+    fn numbers(sent: Vec<Sent>) -> Vec<u64> {
+        sent.into_iter().map(|sent| sent.number).collect()
+    }
+
+    #[test]
+    fn what_a_silent_worker_held_is_lost_once() {
+        let mut ledger = ledger();
+        ledger.hear(at(20), &beat("b", 1, &[3]));
+        assert!(ledger.lost(at(30), at(0)).is_empty());
+        assert_eq!(numbers(ledger.lost(at(31), at(0))), [1, 2]);
+        assert!(ledger.lost(at(40), at(0)).is_empty());
+    }
+
+    #[test]
+    fn silence_means_nothing_while_nobody_could_be_heard() {
+        let mut ledger = ledger();
+        assert!(ledger.lost(at(50), at(45)).is_empty());
+        assert_eq!(numbers(ledger.lost(at(75), at(45))), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_worker_that_began_anew_holds_nothing_of_before() {
+        let mut ledger = ledger();
+        assert_eq!(numbers(ledger.hear(at(5), &beat("a", 4, &[4]))), [1, 2]);
+    }
+
+    #[test]
+    fn what_was_lost_with_the_broker_is_what_nobody_holds() {
+        let mut ledger = ledger();
+        assert_eq!(numbers(ledger.unheld(SHARD, 3)), [4]);
+        ledger.sent(at(2), task(4));
+        assert_eq!(numbers(ledger.unheld(SHARD, 0)), [4]);
+        assert!(ledger.unheld(Shard(1), 0).is_empty());
+    }
+
+    #[test]
+    fn what_nobody_ever_held_is_sent_again_in_the_end() {
+        let mut ledger = ledger();
+        for minute in 1..10 {
+            ledger.hear(at(minute * 60), &beat("a", 1, &[1, 2]));
+            ledger.hear(at(minute * 60), &beat("b", 1, &[3]));
+            ledger.hear(at(minute * 60 + 29), &beat("a", 1, &[1, 2]));
+            ledger.hear(at(minute * 60 + 29), &beat("b", 1, &[3]));
+        }
+        ledger.hear(at(600), &beat("a", 1, &[1, 2]));
+        ledger.hear(at(600), &beat("b", 1, &[3]));
+        assert_eq!(numbers(ledger.lost(at(600), at(0))), [4]);
+    }
+
+    #[test]
+    fn what_has_its_answer_is_forgotten() {
+        let mut ledger = ledger();
+        ledger.keep(|_, task, number| number > 2 && &*task.node != "n4");
+        assert!(ledger.unheld(SHARD, 0).is_empty());
+        assert_eq!(numbers(ledger.lost(at(100), at(0))), [3]);
+        ledger.forget(SHARD);
+        assert!(ledger.lost(at(10_000), at(0)).is_empty());
+    }
+}

@@ -1,0 +1,406 @@
+//! The share that one of several schedulers has in the runs: whole shards, each with one owner at a
+//! time.
+//!
+//! `keeper` keeps the leases, `ledger` knows what is out and who holds it; here shards are taken up
+//! and given up, and runs are loaded when something concerns them.
+
+mod keeper;
+mod ledger;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use flowmill_engine::fact::{Reason, Returned};
+use flowmill_engine::run::{Input, Rejected, Run};
+use flowmill_engine::time::Time;
+use flowmill_engine::value::Name;
+use flowmill_infra::broker::{Closed, Inbox};
+use flowmill_infra::message::{Control, Delivery, Shard};
+use flowmill_infra::shards::{Announcement, Held, Journal, Queued, Shards, Signal, Wish};
+use flowmill_infra::store::{Settled, StoreError, Tenure};
+use tokio::time::Instant;
+
+use crate::duties::{Duties, Sent};
+use crate::owner::Owner;
+use crate::plans::{PlanError, Plans};
+
+use keeper::{Keeper, share};
+use ledger::Ledger;
+
+/// How often the store is asked for what nobody told.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// How long workers have to say what they hold before something is sent again.
+const ANSWERS: Duration = Duration::from_secs(2);
+
+/// The most runs in memory that did not end; more stay rows.
+const ACTIVE: usize = 10_000;
+
+/// The most rows that one question brings.
+const ROWS: usize = 512;
+
+/// One scheduler's shards.
+#[derive(Debug)]
+pub struct Sharded<S, P> {
+    store: Arc<S>,
+    plans: P,
+    me: Announcement,
+    keeper: Keeper,
+    tenures: BTreeMap<Shard, Tenure>,
+    ledger: Ledger,
+    /// What is sent again at a time, of a shard, above a number, unless somebody holds it.
+    doubts: Vec<(Time, Shard, u64)>,
+    settled: Vec<Settled>,
+    /// When the store is asked next.
+    sweep_at: Instant,
+}
+
+impl<S: Shards, P: Plans> Sharded<S, P> {
+    /// A scheduler of this name among those that share a store. Must be called on a runtime.
+    pub fn new(store: Arc<S>, plans: P, me: Announcement) -> Self {
+        Self {
+            keeper: Keeper::start(store.clone(), me.clone()),
+            store,
+            plans,
+            me,
+            tenures: BTreeMap::new(),
+            ledger: Ledger::default(),
+            doubts: Vec::new(),
+            settled: Vec::new(),
+            sweep_at: Instant::now(),
+        }
+    }
+
+    fn shards(&self) -> Vec<Shard> {
+        self.tenures.keys().copied().collect()
+    }
+
+    /// Takes up shards that are new, gives up those that are lost or too many.
+    async fn change_hands<I: Inbox>(
+        &mut self,
+        owner: &mut Owner,
+        inbox: &mut I,
+        now: Time,
+    ) -> Result<bool, Closed> {
+        let Some(word) = self.keeper.last() else { return Ok(false) };
+        let Held { tenures, .. } = &word.held;
+        owner.share(word.held.shards);
+        let keeps = |ours: &Tenure| {
+            let same = |held: &&Tenure| held.shard == ours.shard && held.epoch == ours.epoch;
+            word.is_good() && tenures.iter().any(|held| same(&held))
+        };
+        let lost: Vec<Shard> =
+            self.tenures.values().filter(|ours| !keeps(ours)).map(|ours| ours.shard).collect();
+        self.give_up(owner, inbox, &lost).await;
+        if !word.is_good() {
+            return Ok(false);
+        }
+        let fair = usize::from(share(&word.held));
+        let (kept, spare) = tenures.split_at(fair.min(tenures.len()));
+        if !spare.is_empty() {
+            let spare: Vec<Shard> = spare.iter().map(|tenure| tenure.shard).collect();
+            tracing::info!(shards = spare.len(), "shards are left to other schedulers");
+            self.give_up(owner, inbox, &spare).await;
+            if let Err(error) = self.store.release(&self.me, &spare).await {
+                tracing::warn!(%error, "shards could not be released; their leases run out");
+            }
+        }
+        let mut has_new = false;
+        for tenure in kept {
+            if !self.tenures.contains_key(&tenure.shard) {
+                has_new |= self.take_up(owner, inbox, *tenure, now).await?;
+            }
+        }
+        Ok(has_new)
+    }
+
+    async fn take_up<I: Inbox>(
+        &mut self,
+        owner: &mut Owner,
+        inbox: &mut I,
+        tenure: Tenure,
+        now: Time,
+    ) -> Result<bool, Closed> {
+        let unfinished = match self.store.unfinished(tenure).await {
+            Ok(unfinished) => unfinished,
+            Err(error) => {
+                tracing::warn!(shard = %tenure.shard, %error, "a shard is not taken up yet");
+                return Ok(false);
+            }
+        };
+        inbox.open(tenure.shard).await?;
+        tracing::info!(
+            shard = %tenure.shard, epoch = tenure.epoch, runs = unfinished.len(), "shard taken up"
+        );
+        owner.count_from(tenure.shard, tenure.last);
+        self.tenures.insert(tenure.shard, tenure);
+        self.doubts.push((now.after(ANSWERS), tenure.shard, tenure.mark));
+        self.sweep_at = Instant::now();
+        if let Err(error) = self.load(owner, unfinished.into_iter().collect(), now).await {
+            tracing::warn!(shard = %tenure.shard, %error, "a shard is given up again");
+            self.give_up(owner, inbox, &[tenure.shard]).await;
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Whatever is in memory of these shards is forgotten; the store has it.
+    async fn give_up<I: Inbox>(&mut self, owner: &mut Owner, inbox: &mut I, shards: &[Shard]) {
+        for shard in shards {
+            if self.tenures.remove(shard).is_some() {
+                tracing::info!(%shard, "shard given up");
+                inbox.close(*shard).await;
+            }
+            owner.disown(*shard);
+            self.ledger.forget(*shard);
+            self.doubts.retain(|(_, doubted, _)| doubted != shard);
+        }
+    }
+
+    /// Brings runs into memory, if they are of ours and go on.
+    async fn load(
+        &mut self,
+        owner: &mut Owner,
+        runs: BTreeSet<Name>,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        let runs: Vec<Name> = runs.into_iter().filter(|run| !owner.holds(run)).collect();
+        for some in runs.chunks(ROWS) {
+            for Journal { run, tenant, plan, facts } in self.store.journals(some).await? {
+                let plan = match self.plans.plan(&tenant, &plan).await {
+                    Ok(plan) => plan,
+                    Err(PlanError::Unavailable(why)) => return Err(StoreError::Unavailable(why)),
+                    Err(error @ PlanError::Bad(_)) => {
+                        tracing::error!(run.id = %run, %error, "a run cannot go on");
+                        continue;
+                    }
+                };
+                let run = Run::replay(plan, &facts);
+                if run.outcome().is_some() || !self.tenures.contains_key(&owner.shard_of(run.id())) {
+                    continue;
+                }
+                for sent in run.outstanding() {
+                    let (task, number) = (sent.task.clone(), sent.number);
+                    let shard = owner.shard_of(run.id());
+                    self.ledger.sent(now, Sent { shard, number, run: run.id().clone(), task });
+                }
+                owner.take_up(now, run, tenant);
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the store for what has come: runs to begin, wishes, runs that are due.
+    async fn sweep(&mut self, owner: &mut Owner, now: Time) -> Result<(), StoreError> {
+        let shards = self.shards();
+        if shards.is_empty() {
+            return Ok(());
+        }
+        let room = ACTIVE.saturating_sub(owner.active());
+        if room > 0 {
+            let queued = self.store.queued(&shards, room.min(ROWS)).await?;
+            if queued.len() == room.min(ROWS) {
+                self.sweep_at = Instant::now();
+            }
+            for queued in queued {
+                self.begin(owner, queued, now).await;
+            }
+        }
+        let signals = self.store.signals(&shards, ROWS).await?;
+        let mut wanted: BTreeSet<Name> = signals.iter().map(|signal| signal.run.clone()).collect();
+        let soon = now.after(SWEEP);
+        wanted.extend(self.store.due(&shards, soon, ROWS).await?.into_iter().map(|(_, run)| run));
+        self.load(owner, wanted, now).await?;
+        for signal in signals {
+            self.grant_wish(owner, signal, now);
+        }
+        owner.put_aside();
+        Ok(())
+    }
+
+    async fn begin(&mut self, owner: &mut Owner, queued: Queued, now: Time) {
+        let Queued { plan, tenant, start } = queued;
+        if owner.holds(&start.run) {
+            return;
+        }
+        match self.plans.plan(&tenant, &plan).await {
+            Ok(plan) => owner.begin(now, plan, tenant, start),
+            Err(error) => tracing::error!(run.id = %start.run, %error, "a run cannot begin yet"),
+        }
+    }
+
+    fn grant_wish(&mut self, owner: &mut Owner, signal: Signal, now: Time) {
+        let Signal { id, run, wish, actor } = signal;
+        let taken = inputs(wish, &actor)
+            .into_iter()
+            .enumerate()
+            .try_for_each(|(at, input)| match owner.tell(now, &run, input) {
+                // what was wanted comes first; that the run goes on after it may be so already
+                Err(_) if at > 0 => Ok(()),
+                taken => taken,
+            });
+        let refused = taken.err().map(|reason: Rejected| reason.to_string().as_str().into());
+        self.settled.push(Settled { signal: id, refused });
+    }
+
+    /// Sends again what is lost.
+    fn send_again(&mut self, owner: &mut Owner, lost: Vec<Sent>, now: Time) {
+        for Sent { run, task, number, .. } in lost {
+            let Some(out) = owner.is_out(&run, &task).filter(|out| out.number == number) else {
+                continue;
+            };
+            let (attempt, dispatch) = (out.attempt, out.dispatch);
+            tracing::warn!(run.id = %run, node.id = %task.node, attempt, dispatch, "a task is lost");
+            let reason = Returned::WorkerLost;
+            owner.deliver(now, Delivery::Returned { run, task, attempt, dispatch, reason });
+        }
+    }
+
+    /// Notes what a message says of shards and workers; the rest is for the runs.
+    fn hear(&mut self, owner: &mut Owner, delivery: &Delivery, now: Time) -> Option<Control> {
+        match delivery {
+            Delivery::Beat(beat) => {
+                let lost = self.ledger.hear(now, beat);
+                self.send_again(owner, lost, now);
+                None
+            }
+            Delivery::Lost { shard } => {
+                tracing::warn!(%shard, "the broker lost queues");
+                self.doubts.push((now.after(ANSWERS), *shard, 0));
+                Some(Control::Beat)
+            }
+            Delivery::Poke { .. } => {
+                self.sweep_at = Instant::now();
+                None
+            }
+            Delivery::Completed { .. } | Delivery::Returned { .. } => None,
+        }
+    }
+}
+
+impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
+    async fn due(&mut self) {
+        let until = self.doubts.iter().map(|(at, _, _)| *at).min();
+        let doubts = async {
+            match until {
+                // their time is looked at when they come up
+                Some(_) => tokio::time::sleep(ANSWERS).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.keeper.changed() => {}
+            () = tokio::time::sleep_until(self.sweep_at) => {}
+            () = doubts => {}
+        }
+    }
+
+    async fn attend<I: Inbox>(
+        &mut self,
+        owner: &mut Owner,
+        inbox: &mut I,
+        delivered: &[Delivery],
+        now: Time,
+    ) -> Result<Vec<Control>, Closed> {
+        let mut controls = Vec::new();
+        if self.change_hands(owner, inbox, now).await? {
+            controls.push(Control::Beat);
+        }
+        let mut wanted = BTreeSet::new();
+        for delivery in delivered {
+            controls.extend(self.hear(owner, delivery, now));
+            if let Delivery::Completed { run, .. } | Delivery::Returned { run, .. } = delivery {
+                wanted.insert(run.clone());
+            }
+        }
+        if let Err(error) = self.load(owner, wanted, now).await {
+            // what was delivered must not be settled: it comes again
+            tracing::error!(%error, "runs could not be loaded; all shards are given up for now");
+            let all = self.shards();
+            self.give_up(owner, inbox, &all).await;
+            return Ok(Vec::new());
+        }
+        let since = Time(now.0.saturating_sub(
+            u64::try_from(inbox.live_for().as_micros()).unwrap_or(u64::MAX),
+        ));
+        let (due, later) = self.doubts.drain(..).partition(|(at, _, _)| *at <= now);
+        self.doubts = later;
+        let due: Vec<(Time, Shard, u64)> = due;
+        for (_, shard, above) in due {
+            let lost = self.ledger.unheld(shard, above);
+            self.send_again(owner, lost, now);
+        }
+        if Instant::now() >= self.sweep_at {
+            self.sweep_at = Instant::now() + SWEEP;
+            if let Err(error) = self.sweep(owner, now).await {
+                tracing::warn!(%error, "the store was not asked for what has come");
+            }
+            self.ledger.keep(|run, task, number| {
+                owner.is_out(run, task).is_some_and(|out| out.number == number)
+            });
+            let lost = self.ledger.lost(now, since);
+            self.send_again(owner, lost, now);
+        }
+        Ok(controls)
+    }
+
+    fn tenures(&self) -> Vec<Tenure> {
+        self.tenures.values().copied().collect()
+    }
+
+    fn take_settled(&mut self) -> Vec<Settled> {
+        std::mem::take(&mut self.settled)
+    }
+
+    fn published(&mut self, now: Time, tasks: Vec<Sent>) {
+        for sent in tasks {
+            if let Some(tenure) = self.tenures.get_mut(&sent.shard) {
+                tenure.mark = tenure.mark.max(sent.number);
+            }
+            self.ledger.sent(now, sent);
+        }
+    }
+
+    fn failed(&mut self, error: &StoreError) -> Option<Vec<Shard>> {
+        self.settled.clear();
+        Some(match error {
+            StoreError::Fenced { shard } => vec![*shard],
+            _ => self.shards(),
+        })
+    }
+
+    async fn forget<I: Inbox>(&mut self, owner: &mut Owner, inbox: &mut I, shards: &[Shard]) {
+        self.give_up(owner, inbox, shards).await;
+    }
+
+    fn may_leave(&self) -> bool {
+        true
+    }
+
+    async fn leave<I: Inbox>(&mut self, owner: &mut Owner, inbox: &mut I) {
+        let all = self.shards();
+        self.give_up(owner, inbox, &all).await;
+        if let Err(error) = self.store.release(&self.me, &[]).await {
+            tracing::warn!(%error, "the shards could not be released; their leases run out");
+        }
+    }
+}
+
+/// What a wish means to a run.
+fn inputs(wish: Wish, actor: &Name) -> Vec<Input> {
+    match wish {
+        Wish::Stop => {
+            vec![Input::Stop { reason: Reason::User, message: "User requested abort".into() }]
+        }
+        Wish::Pause => {
+            let reason = format!("paused by {actor}").as_str().into();
+            vec![Input::Pause { reason }]
+        }
+        Wish::Resume => vec![Input::Resume],
+        Wish::Answer { frame, node, action, values } => {
+            let frame = (&*frame).into();
+            vec![Input::Answered { frame, node, action, values }, Input::Resume]
+        }
+    }
+}
