@@ -145,15 +145,15 @@ async fn the_lock_tells_which_runs_a_process_has_in_hand() {
         runs.iter().map(|run| (run.id.to_string(), run.process)).collect::<Vec<_>>()
     };
     let first = SqliteStore::open(folder.path(), Keys::default()).await.unwrap();
-    first.commit(&[commit("a", facts(1, 2))]).await.unwrap();
+    first.commit(&together([commit("a", facts(1, 2))])).await.unwrap();
     first.close().await;
     let second = SqliteStore::open(folder.path(), Keys::default()).await.unwrap();
-    second.commit(&[commit("b", facts(1, 2))]).await.unwrap();
+    second.commit(&together([commit("b", facts(1, 2))])).await.unwrap();
     let reader = SqliteStore::look(folder.path(), Keys::default()).await.unwrap();
     let me = Some(std::process::id());
     assert_eq!(held(&reader).await, [("b".to_owned(), me)]);
     assert_eq!(reader.find(&"a".into()).await.unwrap().unwrap().process, None);
-    second.commit(&[commit("a", facts(3, 3))]).await.unwrap();
+    second.commit(&together([commit("a", facts(3, 3))])).await.unwrap();
     assert_eq!(held(&reader).await, [("b".to_owned(), me), ("a".to_owned(), me)]);
     second.close().await;
     assert_eq!(held(&reader).await, []);
