@@ -2,7 +2,8 @@
 //!
 //! A port is a small trait with the verbs its caller needs. Each has its in-memory adapter, which
 //! is all that a run inside one process needs; with the feature `sqlite` there is a store that
-//! keeps runs in a folder, with their secrets sealed (`seal`). What works over these ports works over any others that pass the same
+//! keeps runs in a folder, with `postgres` one that several processes share; both seal secrets
+//! (`seal`). What works over these ports works over any others that pass the same
 //! suite (`tests/ports.rs`).
 
 pub mod broker;
@@ -12,6 +13,8 @@ pub mod intake;
 pub mod live;
 pub mod memory;
 pub mod message;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "seal")]
 pub mod seal;
 pub mod shards;

@@ -2,6 +2,9 @@
 
 mod suite;
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use flowmill_engine::report::History;
 use flowmill_engine::value::Name;
 use flowmill_infra::clock::SystemClock;
@@ -9,6 +12,7 @@ use flowmill_infra::live::Event;
 use flowmill_infra::memory::{MemoryBroker, MemoryLive, MemoryStore, MemoryWorker, Watcher};
 
 use suite::live::Watching;
+use suite::server::Schema;
 
 #[tokio::test]
 async fn the_memory_store() {
@@ -35,6 +39,35 @@ async fn the_store_in_a_folder() {
     suite::store::all(make, true).await;
 }
 
+#[tokio::test]
+async fn the_shared_store() {
+    let schemas = Schemas::default();
+    suite::store::all(async || schemas.another().await.store().await, true).await;
+}
+
+#[tokio::test]
+async fn the_shared_store_for_owners() {
+    let schemas = Schemas::default();
+    let make = async || schemas.another().await.store().await;
+    let hasty = async || {
+        let schema = schemas.another().await;
+        (schema.hasty().await, schema.store().await)
+    };
+    suite::shards::all(make, hasty).await;
+}
+
+#[tokio::test]
+async fn the_shared_store_for_intake() {
+    let schemas = Schemas::default();
+    suite::intake::all(async || schemas.another().await.store().await).await;
+}
+
+#[tokio::test]
+async fn the_shared_store_for_workers() {
+    let schemas = Schemas::default();
+    suite::checkpoints::all(async || schemas.another().await.store().await).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_memory_broker() {
     suite::broker::all(MemoryBroker::new, MemoryWorker::another).await;
@@ -48,6 +81,18 @@ async fn the_memory_live_feed() {
 #[tokio::test(start_paused = true)]
 async fn the_system_clock() {
     suite::clock::all(SystemClock::new).await;
+}
+
+/// The schemas of stores; they go when their test ends.
+#[derive(Debug, Default)]
+struct Schemas(RefCell<Vec<Rc<Schema>>>);
+
+impl Schemas {
+    async fn another(&self) -> Rc<Schema> {
+        let schema = Rc::new(Schema::migrated().await);
+        self.0.borrow_mut().push(schema.clone());
+        schema
+    }
 }
 
 impl Watching for MemoryLive {

@@ -3,10 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 pub(crate) mod broker;
+pub(crate) mod checkpoints;
 pub(crate) mod clock;
 #[cfg(feature = "sqlite")]
 mod folder;
+pub(crate) mod intake;
 pub(crate) mod live;
+pub(crate) mod server;
+pub(crate) mod shards;
 pub(crate) mod store;
 
 use std::future::Future;

@@ -1,0 +1,135 @@
+//! How facts and what else is kept of a run become text, and how they are read again. Nothing
+//! else in this adapter writes or reads such text.
+
+use flowmill_engine::error::NodeError;
+use flowmill_engine::fact::{Fact, TaskId, VERSION};
+use flowmill_engine::plan::Success;
+use flowmill_engine::run::{Completion, Start};
+use flowmill_engine::time::Time;
+use flowmill_engine::value::{Name, Value, decode};
+use serde::{Deserialize, Serialize};
+
+use crate::shards::Wish;
+use crate::store::StoreError;
+
+/// Writes and reads.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Codec;
+
+/// A row of a journal.
+#[derive(Debug)]
+pub(super) struct Part<'a> {
+    pub(super) first: i64,
+    pub(super) last: i64,
+    pub(super) version: i32,
+    pub(super) facts: &'a str,
+}
+
+#[expect(clippy::unused_self, reason = "what seals secrets is held here, and nowhere else")]
+impl Codec {
+    pub(super) fn facts(self, facts: &[Fact]) -> Result<String, StoreError> {
+        write("facts", facts)
+    }
+
+    /// The facts of one row, which follow fact `last`.
+    pub(super) fn read_facts(
+        self,
+        run: &str,
+        last: i64,
+        part: &Part<'_>,
+    ) -> Result<Vec<Fact>, StoreError> {
+        let damaged =
+            |seq: i64, why: &str| StoreError::Corrupt(format!("fact {seq} of run {run}: {why}"));
+        let mut expected = last + 1;
+        if part.first != expected {
+            return Err(damaged(expected, "it is missing"));
+        }
+        if i64::from(part.version) > i64::from(VERSION) {
+            let version = part.version;
+            let why =
+                format!("it is of version {version}, which a later release of flowmill wrote");
+            return Err(damaged(expected, &why));
+        }
+        let facts: Vec<Fact> = decode(part.facts.as_bytes())
+            .map_err(|error| damaged(expected, &format!("it cannot be read: {error}")))?;
+        for fact in &facts {
+            if i64::try_from(fact.seq) != Ok(expected) {
+                let why = format!("fact {} is in its place", fact.seq);
+                return Err(damaged(expected, &why));
+            }
+            expected += 1;
+        }
+        if part.last + 1 != expected {
+            return Err(damaged(expected, "it is missing"));
+        }
+        Ok(facts)
+    }
+
+    pub(super) fn start(self, start: &Start) -> Result<String, StoreError> {
+        write("a start", start)
+    }
+
+    pub(super) fn read_start(self, text: &str) -> Result<Start, StoreError> {
+        read("the start of a run", text)
+    }
+
+    pub(super) fn wish(self, wish: &Wish) -> Result<String, StoreError> {
+        write("a wish", &Wanted(wish.clone()))
+    }
+
+    pub(super) fn read_wish(self, text: &str) -> Result<Wish, StoreError> {
+        read("a wish", text).map(|Wanted(wish)| wish)
+    }
+
+    pub(super) fn completion(self, completion: &Completion) -> Result<String, StoreError> {
+        write("a completion", &Done(completion.clone()))
+    }
+
+    pub(super) fn read_completion(self, text: &str) -> Result<Completion, StoreError> {
+        read("a checkpoint", text).map(|Done(completion)| completion)
+    }
+
+    /// What a task's rows are found by. It is the same in every release.
+    pub(super) fn task(self, task: &TaskId) -> Result<String, StoreError> {
+        write("a task", &(task.frame.as_str(), &*task.node, task.generation))
+    }
+}
+
+/// What cannot be written would be a fault of the engine.
+fn write<T: Serialize + ?Sized>(what: &str, value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value)
+        .map_err(|error| StoreError::Corrupt(format!("{what} cannot be written: {error}")))
+}
+
+fn read<T: for<'de> Deserialize<'de>>(what: &str, text: &str) -> Result<T, StoreError> {
+    decode(text.as_bytes())
+        .map_err(|error| StoreError::Corrupt(format!("{what} cannot be read: {error}")))
+}
+
+#[derive(Serialize, Deserialize)]
+struct Wanted(#[serde(with = "WishForm")] Wish);
+
+/// How a [`Wish`] is written.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Wish", rename_all = "snake_case")]
+enum WishForm {
+    Stop,
+    Pause,
+    Resume,
+    Answer { frame: Name, node: Name, action: Name, values: Vec<(Name, Value)> },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Done(#[serde(with = "CompletionForm")] Completion);
+
+/// How a [`Completion`] is written.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Completion")]
+struct CompletionForm {
+    task: TaskId,
+    attempt: u32,
+    dispatch: u32,
+    outcome: Result<Success, NodeError>,
+    started_at: Time,
+    elapsed_us: u64,
+}

@@ -1,0 +1,317 @@
+//! The store for those who submit runs, want something of them, or look at them.
+
+use std::collections::HashMap;
+
+use flowmill_engine::fact::{Fact, Status};
+use flowmill_engine::value::{Name, decode};
+use sqlx::PgPool;
+use sqlx::postgres::PgRow;
+
+use crate::intake::{Accepted, Document, Filter, Intake, RunRow, Submission};
+use crate::message::PlanKey;
+use crate::shards::Wish;
+use crate::store::StoreError;
+
+use super::codec::Codec;
+use super::{PostgresStore, Tries, get, most as rows, number, reading, text, time, trouble};
+
+/// What a document's text is kept under.
+pub(super) const WORKFLOW: &str = "workflow";
+
+/// The columns of a [`RunRow`].
+macro_rules! run_rows {
+    ($rest:literal) => {
+        concat!(
+            "SELECT run, workflow, coalesce(name, '') AS name, status, accepted_at, started_at,
+                finished_at, wake_at, in_flight
+            FROM runs LEFT JOIN workflows
+                ON workflows.tenant = runs.tenant AND digest = workflow
+            WHERE runs.tenant = $1 AND ",
+            $rest
+        )
+    };
+}
+
+impl Intake for PostgresStore {
+    async fn push(&self, tenant: &Name, document: &Document) -> Result<(), StoreError> {
+        const PUSH: &str = "
+            WITH bytes AS (
+                INSERT INTO payloads (tenant, owner, digest, bytes) VALUES ($1, $5, $2, $6)
+                ON CONFLICT DO NOTHING
+            ), workflow AS (
+                INSERT INTO workflows (tenant, digest, name, pushed_at) VALUES ($1, $2, $3, $4)
+                ON CONFLICT (tenant, digest) DO UPDATE SET name = excluded.name)
+            INSERT INTO workflow_names (tenant, name, digest) VALUES ($1, $3, $2)
+            ON CONFLICT (tenant, name) DO UPDATE SET digest = excluded.digest";
+        let mut tries = Tries::new();
+        loop {
+            let push = sqlx::query(PUSH)
+                .bind(&**tenant)
+                .bind(&*document.digest)
+                .bind(&*document.name)
+                .bind(number(document.pushed_at.0))
+                .bind(WORKFLOW)
+                .bind(document.text.as_bytes());
+            match push.execute(&self.writers).await {
+                Ok(_) => return Ok(()),
+                Err(error) => tries.after(error).await?,
+            }
+        }
+    }
+
+    async fn document(&self, tenant: &Name, named: &str) -> Result<Option<Document>, StoreError> {
+        const DOCUMENT: &str = "
+            SELECT digest, workflows.name, pushed_at, bytes
+            FROM workflows JOIN payloads USING (tenant, digest)
+            WHERE tenant = $1 AND owner = $3 AND digest IN (
+                $2, (SELECT digest FROM workflow_names WHERE tenant = $1 AND name = $2))
+            ORDER BY digest = $2 DESC LIMIT 1";
+        let found = sqlx::query(DOCUMENT).bind(&**tenant).bind(named).bind(WORKFLOW);
+        let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
+        found.as_ref().map(|row| Ok(Document { text: payload(row)?, ..document(row)? })).transpose()
+    }
+
+    async fn documents(&self, tenant: &Name) -> Result<Vec<Document>, StoreError> {
+        const DOCUMENTS: &str = "
+            SELECT digest, workflow_names.name, pushed_at
+            FROM workflow_names JOIN workflows USING (tenant, digest)
+            WHERE tenant = $1 ORDER BY workflow_names.name";
+        let found = sqlx::query(DOCUMENTS).bind(&**tenant).fetch_all(&self.readers).await;
+        found.map_err(|error| trouble(&error))?.iter().map(document).collect()
+    }
+
+    async fn submit(&self, submissions: &[Submission]) -> Result<Vec<Accepted>, StoreError> {
+        let form = Form::of(self.codec, submissions)?;
+        let mut tries = Tries::new();
+        // what a first try wrote is recognised by the new ids
+        let known = loop {
+            match form.write(&self.writers).await {
+                Ok(known) => break known,
+                Err(error) => tries.after(error).await?,
+            }
+        };
+        let accepted = |submission: &Submission| match &submission.key {
+            None => Ok(Accepted::New),
+            Some(key) => {
+                let of_key = known.get(&(submission.tenant.clone(), key.key.clone()));
+                let (run, fingerprint) = of_key.ok_or_else(|| {
+                    StoreError::Unavailable("another transaction used the same key".to_owned())
+                })?;
+                Ok(if *run == submission.start.run {
+                    Accepted::New
+                } else if *fingerprint == key.fingerprint {
+                    Accepted::Before(run.clone())
+                } else {
+                    Accepted::Other(run.clone())
+                })
+            }
+        };
+        submissions.iter().map(accepted).collect()
+    }
+
+    async fn wish(
+        &self,
+        tenant: &Name,
+        run: &Name,
+        wish: &Wish,
+        actor: &Name,
+    ) -> Result<bool, StoreError> {
+        const WISH: &str = "
+            INSERT INTO signals (tenant, run, shard, wish, actor)
+            SELECT tenant, run, shard, $3, $4 FROM runs
+            WHERE tenant = $1 AND run = $2 AND finished_at IS NULL";
+        let left = sqlx::query(WISH)
+            .bind(&**tenant)
+            .bind(&**run)
+            .bind(self.codec.wish(wish)?)
+            .bind(&**actor)
+            .execute(&self.writers)
+            .await;
+        left.map(|done| done.rows_affected() > 0).map_err(|error| trouble(&error))
+    }
+
+    async fn run(&self, tenant: &Name, run: &Name) -> Result<Option<RunRow>, StoreError> {
+        let found = sqlx::query(run_rows!("run = $2")).bind(&**tenant).bind(&**run);
+        let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
+        found.as_ref().map(run_row).transpose()
+    }
+
+    async fn runs(&self, tenant: &Name, filter: &Filter) -> Result<Vec<RunRow>, StoreError> {
+        const RUNS: &str = run_rows!(
+            "($2 IS NULL OR workflow = $2) AND ($3 IS NULL OR status = $3)
+                AND ($4 IS NULL OR place <
+                    (SELECT place FROM runs WHERE tenant = $1 AND run = $4))
+            ORDER BY place DESC LIMIT $5"
+        );
+        let found = sqlx::query(RUNS)
+            .bind(&**tenant)
+            .bind(filter.workflow.as_deref())
+            .bind(filter.status.map(Status::name))
+            .bind(filter.before.as_deref())
+            .bind(rows(filter.most))
+            .fetch_all(&self.readers)
+            .await;
+        found.map_err(|error| trouble(&error))?.iter().map(run_row).collect()
+    }
+
+    async fn facts(
+        &self,
+        tenant: &Name,
+        run: &Name,
+        after: u64,
+    ) -> Result<Option<(PlanKey, Vec<Fact>)>, StoreError> {
+        const RUN: &str = "
+            SELECT workflow, dify_sizes, mocks FROM runs WHERE tenant = $1 AND run = $2";
+        const FACTS: &str = "
+            SELECT first, last, version, facts FROM journal
+            WHERE tenant = $1 AND run = $2 AND last > $3 ORDER BY first";
+        let found = sqlx::query(RUN).bind(&**tenant).bind(&**run);
+        let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
+        let Some(found) = found else { return Ok(None) };
+        let parts = sqlx::query(FACTS).bind(&**tenant).bind(&**run).bind(number(after));
+        let parts = parts.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
+        let mut facts: Vec<Fact> = Vec::new();
+        for row in &parts {
+            // the first row may hold earlier facts too
+            let before = facts.last().map(|fact| number(fact.seq));
+            let before = before.map_or_else(|| Ok(get::<i64>(row, "first")? - 1), Ok)?;
+            facts.extend(reading::part(self.codec, run, before, row)?);
+        }
+        facts.retain(|fact| fact.seq > after);
+        if facts.first().is_some_and(|fact| fact.seq != after + 1) {
+            let why = format!("fact {} of run {run}: it is missing", after + 1);
+            return Err(StoreError::Corrupt(why));
+        }
+        Ok(Some((plan_key(&found)?, facts)))
+    }
+}
+
+/// Submissions as the statement takes them, each key and run once.
+#[derive(Debug, Default)]
+struct Form {
+    runs: Vec<String>,
+    tenants: Vec<String>,
+    shards: Vec<i32>,
+    workflows: Vec<String>,
+    sizes: Vec<bool>,
+    mocks: Vec<Option<String>>,
+    starts: Vec<String>,
+    wakes: Vec<i64>,
+    keys: Vec<Option<String>>,
+    fingerprints: Vec<Option<String>>,
+}
+
+/// Under each tenant and key the run and the fingerprint that are kept.
+type Known = HashMap<(Name, Name), (Name, Name)>;
+
+impl Form {
+    fn of(codec: Codec, submissions: &[Submission]) -> Result<Self, StoreError> {
+        let mut form = Self::default();
+        for submission in submissions {
+            let Submission { tenant, shard, plan, start, wake_at, key } = submission;
+            form.runs.push(start.run.to_string());
+            form.tenants.push(tenant.to_string());
+            form.shards.push(i32::from(shard.0));
+            form.workflows.push(plan.workflow.to_string());
+            form.sizes.push(plan.dify_sizes);
+            form.mocks.push(plan.mocks.as_ref().map(ToString::to_string));
+            form.starts.push(codec.start(start)?);
+            form.wakes.push(number(wake_at.0));
+            form.keys.push(key.as_ref().map(|key| key.key.to_string()));
+            form.fingerprints.push(key.as_ref().map(|key| key.fingerprint.to_string()));
+        }
+        Ok(form)
+    }
+
+    /// Keys are taken in their order, so that no two calls wait for each other; of a key that is
+    /// there twice, the first submission takes it.
+    async fn write(&self, to: &PgPool) -> Result<Known, sqlx::Error> {
+        const SUBMIT: &str = "
+            WITH asked AS MATERIALIZED (
+                SELECT * FROM unnest($1::text[], $2::text[], $3::int4[], $4::text[], $5::bool[],
+                    $6::text[], $7::text[], $8::int8[], $9::text[], $10::text[])
+                    WITH ORDINALITY AS asked (run, tenant, shard, workflow, dify_sizes,
+                        mocks, start, wake_at, key, fingerprint, nth)
+            ), keyed AS (
+                INSERT INTO idempotency (tenant, key, fingerprint, run)
+                SELECT tenant, key, fingerprint, run FROM asked WHERE key IS NOT NULL
+                ORDER BY tenant, key, nth
+                ON CONFLICT DO NOTHING
+                RETURNING run)
+            INSERT INTO runs (run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at)
+            SELECT run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at FROM asked
+            WHERE key IS NULL OR run IN (SELECT run FROM keyed) ORDER BY nth
+            ON CONFLICT (run) DO NOTHING";
+        const KNOWN: &str = "
+            SELECT kept.tenant, kept.key, kept.run, kept.fingerprint
+            FROM unnest($1::text[], $2::text[]) AS asked (tenant, key)
+            JOIN idempotency AS kept USING (tenant, key)";
+        sqlx::query(SUBMIT)
+            .bind(&self.runs)
+            .bind(&self.tenants)
+            .bind(&self.shards)
+            .bind(&self.workflows)
+            .bind(&self.sizes)
+            .bind(&self.mocks)
+            .bind(&self.starts)
+            .bind(&self.wakes)
+            .bind(&self.keys)
+            .bind(&self.fingerprints)
+            .execute(to)
+            .await?;
+        if self.keys.iter().all(Option::is_none) {
+            return Ok(Known::new());
+        }
+        let known = sqlx::query_as::<_, (String, String, String, String)>(KNOWN);
+        let known = known.bind(&self.tenants).bind(&self.keys).fetch_all(to).await?;
+        let known = known.into_iter().map(|(tenant, key, run, fingerprint)| {
+            ((tenant.into(), key.into()), (run.into(), fingerprint.into()))
+        });
+        Ok(known.collect())
+    }
+}
+
+pub(super) fn plan_key(row: &PgRow) -> Result<PlanKey, StoreError> {
+    Ok(PlanKey {
+        workflow: text(row, "workflow")?,
+        dify_sizes: get(row, "dify_sizes")?,
+        mocks: get::<Option<&str>>(row, "mocks")?.map(Name::from),
+    })
+}
+
+/// A document without its text.
+fn document(row: &PgRow) -> Result<Document, StoreError> {
+    Ok(Document {
+        digest: text(row, "digest")?,
+        name: text(row, "name")?,
+        text: Name::from(""),
+        pushed_at: time(get(row, "pushed_at")?),
+    })
+}
+
+/// The text of a document.
+pub(super) fn payload(row: &PgRow) -> Result<Name, StoreError> {
+    let text = std::str::from_utf8(get(row, "bytes")?);
+    text.map(Name::from)
+        .map_err(|error| StoreError::Corrupt(format!("the text of a document: {error}")))
+}
+
+fn run_row(row: &PgRow) -> Result<RunRow, StoreError> {
+    let run = text(row, "run")?;
+    let status = get::<Option<&str>>(row, "status")?.map(|word| {
+        decode::<Status>(format!("{word:?}").as_bytes())
+            .map_err(|_| StoreError::Corrupt(format!("run {run} has the status {word:?}")))
+    });
+    let point = |column| Ok(get::<Option<i64>>(row, column)?.map(time));
+    Ok(RunRow {
+        status: status.transpose()?,
+        workflow: text(row, "workflow")?,
+        name: text(row, "name")?,
+        accepted_at: time(get(row, "accepted_at")?),
+        started_at: point("started_at")?,
+        finished_at: point("finished_at")?,
+        wake_at: point("wake_at")?,
+        in_flight: get::<i32>(row, "in_flight")?.unsigned_abs(),
+        run,
+    })
+}

@@ -1,0 +1,340 @@
+//! A store that several processes share: a `PostgreSQL` database.
+//!
+//! The tables are made by [`migrate`]; a store that finds another form refuses to open. Each port
+//! has its file; `commit` writes facts in one statement, which is all of its transaction. Reads
+//! and writes have connections of their own, so that neither waits for the other.
+//!
+//! Times of leases are the server's. Values are held inline, however large they are.
+
+mod checkpoints;
+mod codec;
+mod commit;
+mod intake;
+mod reading;
+mod schema;
+mod shards;
+
+use std::fmt;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use flowmill_engine::fact::Fact;
+use flowmill_engine::plan::Plan;
+use flowmill_engine::report::{History, Report};
+use flowmill_engine::value::Name;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::{Executor as _, PgPool, Postgres, Row as _};
+
+use crate::store::{Batch, Store, StoreError};
+
+use codec::Codec;
+
+pub use schema::{SHARDS, maintain, migrate};
+
+/// How long whoever needs a connection waits for one.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A connection that rested this long is tried before it is used.
+const RESTED: Duration = Duration::from_secs(1);
+
+/// Waits before another try when a connection broke.
+const AGAIN: [Duration; 3] =
+    [Duration::from_millis(50), Duration::from_millis(500), Duration::from_secs(2)];
+
+/// What every connection is told. Nothing may hold a shard for long; an answer means that it is
+/// on the disk.
+const EVERYONE: &str = "
+    SET statement_timeout = '5s'; SET idle_in_transaction_session_timeout = '5s';
+    SET synchronous_commit = on";
+
+/// What those are told that write. They change a few rows that are found by their keys: plans that
+/// were made while the tables were small must not read all of them when they are large.
+const WRITERS: &str = "
+    SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
+    SET plan_cache_mode = force_generic_plan";
+
+/// Which server, and how it is used.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where it is: `postgres://user:password@host:port/database`.
+    pub url: String,
+    /// Connections that write.
+    pub writers: u32,
+    /// Connections that read.
+    pub readers: u32,
+    /// How long a lease lasts.
+    pub lease: Duration,
+}
+
+impl Settings {
+    /// A server with the usual settings.
+    pub fn of(url: impl Into<String>) -> Self {
+        Self { url: url.into(), writers: 4, readers: 4, lease: Duration::from_secs(10) }
+    }
+}
+
+impl fmt::Debug for Settings {
+    /// Without the address, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url: _, writers, readers, lease } = self;
+        f.debug_struct("Settings")
+            .field("writers", writers)
+            .field("readers", readers)
+            .field("lease", lease)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a store could not be opened or made.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The address is none.
+    #[error(
+        "failed to read the address of the database: {why}; it looks like \
+         postgres://user:password@host:port/database"
+    )]
+    Url {
+        /// What is odd about it.
+        why: String,
+    },
+    /// The server does not answer, or not as it should.
+    #[error("failed to use the database at {at}: {why}")]
+    Unreachable {
+        /// Where it is.
+        at: String,
+        /// Why.
+        why: StoreError,
+    },
+    /// It has an older form, or was never used.
+    #[error("the database at {at} has {form}; `flowmill migrate` brings it up to date")]
+    Outdated {
+        /// Where it is.
+        at: String,
+        /// What it has.
+        form: &'static str,
+    },
+    /// It was changed by a later release.
+    #[error("the database at {at} has the form of a later release of flowmill; use that one")]
+    Later {
+        /// Where it is.
+        at: String,
+    },
+    /// It could not be brought up to date.
+    #[error("failed to bring the database at {at} up to date: {why}")]
+    Migration {
+        /// Where it is.
+        at: String,
+        /// Why.
+        why: String,
+    },
+}
+
+impl OpenError {
+    fn url(error: sqlx::Error) -> Self {
+        let why = match error {
+            sqlx::Error::Configuration(why) => why.to_string(),
+            other => other.to_string(),
+        };
+        Self::Url { why }
+    }
+}
+
+/// Keeps runs in a database that several processes share.
+#[derive(Clone, Debug)]
+pub struct PostgresStore {
+    history: History,
+    codec: Codec,
+    lease: Duration,
+    writers: PgPool,
+    readers: PgPool,
+}
+
+impl PostgresStore {
+    /// Opens a store that [`migrate`] made.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open(settings: &Settings) -> Result<Self, OpenError> {
+        let options = PgConnectOptions::from_str(&settings.url).map_err(OpenError::url)?;
+        let options = options.application_name("flowmill");
+        let at = place(&options);
+        let readers = pool(settings.readers, false).connect_lazy_with(options.clone());
+        schema::check(&readers, &at).await?;
+        let writers = pool(settings.writers, true).connect_lazy_with(options);
+        let (history, codec, lease) = (History::Full, Codec, settings.lease);
+        Ok(Self { history, codec, lease, writers, readers })
+    }
+
+    /// The same with this much history in its reports.
+    #[must_use]
+    pub fn with_history(self, history: History) -> Self {
+        Self { history, ..self }
+    }
+
+    /// Ends its connections; what was answered is kept without that.
+    pub async fn close(&self) {
+        self.writers.close().await;
+        self.readers.close().await;
+    }
+}
+
+impl Store for PostgresStore {
+    async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        commit::commit(&self.writers, self.codec, batch).await
+    }
+
+    async fn journal(&self, run: &Name) -> Result<Vec<Fact>, StoreError> {
+        let mut journal = Vec::new();
+        reading::facts(&self.readers, self.codec, run, |facts| journal.extend(facts)).await?;
+        Ok(journal)
+    }
+
+    /// Folds the journal, a part at a time.
+    async fn report(&self, plan: &Plan, run: &Name) -> Result<Option<Report>, StoreError> {
+        let mut report = Report::new(self.history);
+        let mut is_known = false;
+        reading::facts(&self.readers, self.codec, run, |facts| {
+            is_known = true;
+            for fact in &facts {
+                report.add(plan, fact);
+            }
+        })
+        .await?;
+        Ok(is_known.then_some(report))
+    }
+
+    /// A key that it was submitted under stays used.
+    async fn forget(&self, run: &Name) -> Result<(), StoreError> {
+        const FORGET: &str = "
+            WITH facts AS (DELETE FROM journal WHERE run = $1),
+                work AS (DELETE FROM checkpoints WHERE run = $1),
+                wishes AS (DELETE FROM signals WHERE run = $1),
+                bytes AS (
+                    DELETE FROM payloads USING runs
+                    WHERE runs.run = $1 AND payloads.tenant = runs.tenant AND owner = runs.run)
+            DELETE FROM runs WHERE run = $1";
+        let forget = sqlx::query(FORGET).bind(&**run).execute(&self.writers).await;
+        forget.map(|_| ()).map_err(|error| trouble(&error))
+    }
+}
+
+fn pool(most: u32, writes: bool) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(most.max(1))
+        .acquire_timeout(PATIENCE)
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                use sqlx::Connection as _;
+                if meta.idle_for > RESTED {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                connection.execute(EVERYONE).await?;
+                if !writes {
+                    return Ok(());
+                }
+                connection.execute(WRITERS).await?;
+                // after a failover the address may still lead to the old server
+                let read_only = sqlx::query_scalar::<_, String>("SHOW transaction_read_only");
+                if read_only.fetch_one(connection).await? == "on" {
+                    let why = "the server takes no changes: it is a standby, or made read-only";
+                    return Err(sqlx::Error::Configuration(why.into()));
+                }
+                Ok(())
+            })
+        })
+}
+
+/// Where a database is, without what is secret.
+fn place(options: &PgConnectOptions) -> String {
+    let database = options.get_database().unwrap_or_else(|| options.get_username());
+    format!("{}:{}/{database}", options.get_host(), options.get_port())
+}
+
+/// What is wrong with the database, in the port's words.
+fn trouble(error: &sqlx::Error) -> StoreError {
+    let damaged = match error {
+        sqlx::Error::Database(error) => {
+            const NOT_ALLOWED: &str = "42501";
+            let code = error.code();
+            let code = code.as_deref().filter(|code| *code != NOT_ALLOWED);
+            // data, integrity, names; what is broken inside
+            matches!(code.and_then(|code| code.get(..2)), Some("22" | "23" | "42" | "XX"))
+        }
+        sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::ColumnNotFound(_)
+        | sqlx::Error::ColumnIndexOutOfBounds { .. }
+        | sqlx::Error::TypeNotFound { .. }
+        | sqlx::Error::Encode(_)
+        | sqlx::Error::Decode(_)
+        | sqlx::Error::RowNotFound => true,
+        _ => false,
+    };
+    if damaged {
+        StoreError::Corrupt(error.to_string())
+    } else {
+        StoreError::Unavailable(error.to_string())
+    }
+}
+
+/// Further tries of what may be done twice, when a connection broke.
+#[derive(Debug)]
+struct Tries(std::array::IntoIter<Duration, 3>);
+
+impl Tries {
+    fn new() -> Self {
+        Self(AGAIN.into_iter())
+    }
+
+    /// Waits until the next try; gives up when the connection is not what failed, or too often.
+    async fn after(&mut self, error: sqlx::Error) -> Result<(), StoreError> {
+        let wait = if is_lost(&error) { self.0.next() } else { None };
+        let Some(wait) = wait else { return Err(trouble(&error)) };
+        tracing::warn!(%error, "the connection to the database broke; it is tried again");
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+}
+
+/// Whether the connection broke, so that nobody knows what the server did.
+fn is_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => true,
+        // the connection failed, or the server shut down
+        sqlx::Error::Database(error) => {
+            let code = error.code();
+            code.as_deref().is_some_and(|code| code.starts_with("08") || code.starts_with("57P"))
+        }
+        _ => false,
+    }
+}
+
+fn get<'r, T>(row: &'r PgRow, column: &str) -> Result<T, StoreError>
+where
+    T: sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>,
+{
+    row.try_get(column).map_err(|error| trouble(&error))
+}
+
+fn text(row: &PgRow, column: &str) -> Result<Name, StoreError> {
+    get::<&str>(row, column).map(Name::from)
+}
+
+fn time(micros: i64) -> flowmill_engine::time::Time {
+    flowmill_engine::time::Time(u64::try_from(micros).unwrap_or(0))
+}
+
+/// The database's numbers are signed; ours never get that large.
+fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// How many rows at most.
+fn most(most: usize) -> i64 {
+    i64::try_from(most).unwrap_or(i64::MAX)
+}

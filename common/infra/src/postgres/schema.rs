@@ -1,0 +1,123 @@
+//! The form of the database, and how it comes to the present one.
+
+use std::str::FromStr as _;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool, SqlSafeStr as _};
+
+use super::{OpenError, place, trouble};
+
+/// What leads from each form to the next, in order. They are never changed once a release has
+/// them; and while a release runs that reads an older form, they only add.
+const MIGRATIONS: [(&str, &str); 1] =
+    [("runs", include_str!("../../../../migrations/postgres/0001_runs.sql"))];
+
+/// Months ahead for which there are partitions.
+const MONTHS: i32 = 3;
+
+/// How many shards a store gets that has none yet.
+pub const SHARDS: u16 = 16;
+
+/// The number of the present form.
+fn present() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
+fn migrator() -> Migrator {
+    let migrations = (1..).zip(MIGRATIONS).map(|(number, (name, script))| {
+        let script = script.into_sql_str();
+        Migration::new(number, name.into(), MigrationType::Simple, script, false)
+    });
+    Migrator::with_migrations(migrations.collect())
+}
+
+/// Brings a database to the present form, one process at a time, and answers how many shards it
+/// has: `shards` when it had none yet. The number never changes after that, because runs lie by it.
+///
+/// # Errors
+/// [`OpenError`]; a database of a later release is left as it is.
+pub async fn migrate(url: &str, shards: u16) -> Result<u16, OpenError> {
+    let options = PgConnectOptions::from_str(url).map_err(OpenError::url)?;
+    let unreachable = |error| OpenError::Unreachable { at: place(&options), why: trouble(&error) };
+    let mut connection = options.connect().await.map_err(unreachable)?;
+    let done = migrator().run_direct(None, &mut connection, false).await;
+    done.map_err(|why| OpenError::Migration { at: place(&options), why: why.to_string() })?;
+    let shards = fill(&mut connection, shards).await.map_err(unreachable)?;
+    partition(&mut connection).await.map_err(unreachable)?;
+    // all that was asked for is there, however the connection ends
+    let _ = connection.close().await;
+    Ok(shards)
+}
+
+/// Makes the shards of a new store, and answers how many there are.
+async fn fill(connection: &mut PgConnection, shards: u16) -> Result<u16, sqlx::Error> {
+    const SHARDS: &str = "
+        INSERT INTO shards (shard)
+        SELECT generate_series(0, $1 - 1) WHERE NOT EXISTS (SELECT FROM shards)
+        ON CONFLICT DO NOTHING";
+    const LEASES: &str =
+        "INSERT INTO leases (shard) SELECT shard FROM shards ON CONFLICT DO NOTHING";
+    let mut transaction = connection.begin().await?;
+    // two that come at the same time shall not both find nothing
+    sqlx::query("LOCK TABLE shards IN SHARE ROW EXCLUSIVE MODE").execute(&mut *transaction).await?;
+    sqlx::query(SHARDS).bind(i32::from(shards.max(1))).execute(&mut *transaction).await?;
+    sqlx::query(LEASES).execute(&mut *transaction).await?;
+    let count = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM shards");
+    let count = count.fetch_one(&mut *transaction).await?;
+    transaction.commit().await?;
+    u16::try_from(count).map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
+/// Makes the partitions of the next months.
+async fn partition(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    // who waits for a table is waited for by all who come later: rather try again another day
+    sqlx::query("SET LOCAL lock_timeout = '2s'").execute(&mut *transaction).await?;
+    // one at a time: of two, the second finds what the first made
+    let lock = sqlx::query("LOCK TABLE shards IN SHARE ROW EXCLUSIVE MODE");
+    lock.execute(&mut *transaction).await?;
+    let make = sqlx::query_scalar("SELECT flowmill_make_partitions($1)").bind(MONTHS);
+    let made = make.fetch_one(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(made)
+}
+
+/// Makes what a store needs from time to time: the partitions of the months to come. Once a day is
+/// often enough. Answers how many it made.
+///
+/// # Errors
+/// [`OpenError`], also when a table was busy for too long; nothing depends on it for weeks.
+pub async fn maintain(url: &str) -> Result<u32, OpenError> {
+    let options = PgConnectOptions::from_str(url).map_err(OpenError::url)?;
+    let unreachable = |error| OpenError::Unreachable { at: place(&options), why: trouble(&error) };
+    let mut connection = options.connect().await.map_err(unreachable)?;
+    let made = partition(&mut connection).await.map_err(unreachable)?;
+    // all that was asked for is there, however the connection ends
+    let _ = connection.close().await;
+    Ok(u32::try_from(made).unwrap_or_default())
+}
+
+/// Whether a database has the present form.
+pub(super) async fn check(pool: &PgPool, at: &str) -> Result<(), OpenError> {
+    const UNDEFINED_TABLE: &str = "42P01";
+    let version = sqlx::query_scalar::<_, Option<i64>>(
+        "SELECT CASE WHEN bool_and(success) THEN max(version) END FROM _sqlx_migrations",
+    );
+    let found = match version.fetch_one(pool).await {
+        Ok(found) => found,
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(UNDEFINED_TABLE) => {
+            None
+        }
+        Err(error) => {
+            return Err(OpenError::Unreachable { at: at.to_owned(), why: trouble(&error) });
+        }
+    };
+    let at = at.to_owned();
+    match found {
+        Some(found) if found == present() => Ok(()),
+        Some(found) if found > present() => Err(OpenError::Later { at }),
+        Some(_) => Err(OpenError::Outdated { at, form: "an older form" }),
+        None => Err(OpenError::Outdated { at, form: "none of flowmill's tables" }),
+    }
+}

@@ -1,0 +1,214 @@
+//! The store for owners of shards: leases by the server's clock, and what a shard waits for.
+
+use std::collections::HashMap;
+
+use flowmill_engine::time::Time;
+use flowmill_engine::value::Name;
+use sqlx::PgPool;
+use sqlx::postgres::PgRow;
+
+use crate::message::Shard;
+use crate::shards::{Announcement, Held, Journal, Queued, Shards, Signal};
+use crate::store::{StoreError, Tenure};
+
+use super::intake::plan_key;
+use super::{PostgresStore, Tries, get, most as rows, number, reading, text, time, trouble};
+
+impl Shards for PostgresStore {
+    async fn hold(&self, me: &Announcement, most: u16) -> Result<Held, StoreError> {
+        // renewed before anything else: taking a shard may have to wait for its last owner's
+        // commit, and what is held already must not
+        let lease = i64::try_from(self.lease.as_micros()).unwrap_or(i64::MAX);
+        let mut tries = Tries::new();
+        while let Err(error) = renew(&self.writers, me, lease).await {
+            tries.after(error).await?;
+        }
+        while let Err(error) = take(&self.writers, me, lease, most).await {
+            tries.after(error).await?;
+        }
+        held(&self.writers, me, lease).await
+    }
+
+    async fn release(&self, me: &Announcement, shards: &[Shard]) -> Result<(), StoreError> {
+        const SOME: &str = "
+            UPDATE leases SET owner = NULL, expires_at = 0 WHERE owner = $1 AND shard = ANY($2)";
+        const ALL: &str = "
+            WITH gone AS (DELETE FROM schedulers WHERE scheduler = $1)
+            UPDATE leases SET owner = NULL, expires_at = 0 WHERE owner = $1";
+        let released = if shards.is_empty() {
+            sqlx::query(ALL).bind(&*me.scheduler).execute(&self.writers).await
+        } else {
+            let some = sqlx::query(SOME).bind(&*me.scheduler).bind(numbers(shards));
+            some.execute(&self.writers).await
+        };
+        released.map(|_| ()).map_err(|error| trouble(&error))
+    }
+
+    async fn queued(&self, shards: &[Shard], most: usize) -> Result<Vec<Queued>, StoreError> {
+        const QUEUED: &str = "
+            SELECT run, tenant, workflow, dify_sizes, mocks, start FROM runs
+            WHERE shard = ANY($1) AND status IS NULL ORDER BY place LIMIT $2";
+        let found = sqlx::query(QUEUED).bind(numbers(shards)).bind(rows(most));
+        let found = found.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
+        let mut queued = Vec::with_capacity(found.len());
+        for row in &found {
+            match self.queued_run(row) {
+                Ok(run) => queued.push(run),
+                Err(error) => {
+                    let run: &str = get(row, "run")?;
+                    tracing::error!(run.id = run, %error, "a queued run cannot begin");
+                }
+            }
+        }
+        Ok(queued)
+    }
+
+    async fn unfinished(&self, tenure: Tenure) -> Result<Vec<Name>, StoreError> {
+        // apart, so that each finds its index
+        const UNFINISHED: &str = "
+            SELECT run FROM runs WHERE shard = $1 AND is_ready AND finished_at IS NULL
+            UNION
+            SELECT run FROM runs
+            WHERE shard = $1 AND in_flight > 0 AND last_number > $2 AND finished_at IS NULL
+            ORDER BY run";
+        let found = sqlx::query(UNFINISHED)
+            .bind(i32::from(tenure.shard.0))
+            .bind(number(tenure.mark))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| trouble(&error))?;
+        found.iter().map(|row| text(row, "run")).collect()
+    }
+
+    async fn due(
+        &self,
+        shards: &[Shard],
+        until: Time,
+        most: usize,
+    ) -> Result<Vec<(Time, Name)>, StoreError> {
+        const DUE: &str = "
+            SELECT wake_at, run FROM runs WHERE shard = ANY($1) AND wake_at <= $2
+            ORDER BY wake_at, run LIMIT $3";
+        let found = sqlx::query(DUE)
+            .bind(numbers(shards))
+            .bind(number(until.0))
+            .bind(rows(most))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| trouble(&error))?;
+        found.iter().map(|row| Ok((time(get(row, "wake_at")?), text(row, "run")?))).collect()
+    }
+
+    async fn signals(&self, shards: &[Shard], most: usize) -> Result<Vec<Signal>, StoreError> {
+        const SIGNALS: &str = "
+            SELECT id, run, wish, actor FROM signals
+            WHERE shard = ANY($1) AND settled_at IS NULL ORDER BY id LIMIT $2";
+        let found = sqlx::query(SIGNALS).bind(numbers(shards)).bind(rows(most));
+        let found = found.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
+        let signal = |row: &PgRow| {
+            Ok(Signal {
+                id: get(row, "id")?,
+                run: text(row, "run")?,
+                wish: self.codec.read_wish(get(row, "wish")?)?,
+                actor: text(row, "actor")?,
+            })
+        };
+        found.iter().map(signal).collect()
+    }
+
+    async fn journals(&self, runs: &[Name]) -> Result<Vec<Journal>, StoreError> {
+        const JOURNALS: &str = "
+            SELECT run, runs.tenant, workflow, dify_sizes, mocks, first, last, version, facts
+            FROM journal JOIN runs USING (run) WHERE run = ANY($1) ORDER BY run, first";
+        let asked: Vec<&str> = runs.iter().map(|run| &**run).collect();
+        let found = sqlx::query(JOURNALS).bind(asked).fetch_all(&self.readers).await;
+        let mut journals: Vec<Journal> = Vec::with_capacity(runs.len());
+        for row in found.map_err(|error| trouble(&error))? {
+            let run: &str = get(&row, "run")?;
+            if journals.last().is_none_or(|journal| &*journal.run != run) {
+                let (tenant, plan) = (text(&row, "tenant")?, plan_key(&row)?);
+                journals.push(Journal { run: run.into(), tenant, plan, facts: Vec::new() });
+            }
+            let Some(journal) = journals.last_mut() else { continue };
+            let last = journal.facts.last().map_or(0, |fact| number(fact.seq));
+            journal.facts.extend(reading::part(self.codec, run, last, &row)?);
+        }
+        // in the order in which they were asked for
+        let mut journals: HashMap<Name, Journal> =
+            journals.into_iter().map(|journal| (journal.run.clone(), journal)).collect();
+        Ok(runs.iter().filter_map(|run| journals.remove(run)).collect())
+    }
+}
+
+impl PostgresStore {
+    fn queued_run(&self, row: &PgRow) -> Result<Queued, StoreError> {
+        let start = self.codec.read_start(get(row, "start")?)?;
+        Ok(Queued { plan: plan_key(row)?, tenant: text(row, "tenant")?, start })
+    }
+}
+
+/// Says that a scheduler lives, and prolongs the leases that it still has.
+async fn renew(to: &PgPool, me: &Announcement, lease: i64) -> Result<(), sqlx::Error> {
+    const RENEW: &str = "
+        WITH alive AS (
+            INSERT INTO schedulers (scheduler, reads, seen_at) VALUES ($1, $2, flowmill_now())
+            ON CONFLICT (scheduler) DO UPDATE
+            SET reads = excluded.reads, seen_at = excluded.seen_at)
+        UPDATE leases SET expires_at = flowmill_now() + $3
+        WHERE owner = $1 AND expires_at > flowmill_now()";
+    let renew = sqlx::query(RENEW).bind(&*me.scheduler).bind(i64::from(me.reads)).bind(lease);
+    renew.execute(to).await.map(|_| ())
+}
+
+/// Takes free shards until there are `most`. The new epoch is there with the lease or not at all;
+/// a shard that another is just taking is left to it.
+async fn take(to: &PgPool, me: &Announcement, lease: i64, most: u16) -> Result<(), sqlx::Error> {
+    const TAKE: &str = "
+        WITH free AS MATERIALIZED (
+            SELECT shard FROM leases WHERE expires_at <= flowmill_now() ORDER BY shard
+            LIMIT (SELECT greatest(0, $3 - count(*)) FROM leases
+                WHERE owner = $1 AND expires_at > flowmill_now())
+            FOR NO KEY UPDATE SKIP LOCKED
+        ), taken AS (
+            UPDATE leases SET owner = $1, expires_at = flowmill_now() + $2
+            FROM free WHERE leases.shard = free.shard
+            RETURNING leases.shard)
+        UPDATE shards SET epoch = epoch + 1 FROM taken WHERE shards.shard = taken.shard";
+    let take = sqlx::query(TAKE).bind(&*me.scheduler).bind(lease).bind(i64::from(most));
+    take.execute(to).await.map(|_| ())
+}
+
+async fn held(from: &PgPool, me: &Announcement, lease: i64) -> Result<Held, StoreError> {
+    const HELD: &str = "
+        SELECT shard, epoch, mark, last FROM shards JOIN leases USING (shard)
+        WHERE owner = $1 AND expires_at > flowmill_now() ORDER BY shard";
+    const ALL: &str = "
+        SELECT (SELECT count(*) FROM schedulers WHERE seen_at > flowmill_now() - $1) AS schedulers,
+            (SELECT count(*) FROM shards) AS shards, flowmill_now() AS now";
+    let all = sqlx::query(ALL).bind(lease).fetch_one(from).await;
+    let all = all.map_err(|error| trouble(&error))?;
+    let found = sqlx::query(HELD).bind(&*me.scheduler).fetch_all(from).await;
+    let tenure = |row: &PgRow| {
+        Ok(Tenure {
+            shard: Shard(small(i64::from(get::<i32>(row, "shard")?))?),
+            epoch: get::<i64>(row, "epoch")?.unsigned_abs(),
+            mark: get::<i64>(row, "mark")?.unsigned_abs(),
+            last: get::<i64>(row, "last")?.unsigned_abs(),
+        })
+    };
+    let found = found.map_err(|error| trouble(&error))?;
+    Ok(Held {
+        tenures: found.iter().map(tenure).collect::<Result<_, StoreError>>()?,
+        schedulers: small(get(&all, "schedulers")?)?,
+        shards: small(get(&all, "shards")?)?,
+        now: time(get(&all, "now")?),
+    })
+}
+
+fn small(number: i64) -> Result<u16, StoreError> {
+    u16::try_from(number).map_err(|_| StoreError::Corrupt(format!("{number} is no shard")))
+}
+
+fn numbers(shards: &[Shard]) -> Vec<i32> {
+    shards.iter().map(|shard| i32::from(shard.0)).collect()
+}

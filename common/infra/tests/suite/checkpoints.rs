@@ -1,0 +1,147 @@
+//! The store for workers: of two outcomes the first wins, and deliveries are counted.
+
+use std::sync::Arc;
+
+use flowmill_engine::error::NodeError;
+use flowmill_engine::fact::TaskId;
+use flowmill_engine::plan::Success;
+use flowmill_engine::run::Completion;
+use flowmill_engine::time::Time;
+use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Checkpoints};
+
+pub(crate) async fn all<S: Checkpoints>(make: impl AsyncFn() -> S) {
+    the_first_outcome_wins(make().await).await;
+    of_one_call_the_first_wins(make().await).await;
+    attempts_do_not_mix(make().await).await;
+    deliveries_are_counted(make().await).await;
+    of_many_writers_one_wins(make().await).await;
+}
+
+fn key(node: &str, attempt: u32) -> CheckpointKey {
+    let task = TaskId { frame: "it[3]".into(), node: node.into(), generation: 1 };
+    CheckpointKey { tenant: "default".into(), run: "r".into(), task, attempt }
+}
+
+fn checkpoint(key: &CheckpointKey, text: &str) -> Checkpoint {
+    let outcome = match text.strip_prefix("failed ") {
+        Some(why) => Err(NodeError::new("Odd", why)),
+        None => Ok(Success::of([("text".into(), text.into())])),
+    };
+    let completion = Completion {
+        task: key.task.clone(),
+        attempt: key.attempt,
+        dispatch: 2,
+        outcome,
+        started_at: Time(5),
+        elapsed_us: 6,
+    };
+    Checkpoint { key: key.clone(), completion }
+}
+
+/// Whose they are and what they say.
+fn shown(checkpoints: &[Checkpoint]) -> Vec<(String, String)> {
+    let one = |Checkpoint { key, completion }: &Checkpoint| {
+        assert_eq!(key.task, completion.task);
+        let place = format!("{} {} {}", key.run, key.task.node, key.attempt);
+        (place, said(completion))
+    };
+    checkpoints.iter().map(one).collect()
+}
+
+fn said(completion: &Completion) -> String {
+    assert_eq!((completion.started_at, completion.elapsed_us), (Time(5), 6));
+    match &completion.outcome {
+        Ok(success) => success.outputs[0].1.value().to_python(),
+        Err(error) => format!("failed {}", error.message),
+    }
+}
+
+fn one(place: &str, said: &str) -> Vec<(String, String)> {
+    vec![(place.to_owned(), said.to_owned())]
+}
+
+async fn the_first_outcome_wins<S: Checkpoints>(store: S) {
+    let (a, b) = (key("a", 1), key("b\0", 1));
+    assert!(store.save(&[]).await.unwrap().is_empty());
+    let saved = store.save(&[checkpoint(&a, "first\0"), checkpoint(&b, "failed x")]).await;
+    assert!(saved.unwrap().is_empty());
+    let c = key("c", 1);
+    let lost = store.save(&[checkpoint(&c, "new"), checkpoint(&a, "second")]).await.unwrap();
+    assert_eq!(shown(&lost), one("r a 1", "first\0"));
+    let lost = store.save(&[checkpoint(&b, "second")]).await.unwrap();
+    assert_eq!(shown(&lost), one("r b\0 1", "failed x"));
+}
+
+async fn of_one_call_the_first_wins<S: Checkpoints>(store: S) {
+    let a = key("a", 1);
+    let lost = store.save(&[checkpoint(&a, "first"), checkpoint(&a, "second")]).await.unwrap();
+    assert_eq!(shown(&lost), one("r a 1", "first"));
+    assert_eq!(said(&store.seen_again(&a).await.unwrap().completion.unwrap()), "first");
+}
+
+async fn attempts_do_not_mix<S: Checkpoints>(store: S) {
+    let first = key("a", 1);
+    let others = [
+        key("a", 2),
+        key("b", 1),
+        CheckpointKey { tenant: "other".into(), ..first.clone() },
+        CheckpointKey { run: "s".into(), ..first.clone() },
+        CheckpointKey { task: TaskId { generation: 2, ..first.task.clone() }, ..first.clone() },
+        CheckpointKey { task: TaskId { frame: "".into(), ..first.task.clone() }, ..first.clone() },
+    ];
+    assert!(store.save(&[checkpoint(&first, "first")]).await.unwrap().is_empty());
+    for (number, other) in others.iter().enumerate() {
+        assert!(store.seen_again(other).await.unwrap().completion.is_none(), "{other:?}");
+        let saved = store.save(&[checkpoint(other, &number.to_string())]).await.unwrap();
+        assert!(saved.is_empty(), "{other:?}");
+    }
+    assert_eq!(said(&store.seen_again(&first).await.unwrap().completion.unwrap()), "first");
+}
+
+async fn deliveries_are_counted<S: Checkpoints>(store: S) {
+    let a = key("a", 1);
+    let known = store.seen_again(&a).await.unwrap();
+    assert_eq!((known.redeliveries, known.completion.is_none()), (1, true));
+    assert!(store.save(&[checkpoint(&a, "done")]).await.unwrap().is_empty());
+    let known = store.seen_again(&a).await.unwrap();
+    assert_eq!((known.redeliveries, said(&known.completion.unwrap())), (2, "done".to_owned()));
+    assert_eq!(store.seen_again(&key("a", 2)).await.unwrap().redeliveries, 1);
+
+    let store = Arc::new(store);
+    let again = |_| {
+        let (store, a) = (store.clone(), a.clone());
+        tokio::spawn(async move { store.seen_again(&a).await.unwrap().redeliveries })
+    };
+    let together: Vec<_> = (0..4).map(again).collect();
+    let mut counts = Vec::new();
+    for one in together {
+        counts.push(one.await.unwrap());
+    }
+    counts.sort_unstable();
+    assert_eq!(counts, [3, 4, 5, 6]);
+}
+
+async fn of_many_writers_one_wins<S: Checkpoints>(store: S) {
+    let store = Arc::new(store);
+    let save = |writer: usize| {
+        let store = store.clone();
+        let mut own: Vec<Checkpoint> = (0..20)
+            .map(|node| checkpoint(&key(&format!("n{node}"), 1), &writer.to_string()))
+            .collect();
+        if writer % 2 == 1 {
+            own.reverse();
+        }
+        tokio::spawn(async move { shown(&store.save(&own).await.unwrap()) })
+    };
+    let writers: Vec<_> = (0..4).map(save).collect();
+    let mut lost = Vec::new();
+    for writer in writers {
+        lost.push(writer.await.unwrap());
+    }
+    assert_eq!(lost.iter().map(Vec::len).sum::<usize>(), 3 * 20, "one wins each");
+    for (writer, lost) in lost.iter().enumerate() {
+        for (place, winner) in lost {
+            assert_ne!(*winner, writer.to_string(), "{place}");
+        }
+    }
+}
