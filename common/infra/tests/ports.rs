@@ -2,9 +2,6 @@
 
 mod suite;
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
 use flowmill_engine::report::History;
 use flowmill_engine::value::Name;
 use flowmill_infra::clock::SystemClock;
@@ -41,31 +38,28 @@ async fn the_store_in_a_folder() {
 
 #[tokio::test]
 async fn the_shared_store() {
-    let schemas = Schemas::default();
-    suite::store::all(async || schemas.another().await.store().await, true).await;
+    let schema = Schema::migrated().await;
+    suite::store::all(async || schema.cleared().await.store().await, true).await;
 }
 
 #[tokio::test]
 async fn the_shared_store_for_owners() {
-    let schemas = Schemas::default();
-    let make = async || schemas.another().await.store().await;
-    let hasty = async || {
-        let schema = schemas.another().await;
-        (schema.hasty().await, schema.store().await)
-    };
+    let schema = Schema::migrated().await;
+    let make = async || schema.cleared().await.store().await;
+    let hasty = async || (schema.cleared().await.hasty().await, schema.store().await);
     suite::shards::all(make, hasty).await;
 }
 
 #[tokio::test]
 async fn the_shared_store_for_intake() {
-    let schemas = Schemas::default();
-    suite::intake::all(async || schemas.another().await.store().await).await;
+    let schema = Schema::migrated().await;
+    suite::intake::all(async || schema.cleared().await.store().await).await;
 }
 
 #[tokio::test]
 async fn the_shared_store_for_workers() {
-    let schemas = Schemas::default();
-    suite::checkpoints::all(async || schemas.another().await.store().await).await;
+    let schema = Schema::migrated().await;
+    suite::checkpoints::all(async || schema.cleared().await.store().await).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,18 +75,6 @@ async fn the_memory_live_feed() {
 #[tokio::test(start_paused = true)]
 async fn the_system_clock() {
     suite::clock::all(SystemClock::new).await;
-}
-
-/// The schemas of stores; they go when their test ends.
-#[derive(Debug, Default)]
-struct Schemas(RefCell<Vec<Rc<Schema>>>);
-
-impl Schemas {
-    async fn another(&self) -> Rc<Schema> {
-        let schema = Rc::new(Schema::migrated().await);
-        self.0.borrow_mut().push(schema.clone());
-        schema
-    }
 }
 
 impl Watching for MemoryLive {

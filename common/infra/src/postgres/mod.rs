@@ -129,16 +129,6 @@ pub enum OpenError {
     },
 }
 
-impl OpenError {
-    fn url(error: sqlx::Error) -> Self {
-        let why = match error {
-            sqlx::Error::Configuration(why) => why.to_string(),
-            other => other.to_string(),
-        };
-        Self::Url { why }
-    }
-}
-
 /// Keeps runs in a database that several processes share.
 #[derive(Clone, Debug)]
 pub struct PostgresStore {
@@ -155,11 +145,9 @@ impl PostgresStore {
     /// # Errors
     /// [`OpenError`].
     pub async fn open(settings: &Settings) -> Result<Self, OpenError> {
-        let options = PgConnectOptions::from_str(&settings.url).map_err(OpenError::url)?;
-        let options = options.application_name("flowmill");
-        let at = place(&options);
+        let options = read_url(&settings.url)?.application_name("flowmill");
+        schema::check(&options).await?;
         let readers = pool(settings.readers, false).connect_lazy_with(options.clone());
-        schema::check(&readers, &at).await?;
         let writers = pool(settings.writers, true).connect_lazy_with(options);
         let (history, codec, lease) = (History::Full, Codec, settings.lease);
         Ok(Self { history, codec, lease, writers, readers })
@@ -248,6 +236,13 @@ fn pool(most: u32, writes: bool) -> PgPoolOptions {
                 Ok(())
             })
         })
+}
+
+fn read_url(url: &str) -> Result<PgConnectOptions, OpenError> {
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Err(OpenError::Url { why: "it does not begin so".to_owned() });
+    }
+    PgConnectOptions::from_str(url).map_err(|why| OpenError::Url { why: why.to_string() })
 }
 
 /// Where a database is, without what is secret.

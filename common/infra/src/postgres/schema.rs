@@ -1,12 +1,10 @@
 //! The form of the database, and how it comes to the present one.
 
-use std::str::FromStr as _;
-
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool, SqlSafeStr as _};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, SqlSafeStr as _};
 
-use super::{OpenError, place, trouble};
+use super::{OpenError, place, read_url, trouble};
 
 /// What leads from each form to the next, in order. They are never changed once a release has
 /// them; and while a release runs that reads an older form, they only add.
@@ -38,7 +36,7 @@ fn migrator() -> Migrator {
 /// # Errors
 /// [`OpenError`]; a database of a later release is left as it is.
 pub async fn migrate(url: &str, shards: u16) -> Result<u16, OpenError> {
-    let options = PgConnectOptions::from_str(url).map_err(OpenError::url)?;
+    let options = read_url(url)?;
     let unreachable = |error| OpenError::Unreachable { at: place(&options), why: trouble(&error) };
     let mut connection = options.connect().await.map_err(unreachable)?;
     let done = migrator().run_direct(None, &mut connection, false).await;
@@ -89,7 +87,7 @@ async fn partition(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
 /// # Errors
 /// [`OpenError`], also when a table was busy for too long; nothing depends on it for weeks.
 pub async fn maintain(url: &str) -> Result<u32, OpenError> {
-    let options = PgConnectOptions::from_str(url).map_err(OpenError::url)?;
+    let options = read_url(url)?;
     let unreachable = |error| OpenError::Unreachable { at: place(&options), why: trouble(&error) };
     let mut connection = options.connect().await.map_err(unreachable)?;
     let made = partition(&mut connection).await.map_err(unreachable)?;
@@ -99,25 +97,30 @@ pub async fn maintain(url: &str) -> Result<u32, OpenError> {
 }
 
 /// Whether a database has the present form.
-pub(super) async fn check(pool: &PgPool, at: &str) -> Result<(), OpenError> {
+pub(super) async fn check(options: &PgConnectOptions) -> Result<(), OpenError> {
+    let at = place(options);
+    match version(options).await {
+        Ok(Some(found)) if found == present() => Ok(()),
+        Ok(Some(found)) if found > present() => Err(OpenError::Later { at }),
+        Ok(Some(_)) => Err(OpenError::Outdated { at, form: "an older form" }),
+        Ok(None) => Err(OpenError::Outdated { at, form: "none of flowmill's tables" }),
+        Err(error) => Err(OpenError::Unreachable { at, why: trouble(&error) }),
+    }
+}
+
+/// The number of a database's form; None when there is none, or it was not made to its end.
+async fn version(options: &PgConnectOptions) -> Result<Option<i64>, sqlx::Error> {
+    const VERSION: &str =
+        "SELECT CASE WHEN bool_and(success) THEN max(version) END FROM _sqlx_migrations";
     const UNDEFINED_TABLE: &str = "42P01";
-    let version = sqlx::query_scalar::<_, Option<i64>>(
-        "SELECT CASE WHEN bool_and(success) THEN max(version) END FROM _sqlx_migrations",
-    );
-    let found = match version.fetch_one(pool).await {
-        Ok(found) => found,
+    let mut connection = options.connect().await?;
+    let version = sqlx::query_scalar(VERSION).fetch_one(&mut connection).await;
+    // it has done its work, however it ends
+    let _ = connection.close().await;
+    match version {
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(UNDEFINED_TABLE) => {
-            None
+            Ok(None)
         }
-        Err(error) => {
-            return Err(OpenError::Unreachable { at: at.to_owned(), why: trouble(&error) });
-        }
-    };
-    let at = at.to_owned();
-    match found {
-        Some(found) if found == present() => Ok(()),
-        Some(found) if found > present() => Err(OpenError::Later { at }),
-        Some(_) => Err(OpenError::Outdated { at, form: "an older form" }),
-        None => Err(OpenError::Outdated { at, form: "none of flowmill's tables" }),
+        version => version,
     }
 }

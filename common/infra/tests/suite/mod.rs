@@ -9,6 +9,8 @@ pub(crate) mod clock;
 mod folder;
 pub(crate) mod intake;
 pub(crate) mod live;
+mod postgres;
+mod proxy;
 pub(crate) mod server;
 pub(crate) mod shards;
 pub(crate) mod store;
