@@ -42,10 +42,10 @@ const AGAIN: [Duration; 3] =
     [Duration::from_millis(50), Duration::from_millis(500), Duration::from_secs(2)];
 
 /// What every connection is told. Nothing may hold a shard for long; an answer means that it is
-/// on the disk.
+/// on the disk. No statement here is so large that compiling it would pay.
 const EVERYONE: &str = "
     SET statement_timeout = '5s'; SET idle_in_transaction_session_timeout = '5s';
-    SET synchronous_commit = on";
+    SET synchronous_commit = on; SET jit = off";
 
 /// What those are told that write. They change a few rows that are found by their keys: plans that
 /// were made while the tables were small must not read all of them when they are large.
