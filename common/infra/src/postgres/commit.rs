@@ -75,7 +75,7 @@ WITH tenure AS MATERIALIZED (
 ), settled AS (
     UPDATE signals SET settled_at = flowmill_now(), refused = done.refused
     FROM unnest($25::int8[], $26::text[]) AS done (id, refused)
-    WHERE signals.id = done.id AND settled_at IS NULL AND (SELECT is_good FROM verdict)
+    WHERE signals.id = done.id AND (SELECT is_good FROM verdict)
 )
 SELECT is_good,
     CASE WHEN NOT is_good THEN ARRAY(SELECT shard FROM owned) END AS owned,
