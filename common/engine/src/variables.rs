@@ -251,11 +251,23 @@ impl Variables {
         self.nodes.get(node).map_or(&[], |entry| entry)
     }
 
-    /// Everything, by node in the order of their ids.
-    pub(crate) fn sorted(&self) -> Vec<(&Name, &[(Name, Variable)])> {
+    /// Everything, by node in the order of their ids; what a node wrote in the order of the first
+    /// writes. Collecting the same again gives equal variables.
+    pub fn sorted(&self) -> Vec<(&Name, &[(Name, Variable)])> {
         let mut nodes: Vec<_> = self.nodes.iter().map(|(node, held)| (node, &held[..])).collect();
         nodes.sort_unstable_by_key(|(node, _)| *node);
         nodes
+    }
+}
+
+/// Variables of node, name and content; of two with the same name the later one counts.
+impl FromIterator<(Name, Name, Variable)> for Variables {
+    fn from_iter<T: IntoIterator<Item = (Name, Name, Variable)>>(all: T) -> Self {
+        let mut variables = Self::default();
+        for (node, name, variable) in all {
+            variables.set(&node, &name, variable);
+        }
+        variables
     }
 }
 

@@ -3,7 +3,8 @@
 //! A port is a small trait with the verbs its caller needs. Each has its in-memory adapter, which
 //! is all that a run inside one process needs; with the feature `sqlite` there is a store that
 //! keeps runs in a folder, with `postgres` one that several processes share; both seal secrets
-//! (`seal`). What works over these ports works over any others that pass the same
+//! (`seal`). With `rabbitmq` there is a broker between processes, and messages are bytes (`wire`).
+//! What works over these ports works over any others that pass the same
 //! suite (`tests/ports.rs`).
 
 pub mod broker;
@@ -15,6 +16,10 @@ pub mod memory;
 pub mod message;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
+#[cfg(feature = "rabbitmq")]
+mod retry;
 #[cfg(feature = "seal")]
 pub mod seal;
 pub mod shards;
@@ -22,3 +27,5 @@ pub mod shards;
 pub mod sqlite;
 pub mod store;
 pub mod texts;
+#[cfg(feature = "rabbitmq")]
+pub mod wire;

@@ -1,5 +1,7 @@
 //! The ports' adapters, each held to its port's suite. A new adapter joins here.
 
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
 mod suite;
 
 use flowmill_engine::report::History;
@@ -64,7 +66,9 @@ async fn the_shared_store_for_workers() {
 
 #[tokio::test(start_paused = true)]
 async fn the_memory_broker() {
-    suite::broker::all(MemoryBroker::new, MemoryWorker::another).await;
+    suite::broker::all(async || MemoryBroker::new(), async |worker| MemoryWorker::another(worker))
+        .await;
+    suite::channels::all(MemoryBroker::new, MemoryWorker::another).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,68 @@
+//! A worker's publisher of answers.
+
+use flowmill_engine::error::{ErrorClass, NodeError};
+use lapin::BasicProperties;
+use lapin::types::ShortString;
+
+use super::Settings;
+use super::headers::of_delivery;
+use super::link::{Care, Link, Outgoing};
+use super::names::Names;
+use crate::broker::{Closed, CompletionPublisher};
+use crate::message::{Beat, Delivery, Shard};
+use crate::wire::encode_delivery;
+
+/// When a beat that nobody took is worth nothing any more, in milliseconds.
+const BEAT_EXPIRES_MS: &str = "15000";
+
+/// A worker's publisher of answers. Clones share one connection.
+#[derive(Clone, Debug)]
+pub struct RabbitCompletions {
+    link: Link,
+    names: Names,
+}
+
+impl RabbitCompletions {
+    pub(super) fn start(settings: &Settings) -> Self {
+        Self { link: Link::start(settings, "answers"), names: settings.names() }
+    }
+}
+
+impl CompletionPublisher for RabbitCompletions {
+    async fn answer(&self, shard: Shard, delivery: Delivery) -> Result<(), Closed> {
+        let headers = of_delivery(&delivery);
+        let Some(body) = bytes_or_failure(delivery) else { return Ok(()) };
+        let properties = BasicProperties::default().with_delivery_mode(2).with_headers(headers);
+        let outgoing = outgoing(self.names.results(shard), properties, body, Care::UntilRouted);
+        self.link.hand(outgoing).await?.fate().await.map(drop)
+    }
+
+    async fn beat(&self, beat: Beat) -> Result<(), Closed> {
+        let shards: Vec<Shard> = beat.held.iter().map(|(shard, _)| *shard).collect();
+        let Some(body) = bytes_or_failure(Delivery::Beat(beat)) else { return Ok(()) };
+        for shard in shards {
+            let properties =
+                BasicProperties::default().with_delivery_mode(1).with_expiration(BEAT_EXPIRES_MS.into());
+            let key = self.names.results(shard);
+            self.link.toss(outgoing(key, properties, body.clone(), Care::Once))?;
+        }
+        Ok(())
+    }
+}
+
+fn outgoing(key: ShortString, properties: BasicProperties, body: Vec<u8>, care: Care) -> Outgoing {
+    Outgoing { exchange: "".into(), key, properties, body, care }
+}
+
+/// An answer that cannot be sent is answered by a failure: done again, it would be no smaller.
+fn bytes_or_failure(delivery: Delivery) -> Option<Vec<u8>> {
+    let error = match encode_delivery(&delivery) {
+        Ok(bytes) => return Some(bytes),
+        Err(error) => error,
+    };
+    tracing::error!(%error, "an answer cannot be sent");
+    let Delivery::Completed { run, mut completion } = delivery else { return None };
+    let message = format!("failed to {error}");
+    completion.outcome = Err(NodeError::escaped(message).with_class(ErrorClass::Invalid));
+    encode_delivery(&Delivery::Completed { run, completion }).ok()
+}

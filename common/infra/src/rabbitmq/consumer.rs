@@ -1,0 +1,328 @@
+//! A worker's consumer: the tasks of the classes it serves, and the words to all workers.
+
+use std::time::Duration;
+
+use flowmill_engine::plan::TaskClass;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
+    QueueBindOptions, QueueDeclareOptions,
+};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, Connection, Consumer};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::aside::Aside;
+use super::names::{CLASSES, Dead, Lane};
+use super::{End, RabbitError, Settings, connect, topology, waits};
+use crate::broker::{Receipt, TaskConsumer, Work};
+use crate::message::{Control, Task};
+use crate::retry::Waits;
+use crate::wire::{decode_control, decode_task};
+
+/// How many tasks of each class a worker holds: light, code, http, llm. A class with 0 is not
+/// served.
+pub type Slots = [u16; 4];
+
+/// The fewest light tasks that are fetched ahead: they are done sooner than the next arrives.
+const LIGHT_AHEAD: u16 = 128;
+
+/// Of the lane that nobody waits for, a tenth of the slots.
+const BATCH_SHARE: u16 = 10;
+
+/// Words read and not taken. A worker takes them at once.
+const WORDS: usize = 1024;
+
+/// Tasks read and not taken; behind it they wait in the client, as many as are fetched ahead.
+const TASKS: usize = 64;
+
+/// How long a task of a later release is kept before it is offered to other workers: each offer
+/// counts towards the limit of deliveries.
+const LATER: Duration = Duration::from_secs(5);
+
+/// A worker's consumer.
+#[derive(Debug)]
+pub struct RabbitWorker {
+    words: mpsc::Receiver<Control>,
+    tasks: mpsc::Receiver<(Box<Task>, RabbitReceipt)>,
+    drain: watch::Sender<bool>,
+}
+
+impl RabbitWorker {
+    /// Returns once it consumes; a server that went away meanwhile is waited for no longer than
+    /// its first connection.
+    pub(super) async fn start(settings: &Settings, slots: Slots) -> Self {
+        let (word_sender, words) = mpsc::channel(WORDS);
+        let (task_sender, tasks) = mpsc::channel(TASKS);
+        let (drain, draining) = watch::channel(false);
+        let (ready, first) = oneshot::channel();
+        let fetcher = Fetcher {
+            settings: settings.clone(),
+            slots,
+            words: word_sender,
+            tasks: task_sender,
+            draining,
+            ready: Some(ready),
+        };
+        tokio::spawn(fetcher.run());
+        first.await.ok();
+        Self { words, tasks, drain }
+    }
+
+    /// Takes no more: the server gives others what was fetched and not taken, and
+    /// [`next`](TaskConsumer::next) gives None. Tasks that were taken can be settled still, as
+    /// long as this lives.
+    pub async fn drain(&mut self) {
+        self.drain.send_replace(true);
+        while let Some((_, receipt)) = self.tasks.recv().await {
+            receipt.release().await;
+        }
+    }
+}
+
+impl TaskConsumer for RabbitWorker {
+    type Receipt = RabbitReceipt;
+
+    async fn next(&mut self) -> Option<Work<RabbitReceipt>> {
+        if *self.drain.borrow() {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            Some(word) = self.words.recv() => Some(Work::Control(word)),
+            task = self.tasks.recv() => task.map(|(task, receipt)| Work::Task(task, receipt)),
+        }
+    }
+}
+
+/// A task that was delivered over some connection. When that is lost, the server delivers the
+/// task again, and the receipt does nothing.
+#[derive(Debug)]
+pub struct RabbitReceipt {
+    channel: Channel,
+    tag: u64,
+    redelivered: bool,
+}
+
+impl Receipt for RabbitReceipt {
+    fn is_redelivered(&self) -> bool {
+        self.redelivered
+    }
+
+    async fn settle(self) {
+        self.channel.basic_ack(self.tag, BasicAckOptions::default()).await.ok();
+    }
+
+    async fn release(self) {
+        self.channel.basic_nack(self.tag, requeue()).await.ok();
+    }
+}
+
+fn requeue() -> BasicNackOptions {
+    BasicNackOptions { requeue: true, ..BasicNackOptions::default() }
+}
+
+/// Keeps the connection behind a consumer.
+struct Fetcher {
+    settings: Settings,
+    slots: Slots,
+    words: mpsc::Sender<Control>,
+    tasks: mpsc::Sender<(Box<Task>, RabbitReceipt)>,
+    draining: watch::Receiver<bool>,
+    /// Told once, when it consumes for the first time.
+    ready: Option<oneshot::Sender<()>>,
+}
+
+impl Fetcher {
+    async fn run(mut self) {
+        let mut waits = waits();
+        loop {
+            let end = match connect(&self.settings, "worker").await {
+                Ok(connection) => {
+                    let end = self.session(&connection, &mut waits).await;
+                    connection.close(200, "done".into()).await.ok();
+                    end
+                }
+                Err(error) => End::Broken(error),
+            };
+            if !end.goes_on("worker") {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = self.words.closed() => return,
+                // without a connection there is nothing to hand back
+                _ = self.draining.wait_for(|draining| *draining) => return,
+                () = sleep(waits.next()) => {}
+            }
+        }
+    }
+
+    async fn session(&mut self, connection: &Connection, waits: &mut Waits) -> End {
+        let mut readers = JoinSet::new();
+        let mut lanes = Vec::new();
+        if let Err(error) = self.consume(connection, &mut readers, &mut lanes).await {
+            return End::Broken(error);
+        }
+        waits.reset();
+        if let Some(ready) = self.ready.take() {
+            ready.send(()).ok();
+        }
+        tokio::select! {
+            biased;
+            () = self.words.closed() => return End::Done,
+            _ = self.draining.wait_for(|draining| *draining) => {}
+            Some(ended) = readers.join_next() => {
+                let cut = || RabbitError::Lost("a reader ended".to_owned());
+                return End::Broken(ended.unwrap_or_else(|_| cut()));
+            }
+        }
+        // the readers end with their consumers, and then no task is left to hand over
+        for (channel, tag) in lanes {
+            channel.basic_cancel(tag, BasicCancelOptions::default()).await.ok();
+        }
+        let (nobody, _) = mpsc::channel(1);
+        self.tasks = nobody;
+        let words = self.words.clone();
+        tokio::select! {
+            () = words.closed() => {}
+            () = async { while readers.join_next().await.is_some() {} } => words.closed().await,
+        }
+        End::Done
+    }
+
+    async fn consume(
+        &self,
+        connection: &Connection,
+        readers: &mut JoinSet<RabbitError>,
+        lanes: &mut Vec<(Channel, ShortString)>,
+    ) -> Result<(), RabbitError> {
+        topology::common(connection, &self.settings).await?;
+        readers.spawn(hear(words(connection, &self.settings).await?, self.words.clone()));
+        let aside = Aside::open(connection, &self.settings, Dead::Tasks).await?;
+        let served = CLASSES.into_iter().zip(self.slots).filter(|(_, slots)| *slots > 0);
+        for (class, slots) in served {
+            for lane in Lane::ALL {
+                let channel = connection.create_channel().await?;
+                channel.basic_qos(ahead(class, lane, slots), BasicQosOptions::default()).await?;
+                let queue = self.settings.names().tasks(class, lane);
+                let options = BasicConsumeOptions::default();
+                let consumer =
+                    channel.basic_consume(queue, "".into(), options, FieldTable::default()).await?;
+                lanes.push((channel.clone(), consumer.tag()));
+                let reader =
+                    Reader { channel, tasks: self.tasks.clone(), aside: aside.clone() };
+                readers.spawn(reader.run(consumer));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many tasks are fetched ahead.
+fn ahead(class: TaskClass, lane: Lane, slots: u16) -> u16 {
+    let slots = match class {
+        TaskClass::Light => slots.max(LIGHT_AHEAD),
+        TaskClass::Code | TaskClass::Http | TaskClass::Llm => slots,
+    };
+    match lane {
+        Lane::Interactive => slots,
+        Lane::Batch => (slots / BATCH_SHARE).max(1),
+    }
+}
+
+/// A queue of this worker's own, which ends with its connection.
+async fn words(connection: &Connection, settings: &Settings) -> Result<Consumer, RabbitError> {
+    let channel = connection.create_channel().await?;
+    let own = QueueDeclareOptions {
+        exclusive: true,
+        auto_delete: true,
+        ..QueueDeclareOptions::default()
+    };
+    let queue = channel.queue_declare("".into(), own, FieldTable::default()).await?;
+    let name = queue.name().clone();
+    let (control, all) = (settings.names().control(), QueueBindOptions::default());
+    channel.queue_bind(name.clone(), control, "".into(), all, FieldTable::default()).await?;
+    let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+    Ok(channel.basic_consume(name, "".into(), options, FieldTable::default()).await?)
+}
+
+/// Reads words. One that cannot be read is lost, as it is for a worker that is away.
+async fn hear(mut consumer: Consumer, words: mpsc::Sender<Control>) -> RabbitError {
+    loop {
+        let delivered = match consumer.next().await {
+            Some(Ok(delivered)) => delivered,
+            Some(Err(error)) => return error.into(),
+            None => return RabbitError::Lost("the queue of words is gone".to_owned()),
+        };
+        match decode_control(&delivered.data) {
+            Ok(word) => {
+                if words.send(word).await.is_err() {
+                    return RabbitError::Lost("nobody takes words".to_owned());
+                }
+            }
+            Err(error) => tracing::warn!(%error, "a word cannot be read"),
+        }
+    }
+}
+
+/// Reads the tasks of one queue.
+struct Reader {
+    channel: Channel,
+    tasks: mpsc::Sender<(Box<Task>, RabbitReceipt)>,
+    aside: Aside,
+}
+
+impl Reader {
+    /// Ends with the connection, the queue or the consumer.
+    async fn run(self, mut consumer: Consumer) -> RabbitError {
+        let mut later = FuturesUnordered::new();
+        loop {
+            let delivered = tokio::select! {
+                biased;
+                Some(()) = later.next(), if !later.is_empty() => continue,
+                delivered = consumer.next() => delivered,
+            };
+            let delivered = match delivered {
+                Some(Ok(delivered)) => delivered,
+                Some(Err(error)) => return error.into(),
+                None => {
+                    while later.next().await.is_some() {}
+                    return RabbitError::Lost("a queue of tasks was cut off".to_owned());
+                }
+            };
+            let receipt = self.receipt(&delivered);
+            match decode_task(&delivered.data) {
+                Ok(task) => {
+                    if let Err(unwanted) = self.tasks.send((Box::new(task), receipt)).await {
+                        unwanted.0.1.release().await;
+                    }
+                }
+                Err(error) if error.is_later() => {
+                    tracing::warn!(%error, "a task is left to workers of a later release");
+                    later.push(async move {
+                        sleep(LATER).await;
+                        receipt.release().await;
+                    });
+                }
+                Err(error) => {
+                    if let Err(error) = self.aside.put(&delivered, &error.to_string()).await {
+                        return error;
+                    }
+                }
+            }
+        }
+    }
+
+    fn receipt(&self, delivered: &Delivery) -> RabbitReceipt {
+        RabbitReceipt {
+            channel: self.channel.clone(),
+            tag: delivered.delivery_tag,
+            redelivered: delivered.redelivered,
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! The scheduler's inbox: one channel for each shard that is open.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use futures::StreamExt;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection, Consumer};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::sleep;
+
+use super::aside::Aside;
+use super::names::Dead;
+use super::{End, RabbitError, Settings, connect, headers, topology, waits};
+use crate::broker::{Closed, Inbox};
+use crate::message::{Delivery, Shard};
+use crate::wire::decode_delivery;
+
+/// Delivered and not settled, of each shard: two batches.
+const PREFETCH: u16 = 512;
+
+/// Read and not received: a batch. What is behind it waits in the client.
+const ARRIVED: usize = 256;
+
+/// What arrived, and from where.
+struct Arrival {
+    delivery: Delivery,
+    shard: Shard,
+    /// Which opening of the shard it came over.
+    opening: u64,
+    channel: Channel,
+    tag: u64,
+}
+
+/// What the owner wants of the connection.
+enum Order {
+    Open { shard: Shard, opening: u64, done: oneshot::Sender<()> },
+    Close { shard: Shard, done: oneshot::Sender<()> },
+}
+
+/// The scheduler's inbox.
+#[derive(Debug)]
+pub struct RabbitInbox {
+    arrivals: mpsc::Receiver<Arrival>,
+    notices: mpsc::UnboundedReceiver<Delivery>,
+    orders: mpsc::UnboundedSender<Order>,
+    /// The shards that are open, with the number of their opening.
+    open: BTreeMap<Shard, u64>,
+    openings: u64,
+    /// The last that was received of each shard and is not settled.
+    unsettled: BTreeMap<Shard, (Channel, u64)>,
+}
+
+impl std::fmt::Debug for Arrival {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Arrival").field("shard", &self.shard).finish_non_exhaustive()
+    }
+}
+
+impl RabbitInbox {
+    pub(super) fn start(
+        settings: &Settings,
+        notices: mpsc::UnboundedSender<Delivery>,
+        noticed: mpsc::UnboundedReceiver<Delivery>,
+    ) -> Self {
+        let (arrival_sender, arrivals) = mpsc::channel(ARRIVED);
+        // bounded by its callers, who wait for each order to be done
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let receiver = Receiver {
+            settings: settings.clone(),
+            orders: ordered,
+            arrivals: arrival_sender,
+            notices,
+            wanted: BTreeMap::new(),
+        };
+        tokio::spawn(receiver.run());
+        Self {
+            arrivals,
+            notices: noticed,
+            orders,
+            open: BTreeMap::new(),
+            openings: 0,
+            unsettled: BTreeMap::new(),
+        }
+    }
+
+    /// Keeps what is still the shard's owner's. What came over a connection that is lost or over
+    /// a shard that was closed is delivered again, to whoever owns it.
+    fn take(&mut self, arrival: Arrival) -> Option<Delivery> {
+        let current = self.open.get(&arrival.shard) == Some(&arrival.opening);
+        if !current || !arrival.channel.status().connected() {
+            return None;
+        }
+        self.unsettled.insert(arrival.shard, (arrival.channel, arrival.tag));
+        Some(arrival.delivery)
+    }
+}
+
+impl Inbox for RabbitInbox {
+    async fn receive(&mut self, most: usize) -> Vec<Delivery> {
+        let mut received = Vec::new();
+        while received.is_empty() && most > 0 {
+            let mut arrived = Vec::new();
+            tokio::select! {
+                biased;
+                Some(notice) = self.notices.recv() => received.push(notice),
+                taken = self.arrivals.recv_many(&mut arrived, most) => {
+                    if taken == 0 {
+                        return received;
+                    }
+                }
+            }
+            received.extend(arrived.into_iter().filter_map(|arrival| self.take(arrival)));
+        }
+        while received.len() < most {
+            let Ok(arrival) = self.arrivals.try_recv() else { break };
+            received.extend(self.take(arrival));
+        }
+        received
+    }
+
+    async fn settle(&mut self) {
+        while let Some((_, (channel, tag))) = self.unsettled.pop_first() {
+            // over a lost connection it comes again, which is harmless
+            channel.basic_ack(tag, BasicAckOptions { multiple: true }).await.ok();
+        }
+    }
+
+    async fn open(&mut self, shard: Shard) -> Result<(), Closed> {
+        if self.open.contains_key(&shard) {
+            return Ok(());
+        }
+        self.openings += 1;
+        let opening = self.openings;
+        let (done, opened) = oneshot::channel();
+        self.orders.send(Order::Open { shard, opening, done }).map_err(|_| Closed)?;
+        self.open.insert(shard, opening);
+        opened.await.map_err(|_| Closed)
+    }
+
+    async fn close(&mut self, shard: Shard) {
+        self.open.remove(&shard);
+        self.unsettled.remove(&shard);
+        let (done, closed) = oneshot::channel();
+        if self.orders.send(Order::Close { shard, done }).is_ok() {
+            // a broker that is gone has nothing open
+            closed.await.ok();
+        }
+    }
+}
+
+/// Keeps the connection behind an inbox.
+struct Receiver {
+    settings: Settings,
+    orders: mpsc::UnboundedReceiver<Order>,
+    arrivals: mpsc::Sender<Arrival>,
+    notices: mpsc::UnboundedSender<Delivery>,
+    /// The shards to be open, with whoever waits for it.
+    wanted: BTreeMap<Shard, (u64, Option<oneshot::Sender<()>>)>,
+}
+
+/// The shards that are open over a connection.
+#[derive(Default)]
+struct Opened {
+    shards: BTreeMap<Shard, (Channel, AbortHandle)>,
+    readers: JoinSet<RabbitError>,
+}
+
+impl Receiver {
+    async fn run(mut self) {
+        let mut waits = waits();
+        loop {
+            let connected = async |settings: Settings| {
+                let connection = connect(&settings, "inbox").await?;
+                topology::common(&connection, &settings).await?;
+                Ok::<_, RabbitError>(connection)
+            };
+            let connecting = connected(self.settings.clone());
+            let end = match self.meanwhile(connecting).await {
+                None => return,
+                Some(Err(error)) => End::Broken(error),
+                Some(Ok(connection)) => {
+                    waits.reset();
+                    let end = self.session(&connection).await;
+                    connection.close(200, "done".into()).await.ok();
+                    end
+                }
+            };
+            if !end.goes_on("inbox") || self.meanwhile(sleep(waits.next())).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for something while there is no connection; None when nobody needs one any more.
+    async fn meanwhile<T>(&mut self, something: impl Future<Output = T>) -> Option<T> {
+        let mut something = std::pin::pin!(something);
+        loop {
+            tokio::select! {
+                biased;
+                order = self.orders.recv() => self.note(order?),
+                done = &mut something => return Some(done),
+            }
+        }
+    }
+
+    fn note(&mut self, order: Order) {
+        match order {
+            Order::Open { shard, opening, done } => {
+                self.wanted.insert(shard, (opening, Some(done)));
+            }
+            Order::Close { shard, done } => {
+                self.wanted.remove(&shard);
+                done.send(()).ok();
+            }
+        }
+    }
+
+    async fn session(&mut self, connection: &Connection) -> End {
+        let aside = match Aside::open(connection, &self.settings, Dead::Results).await {
+            Ok(aside) => aside,
+            Err(error) => return End::Broken(error),
+        };
+        let mut opened = Opened::default();
+        loop {
+            if let Err(error) = self.open_wanted(connection, &aside, &mut opened).await {
+                return End::Broken(error);
+            }
+            tokio::select! {
+                biased;
+                order = self.orders.recv() => {
+                    let Some(order) = order else { return End::Done };
+                    if let Order::Close { shard, .. } = &order
+                        && let Some((channel, reader)) = opened.shards.remove(shard)
+                    {
+                        reader.abort();
+                        channel.close(200, "closed".into()).await.ok();
+                    }
+                    self.note(order);
+                }
+                Some(ended) = opened.readers.join_next() => {
+                    // one that was closed is no fault
+                    if let Ok(error) = ended {
+                        return End::Broken(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Opens what shall be open and is not yet.
+    async fn open_wanted(
+        &mut self,
+        connection: &Connection,
+        aside: &Aside,
+        opened: &mut Opened,
+    ) -> Result<(), RabbitError> {
+        for (shard, (opening, done)) in &mut self.wanted {
+            if opened.shards.contains_key(shard) {
+                continue;
+            }
+            if topology::results(connection, &self.settings, *shard).await? {
+                tracing::warn!(shard = shard.0, "the queue of a shard was missing and is made");
+                // without an inbox nobody asks
+                self.notices.send(Delivery::Lost { shard: *shard }).ok();
+            }
+            let (channel, consumer) = consume(connection, &self.settings, *shard).await?;
+            let reader = Reader {
+                shard: *shard,
+                opening: *opening,
+                channel: channel.clone(),
+                arrivals: self.arrivals.clone(),
+                aside: aside.clone(),
+            };
+            let handle = opened.readers.spawn(reader.run(consumer));
+            opened.shards.insert(*shard, (channel, handle));
+            if let Some(done) = done.take() {
+                done.send(()).ok();
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn consume(
+    connection: &Connection,
+    settings: &Settings,
+    shard: Shard,
+) -> Result<(Channel, Consumer), RabbitError> {
+    let channel = connection.create_channel().await?;
+    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+    let queue = settings.names().results(shard);
+    let options = BasicConsumeOptions::default();
+    let consumer =
+        channel.basic_consume(queue, "".into(), options, FieldTable::default()).await?;
+    Ok((channel, consumer))
+}
+
+/// Reads what arrives for one shard.
+struct Reader {
+    shard: Shard,
+    opening: u64,
+    channel: Channel,
+    arrivals: mpsc::Sender<Arrival>,
+    aside: Aside,
+}
+
+impl Reader {
+    /// Ends with the connection or the queue.
+    async fn run(self, mut consumer: Consumer) -> RabbitError {
+        loop {
+            let delivered = match consumer.next().await {
+                Some(Ok(delivered)) => delivered,
+                Some(Err(error)) => return error.into(),
+                None => return RabbitError::Lost(format!("shard {} was cut off", self.shard)),
+            };
+            let delivery = match decode_delivery(&delivered.data) {
+                Ok(delivery) => delivery,
+                Err(error) => {
+                    let headers = delivered.properties.headers().as_ref();
+                    let Some(back) = headers.and_then(headers::handed_back) else {
+                        if let Err(error) = self.aside.put(&delivered, &error.to_string()).await {
+                            return error;
+                        }
+                        continue;
+                    };
+                    tracing::error!(%error, "an answer cannot be read, its task goes out again");
+                    back
+                }
+            };
+            let arrival = Arrival {
+                delivery,
+                shard: self.shard,
+                opening: self.opening,
+                channel: self.channel.clone(),
+                tag: delivered.delivery_tag,
+            };
+            if self.arrivals.send(arrival).await.is_err() {
+                return RabbitError::Lost("nobody reads the inbox".to_owned());
+            }
+        }
+    }
+}

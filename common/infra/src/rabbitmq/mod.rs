@@ -1,0 +1,220 @@
+//! RabbitMQ as the broker between processes.
+//!
+//! Every part has a connection of its own, and a task that keeps it: when it is lost, the task
+//! waits a little, connects anew, declares again what it needs and goes on. lapin's own recovery
+//! is not used: it would bring lost queues back silently, and an owner has to hear of that.
+//!
+//! What the server has confirmed is not lost while its disk is not. Everything else may arrive
+//! twice: what was out when a connection broke is published again, and delivered again.
+
+mod aside;
+mod completions;
+mod consumer;
+mod headers;
+mod inbox;
+mod link;
+mod names;
+mod tasks;
+mod topology;
+
+use std::fmt;
+use std::time::Duration;
+
+use lapin::uri::AMQPUri;
+use lapin::{Connection, ConnectionProperties};
+use tokio::sync::mpsc;
+
+use crate::retry::Waits;
+
+pub use completions::RabbitCompletions;
+pub use consumer::{RabbitReceipt, RabbitWorker, Slots};
+pub use inbox::RabbitInbox;
+pub use tasks::RabbitTasks;
+
+use names::Names;
+
+/// How long a connection may take, and a single request over it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Seconds of silence after which either side takes the other for dead.
+const HEARTBEAT: u16 = 10;
+
+/// Which queues the server makes. It cannot be changed once they exist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Queues {
+    /// Replicated ones, which also count how often a message was delivered.
+    #[default]
+    Quorum,
+    /// Durable ones of a single node.
+    Classic,
+}
+
+/// Where the server is and how to use it.
+#[derive(Clone)]
+pub struct Settings {
+    /// `amqp://user:password@host:5672/%2f`.
+    pub url: String,
+    /// What the names of queues and exchanges begin with.
+    pub prefix: String,
+    /// Which queues the server makes.
+    pub queues: Queues,
+    /// What the server calls the connections, for people.
+    pub name: String,
+}
+
+impl Settings {
+    /// The server at a URL, with the usual names.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            prefix: "flowmill".to_owned(),
+            queues: Queues::Quorum,
+            name: "flowmill".to_owned(),
+        }
+    }
+
+    fn names(&self) -> Names {
+        Names::new(&self.prefix)
+    }
+}
+
+/// Without the URL, which holds the password.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("prefix", &self.prefix)
+            .field("queues", &self.queues)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the broker cannot be used.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RabbitError {
+    /// The URL is none.
+    #[error("read the broker's URL: {0}; it looks like amqp://user:password@host:5672/%2f")]
+    Url(String),
+    /// Nobody answers, or not in time, or the server refuses the user.
+    #[error("reach RabbitMQ at {host}:{port}: {why}")]
+    Unreachable {
+        /// Where.
+        host: String,
+        /// Where.
+        port: u16,
+        /// What happened.
+        why: String,
+    },
+    /// A connection that stood was lost.
+    #[error("talk to RabbitMQ: {0}")]
+    Lost(String),
+    /// A queue or an exchange exists with other arguments.
+    #[error(
+        "declare {name}: it exists and is another than this release makes ({why}). Delete it once \
+         it is empty, or choose another prefix for the names"
+    )]
+    Differs {
+        /// The queue or the exchange.
+        name: String,
+        /// The argument that differs, in the server's words.
+        why: String,
+    },
+    /// The server will not have it.
+    #[error("declare {name}: {why}. The user needs the right to configure, write and read it")]
+    Refused {
+        /// The queue or the exchange.
+        name: String,
+        /// The server's words.
+        why: String,
+    },
+}
+
+impl RabbitError {
+    /// Whether trying again cannot help.
+    fn is_final(&self) -> bool {
+        match self {
+            Self::Url(_) | Self::Differs { .. } | Self::Refused { .. } => true,
+            Self::Unreachable { .. } | Self::Lost(_) => false,
+        }
+    }
+}
+
+impl From<lapin::Error> for RabbitError {
+    fn from(error: lapin::Error) -> Self {
+        Self::Lost(error.to_string())
+    }
+}
+
+/// A scheduler's publisher and inbox. What the publisher cannot deliver comes to this inbox.
+///
+/// # Errors
+/// When the server cannot be reached now, or queues exist that are others than ours.
+pub async fn scheduler(settings: &Settings) -> Result<(RabbitTasks, RabbitInbox), RabbitError> {
+    topology::check(settings).await?;
+    // bounded by what is published: each task gives at most one notice, each shard one
+    let (notices, noticed) = mpsc::unbounded_channel();
+    let tasks = RabbitTasks::start(settings, notices.clone());
+    let inbox = RabbitInbox::start(settings, notices, noticed);
+    Ok((tasks, inbox))
+}
+
+/// A worker's consumer and its publisher of answers.
+///
+/// # Errors
+/// When the server cannot be reached now, or queues exist that are others than ours.
+pub async fn worker(
+    settings: &Settings,
+    slots: Slots,
+) -> Result<(RabbitWorker, RabbitCompletions), RabbitError> {
+    topology::check(settings).await?;
+    let worker = RabbitWorker::start(settings, slots).await;
+    Ok((worker, RabbitCompletions::start(settings)))
+}
+
+/// A connection that does not recover by itself. `role` says in the server's list what it is for.
+async fn connect(settings: &Settings, role: &str) -> Result<Connection, RabbitError> {
+    let mut uri: AMQPUri = settings.url.parse().map_err(RabbitError::Url)?;
+    uri.query.heartbeat.get_or_insert(HEARTBEAT);
+    let (host, port) = (uri.authority.host.clone(), uri.authority.port);
+    let name = format!("{} {role}", settings.name);
+    let properties = ConnectionProperties::default().with_connection_name(name.into());
+    let connecting = Connection::connect_uri(uri, properties);
+    match tokio::time::timeout(PATIENCE, connecting).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(RabbitError::Unreachable { host, port, why: error.to_string() }),
+        Err(_) => {
+            let why = format!("no answer within {} s", PATIENCE.as_secs());
+            Err(RabbitError::Unreachable { host, port, why })
+        }
+    }
+}
+
+/// The waits between two connections.
+fn waits() -> Waits {
+    Waits::between(Duration::from_millis(200), Duration::from_secs(5))
+}
+
+/// How a connection's time ended.
+enum End {
+    /// Nobody wants it any more.
+    Done,
+    /// It was lost.
+    Broken(RabbitError),
+}
+
+impl End {
+    /// Logs it; whether a new connection shall be made.
+    fn goes_on(&self, role: &str) -> bool {
+        match self {
+            Self::Done => false,
+            Self::Broken(error) if error.is_final() => {
+                tracing::error!(role, %error, "the broker cannot be used");
+                false
+            }
+            Self::Broken(error) => {
+                tracing::warn!(role, %error, "the broker is away, connecting again");
+                true
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What queues and exchanges are called. Names carry a version: the arguments of a queue cannot
+//! change, so other arguments are another queue.
+
+use flowmill_engine::plan::TaskClass;
+use lapin::types::ShortString;
+
+use crate::message::Shard;
+
+/// All classes, in the order of their slots.
+pub(super) const CLASSES: [TaskClass; 4] =
+    [TaskClass::Light, TaskClass::Code, TaskClass::Http, TaskClass::Llm];
+
+/// How urgent a task is. Somebody waits for an interactive one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// Somebody waits for it.
+    Interactive,
+    /// Nobody does.
+    Batch,
+}
+
+impl Lane {
+    /// All there are, the urgent one first.
+    pub(super) const ALL: [Self; 2] = [Self::Interactive, Self::Batch];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Interactive => "interactive",
+            Self::Batch => "batch",
+        }
+    }
+}
+
+/// Makes the names of one installation.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    prefix: String,
+}
+
+impl Names {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned() }
+    }
+
+    /// Where tasks of a class wait.
+    pub(super) fn tasks(&self, class: TaskClass, lane: Lane) -> ShortString {
+        let class = match class {
+            TaskClass::Light => "light",
+            TaskClass::Code => "code",
+            TaskClass::Http => "http",
+            TaskClass::Llm => "llm",
+        };
+        format!("{}.tasks.v1.{class}.{}", self.prefix, lane.name()).into()
+    }
+
+    /// A shard's inbox.
+    pub(super) fn results(&self, shard: Shard) -> ShortString {
+        format!("{}.results.v1.{shard}", self.prefix).into()
+    }
+
+    /// Where words to all workers go.
+    pub(super) fn control(&self) -> ShortString {
+        format!("{}.control.v1", self.prefix).into()
+    }
+
+    /// Where dead letters go.
+    pub(super) fn dead_letters(&self) -> ShortString {
+        format!("{}.dlx.v1", self.prefix).into()
+    }
+
+    /// Where dead letters of a kind lie.
+    pub(super) fn dead(&self, kind: Dead) -> ShortString {
+        format!("{}.dlq.v1.{}", self.prefix, kind.key()).into()
+    }
+}
+
+/// What a dead letter was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dead {
+    /// A task.
+    Tasks,
+    /// An answer.
+    Results,
+}
+
+impl Dead {
+    /// Its routing key.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Self::Tasks => "tasks",
+            Self::Results => "results",
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! What is delivered again, to whom, and what is set aside.
+
+use flowmill_engine::fact::Returned;
+use flowmill_infra::broker::{CompletionPublisher, Inbox, Receipt, TaskConsumer, TaskPublisher, Work};
+use flowmill_infra::message::{Delivery, Shard};
+use flowmill_infra::rabbitmq::{Queues, RabbitError, RabbitWorker, Settings, scheduler, worker};
+use lapin::options::{BasicGetOptions, BasicPublishOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel};
+
+use super::server::{Broker, SLOTS, bare};
+use crate::suite::broker::{SHARD, delivery, next_task, number, soon, task, tasks};
+
+async fn taken(worker: &mut RabbitWorker) -> (u64, <RabbitWorker as TaskConsumer>::Receipt) {
+    match soon(worker.next()).await {
+        Some(Work::Task(task, receipt)) => (task.number, receipt),
+        other => panic!("{other:?} instead of a task"),
+    }
+}
+
+async fn received(inbox: &mut impl Inbox, count: usize) -> Vec<Delivery> {
+    let mut all = Vec::new();
+    while all.len() < count {
+        all.extend(soon(inbox.receive(count)).await);
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_task_is_the_brokers_until_it_is_settled() {
+    let broker = Broker::new(Queues::Quorum).await;
+    let (publisher, _inbox, mut first, _answers) = broker.ends().await;
+    publisher.publish(tasks([4, 8])).await.unwrap();
+    let (number, receipt) = taken(&mut first).await;
+    assert_eq!((number, receipt.is_redelivered()), (4, false));
+    receipt.settle().await;
+    let (number, receipt) = taken(&mut first).await;
+    assert_eq!(number, 8);
+    let (mut second, _) = worker(&broker.settings, SLOTS).await.unwrap();
+    // released by one, it comes to whoever is there
+    receipt.release().await;
+    let again = tokio::select! {
+        again = taken(&mut first) => again,
+        again = taken(&mut second) => again,
+    };
+    assert_eq!((again.0, again.1.is_redelivered()), (8, true));
+    // a worker that dies settles nothing
+    drop((first, again));
+    drop(second);
+    let (mut third, _) = worker(&broker.settings, SLOTS).await.unwrap();
+    let (number, receipt) = taken(&mut third).await;
+    assert_eq!((number, receipt.is_redelivered()), (8, true));
+    receipt.settle().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_drains_hands_back_what_it_has_not_taken() {
+    let broker = Broker::new(Queues::Quorum).await;
+    let (publisher, _inbox, mut first, _answers) = broker.ends().await;
+    // more than wait for the worker to take them: some are behind, in the client
+    let numbers: Vec<u64> = (1..=100).map(|number| number * 4).collect();
+    publisher.publish(tasks(numbers.iter().copied())).await.unwrap();
+    let (number, receipt) = taken(&mut first).await;
+    assert_eq!(number, 4);
+    soon(first.drain()).await;
+    assert!(soon(first.next()).await.is_none());
+    let (mut second, _) = worker(&broker.settings, SLOTS).await.unwrap();
+    let mut seen = Vec::new();
+    for _ in 1..numbers.len() {
+        seen.push(next_task(&mut second).await.number);
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, numbers[1..]);
+    // what it had taken is its own still
+    receipt.settle().await;
+}
+
+#[tokio::test]
+async fn what_an_owner_did_not_settle_goes_to_the_next() {
+    let broker = Broker::new(Queues::Quorum).await;
+    let (_publisher, mut inbox, _worker, answers) = broker.ends().await;
+    for number in 1..=3 {
+        answers.answer(SHARD, delivery(number)).await.unwrap();
+    }
+    assert_eq!(received(&mut inbox, 3).await.len(), 3);
+    inbox.settle().await;
+    for number in 4..=6 {
+        answers.answer(SHARD, delivery(number)).await.unwrap();
+    }
+    assert_eq!(received(&mut inbox, 3).await.len(), 3);
+    inbox.close(SHARD).await;
+    let (_tasks, mut next) = scheduler(&broker.settings).await.unwrap();
+    next.open(SHARD).await.unwrap();
+    let again: Vec<u64> = received(&mut next, 3).await.iter().map(number).collect();
+    assert_eq!(again, [4, 5, 6]);
+    next.settle().await;
+}
+
+/// A channel that knows nothing of flowmill.
+async fn outside(settings: &Settings) -> (lapin::Connection, Channel) {
+    let connection = bare(&settings.url).await;
+    let channel = connection.create_channel().await.unwrap();
+    (connection, channel)
+}
+
+async fn put(channel: &Channel, queue: &str, body: &[u8], headers: FieldTable) {
+    let properties = BasicProperties::default().with_headers(headers);
+    let options = BasicPublishOptions::default();
+    channel.basic_publish("".into(), queue.into(), options, body, properties).await.unwrap();
+}
+
+/// The reason of the next dead letter.
+async fn dead(channel: &Channel, queue: &str) -> String {
+    soon(async {
+        loop {
+            let got = channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await;
+            if let Some(message) = got.unwrap() {
+                let headers = message.delivery.properties.headers().clone().unwrap();
+                let reason = headers.inner()["flowmill-reason"].as_long_string().unwrap();
+                return String::from_utf8(reason.as_bytes().to_vec()).unwrap();
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_nobody_can_read_is_set_aside_and_the_rest_goes_on() {
+    let broker = Broker::new(Queues::Quorum).await;
+    let (publisher, mut inbox, mut worker, answers) = broker.ends().await;
+    let prefix = &broker.settings.prefix;
+    let (_connection, channel) = outside(&broker.settings).await;
+
+    let queue = format!("{prefix}.tasks.v1.light.interactive");
+    put(&channel, &queue, b"{\"not\": \"ours\"}", FieldTable::default()).await;
+    let reason = dead(&channel, &format!("{prefix}.dlq.v1.tasks")).await;
+    assert!(reason.contains("it begins with"), "{reason}");
+    publisher.publish(tasks([4])).await.unwrap();
+    assert_eq!(next_task(&mut worker).await.number, 4);
+
+    let queue = format!("{prefix}.results.v1.3");
+    put(&channel, &queue, b"Fm", FieldTable::default()).await;
+    let reason = dead(&channel, &format!("{prefix}.dlq.v1.results")).await;
+    assert!(reason.contains("only 2 bytes"), "{reason}");
+    // an answer whose headers tell whose it is moves the run at once
+    answers.answer(SHARD, delivery(7)).await.unwrap();
+    inbox.close(SHARD).await;
+    let message = soon(async {
+        loop {
+            let got = channel.basic_get(queue.as_str().into(), BasicGetOptions { no_ack: true });
+            match got.await.unwrap() {
+                Some(message) => return message,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await;
+    let headers = message.delivery.properties.headers().clone().unwrap();
+    put(&channel, &queue, b"FmC\x63 of a later release", headers).await;
+    inbox.open(SHARD).await.unwrap();
+    let returned = &received(&mut inbox, 1).await[0];
+    let Delivery::Returned { task: id, attempt, dispatch, reason, .. } = returned else {
+        panic!("{returned:?}")
+    };
+    assert_eq!((id, attempt, dispatch), (&task(7).task, &7, &1));
+    assert_eq!(*reason, Returned::HandedBack);
+    inbox.settle().await;
+}
+
+#[tokio::test]
+async fn a_task_of_a_later_release_is_left_to_others() {
+    let broker = Broker::new(Queues::Quorum).await;
+    let (publisher, _inbox, mut worker, _answers) = broker.ends().await;
+    let (_connection, channel) = outside(&broker.settings).await;
+    let queue = format!("{}.tasks.v1.light.interactive", broker.settings.prefix);
+    put(&channel, &queue, b"FmT\x63 of a later release", FieldTable::default()).await;
+    // it does not stand in the way
+    publisher.publish(tasks([4])).await.unwrap();
+    assert_eq!(next_task(&mut worker).await.number, 4);
+    drop(worker);
+    let message = soon(async {
+        loop {
+            let got = channel.basic_get(queue.as_str().into(), BasicGetOptions { no_ack: true });
+            match got.await.unwrap() {
+                Some(message) => return message,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await;
+    assert_eq!(message.delivery.data, b"FmT\x63 of a later release");
+}
+
+#[tokio::test]
+async fn a_task_without_a_queue_comes_back() {
+    let broker = Broker::new(Queues::Quorum).await;
+    let (publisher, mut inbox, _worker, _answers) = broker.ends().await;
+    let (_connection, channel) = outside(&broker.settings).await;
+    // the worker makes it again when it notices, so nobody serves the class here
+    drop(_worker);
+    publisher.publish(tasks([1])).await.unwrap();
+    let queue = format!("{}.tasks.v1.light.interactive", broker.settings.prefix);
+    channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
+    publisher.publish(tasks([4])).await.unwrap();
+    let returned = &received(&mut inbox, 1).await[0];
+    assert!(
+        matches!(returned, Delivery::Returned { reason: Returned::Unroutable, attempt: 1, .. }),
+        "{returned:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_shard_whose_queue_is_gone_is_told() {
+    let broker = Broker::new(Queues::Quorum).await;
+    let (_publisher, mut inbox, _worker, answers) = broker.ends().await;
+    inbox.open(Shard(4)).await.unwrap();
+    assert!(matches!(received(&mut inbox, 1).await[0], Delivery::Lost { shard: Shard(4) }));
+    let (_connection, channel) = outside(&broker.settings).await;
+    let queue = format!("{}.results.v1.3", broker.settings.prefix);
+    channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
+    assert!(matches!(received(&mut inbox, 1).await[0], Delivery::Lost { shard: SHARD }));
+    answers.answer(SHARD, delivery(1)).await.unwrap();
+    assert_eq!(number(&received(&mut inbox, 1).await[0]), 1);
+}
+
+#[tokio::test]
+async fn queues_of_another_kind_are_refused_by_name() {
+    let broker = Broker::new(Queues::Quorum).await;
+    drop(scheduler(&broker.settings).await.unwrap());
+    let other = Settings { queues: Queues::Classic, ..broker.settings.clone() };
+    let refused = scheduler(&other).await.unwrap_err();
+    assert!(matches!(&refused, RabbitError::Differs { .. }), "{refused:?}");
+    let told = refused.to_string();
+    assert!(told.contains(".dlq.v1.tasks") && told.contains("x-queue-type"), "{told}");
+}

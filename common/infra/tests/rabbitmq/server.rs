@@ -1,0 +1,95 @@
+//! The RabbitMQ server that the tests use, and names of their own for each.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use flowmill_infra::rabbitmq::{
+    Queues, RabbitCompletions, RabbitInbox, RabbitTasks, RabbitWorker, Settings, scheduler, worker,
+};
+use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
+use lapin::{Connection, ConnectionProperties};
+
+use flowmill_infra::broker::Inbox as _;
+use flowmill_infra::message::Delivery;
+
+use crate::suite::broker::{SHARD, soon};
+
+/// More slots than any test here fills.
+pub(crate) const SLOTS: [u16; 4] = [128, 128, 128, 128];
+
+fn server() -> String {
+    let own = std::env::var("FLOWMILL_TEST_RABBITMQ");
+    own.unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672/%2f".to_owned())
+}
+
+/// A connection that knows nothing of flowmill.
+pub(crate) async fn bare(url: &str) -> Connection {
+    match Connection::connect(url, ConnectionProperties::default()).await {
+        Ok(connection) => connection,
+        Err(error) => panic!(
+            "these tests need a RabbitMQ server, and {} gives: {error}. `./dev setup` starts one; \
+             FLOWMILL_TEST_RABBITMQ names another, whose user may make queues.",
+            url.rsplit('@').next().unwrap()
+        ),
+    }
+}
+
+/// Names at the test server that end with this value.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    pub(crate) settings: Settings,
+}
+
+/// The two ends of each side.
+pub(crate) type Ends = (RabbitTasks, RabbitInbox, RabbitWorker, RabbitCompletions);
+
+impl Broker {
+    pub(crate) async fn new(queues: Queues) -> Self {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let made = MADE.fetch_add(1, Ordering::Relaxed);
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let prefix = format!("test-{}-{made}-{}", std::process::id(), since.subsec_nanos());
+        drop(bare(&server()).await);
+        Self { settings: Settings { prefix, queues, ..Settings::new(server()) } }
+    }
+
+    /// The ends, with the shard open and the word that its queue had been missing taken.
+    pub(crate) async fn ends(&self) -> Ends {
+        let (tasks, mut inbox) = scheduler(&self.settings).await.unwrap();
+        inbox.open(SHARD).await.unwrap();
+        let lost = soon(inbox.receive(5)).await;
+        assert!(matches!(&lost[..], [Delivery::Lost { shard: SHARD }]), "{lost:?}");
+        let (worker, answers) = worker(&self.settings, SLOTS).await.unwrap();
+        (tasks, inbox, worker, answers)
+    }
+
+    /// Everything that has this prefix.
+    async fn remove(settings: Settings) {
+        let connection = bare(&settings.url).await;
+        let channel = connection.create_channel().await.unwrap();
+        let prefix = &settings.prefix;
+        let tasks = ["light", "code", "http", "llm"]
+            .iter()
+            .flat_map(|class| ["interactive", "batch"].map(|lane| format!("tasks.v1.{class}.{lane}")));
+        let others = ["results.v1.3", "results.v1.4", "dlq.v1.tasks", "dlq.v1.results"];
+        for queue in tasks.chain(others.map(str::to_owned)) {
+            let queue = format!("{prefix}.{queue}");
+            channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
+        }
+        for exchange in ["control.v1", "dlx.v1"] {
+            let exchange = format!("{prefix}.{exchange}");
+            channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await.unwrap();
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let settings = self.settings.clone();
+        let removing = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(Self::remove(settings));
+        });
+        assert!(removing.join().is_ok() || std::thread::panicking(), "queues are left behind");
+    }
+}
