@@ -67,20 +67,12 @@ pub async fn load<S: Store>(
 
 impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock> Service<S, P, I, L, C> {
     /// A scheduler that owns all runs there are, and the way into it.
-    pub fn new(
-        store: Arc<S>,
-        ends: (P, I),
-        live: L,
-        clock: C,
-        window: Window,
-    ) -> (Self, Handle) {
+    pub fn new(store: Arc<S>, ends: (P, I), live: L, clock: C, window: Window) -> (Self, Handle) {
         Self::sharing(store, ends, live, clock, window, Alone)
     }
 }
 
-impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock, D: Duties>
-    Service<S, P, I, L, C, D>
-{
+impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock, D: Duties> Service<S, P, I, L, C, D> {
     /// A scheduler with duties besides its runs, and the way into it.
     pub fn sharing(
         store: Arc<S>,

@@ -284,9 +284,7 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
             outcome = self.work(&task, slot, is_lost) => Ok(outcome),
         };
         let delivery = match outcome {
-            Ok(Ok(completion)) => {
-                Delivery::Completed { run: task.run.clone(), completion }
-            }
+            Ok(Ok(completion)) => Delivery::Completed { run: task.run.clone(), completion },
             Ok(Err(why)) => {
                 tracing::warn!(run.id = %task.run, node.id = %task.task.node, %why, "a task goes back");
                 tokio::time::sleep(PAUSE).await;
@@ -330,7 +328,8 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
         }
         let Task { tenant, plan, .. } = task;
         let loading = AssertUnwindSafe(self.library.node(tenant, plan, &task.task.node));
-        let loaded = loading.catch_unwind().await.unwrap_or_else(|_| Err(Missing::Bad("it broke".into())));
+        let loaded =
+            loading.catch_unwind().await.unwrap_or_else(|_| Err(Missing::Bad("it broke".into())));
         let started_at = self.clock.now();
         let loaded = match loaded {
             Ok(loaded) => loaded,

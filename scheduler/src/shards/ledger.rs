@@ -71,8 +71,7 @@ impl Ledger {
     /// What was held by workers that have been silent for too long, and what nobody held for even
     /// longer. Silence before `since` means nothing.
     pub(crate) fn lost(&mut self, now: Time, since: Time) -> Vec<Sent> {
-        let is_silent =
-            |worker: &Worker| now.since(worker.heard_at.max(since)) >= SILENCE;
+        let is_silent = |worker: &Worker| now.since(worker.heard_at.max(since)) >= SILENCE;
         let mut held = BTreeSet::new();
         self.workers.retain(|name, worker| {
             let is_silent = is_silent(worker);
@@ -92,8 +91,12 @@ impl Ledger {
         let held: BTreeSet<Number> =
             self.workers.values().flat_map(|worker| worker.held.iter().copied()).collect();
         let range = (shard, above.saturating_add(1))..=(shard, u64::MAX);
-        let lost: Vec<Number> =
-            self.out.range(range).map(|(number, _)| *number).filter(|n| !held.contains(n)).collect();
+        let lost: Vec<Number> = self
+            .out
+            .range(range)
+            .map(|(number, _)| *number)
+            .filter(|n| !held.contains(n))
+            .collect();
         self.lose(lost)
     }
 
@@ -123,7 +126,8 @@ mod tests {
     const SHARD: Shard = Shard(2);
 
     fn task(number: u64) -> Sent {
-        let task = TaskId { frame: "".into(), node: format!("n{number}").as_str().into(), generation: 1 };
+        let task =
+            TaskId { frame: "".into(), node: format!("n{number}").as_str().into(), generation: 1 };
         Sent { shard: SHARD, number, run: "r".into(), task }
     }
 

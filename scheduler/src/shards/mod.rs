@@ -177,7 +177,8 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
                     }
                 };
                 let run = Run::replay(plan, &facts);
-                if run.outcome().is_some() || !self.tenures.contains_key(&owner.shard_of(run.id())) {
+                if run.outcome().is_some() || !self.tenures.contains_key(&owner.shard_of(run.id()))
+                {
                     continue;
                 }
                 for sent in run.outstanding() {
@@ -232,14 +233,13 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
 
     fn grant_wish(&mut self, owner: &mut Owner, signal: Signal, now: Time) {
         let Signal { id, run, wish, actor } = signal;
-        let taken = inputs(wish, &actor)
-            .into_iter()
-            .enumerate()
-            .try_for_each(|(at, input)| match owner.tell(now, &run, input) {
+        let taken = inputs(wish, &actor).into_iter().enumerate().try_for_each(|(at, input)| {
+            match owner.tell(now, &run, input) {
                 // what was wanted comes first; that the run goes on after it may be so already
                 Err(_) if at > 0 => Ok(()),
                 taken => taken,
-            });
+            }
+        });
         let refused = taken.err().map(|reason: Rejected| reason.to_string().as_str().into());
         self.settled.push(Settled { signal: id, refused });
     }
@@ -321,9 +321,9 @@ impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
             self.give_up(owner, inbox, &all).await;
             return Ok(Vec::new());
         }
-        let since = Time(now.0.saturating_sub(
-            u64::try_from(inbox.live_for().as_micros()).unwrap_or(u64::MAX),
-        ));
+        let since = Time(
+            now.0.saturating_sub(u64::try_from(inbox.live_for().as_micros()).unwrap_or(u64::MAX)),
+        );
         let (due, later) = self.doubts.drain(..).partition(|(at, _, _)| *at <= now);
         self.doubts = later;
         let due: Vec<(Time, Shard, u64)> = due;

@@ -376,7 +376,9 @@ async fn it_serves_until_nobody_can_ask_and_no_run_is_live() {
         elapsed_us: 0,
     };
     let delivery = flowmill_infra::message::Delivery::Completed { run: task.run, completion };
-    flowmill_infra::broker::CompletionPublisher::answer(&answers, Shard(0), delivery).await.unwrap();
+    flowmill_infra::broker::CompletionPublisher::answer(&answers, Shard(0), delivery)
+        .await
+        .unwrap();
     assert_eq!(ended.await.unwrap().unwrap().run.status(), Status::Succeeded);
     scheduler.await.unwrap();
     assert!(flowmill_infra::broker::TaskConsumer::next(&mut worker).await.is_none());

@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use flowmill_engine::run::Completion;
 use flowmill_engine::value::Name;
 use sqlx::{PgPool, Row as _};
 
 use crate::checkpoints::{Checkpoint, CheckpointKey, Checkpoints, Known};
 use crate::store::StoreError;
+use crate::texts::Texts;
 
 use super::intake::{WORKFLOW, payload};
 use super::{PostgresStore, Tries, trouble};
@@ -49,6 +51,11 @@ impl Checkpoints for PostgresStore {
         Ok(losers)
     }
 
+    async fn find(&self, key: &CheckpointKey) -> Result<Option<Completion>, StoreError> {
+        let row = self.row(key)?;
+        self.outcome(&row).await
+    }
+
     async fn seen_again(&self, key: &CheckpointKey) -> Result<Known, StoreError> {
         const SEEN: &str = "
             INSERT INTO checkpoints (tenant, run, task, attempt, n)
@@ -56,26 +63,22 @@ impl Checkpoints for PostgresStore {
             WHERE tenant = $1 AND run = $2 AND task = $3 AND attempt = $4
             ON CONFLICT DO NOTHING
             RETURNING n";
-        const OUTCOME: &str = "
-            SELECT completion FROM checkpoints
-            WHERE tenant = $1 AND run = $2 AND task = $3 AND attempt = $4 AND n = 0";
-        let Row { tenant, run, task, attempt } = self.row(key)?;
+        let row = self.row(key)?;
+        let Row { tenant, run, task, attempt } = &row;
         for _ in 0..TRIES {
             let seen = sqlx::query_scalar::<_, i32>(SEEN);
-            let seen = seen.bind(&tenant).bind(&run).bind(&task).bind(attempt);
+            let seen = seen.bind(tenant).bind(run).bind(task).bind(attempt);
             let seen = seen.fetch_optional(&self.writers).await.map_err(|error| trouble(&error))?;
             // another delivery took the number at the same time
             let Some(redeliveries) = seen else { continue };
-            let outcome = sqlx::query_scalar::<_, String>(OUTCOME);
-            let outcome = outcome.bind(&tenant).bind(&run).bind(&task).bind(attempt);
-            let outcome = outcome.fetch_optional(&self.writers).await;
-            let outcome = outcome.map_err(|error| trouble(&error))?;
-            let completion = outcome.map(|text| self.codec.read_completion(&text)).transpose()?;
+            let completion = self.outcome(&row).await?;
             return Ok(Known { completion, redeliveries: redeliveries.unsigned_abs() });
         }
         Err(StoreError::Unavailable("a task is delivered many times at once".to_owned()))
     }
+}
 
+impl Texts for PostgresStore {
     async fn text(&self, tenant: &Name, digest: &Name) -> Result<Option<Name>, StoreError> {
         const TEXT: &str = "
             SELECT bytes FROM payloads WHERE tenant = $1 AND owner = $2 AND digest = $3";
@@ -95,6 +98,19 @@ struct Row {
 }
 
 impl PostgresStore {
+    /// Read where it is written: a copy that lags behind does not count.
+    async fn outcome(&self, row: &Row) -> Result<Option<Completion>, StoreError> {
+        const OUTCOME: &str = "
+            SELECT completion FROM checkpoints
+            WHERE tenant = $1 AND run = $2 AND task = $3 AND attempt = $4 AND n = 0";
+        let Row { tenant, run, task, attempt } = row;
+        let outcome = sqlx::query_scalar::<_, String>(OUTCOME);
+        let outcome = outcome.bind(tenant).bind(run).bind(task).bind(attempt);
+        let outcome = outcome.fetch_optional(&self.writers).await;
+        let outcome = outcome.map_err(|error| trouble(&error))?;
+        outcome.map(|text| self.codec.read_completion(&text)).transpose()
+    }
+
     fn row(&self, key: &CheckpointKey) -> Result<Row, StoreError> {
         Ok(Row {
             tenant: key.tenant.to_string(),

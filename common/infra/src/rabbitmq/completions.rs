@@ -41,8 +41,9 @@ impl CompletionPublisher for RabbitCompletions {
         let shards: Vec<Shard> = beat.held.iter().map(|(shard, _)| *shard).collect();
         let Some(body) = bytes_or_failure(Delivery::Beat(beat)) else { return Ok(()) };
         for shard in shards {
-            let properties =
-                BasicProperties::default().with_delivery_mode(1).with_expiration(BEAT_EXPIRES_MS.into());
+            let properties = BasicProperties::default()
+                .with_delivery_mode(1)
+                .with_expiration(BEAT_EXPIRES_MS.into());
             let key = self.names.results(shard);
             self.link.toss(outgoing(key, properties, body.clone(), Care::Once))?;
         }

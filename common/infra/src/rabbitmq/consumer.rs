@@ -72,20 +72,19 @@ impl RabbitWorker {
         first.await.ok();
         Self { words, tasks, drain }
     }
+}
 
-    /// Takes no more: the server gives others what was fetched and not taken, and
-    /// [`next`](TaskConsumer::next) gives None. Tasks that were taken can be settled still, as
+impl TaskConsumer for RabbitWorker {
+    type Receipt = RabbitReceipt;
+
+    /// [`next`](TaskConsumer::next) gives None from now on. Tasks that were taken can be settled as
     /// long as this lives.
-    pub async fn drain(&mut self) {
+    async fn stop(&mut self) {
         self.drain.send_replace(true);
         while let Some((_, receipt)) = self.tasks.recv().await {
             receipt.release().await;
         }
     }
-}
-
-impl TaskConsumer for RabbitWorker {
-    type Receipt = RabbitReceipt;
 
     async fn next(&mut self) -> Option<Work<RabbitReceipt>> {
         if *self.drain.borrow() {
@@ -214,8 +213,7 @@ impl Fetcher {
                 let consumer =
                     channel.basic_consume(queue, "".into(), options, FieldTable::default()).await?;
                 lanes.push((channel.clone(), consumer.tag()));
-                let reader =
-                    Reader { channel, tasks: self.tasks.clone(), aside: aside.clone() };
+                let reader = Reader { channel, tasks: self.tasks.clone(), aside: aside.clone() };
                 readers.spawn(reader.run(consumer));
             }
         }

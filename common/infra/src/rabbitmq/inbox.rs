@@ -293,8 +293,7 @@ async fn consume(
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
     let queue = settings.names().results(shard);
     let options = BasicConsumeOptions::default();
-    let consumer =
-        channel.basic_consume(queue, "".into(), options, FieldTable::default()).await?;
+    let consumer = channel.basic_consume(queue, "".into(), options, FieldTable::default()).await?;
     Ok((channel, consumer))
 }
 

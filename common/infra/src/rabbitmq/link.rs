@@ -133,9 +133,8 @@ impl Publisher {
             let end = self.session(&mut waits).await;
             // a caller that no longer waits has its task sent again by other means
             self.waiting.retain(|queued| !queued.done.is_closed());
-            let unwanted = self.queued.is_closed()
-                && self.queued.is_empty()
-                && self.waiting.is_empty();
+            let unwanted =
+                self.queued.is_closed() && self.queued.is_empty() && self.waiting.is_empty();
             if unwanted || !end.goes_on(self.role) {
                 return;
             }

@@ -39,7 +39,9 @@ impl RabbitTasks {
         Ok(Outgoing {
             exchange: "".into(),
             key: self.names.tasks(task.class, lane),
-            properties: BasicProperties::default().with_delivery_mode(2).with_headers(of_task(task)),
+            properties: BasicProperties::default()
+                .with_delivery_mode(2)
+                .with_headers(of_task(task)),
             body: encode_task(task)?,
             care: Care::OrUnroutable,
         })

@@ -27,7 +27,10 @@ pub(super) async fn check(settings: &Settings) -> Result<(), RabbitError> {
 }
 
 /// What all share: dead letters, the queues of tasks, the exchange of words.
-pub(super) async fn common(connection: &Connection, settings: &Settings) -> Result<(), RabbitError> {
+pub(super) async fn common(
+    connection: &Connection,
+    settings: &Settings,
+) -> Result<(), RabbitError> {
     let names = settings.names();
     // it lives as long as this call: a refusal closes it
     let channel = connection.create_channel().await?;

@@ -27,8 +27,8 @@ pub(super) fn encode(body: &impl Serialize, bytes: &mut Vec<u8>) -> Result<(), S
 
 /// Reads a body that takes all the bytes.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    let (body, read) = bincode::serde::decode_from_slice(bytes, CONFIG)
-        .map_err(|error| error.to_string())?;
+    let (body, read) =
+        bincode::serde::decode_from_slice(bytes, CONFIG).map_err(|error| error.to_string())?;
     match bytes.len() - read {
         0 => Ok(body),
         left => Err(format!("{left} bytes are left over")),

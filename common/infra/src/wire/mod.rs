@@ -190,10 +190,9 @@ pub fn encode_delivery(delivery: &Delivery) -> Result<Vec<u8>, EncodeError> {
         Delivery::Completed { run, completion } => {
             write(Kind::Completed, v1::CompletedV1::of(run, completion))
         }
-        Delivery::Returned { run, task, attempt, dispatch, reason } => write(
-            Kind::Returned,
-            Ok(v1::ReturnedV1::of(run, task, (*attempt, *dispatch), *reason)),
-        ),
+        Delivery::Returned { run, task, attempt, dispatch, reason } => {
+            write(Kind::Returned, Ok(v1::ReturnedV1::of(run, task, (*attempt, *dispatch), *reason)))
+        }
         Delivery::Poke { run } => write(Kind::Poke, Ok(v1::PokeV1::of(run))),
         Delivery::Beat(beat) => write(Kind::Beat, Ok(v1::BeatV1::of(beat))),
         Delivery::Lost { shard } => write(Kind::Lost, Ok(v1::LostV1::of(*shard))),
@@ -281,8 +280,10 @@ impl<'a> Message<'a> {
         read: impl FnOnce(B) -> Result<T, String>,
     ) -> Result<T, DecodeError> {
         let Self { kind, version, .. } = *self;
-        codec::decode(self.body)
-            .and_then(read)
-            .map_err(|why| DecodeError::Body { kind, version, why })
+        codec::decode(self.body).and_then(read).map_err(|why| DecodeError::Body {
+            kind,
+            version,
+            why,
+        })
     }
 }

@@ -1,7 +1,9 @@
 //! What is delivered again, to whom, and what is set aside.
 
 use flowmill_engine::fact::Returned;
-use flowmill_infra::broker::{CompletionPublisher, Inbox, Receipt, TaskConsumer, TaskPublisher, Work};
+use flowmill_infra::broker::{
+    CompletionPublisher, Inbox, Receipt, TaskConsumer, TaskPublisher, Work,
+};
 use flowmill_infra::message::{Delivery, Shard};
 use flowmill_infra::rabbitmq::{Queues, RabbitError, RabbitWorker, Settings, scheduler, worker};
 use lapin::options::{BasicGetOptions, BasicPublishOptions, QueueDeleteOptions};
@@ -62,7 +64,7 @@ async fn a_worker_that_drains_hands_back_what_it_has_not_taken() {
     publisher.publish(tasks(numbers.iter().copied())).await.unwrap();
     let (number, receipt) = taken(&mut first).await;
     assert_eq!(number, 4);
-    soon(first.drain()).await;
+    soon(first.stop()).await;
     assert!(soon(first.next()).await.is_none());
     let (mut second, _) = worker(&broker.settings, SLOTS).await.unwrap();
     let mut seen = Vec::new();

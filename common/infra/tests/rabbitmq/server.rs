@@ -67,9 +67,9 @@ impl Broker {
         let connection = bare(&settings.url).await;
         let channel = connection.create_channel().await.unwrap();
         let prefix = &settings.prefix;
-        let tasks = ["light", "code", "http", "llm"]
-            .iter()
-            .flat_map(|class| ["interactive", "batch"].map(|lane| format!("tasks.v1.{class}.{lane}")));
+        let tasks = ["light", "code", "http", "llm"].iter().flat_map(|class| {
+            ["interactive", "batch"].map(|lane| format!("tasks.v1.{class}.{lane}"))
+        });
         let others = ["results.v1.3", "results.v1.4", "dlq.v1.tasks", "dlq.v1.results"];
         for queue in tasks.chain(others.map(str::to_owned)) {
             let queue = format!("{prefix}.{queue}");
@@ -77,7 +77,10 @@ impl Broker {
         }
         for exchange in ["control.v1", "dlx.v1"] {
             let exchange = format!("{prefix}.{exchange}");
-            channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await.unwrap();
+            channel
+                .exchange_delete(exchange.into(), ExchangeDeleteOptions::default())
+                .await
+                .unwrap();
         }
     }
 }

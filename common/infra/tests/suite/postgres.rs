@@ -7,7 +7,7 @@ use std::time::Duration;
 use flowmill_engine::fact::{Fact, VERSION};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
-use flowmill_infra::checkpoints::Checkpoints as _;
+use flowmill_infra::texts::Texts as _;
 use flowmill_infra::intake::{Document, Intake as _};
 use flowmill_infra::message::Shard;
 use flowmill_infra::postgres::{OpenError, PostgresStore, Settings, maintain, migrate};

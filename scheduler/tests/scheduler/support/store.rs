@@ -43,7 +43,9 @@ impl Store for Faulty {
             return Err(error);
         }
         let cursed = self.cursed.lock().unwrap().clone();
-        if let Some(commit) = batch.commits.iter().find(|commit| Some(&commit.run) == cursed.as_ref()) {
+        if let Some(commit) =
+            batch.commits.iter().find(|commit| Some(&commit.run) == cursed.as_ref())
+        {
             return Err(StoreError::Conflict { run: commit.run.clone(), seq: commit.facts[0].seq });
         }
         self.inner.commit(batch).await
