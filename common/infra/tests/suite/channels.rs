@@ -8,8 +8,9 @@ use std::time::Duration;
 use flowmill_infra::broker::{
     Closed, CompletionPublisher, Inbox, TaskConsumer, TaskPublisher, Work,
 };
+use flowmill_infra::message::Control;
 
-use super::broker::{SHARD, delivery, number, task, tasks, word};
+use super::broker::{SHARD, delivery, number, tasks, word};
 use super::{at_once, begin_and_drop};
 
 /// More than it keeps for nobody.
