@@ -1,0 +1,1 @@
+//! Tests of schedulers and workers over real servers; see `tests/cluster`.

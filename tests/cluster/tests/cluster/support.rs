@@ -1,0 +1,287 @@
+//! A cluster of its own on the servers of this machine: a schema and queues that nobody else has.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use flowmill_engine::fact::{Event, Options, Status};
+use flowmill_engine::plan::TaskClass;
+use flowmill_engine::run::Start;
+use flowmill_engine::value::{Name, Value};
+use flowmill_infra::broker::CompletionPublisher as _;
+use flowmill_infra::clock::{Clock as _, SystemClock};
+use flowmill_infra::intake::{Accepted, Document, Intake as _, Submission};
+use flowmill_infra::memory::MemoryLive;
+use flowmill_infra::message::{Delivery, PlanKey, Shard};
+use flowmill_infra::postgres::{PostgresStore, Settings as Database, migrate};
+use flowmill_infra::rabbitmq::{self, RabbitCompletions, Settings as Broker};
+use flowmill_infra::shards::Announcement;
+use flowmill_nodes::code::{CodeRunner, CodeSettings};
+use flowmill_nodes::context::NodeContext;
+use flowmill_nodes::files::MemoryFiles;
+use flowmill_nodes::http_request::{HttpOptions, NetworkClient};
+use flowmill_nodes::outbound::{self, OutboundPolicy};
+use flowmill_scheduler::{Handle, Service as Scheduler, Sharded, Window};
+use flowmill_worker::{Checkpointed, Service as Worker, Settings, Slots};
+use flowmill_workflow::{Workflows, digest};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+const SHARDS: u16 = 4;
+
+pub(crate) const SLOTS: Slots = Slots { light: 4, code: 2, http: 8, llm: 8 };
+
+/// The servers, and what is ours on them.
+pub(crate) struct Cluster {
+    database: Database,
+    broker: Broker,
+    schema: String,
+    store: Arc<PostgresStore>,
+    pokes: RabbitCompletions,
+    // its consumer is never asked: it keeps the publisher company
+    _silent: rabbitmq::RabbitWorker,
+}
+
+/// A scheduler. When it is dropped it dies without a word.
+pub(crate) struct Owner {
+    service: JoinHandle<()>,
+    handle: Option<Handle>,
+}
+
+/// A worker. When it is dropped it dies without a word.
+pub(crate) struct Hand {
+    service: JoinHandle<()>,
+    stop: Option<oneshot::Sender<()>>,
+}
+
+/// A run as its journal has it at the end.
+pub(crate) struct Ended {
+    pub(crate) status: Status,
+    pub(crate) outputs: BTreeMap<String, String>,
+    /// How many attempts of each node ended.
+    pub(crate) attempts: BTreeMap<String, usize>,
+    /// How often a task came back without an answer.
+    pub(crate) returned: usize,
+}
+
+fn server(variable: &str, usual: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| usual.to_owned())
+}
+
+impl Cluster {
+    pub(crate) async fn new() -> Self {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let made = MADE.fetch_add(1, Ordering::Relaxed);
+        let schema = format!("flowmill_cluster_{}_{made}", std::process::id());
+        let base = server(
+            "FLOWMILL_TEST_POSTGRES",
+            "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable",
+        );
+        let mut connection = PgConnection::connect(&base).await.unwrap_or_else(|error| {
+            panic!("no PostgreSQL for the tests: {error}; `./dev setup` starts one")
+        });
+        let make = format!("DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}");
+        sqlx::raw_sql(AssertSqlSafe(make)).execute(&mut connection).await.unwrap();
+        let sign = if base.contains('?') { '&' } else { '?' };
+        let url = format!("{base}{sign}options=-c%20search_path%3D{schema}");
+        migrate(&url, SHARDS).await.unwrap();
+        let database = Database {
+            writers: 3,
+            readers: 2,
+            lease: Duration::from_secs(4),
+            ..Database::of(url)
+        };
+        let url = server("FLOWMILL_TEST_RABBITMQ", "amqp://guest:guest@127.0.0.1:5672/%2f");
+        let broker = Broker { prefix: schema.clone(), ..Broker::new(url) };
+        let store = Arc::new(PostgresStore::open(&database).await.unwrap());
+        let (silent, pokes) = rabbitmq::worker(&broker, [0; 4]).await.unwrap();
+        Self { database, broker, schema, store, pokes, _silent: silent }
+    }
+
+    pub(crate) async fn owner(&self, name: &str) -> Owner {
+        let store = Arc::new(PostgresStore::open(&self.database).await.unwrap());
+        let ends = rabbitmq::scheduler(&self.broker).await.unwrap();
+        let workflows = Arc::new(Workflows::new(store.clone()));
+        let me = Announcement { scheduler: name.into(), reads: 1 };
+        let duties = Sharded::new(store.clone(), workflows, me);
+        let window = Window::for_slots(|class: TaskClass| SLOTS.of(class) * 2);
+        let (live, clock) = (MemoryLive::default(), SystemClock::new());
+        let (service, handle) = Scheduler::sharing(store, ends, live, clock, window, duties);
+        Owner { service: tokio::spawn(service.run()), handle: Some(handle) }
+    }
+
+    pub(crate) async fn hand(&self, name: &str) -> Hand {
+        let store = Arc::new(PostgresStore::open(&self.database).await.unwrap());
+        let slots = [TaskClass::Light, TaskClass::Code, TaskClass::Http, TaskClass::Llm]
+            .map(|class| u16::try_from(SLOTS.of(class)).unwrap());
+        let ends = rabbitmq::worker(&self.broker, slots).await.unwrap();
+        let workflows = Arc::new(Workflows::new(store.clone()));
+        let settings = Settings {
+            name: name.into(),
+            slots: SLOTS,
+            drain: Duration::from_secs(5),
+            beat: Some(Duration::from_secs(1)),
+        };
+        let policy = OutboundPolicy {
+            allow: vec!["127.0.0.1".parse().unwrap()],
+            ..OutboundPolicy::default()
+        };
+        let reach = outbound::Options { policy, ..outbound::Options::default() };
+        let client = outbound::Client::new(reach).unwrap();
+        let outside = NodeContext {
+            attempt: 1,
+            timeout: Duration::from_mins(1),
+            code: Arc::new(CodeRunner::new(&CodeSettings::default())),
+            http: Arc::new(NetworkClient::new(HttpOptions::default(), Arc::new(client))),
+            files: Arc::new(MemoryFiles::default()),
+            documents: Arc::default(),
+            chunks: None,
+        };
+        let (live, clock) = (MemoryLive::default(), SystemClock::new());
+        let recall = Checkpointed::new(store);
+        let service =
+            Worker::remembering(ends, live, workflows, clock, settings, (outside, recall));
+        let (stop, stopped) = oneshot::channel();
+        let service = tokio::spawn(service.run_until(async {
+            stopped.await.ok();
+        }));
+        Hand { service, stop: Some(stop) }
+    }
+
+    /// Makes a document known.
+    pub(crate) async fn push(&self, text: &str) -> PlanKey {
+        let document = Document {
+            digest: digest(text),
+            name: "test".into(),
+            text: text.into(),
+            pushed_at: SystemClock::new().now(),
+        };
+        self.store.push(&"default".into(), &document).await.unwrap();
+        PlanKey { workflow: document.digest, ..PlanKey::default() }
+    }
+
+    /// Submits a run as an API would; it is accepted when this returns.
+    pub(crate) async fn submit(&self, plan: &PlanKey, inputs: &[(&str, Value)]) -> Name {
+        let run: Name = Uuid::now_v7().to_string().as_str().into();
+        let shard = Shard::of(&run, SHARDS);
+        let options = Options { task_timeout_ms: 60_000, ..Options::default() };
+        let named = |(name, value): &(&str, Value)| (Name::from(*name), value.clone());
+        let start = Start {
+            run: run.clone(),
+            workflow: plan.workflow.clone(),
+            inputs: inputs.iter().map(named).collect(),
+            options,
+            ..Start::default()
+        };
+        let submission = Submission {
+            tenant: "default".into(),
+            shard,
+            plan: plan.clone(),
+            start,
+            wake_at: SystemClock::new().now().after(Duration::from_hours(24)),
+            key: None,
+        };
+        assert_eq!(self.store.submit(&[submission]).await.unwrap(), [Accepted::New]);
+        self.pokes.answer(shard, Delivery::Poke { run: run.clone() }).await.unwrap();
+        run
+    }
+
+    /// Waits until something is so.
+    pub(crate) async fn until(&self, what: &str, is_so: impl AsyncFn() -> bool) {
+        let waiting = async {
+            while !is_so().await {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "{what} did not come");
+    }
+
+    /// A run's status; None while it is queued.
+    pub(crate) async fn status(&self, run: &Name) -> Option<Status> {
+        self.store.run(&"default".into(), run).await.unwrap().unwrap().status
+    }
+
+    /// A run when it has ended.
+    pub(crate) async fn end(&self, run: &Name) -> Ended {
+        self.until("a run's end", async || {
+            let status = self.status(run).await;
+            !matches!(status, None | Some(Status::Running | Status::Paused))
+        })
+        .await;
+        let (_, facts) = self.store.facts(&"default".into(), run, 0).await.unwrap().unwrap();
+        let seqs: Vec<u64> = facts.iter().map(|fact| fact.seq).collect();
+        assert_eq!(seqs, (1..=facts.len() as u64).collect::<Vec<_>>());
+        let mut attempts = BTreeMap::new();
+        let mut returned = 0;
+        let mut ends = Vec::new();
+        for fact in facts {
+            match fact.event {
+                Event::NodeSucceeded(node) => {
+                    *attempts.entry(format!("{}{}", node.frame, node.node)).or_default() += 1;
+                }
+                Event::NodeFailed(node) => {
+                    *attempts.entry(format!("{}{}", node.frame, node.node)).or_default() += 1;
+                }
+                Event::TaskReturned { .. } => returned += 1,
+                Event::RunFinished(finished) => ends.push(finished),
+                _ => {}
+            }
+        }
+        let [end] = &ends[..] else { panic!("{} ends", ends.len()) };
+        let shown = |(name, value): &(Name, Value)| (name.to_string(), value.to_python());
+        let outputs = end.outputs.iter().map(shown).collect();
+        Ended { status: end.status, outputs, attempts, returned }
+    }
+
+    /// Removes what is ours.
+    pub(crate) async fn leave(self) {
+        let base = self.database.url.split("options=").next().unwrap().to_owned();
+        let mut connection =
+            PgConnection::connect(base.trim_end_matches(['?', '&'])).await.unwrap();
+        let drop = format!("DROP SCHEMA {} CASCADE", self.schema);
+        sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut connection).await.unwrap();
+    }
+}
+
+impl Owner {
+    /// It stops as it should.
+    pub(crate) async fn stop(mut self) {
+        self.handle.take();
+        assert!(tokio::time::timeout(PATIENCE, &mut self.service).await.is_ok(), "it stays");
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.service.abort();
+    }
+}
+
+impl Hand {
+    /// It is told to stop, as by an operator.
+    pub(crate) async fn stop(mut self) {
+        self.stop.take();
+        assert!(tokio::time::timeout(PATIENCE, &mut self.service).await.is_ok(), "it stays");
+    }
+}
+
+impl Drop for Hand {
+    fn drop(&mut self) {
+        self.service.abort();
+    }
+}
+
+/// A document of these nodes and edges.
+pub(crate) fn document(nodes: &[&str], edges: &[&str]) -> String {
+    format!(
+        "{{kind: app, version: 0.6.0, app: {{name: test, mode: workflow}}, workflow: {{graph: {{nodes: [{}], edges: [{}]}}}}}}",
+        nodes.join(", "),
+        edges.join(", "),
+    )
+}
