@@ -8,6 +8,7 @@
 //! Each of two owners commits batches of 100 runs with 3 facts each, 10 batches for the same runs.
 
 #![expect(clippy::print_stdout, reason = "a program that prints what it measured")]
+#![expect(clippy::cast_precision_loss, reason = "what is measured is no more precise")]
 
 use std::error::Error;
 use std::sync::Arc;
@@ -111,7 +112,7 @@ fn batch(plan: &Arc<Plan>, runs: &[Name], tenure: Tenure, commit: u64) -> Batch 
         let standing = Standing {
             shard: tenure.shard,
             wake_at: Some(Time(last_number)),
-            is_ready: commit % 2 == 0,
+            is_ready: commit.is_multiple_of(2),
             in_flight: 1,
             last_number,
         };

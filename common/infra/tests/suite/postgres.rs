@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowmill_engine::fact::{Fact, VERSION};
+use flowmill_engine::fact::Fact;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_infra::texts::Texts as _;
@@ -17,7 +17,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::facts;
 use super::proxy::{Cut, Proxy};
-use super::server::Schema;
+use super::server::{Schema, address};
 use super::shards::{begin, by, me, of, stop, submission, tenure};
 use super::store::{plan, together};
 
@@ -97,7 +97,7 @@ async fn a_takeover_in_the_middle_of_a_commit_is_seen() {
 #[tokio::test]
 async fn a_commit_is_written_once_however_the_connection_breaks() {
     let schema = Schema::migrated().await;
-    let proxy = Proxy::to(schema.address(), b"node_succeeded").await;
+    let proxy = Proxy::to(address(), b"node_succeeded").await;
     let settings = Settings { url: schema.url_by(proxy.port), ..schema.settings() };
     let store = PostgresStore::open(&settings).await.unwrap();
     store.commit(&together([commit("r", facts(1, 1))])).await.unwrap();
@@ -126,7 +126,7 @@ async fn a_commit_is_written_once_however_the_connection_breaks() {
 #[tokio::test]
 async fn a_submission_is_accepted_once_however_the_connection_breaks() {
     let schema = Schema::migrated().await;
-    let proxy = Proxy::to(schema.address(), b"\"workflow\":\"doc\"").await;
+    let proxy = Proxy::to(address(), b"\"workflow\":\"doc\"").await;
     let settings = Settings { url: schema.url_by(proxy.port), ..schema.settings() };
     let store = PostgresStore::open(&settings).await.unwrap();
     for (run, cut) in [("a", Cut::Question), ("b", Cut::Answer)] {
@@ -256,7 +256,6 @@ async fn what_cannot_be_read_is_told() {
          UPDATE journal SET version = 99 WHERE run = 'later' AND first = 1;",
     );
     meddled.await.unwrap();
-    assert!(VERSION < 99);
     for (run, told) in [
         ("torn", "fact 3 of run torn: it cannot be read"),
         ("lost", "fact 3 of run lost: it is missing"),

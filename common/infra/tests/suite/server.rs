@@ -20,6 +20,12 @@ fn server() -> String {
     own.unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable".to_owned())
 }
 
+/// Its host and port.
+pub(crate) fn address() -> String {
+    let options = PgConnectOptions::from_str(&server()).unwrap();
+    format!("{}:{}", options.get_host(), options.get_port())
+}
+
 async fn connect(url: &str) -> PgConnection {
     match PgConnection::connect(url).await {
         Ok(connection) => connection,
@@ -76,17 +82,11 @@ impl Schema {
         format!("{server}{sign}options={options}")
     }
 
-    /// The host and port of the server.
-    pub(crate) fn address(&self) -> String {
-        let options = PgConnectOptions::from_str(&server()).unwrap();
-        format!("{}:{}", options.get_host(), options.get_port())
-    }
-
     /// The address by way of another port of this machine.
     pub(crate) fn url_by(&self, port: u16) -> String {
         let through = format!("127.0.0.1:{port}");
         // what is encrypted could not be recognised on the way; the last setting counts
-        self.url().replacen(&self.address(), &through, 1) + "&sslmode=disable"
+        self.url().replacen(&address(), &through, 1) + "&sslmode=disable"
     }
 
     /// Few connections: many tests share the server.
