@@ -346,17 +346,20 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
         let execution = async {
             let outcome = attempt(&*loaded.node, task, &context).await;
             let completion = self.completion(task, started_at, outcome);
-            drop(slot);
             feed.close();
-            completion
+            if !loaded.is_costly {
+                drop(slot);
+                return completion;
+            }
+            // nothing else begins in its slot before it is kept: what a death can repeat are the
+            // slots, and no more
+            let kept = self.recall.keep(Checkpoint { key, completion }).await;
+            drop(slot);
+            Completion { dispatch: task.dispatch, ..kept }
         };
         // its text is shown before its end
         let (completion, ()) = tokio::join!(execution, pieces.show(&self.live, task));
-        if !loaded.is_costly {
-            return Ok(completion);
-        }
-        let kept = self.recall.keep(Checkpoint { key, completion }).await;
-        Ok(Completion { dispatch: task.dispatch, ..kept })
+        Ok(completion)
     }
 
     fn completion(

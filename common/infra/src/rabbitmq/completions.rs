@@ -31,9 +31,14 @@ impl RabbitCompletions {
 impl CompletionPublisher for RabbitCompletions {
     async fn answer(&self, shard: Shard, delivery: Delivery) -> Result<(), Closed> {
         let headers = of_delivery(&delivery);
+        // a shard that nobody ever owned has no inbox yet; its owner looks by itself
+        let care = match delivery {
+            Delivery::Poke { .. } => Care::ToWhomever,
+            _ => Care::UntilRouted,
+        };
         let Some(body) = bytes_or_failure(delivery) else { return Ok(()) };
         let properties = BasicProperties::default().with_delivery_mode(2).with_headers(headers);
-        let outgoing = outgoing(self.names.results(shard), properties, body, Care::UntilRouted);
+        let outgoing = outgoing(self.names.results(shard), properties, body, care);
         self.link.hand(outgoing).await?.fate().await.map(drop)
     }
 
