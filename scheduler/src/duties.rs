@@ -92,7 +92,7 @@ pub struct Alone;
 
 impl Duties for Alone {
     async fn due(&mut self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn attend<I: Inbox>(

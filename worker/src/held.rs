@@ -86,33 +86,37 @@ impl Held {
         }
         let until = now + REMEMBERED;
         let word = Unwanted { task, before, until };
-        for (key, line) in self.tasks.values() {
-            if key.run == run && word.covers(&key.task, key.number) {
-                line.send_replace(Order::Drop);
-            }
-        }
+        let concerns = |key: &Key| key.run == run && word.covers(&key.task, key.number);
+        let concerned = self.tasks.values().filter(|(key, _)| concerns(key));
+        concerned.for_each(|(_, line)| {
+            line.send_replace(Order::Drop);
+        });
         self.fading.push_back((until, run.clone()));
         self.unwanted.entry(run).or_default().push(word);
     }
 
     /// All that is held goes back.
     pub(crate) fn hand_back(&self) {
-        for (_, line) in self.tasks.values() {
-            line.send_if_modified(|order| {
-                let goes_on = *order == Order::Work;
-                if goes_on {
-                    *order = Order::HandBack;
-                }
-                goes_on
-            });
-        }
+        let hand_back = |order: &mut Order| {
+            let goes_on = *order == Order::Work;
+            if goes_on {
+                *order = Order::HandBack;
+            }
+            goes_on
+        };
+        self.tasks.values().for_each(|(_, line)| {
+            line.send_if_modified(hand_back);
+        });
     }
 
     /// The numbers of what is held, by shard.
     pub(crate) fn numbers(&self) -> BTreeMap<Shard, Vec<u64>> {
         let mut numbers: BTreeMap<Shard, Vec<u64>> = BTreeMap::new();
-        for (key, _) in self.tasks.values() {
-            numbers.entry(key.shard).or_default().push(key.number);
+        self.tasks
+            .values()
+            .for_each(|(key, _)| numbers.entry(key.shard).or_default().push(key.number));
+        for held in numbers.values_mut() {
+            held.sort_unstable();
         }
         numbers
     }

@@ -1,5 +1,6 @@
 //! Messages as bytes: what was written once is read for ever, and nothing makes a reader panic.
 #![cfg(feature = "rabbitmq")]
+#![expect(clippy::unwrap_used, clippy::unwrap_in_result, reason = "a test that cannot go on stops")]
 
 use std::time::Duration;
 

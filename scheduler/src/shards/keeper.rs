@@ -45,12 +45,12 @@ impl Keeper {
             loop {
                 let asked_at = Instant::now();
                 match store.hold(&me, most).await {
-                    Ok(held) => {
-                        let is_first = most == 0;
+                    Ok(held) if most == 0 => {
                         most = share(&held);
-                        if is_first {
-                            continue;
-                        }
+                        continue;
+                    }
+                    Ok(held) => {
+                        most = share(&held);
                         sender.send_replace(Some(Word { held, asked_at }));
                     }
                     Err(error) => tracing::warn!(%error, "the leases could not be kept"),

@@ -244,25 +244,12 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
         self.settled.push(Settled { signal: id, refused });
     }
 
-    /// Sends again what is lost.
-    fn send_again(&mut self, owner: &mut Owner, lost: Vec<Sent>, now: Time) {
-        for Sent { run, task, number, .. } in lost {
-            let Some(out) = owner.is_out(&run, &task).filter(|out| out.number == number) else {
-                continue;
-            };
-            let (attempt, dispatch) = (out.attempt, out.dispatch);
-            tracing::warn!(run.id = %run, node.id = %task.node, attempt, dispatch, "a task is lost");
-            let reason = Returned::WorkerLost;
-            owner.deliver(now, Delivery::Returned { run, task, attempt, dispatch, reason });
-        }
-    }
-
     /// Notes what a message says of shards and workers; the rest is for the runs.
     fn hear(&mut self, owner: &mut Owner, delivery: &Delivery, now: Time) -> Option<Control> {
         match delivery {
             Delivery::Beat(beat) => {
                 let lost = self.ledger.hear(now, beat);
-                self.send_again(owner, lost, now);
+                send_again(owner, lost, now);
                 None
             }
             Delivery::Lost { shard } => {
@@ -329,7 +316,7 @@ impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
         let due: Vec<(Time, Shard, u64)> = due;
         for (_, shard, above) in due {
             let lost = self.ledger.unheld(shard, above);
-            self.send_again(owner, lost, now);
+            send_again(owner, lost, now);
         }
         if Instant::now() >= self.sweep_at {
             self.sweep_at = Instant::now() + SWEEP;
@@ -340,7 +327,7 @@ impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
                 owner.is_out(run, task).is_some_and(|out| out.number == number)
             });
             let lost = self.ledger.lost(now, since);
-            self.send_again(owner, lost, now);
+            send_again(owner, lost, now);
         }
         Ok(controls)
     }
@@ -384,6 +371,19 @@ impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
         if let Err(error) = self.store.release(&self.me, &[]).await {
             tracing::warn!(%error, "the shards could not be released; their leases run out");
         }
+    }
+}
+
+/// Sends again what is lost.
+fn send_again(owner: &mut Owner, lost: Vec<Sent>, now: Time) {
+    for Sent { run, task, number, .. } in lost {
+        let Some(out) = owner.is_out(&run, &task).filter(|out| out.number == number) else {
+            continue;
+        };
+        let (attempt, dispatch) = (out.attempt, out.dispatch);
+        tracing::warn!(run.id = %run, node.id = %task.node, attempt, dispatch, "a task is lost");
+        let reason = Returned::WorkerLost;
+        owner.deliver(now, Delivery::Returned { run, task, attempt, dispatch, reason });
     }
 }
 

@@ -307,6 +307,23 @@ struct Reader {
 }
 
 impl Reader {
+    /// What was delivered. What cannot be read goes back by its headers, or is set aside.
+    async fn read(
+        &self,
+        delivered: &lapin::message::Delivery,
+    ) -> Result<Option<Delivery>, RabbitError> {
+        let error = match decode_delivery(&delivered.data) {
+            Ok(delivery) => return Ok(Some(delivery)),
+            Err(error) => error,
+        };
+        let headers = delivered.properties.headers().as_ref();
+        if let Some(back) = headers.and_then(headers::handed_back) {
+            tracing::error!(%error, "an answer cannot be read, its task goes out again");
+            return Ok(Some(back));
+        }
+        self.aside.put(delivered, &error.to_string()).await.map(|()| None)
+    }
+
     /// Ends with the connection or the queue.
     async fn run(self, mut consumer: Consumer) -> RabbitError {
         loop {
@@ -315,19 +332,10 @@ impl Reader {
                 Some(Err(error)) => return error.into(),
                 None => return RabbitError::Lost(format!("shard {} was cut off", self.shard)),
             };
-            let delivery = match decode_delivery(&delivered.data) {
-                Ok(delivery) => delivery,
-                Err(error) => {
-                    let headers = delivered.properties.headers().as_ref();
-                    let Some(back) = headers.and_then(headers::handed_back) else {
-                        if let Err(error) = self.aside.put(&delivered, &error.to_string()).await {
-                            return error;
-                        }
-                        continue;
-                    };
-                    tracing::error!(%error, "an answer cannot be read, its task goes out again");
-                    back
-                }
+            let delivery = match self.read(&delivered).await {
+                Ok(Some(delivery)) => delivery,
+                Ok(None) => continue,
+                Err(error) => return error,
             };
             let arrival = Arrival {
                 delivery,

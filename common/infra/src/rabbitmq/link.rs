@@ -178,12 +178,10 @@ impl Publisher {
                 && let Some(queued) = self.waiting.pop_front()
             {
                 if queued.message.care == Care::Once {
-                    if queued.since.elapsed() < STALE
-                        && let Err(error) = send(plain, &queued.message).await
-                    {
-                        return End::Broken(error);
+                    match toss(plain, &queued).await {
+                        Ok(()) => continue,
+                        Err(error) => return End::Broken(error),
                     }
-                    continue;
                 }
                 number += 1;
                 let care = queued.message.care;
@@ -236,6 +234,14 @@ impl Publisher {
         }
         None
     }
+}
+
+/// Publishes what may be lost, unless it is out of date.
+async fn toss(channel: &Channel, queued: &Queued) -> Result<(), RabbitError> {
+    if queued.since.elapsed() < STALE {
+        send(channel, &queued.message).await?;
+    }
+    Ok(())
 }
 
 async fn send(channel: &Channel, message: &Outgoing) -> Result<PublisherConfirm, RabbitError> {

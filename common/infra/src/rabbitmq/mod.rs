@@ -1,4 +1,4 @@
-//! RabbitMQ as the broker between processes.
+//! `RabbitMQ` as the broker between processes.
 //!
 //! Every part has a connection of its own, and a task that keeps it: when it is lost, the task
 //! waits a little, connects anew, declares again what it needs and goes on. lapin's own recovery

@@ -138,7 +138,7 @@ fn soft(error: &lapin::Error) -> Option<AMQPSoftError> {
     }
 }
 
-/// What a refused declaration means. A server that is just starting also says NOT_FOUND, of a
+/// What a refused declaration means. A server that is just starting also says `NOT_FOUND`, of a
 /// queue whose process is not there yet: that is worth another try.
 fn refused(name: &ShortString, error: lapin::Error) -> RabbitError {
     let (name, why) = (name.as_str().to_owned(), error.to_string());

@@ -155,9 +155,10 @@ impl CompletedV1 {
             task: self.task.into(),
             attempt: self.attempt,
             dispatch: self.dispatch,
-            outcome: match self.succeeded {
-                true => Ok(success_of_json(&self.outcome)?),
-                false => Err(error_of_json(&self.outcome)?),
+            outcome: if self.succeeded {
+                Ok(success_of_json(&self.outcome)?)
+            } else {
+                Err(error_of_json(&self.outcome)?)
             },
             started_at: Time(self.started_at_us),
             elapsed_us: self.elapsed_us,

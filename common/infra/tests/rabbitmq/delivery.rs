@@ -197,10 +197,10 @@ async fn a_task_of_a_later_release_is_left_to_others() {
 #[tokio::test]
 async fn a_task_without_a_queue_comes_back() {
     let broker = Broker::new(Queues::Quorum).await;
-    let (publisher, mut inbox, _worker, _answers) = broker.ends().await;
+    let (publisher, mut inbox, worker, _answers) = broker.ends().await;
     let (_connection, channel) = outside(&broker.settings).await;
     // the worker makes it again when it notices, so nobody serves the class here
-    drop(_worker);
+    drop(worker);
     publisher.publish(tasks([1])).await.unwrap();
     let queue = format!("{}.tasks.v1.light.interactive", broker.settings.prefix);
     channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.unwrap();

@@ -1,5 +1,7 @@
 //! `RabbitMQ` as the broker: held to the port's suite, and to what it promises beyond it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
 mod delivery;
 mod server;
 

@@ -1,4 +1,4 @@
-//! The RabbitMQ server that the tests use, and names of their own for each.
+//! The `RabbitMQ` server that the tests use, and names of their own for each.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -86,7 +86,7 @@ pub(crate) fn word(before: u64) -> Control {
 /// What a future gives, on a machine that has much else to do.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     let waited = tokio::time::timeout(Duration::from_secs(20), future).await;
-    waited.expect("it did not come within 20 s")
+    waited.unwrap_or_else(|_| panic!("it did not come within 20 s"))
 }
 
 /// The next task, which is settled; a word is an error.

@@ -7,12 +7,12 @@ use std::time::Duration;
 use flowmill_engine::fact::Fact;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
-use flowmill_infra::texts::Texts as _;
 use flowmill_infra::intake::{Document, Intake as _};
 use flowmill_infra::message::Shard;
 use flowmill_infra::postgres::{OpenError, PostgresStore, Settings, maintain, migrate};
 use flowmill_infra::shards::Shards as _;
 use flowmill_infra::store::{Batch, Commit, Standing, Store as _, StoreError, Tenure};
+use flowmill_infra::texts::Texts as _;
 use sqlx::{Connection as _, PgConnection};
 
 use super::facts;

@@ -7,41 +7,45 @@ use std::time::Duration;
 use flowmill_engine::fact::Status;
 use flowmill_engine::value::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::support::{Cluster, SLOTS, document};
+
+/// How often each path was asked for.
+type Seen = Arc<Mutex<BTreeMap<String, usize>>>;
 
 /// A server that counts the requests for each path, and takes its time.
 struct Counting {
     port: u16,
-    seen: Arc<Mutex<BTreeMap<String, usize>>>,
+    seen: Seen,
+}
+
+async fn answer(mut stream: TcpStream, seen: Seen, wait: Duration) {
+    let mut request = Vec::new();
+    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+        let mut piece = [0; 1024];
+        match stream.read(&mut piece).await {
+            Ok(count @ 1..) => request.extend_from_slice(&piece[..count]),
+            _ => return,
+        }
+    }
+    let line = String::from_utf8_lossy(&request);
+    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    *seen.lock().unwrap().entry(path).or_default() += 1;
+    tokio::time::sleep(wait).await;
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\ndone";
+    stream.write_all(answer.as_bytes()).await.ok();
 }
 
 impl Counting {
     async fn new(wait: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let seen: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
+        let seen = Seen::default();
         let shared = seen.clone();
         tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let seen = shared.clone();
-                tokio::spawn(async move {
-                    let mut request = Vec::new();
-                    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-                        let mut piece = [0; 1024];
-                        match stream.read(&mut piece).await {
-                            Ok(count @ 1..) => request.extend_from_slice(&piece[..count]),
-                            _ => return,
-                        }
-                    }
-                    let line = String::from_utf8_lossy(&request);
-                    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-                    *seen.lock().unwrap().entry(path).or_default() += 1;
-                    tokio::time::sleep(wait).await;
-                    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\ndone";
-                    stream.write_all(answer.as_bytes()).await.ok();
-                });
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(answer(stream, shared.clone(), wait));
             }
         });
         Self { port, seen }

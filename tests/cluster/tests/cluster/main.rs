@@ -1,4 +1,4 @@
-//! Schedulers and workers over PostgreSQL and RabbitMQ: whole runs, and what becomes of them when
+//! Schedulers and workers over `PostgreSQL` and `RabbitMQ`: whole runs, and what becomes of them when
 //! one of their keepers dies.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]

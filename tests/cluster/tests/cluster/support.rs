@@ -91,12 +91,8 @@ impl Cluster {
         let sign = if base.contains('?') { '&' } else { '?' };
         let url = format!("{base}{sign}options=-c%20search_path%3D{schema}");
         migrate(&url, SHARDS).await.unwrap();
-        let database = Database {
-            writers: 3,
-            readers: 2,
-            lease: Duration::from_secs(4),
-            ..Database::of(url)
-        };
+        let database =
+            Database { writers: 3, readers: 2, lease: Duration::from_secs(4), ..Database::of(url) };
         let url = server("FLOWMILL_TEST_RABBITMQ", "amqp://guest:guest@127.0.0.1:5672/%2f");
         let broker = Broker { prefix: schema.clone(), ..Broker::new(url) };
         let store = Arc::new(PostgresStore::open(&database).await.unwrap());
