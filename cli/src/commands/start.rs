@@ -20,7 +20,8 @@ pub(crate) fn form(workflow: &Workflow) -> Form {
     entry.map_or_else(Form::open, |node| Form::of_start(&node.data))
 }
 
-/// The files given to the document itself. Where it takes none they are dropped, as Dify does.
+/// The files given to the document itself. A chat that takes none drops them, a workflow without a
+/// word on them takes any, as Dify does.
 ///
 /// # Errors
 /// Why they are not taken.
@@ -28,9 +29,12 @@ pub(crate) fn uploads(workflow: &Workflow, given: &Given) -> Result<Vec<Value>, 
     if let Some(uploads) = Uploads::of(&workflow.graph.features) {
         return uploads.check(given);
     }
+    if workflow.plan.mode() != Mode::Chat {
+        return Uploads::default().check(given);
+    }
     if gives_files(given) {
         talk(
-            "warning: the document takes no files besides its inputs (features.file_upload is not \
+            "warning: the chat takes no files besides its inputs (features.file_upload is not \
              enabled); what sys.files was given is dropped",
         );
     }
