@@ -131,6 +131,11 @@ impl Owner {
         self.numbers.insert(shard, last);
     }
 
+    /// The highest number that a task of a shard was sent under.
+    pub(crate) fn last_number(&self, shard: Shard) -> u64 {
+        self.numbers.get(&shard).copied().unwrap_or_default()
+    }
+
     /// Forgets all runs of a shard, with what is not committed of them.
     pub(crate) fn disown(&mut self, shard: Shard) {
         let of_it = |active: &Active| active.home.shard == shard;

@@ -86,11 +86,15 @@ impl Ledger {
         self.lose(held)
     }
 
-    /// What was sent for a shard under a higher number than `above` and is held by nobody.
-    pub(crate) fn unheld(&mut self, shard: Shard, above: u64) -> Vec<Sent> {
+    /// What was sent for a shard under a number above the first and up to the second, and is held by
+    /// nobody.
+    pub(crate) fn unheld(&mut self, shard: Shard, (above, last): (u64, u64)) -> Vec<Sent> {
+        if above >= last {
+            return Vec::new();
+        }
         let held: BTreeSet<Number> =
             self.workers.values().flat_map(|worker| worker.held.iter().copied()).collect();
-        let range = (shard, above.saturating_add(1))..=(shard, u64::MAX);
+        let range = (shard, above + 1)..=(shard, last);
         let lost: Vec<Number> = self
             .out
             .range(range)
@@ -177,10 +181,11 @@ mod tests {
     #[test]
     fn what_was_lost_with_the_broker_is_what_nobody_holds() {
         let mut ledger = ledger();
-        assert_eq!(numbers(ledger.unheld(SHARD, 3)), [4]);
+        assert_eq!(numbers(ledger.unheld(SHARD, (3, 9))), [4]);
         ledger.sent(at(2), task(4));
-        assert_eq!(numbers(ledger.unheld(SHARD, 0)), [4]);
-        assert!(ledger.unheld(Shard(1), 0).is_empty());
+        assert!(ledger.unheld(SHARD, (0, 3)).is_empty(), "what was sent later is not in doubt");
+        assert_eq!(numbers(ledger.unheld(SHARD, (0, 4))), [4]);
+        assert!(ledger.unheld(Shard(1), (0, 9)).is_empty());
     }
 
     #[test]
@@ -201,7 +206,7 @@ mod tests {
     fn what_has_its_answer_is_forgotten() {
         let mut ledger = ledger();
         ledger.keep(|_, task, number| number > 2 && &*task.node != "n4");
-        assert!(ledger.unheld(SHARD, 0).is_empty());
+        assert!(ledger.unheld(SHARD, (0, 9)).is_empty());
         assert_eq!(numbers(ledger.lost(at(100), at(0))), [3]);
         ledger.forget(SHARD);
         assert!(ledger.lost(at(10_000), at(0)).is_empty());

@@ -49,8 +49,9 @@ pub struct Sharded<S, P> {
     keeper: Keeper,
     tenures: BTreeMap<Shard, Tenure>,
     ledger: Ledger,
-    /// What is sent again at a time, of a shard, above a number, unless somebody holds it.
-    doubts: Vec<(Time, Shard, u64)>,
+    /// What is sent again at a time, of a shard, above the first and up to the second number,
+    /// unless somebody holds it. What was sent later is beyond doubt.
+    doubts: Vec<(Time, Shard, (u64, u64))>,
     settled: Vec<Settled>,
     /// When the store is asked next.
     sweep_at: Instant,
@@ -135,7 +136,7 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
         );
         owner.count_from(tenure.shard, tenure.last);
         self.tenures.insert(tenure.shard, tenure);
-        self.doubts.push((now.after(ANSWERS), tenure.shard, tenure.mark));
+        self.doubts.push((now.after(ANSWERS), tenure.shard, (tenure.mark, tenure.last)));
         self.sweep_at = Instant::now();
         if let Err(error) = self.load(owner, unfinished.into_iter().collect(), now).await {
             tracing::warn!(shard = %tenure.shard, %error, "a shard is given up again");
@@ -254,7 +255,7 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
             }
             Delivery::Lost { shard } => {
                 tracing::warn!(%shard, "the broker lost queues");
-                self.doubts.push((now.after(ANSWERS), *shard, 0));
+                self.doubts.push((now.after(ANSWERS), *shard, (0, owner.last_number(*shard))));
                 Some(Control::Beat)
             }
             Delivery::Poke { .. } => {
@@ -313,9 +314,9 @@ impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
         );
         let (due, later) = self.doubts.drain(..).partition(|(at, _, _)| *at <= now);
         self.doubts = later;
-        let due: Vec<(Time, Shard, u64)> = due;
-        for (_, shard, above) in due {
-            let lost = self.ledger.unheld(shard, above);
+        let due: Vec<(Time, Shard, (u64, u64))> = due;
+        for (_, shard, numbers) in due {
+            let lost = self.ledger.unheld(shard, numbers);
             send_again(owner, lost, now);
         }
         if Instant::now() >= self.sweep_at {
