@@ -93,7 +93,6 @@ async fn all_end_well(cluster: &Cluster, runs: &[flowmill_engine::value::Name]) 
     }
 }
 
-#[ignore = "it wants a machine with little else to do: --run-ignored all"]
 #[tokio::test(flavor = "multi_thread")]
 async fn another_scheduler_goes_on_when_one_dies() {
     let cluster = Cluster::new().await;
@@ -111,7 +110,6 @@ async fn another_scheduler_goes_on_when_one_dies() {
     cluster.leave().await;
 }
 
-#[ignore = "it wants a machine with little else to do: --run-ignored all"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_dies_repeats_at_most_what_it_had_in_hand() {
     let cluster = Cluster::new().await;
@@ -130,7 +128,6 @@ async fn a_worker_that_dies_repeats_at_most_what_it_had_in_hand() {
     cluster.leave().await;
 }
 
-#[ignore = "it wants a machine with little else to do: --run-ignored all"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_told_to_stop_repeats_nothing() {
     let cluster = Cluster::new().await;

@@ -32,7 +32,6 @@ fn each() -> String {
     document(&nodes, &edges)
 }
 
-#[ignore = "it wants a machine with little else to do: --run-ignored all"]
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_end_with_their_outputs() {
     let cluster = Cluster::new().await;
@@ -60,7 +59,6 @@ async fn runs_end_with_their_outputs() {
     cluster.leave().await;
 }
 
-#[ignore = "it wants a machine with little else to do: --run-ignored all"]
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_accepted_waits_for_a_scheduler() {
     let cluster = Cluster::new().await;
