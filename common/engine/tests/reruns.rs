@@ -84,8 +84,9 @@ proptest! {
     ) {
         let plan = notation::plan(&body.text());
         let clean = run(&plan, None, &order, &never);
-        // nodes that fail whatever happens fail again
-        prop_assume!(end(&clean).status != Status::Failed);
+        // nodes that fail whatever happens fail again; what a container gave before it failed
+        // depends on which of its passes was done by then
+        prop_assume!(end(&clean).status != Status::Failed && !has_failed_container(&clean));
         let fails = |bad: &[u8], task: &TaskId| {
             bad.iter().any(|bad| (sum(task) + usize::from(*bad)).is_multiple_of(3))
         };
@@ -121,6 +122,17 @@ proptest! {
             Err(refused) => prop_assert_eq!(refused, Refused::NoFailedItems),
         }
     }
+}
+
+fn has_failed_container(driver: &Driver) -> bool {
+    let is_container = |node: &str| {
+        let plan = driver.run.plan();
+        plan.find(node).is_some_and(|index| plan.node(index).body.is_some())
+    };
+    driver.facts.iter().any(|fact| match &fact.event {
+        Event::NodeFailed(failed) => is_container(&failed.node),
+        _ => false,
+    })
 }
 
 fn never(_: &TaskId) -> bool {
