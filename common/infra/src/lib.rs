@@ -11,6 +11,8 @@ pub mod broker;
 pub mod checkpoints;
 pub mod clock;
 pub mod intake;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod journal;
 pub mod live;
 pub mod memory;
 pub mod message;

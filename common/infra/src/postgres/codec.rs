@@ -2,13 +2,14 @@
 //! else in this adapter writes or reads such text.
 
 use flowmill_engine::error::NodeError;
-use flowmill_engine::fact::{Fact, TaskId, VERSION};
+use flowmill_engine::fact::{Fact, TaskId};
 use flowmill_engine::plan::Success;
 use flowmill_engine::run::{Completion, Start};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value, decode};
 use serde::{Deserialize, Serialize};
 
+use crate::journal::Part;
 use crate::shards::Wish;
 use crate::store::StoreError;
 
@@ -16,53 +17,20 @@ use crate::store::StoreError;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Codec;
 
-/// A row of a journal.
-#[derive(Debug)]
-pub(super) struct Part<'a> {
-    pub(super) first: i64,
-    pub(super) last: i64,
-    pub(super) version: i32,
-    pub(super) facts: &'a str,
-}
-
 #[expect(clippy::unused_self, reason = "what seals secrets is held here, and nowhere else")]
 impl Codec {
     pub(super) fn facts(self, facts: &[Fact]) -> Result<String, StoreError> {
         write("facts", facts)
     }
 
-    /// The facts of one row, which follow fact `last`.
+    /// The facts of one row, which follow fact `before`.
     pub(super) fn read_facts(
         self,
         run: &str,
-        last: i64,
+        before: i64,
         part: &Part<'_>,
     ) -> Result<Vec<Fact>, StoreError> {
-        let damaged =
-            |seq: i64, why: &str| StoreError::Corrupt(format!("fact {seq} of run {run}: {why}"));
-        let mut expected = last + 1;
-        if part.first != expected {
-            return Err(damaged(expected, "it is missing"));
-        }
-        if i64::from(part.version) > i64::from(VERSION) {
-            let version = part.version;
-            let why =
-                format!("it is of version {version}, which a later release of flowmill wrote");
-            return Err(damaged(expected, &why));
-        }
-        let facts: Vec<Fact> = decode(part.facts.as_bytes())
-            .map_err(|error| damaged(expected, &format!("it cannot be read: {error}")))?;
-        for fact in &facts {
-            if i64::try_from(fact.seq) != Ok(expected) {
-                let why = format!("fact {} is in its place", fact.seq);
-                return Err(damaged(expected, &why));
-            }
-            expected += 1;
-        }
-        if part.last + 1 != expected {
-            return Err(damaged(expected, "it is missing"));
-        }
-        Ok(facts)
+        part.read(run, before)
     }
 
     pub(super) fn start(self, start: &Start) -> Result<String, StoreError> {

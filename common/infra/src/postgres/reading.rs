@@ -5,9 +5,10 @@ use flowmill_engine::value::Name;
 use sqlx::PgPool;
 use sqlx::postgres::PgRow;
 
+use crate::journal::{Part, missing};
 use crate::store::StoreError;
 
-use super::codec::{Codec, Part};
+use super::codec::Codec;
 use super::{get, trouble};
 
 /// Commits that are read at once.
@@ -31,8 +32,7 @@ pub(super) async fn facts(
         let rows = sqlx::query(PART).bind(&**run).bind(last).bind(ROWS).fetch_all(from).await;
         let rows = rows.map_err(|error| trouble(&error))?;
         if rows.is_empty() {
-            let why = format!("fact {} of run {run}: it is missing", last + 1);
-            return Err(StoreError::Corrupt(why));
+            return Err(missing(run, last + 1));
         }
         for row in rows {
             let facts = part(codec, run, last, &row)?;
@@ -53,7 +53,7 @@ pub(super) fn part(
     let part = Part {
         first: get(row, "first")?,
         last: get(row, "last")?,
-        version: get(row, "version")?,
+        version: i64::from(get::<i32>(row, "version")?),
         facts: get(row, "facts")?,
     };
     codec.read_facts(run, last, &part)

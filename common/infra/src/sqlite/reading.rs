@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
-use flowmill_engine::fact::{Fact, Status, VERSION};
+use flowmill_engine::fact::{Fact, Status};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, decode};
 use sqlx::sqlite::{
@@ -12,6 +12,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions as _, Row as _, SqliteConnection, SqlitePool};
 
+use crate::journal::{Part, missing};
 use crate::store::StoreError;
 
 use super::keys::FolderKeys;
@@ -72,43 +73,23 @@ pub(super) async fn facts(
         let rows = sqlx::query(PART).bind(key).bind(last).bind(ROWS).fetch_all(from).await;
         let rows = rows.map_err(|error| trouble(&error))?;
         if rows.is_empty() {
-            return Err(damaged(run, last + 1, "it is missing"));
+            return Err(missing(run, last + 1));
         }
         for row in rows {
-            let mut facts = part(run, &row, &mut last)?;
+            let part = Part {
+                first: get(&row, "first")?,
+                last: get(&row, "last")?,
+                version: get(&row, "version")?,
+                facts: get(&row, "facts")?,
+            };
+            let mut facts = part.read(run, last)?;
+            last = part.last;
             let opened = keys.keys.open_facts(run, &mut facts);
             opened.map_err(|error| keys.trouble(&format!("a variable of run {run}"), &error))?;
             each(facts);
         }
     }
     Ok(())
-}
-
-/// The facts of one commit; `last` is the one before them.
-fn part(run: &Name, row: &SqliteRow, last: &mut i64) -> Result<Vec<Fact>, StoreError> {
-    let version: i64 = get(row, "version")?;
-    if version > i64::from(VERSION) {
-        let why = format!("it is of version {version}, which a later release of flowmill wrote");
-        return Err(damaged(run, *last + 1, &why));
-    }
-    let text: &str = row.try_get("facts").map_err(|error| trouble(&error))?;
-    let facts: Vec<Fact> = decode(text.as_bytes())
-        .map_err(|error| damaged(run, *last + 1, &format!("it cannot be read: {error}")))?;
-    for fact in &facts {
-        let expected = *last + 1;
-        if i64::try_from(fact.seq) != Ok(expected) {
-            return Err(damaged(run, expected, &format!("fact {} is in its place", fact.seq)));
-        }
-        *last = expected;
-    }
-    if get::<i64>(row, "last")? != *last {
-        return Err(damaged(run, *last + 1, "it is missing"));
-    }
-    Ok(facts)
-}
-
-fn damaged(run: &Name, seq: i64, why: &str) -> StoreError {
-    StoreError::Corrupt(format!("fact {seq} of run {run}: {why}"))
 }
 
 pub(super) async fn origin(
