@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::time::Duration;
 
 use futures::StreamExt;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, Consumer};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::aside::Aside;
 use super::names::Dead;
@@ -46,6 +47,8 @@ pub struct RabbitInbox {
     arrivals: mpsc::Receiver<Arrival>,
     notices: mpsc::UnboundedReceiver<Delivery>,
     orders: mpsc::UnboundedSender<Order>,
+    /// Since when there is a connection; None while there is none.
+    connected: watch::Receiver<Option<Instant>>,
     /// The shards that are open, with the number of their opening.
     open: BTreeMap<Shard, u64>,
     openings: u64,
@@ -68,8 +71,10 @@ impl RabbitInbox {
         let (arrival_sender, arrivals) = mpsc::channel(ARRIVED);
         // bounded by its callers, who wait for each order to be done
         let (orders, ordered) = mpsc::unbounded_channel();
+        let (connecting, connected) = watch::channel(None);
         let receiver = Receiver {
             settings: settings.clone(),
+            connected: connecting,
             orders: ordered,
             arrivals: arrival_sender,
             notices,
@@ -80,6 +85,7 @@ impl RabbitInbox {
             arrivals,
             notices: noticed,
             orders,
+            connected,
             open: BTreeMap::new(),
             openings: 0,
             unsettled: BTreeMap::new(),
@@ -128,6 +134,10 @@ impl Inbox for RabbitInbox {
         }
     }
 
+    fn live_for(&self) -> Duration {
+        self.connected.borrow().map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     async fn open(&mut self, shard: Shard) -> Result<(), Closed> {
         if self.open.contains_key(&shard) {
             return Ok(());
@@ -154,6 +164,7 @@ impl Inbox for RabbitInbox {
 /// Keeps the connection behind an inbox.
 struct Receiver {
     settings: Settings,
+    connected: watch::Sender<Option<Instant>>,
     orders: mpsc::UnboundedReceiver<Order>,
     arrivals: mpsc::Sender<Arrival>,
     notices: mpsc::UnboundedSender<Delivery>,
@@ -183,7 +194,9 @@ impl Receiver {
                 Some(Err(error)) => End::Broken(error),
                 Some(Ok(connection)) => {
                     waits.reset();
+                    self.connected.send_replace(Some(Instant::now()));
                     let end = self.session(&connection).await;
+                    self.connected.send_replace(None);
                     connection.close(200, "done".into()).await.ok();
                     end
                 }

@@ -171,6 +171,18 @@ pub async fn worker(
     Ok((worker, RabbitCompletions::start(settings)))
 }
 
+/// Removes the queues and exchanges of an installation with so many shards, and all that lies in
+/// them. Whoever uses them makes them anew.
+///
+/// # Errors
+/// When the server cannot be reached now, or does not let us.
+pub async fn remove(settings: &Settings, shards: u16) -> Result<(), RabbitError> {
+    let connection = connect(settings, "remover").await?;
+    topology::remove(&connection, settings, shards).await?;
+    connection.close(200, "done".into()).await.ok();
+    Ok(())
+}
+
 /// A connection that does not recover by itself. `role` says in the server's list what it is for.
 async fn connect(settings: &Settings, role: &str) -> Result<Connection, RabbitError> {
     let mut uri: AMQPUri = settings.url.parse().map_err(RabbitError::Url)?;

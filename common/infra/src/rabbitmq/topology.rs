@@ -1,7 +1,10 @@
 //! Declares what messages pass through. Everything is declared by whoever uses it, each time it
 //! connects: declaring again what exists changes nothing.
 
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{
+    ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
+};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
@@ -55,6 +58,29 @@ pub(super) async fn common(
         }
     }
     exchange(&channel, names.control(), ExchangeKind::Fanout).await
+}
+
+/// Removes everything that has the installation's prefix.
+pub(super) async fn remove(
+    connection: &Connection,
+    settings: &Settings,
+    shards: u16,
+) -> Result<(), RabbitError> {
+    let names = settings.names();
+    let tasks = CLASSES.iter().flat_map(|class| Lane::ALL.map(|lane| names.tasks(*class, lane)));
+    let results = (0..shards).map(|shard| names.results(Shard(shard)));
+    let dead = [Dead::Tasks, Dead::Results].map(|dead| names.dead(dead));
+    for queue in tasks.chain(results).chain(dead) {
+        // each by itself: a refusal closes its channel
+        let channel = connection.create_channel().await?;
+        let deleted = channel.queue_delete(queue.clone(), QueueDeleteOptions::default()).await;
+        deleted.map_err(|error| refused(&queue, error))?;
+    }
+    let channel = connection.create_channel().await?;
+    for name in [names.control(), names.dead_letters()] {
+        channel.exchange_delete(name, ExchangeDeleteOptions::default()).await?;
+    }
+    Ok(())
 }
 
 /// Whether a shard's queue had to be made, and makes it if so.

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use flowmill_infra::rabbitmq::{
-    Queues, RabbitCompletions, RabbitInbox, RabbitTasks, RabbitWorker, Settings, scheduler, worker,
+    Queues, RabbitCompletions, RabbitInbox, RabbitTasks, RabbitWorker, Settings, remove, scheduler,
+    worker,
 };
-use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
 use lapin::{Connection, ConnectionProperties};
 
 use flowmill_infra::broker::Inbox as _;
@@ -61,28 +61,6 @@ impl Broker {
         let (worker, answers) = worker(&self.settings, SLOTS).await.unwrap();
         (tasks, inbox, worker, answers)
     }
-
-    /// Everything that has this prefix.
-    async fn remove(settings: Settings) {
-        let connection = bare(&settings.url).await;
-        let channel = connection.create_channel().await.unwrap();
-        let prefix = &settings.prefix;
-        let tasks = ["light", "code", "http", "llm"].iter().flat_map(|class| {
-            ["interactive", "batch"].map(|lane| format!("tasks.v1.{class}.{lane}"))
-        });
-        let others = ["results.v1.3", "results.v1.4", "dlq.v1.tasks", "dlq.v1.results"];
-        for queue in tasks.chain(others.map(str::to_owned)) {
-            let queue = format!("{prefix}.{queue}");
-            channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
-        }
-        for exchange in ["control.v1", "dlx.v1"] {
-            let exchange = format!("{prefix}.{exchange}");
-            channel
-                .exchange_delete(exchange.into(), ExchangeDeleteOptions::default())
-                .await
-                .unwrap();
-        }
-    }
 }
 
 impl Drop for Broker {
@@ -91,7 +69,7 @@ impl Drop for Broker {
         let removing = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(Self::remove(settings));
+            runtime.block_on(remove(&settings, 5)).unwrap();
         });
         assert!(removing.join().is_ok() || std::thread::panicking(), "queues are left behind");
     }
