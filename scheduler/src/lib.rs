@@ -4,10 +4,12 @@
 //! arrives, commits the facts that follow and only then lets their effects happen. Nothing here
 //! decides what becomes of a run; that is `flowmill_engine::run`.
 //!
-//! `service` is the loop around its ports, `owner` the runs and what each waits for, `gate` who may
+//! `service` is the loop around its ports, `owner` the runs, `active` one of them and
+//! what it waits for, `gate` who may
 //! send how many tasks, `effects` what facts call for, `fence` what keeps a fault of one run from
 //! the others.
 
+mod active;
 mod duties;
 mod effects;
 mod fence;

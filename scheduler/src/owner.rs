@@ -6,24 +6,22 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowmill_engine::fact::{Event, Fact, Returned, Status, TaskId};
+use flowmill_engine::fact::{Fact, Returned, Status, TaskId};
 use flowmill_engine::plan::Plan;
 use flowmill_engine::run::{Input, Outstanding, Rejected, Run, Start};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_infra::message::{Control, Delivery, Shard};
-use flowmill_infra::store::{Commit, Standing, StoreError};
+use flowmill_infra::store::{Commit, StoreError};
 
+use crate::active::{Active, Wants, go_on};
 use crate::effects::{Effects, Home};
-use crate::fence::{crash, fenced};
+use crate::fence::fenced;
 use crate::gate::{CLASSES, Gate, PerClass, Window};
 use crate::handle::{Done, Finished, Request, Submission, SubmitError, Taken};
 
 /// Whose runs are of whoever has no tenants.
 pub(crate) const DEFAULT_TENANT: &str = "default";
-
-/// How long a run is left alone that waits for nothing in particular.
-const LONGEST: Duration = Duration::from_hours(7 * 24);
 
 /// How long a task waits that no queue took.
 const WITHOUT_A_QUEUE: Duration = Duration::from_secs(5);
@@ -45,34 +43,6 @@ pub struct Owner {
     shards: u16,
     /// The highest number that a task of each shard was sent under.
     numbers: BTreeMap<Shard, u64>,
-}
-
-/// A live run.
-#[derive(Debug)]
-struct Active {
-    run: Run,
-    home: Home,
-    done: Option<Done>,
-    /// Whoever waits for the next commit.
-    taken: Vec<Taken>,
-    /// Facts that are not committed yet.
-    fresh: Vec<Fact>,
-    /// What they call for.
-    effects: Effects,
-    /// Its tasks in flight.
-    out: PerClass,
-    wake_at: Option<Time>,
-    is_hungry: [bool; CLASSES.len()],
-    is_busy: bool,
-    is_changed: bool,
-}
-
-/// What a run waits for.
-#[derive(Debug, Default)]
-struct Wants {
-    wake_at: Option<Time>,
-    ready: [bool; CLASSES.len()],
-    out: PerClass,
 }
 
 impl Owner {
@@ -461,86 +431,6 @@ impl Owner {
         self.gate.moved(active.out, PerClass::default());
         Some(active)
     }
-}
-
-impl Active {
-    /// Where these facts leave it.
-    fn standing(&self, facts: &[Fact]) -> Standing {
-        let sent = facts.iter().filter_map(|fact| match &fact.event {
-            Event::TaskDispatched(sent) => Some(sent.number),
-            _ => None,
-        });
-        Standing {
-            shard: self.home.shard,
-            wake_at: self.sleeps_until(facts),
-            is_ready: self.is_busy || self.is_hungry.contains(&true),
-            in_flight: u32::try_from(self.out.iter().sum::<usize>()).unwrap_or(u32::MAX),
-            last_number: sent.max().unwrap_or_default(),
-        }
-    }
-
-    /// When whoever finds it in the store must tell it the time; None once it ended.
-    fn sleeps_until(&self, facts: &[Fact]) -> Option<Time> {
-        if self.run.outcome().is_some() {
-            return None;
-        }
-        let now = facts.last().map(|fact| fact.at).unwrap_or_default();
-        if self.is_busy { Some(now) } else { self.wake_at.or_else(|| Some(now.after(LONGEST))) }
-    }
-
-    /// Applies an input. A run that breaks the core over it ends.
-    fn step(
-        &mut self,
-        now: Time,
-        input: Input,
-        last: &mut u64,
-    ) -> Result<(Vec<Fact>, Wants), Rejected> {
-        let seq = self.run.seq();
-        let (run, home, effects) = (&mut self.run, &self.home, &mut self.effects);
-        let stepped = fenced(|| {
-            let facts = run.apply(now, input)?;
-            let mut called_for = Effects::default();
-            called_for.add(run, home, &facts, last);
-            Ok((facts, Wants::of(run, now), called_for))
-        });
-        match stepped {
-            Ok(stepped) => stepped.map(|(facts, wants, called_for)| {
-                effects.append(called_for);
-                (facts, wants)
-            }),
-            Err(why) => {
-                let has_tasks = self.out.iter().any(|out| *out > 0);
-                let facts = crash(run, seq, has_tasks, now, &why);
-                effects.add(run, home, &facts, last);
-                Ok((facts, Wants::default()))
-            }
-        }
-    }
-}
-
-impl Wants {
-    fn of(run: &Run, now: Time) -> Self {
-        Self {
-            wake_at: run.next_deadline(now).map(|(at, _)| at),
-            ready: CLASSES.map(|class| run.ready(class, now) > 0),
-            out: CLASSES.map(|class| run.in_flight(class)),
-        }
-    }
-}
-
-/// Tells a run that is taken up what it missed: its tasks are lost, people answered, it goes on.
-fn go_on(run: &mut Run, now: Time, inputs: Vec<Input>) -> Result<Vec<Fact>, Rejected> {
-    if run.outcome().is_some() {
-        return Err(Rejected::Finished);
-    }
-    let mut facts = run.apply(now, Input::TakeUp)?;
-    for input in inputs {
-        facts.append(&mut run.apply(now, input)?);
-    }
-    if run.status() == Status::Paused {
-        facts.append(&mut run.apply(now, Input::Resume)?);
-    }
-    Ok(facts)
 }
 
 #[cfg(test)]

@@ -202,11 +202,14 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
         let room = ACTIVE.saturating_sub(owner.active());
         if room > 0 {
             let queued = self.store.queued(&shards, room.min(ROWS)).await?;
-            if queued.len() == room.min(ROWS) {
-                self.sweep_at = Instant::now();
-            }
+            let is_full = queued.len() == room.min(ROWS);
+            let before = owner.active();
             for queued in queued {
                 self.begin(owner, queued, now).await;
+            }
+            // what cannot begin is asked for again in its time, not at once
+            if is_full && owner.active() > before {
+                self.sweep_at = Instant::now();
             }
         }
         let signals = self.store.signals(&shards, ROWS).await?;
