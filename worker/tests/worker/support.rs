@@ -22,7 +22,7 @@ use flowmill_nodes::code::{CodeRunner, CodeSettings};
 use flowmill_nodes::context::{Execute, NodeContext};
 use flowmill_nodes::files::MemoryFiles;
 use flowmill_nodes::http_request::client::Offline;
-use flowmill_worker::{Library, Loaded, Missing, Service, Settings, Slots};
+use flowmill_worker::{Forgetful, Library, Loaded, Missing, Recall, Service, Settings, Slots};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::task::JoinHandle;
@@ -47,7 +47,7 @@ impl Execute for Closure {
 
 /// Nodes by name.
 #[derive(Default)]
-pub(crate) struct Nodes(BTreeMap<Name, Arc<dyn Execute>>, pub(crate) bool);
+pub(crate) struct Nodes(BTreeMap<Name, Arc<dyn Execute>>, bool);
 
 impl Nodes {
     /// A node that does this.
@@ -63,6 +63,12 @@ impl Nodes {
         let body = Box::new(move |context| body(context).boxed());
         self.0.insert(name.into(), Arc::new(Closure(body)));
         self
+    }
+
+    /// The same nodes, which cost something.
+    #[must_use]
+    pub(crate) fn costly(self) -> Self {
+        Self(self.0, true)
     }
 
     /// A node that panics before it gives a future.
@@ -95,6 +101,17 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(slots: Slots, nodes: Nodes) -> Self {
+        let never = std::future::pending();
+        Self::cluster(Settings::embedded(slots), nodes, Forgetful, never)
+    }
+
+    /// A worker that remembers, and stops when it is told.
+    pub(crate) fn cluster(
+        settings: Settings,
+        nodes: Nodes,
+        recall: impl Recall,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
         let (publisher, inbox, consumer, answers) = MemoryBroker::new();
         let live = MemoryLive::default();
         let outside = NodeContext {
@@ -107,10 +124,9 @@ impl World {
             chunks: None,
         };
         let (nodes, clock) = (Arc::new(nodes), SystemClock::new());
-        let settings = Settings::embedded(slots);
-        let service =
-            Service::new((consumer, answers), live.clone(), nodes, clock, settings, outside);
-        let worker = tokio::spawn(service.run());
+        let (ends, outside) = ((consumer, answers), (outside, recall));
+        let service = Service::remembering(ends, live.clone(), nodes, clock, settings, outside);
+        let worker = tokio::spawn(service.run_until(stop));
         Self { publisher, inbox, live, worker, published: 0 }
     }
 

@@ -1,0 +1,146 @@
+//! What a worker does because others depend on it: it remembers what was paid for, says what it
+//! holds, and gives back what it cannot finish.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use flowmill_engine::plan::TaskClass::Light;
+use flowmill_engine::run::Completion;
+use flowmill_infra::broker::{Inbox as _, TaskPublisher as _};
+use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Known};
+use flowmill_infra::message::{Control, Delivery};
+use flowmill_worker::{Forgetful, Recall, Settings};
+use tokio::sync::{Notify, oneshot};
+
+use super::support::{Count, Nodes, ONE_EACH, World, done, quiet};
+use super::{LONG, slow};
+
+/// Remembers in memory; it keeps nothing before it may.
+#[derive(Clone, Debug, Default)]
+struct Memory {
+    kept: Arc<Mutex<Vec<Checkpoint>>>,
+    closed: Option<Arc<Notify>>,
+}
+
+impl Recall for Memory {
+    async fn again(&self, key: &CheckpointKey, is_lost: bool) -> Known {
+        assert!(!is_lost, "this broker delivers nothing twice");
+        let kept = self.kept.lock().unwrap();
+        let found = kept.iter().find(|kept| kept.key == *key);
+        Known { completion: found.map(|kept| kept.completion.clone()), redeliveries: 0 }
+    }
+
+    async fn keep(&self, checkpoint: Checkpoint) -> Completion {
+        if let Some(closed) = &self.closed {
+            closed.notified().await;
+        }
+        self.kept.lock().unwrap().push(checkpoint.clone());
+        checkpoint.completion
+    }
+}
+
+fn settings(drain: Duration, beat: Option<Duration>) -> Settings {
+    Settings { name: "w".into(), slots: ONE_EACH, drain, beat }
+}
+
+fn remembering(nodes: Nodes, memory: &Memory) -> World {
+    let settings = settings(Duration::MAX, None);
+    World::cluster(settings, nodes, memory.clone(), std::future::pending())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_paid_for_is_not_done_again() {
+    let (count, memory) = (Arc::new(Mutex::new(0)), Memory::default());
+    let nodes = Nodes::default().with("n", {
+        let count = count.clone();
+        move |_| {
+            *count.lock().unwrap() += 1;
+            async { done() }
+        }
+    });
+    let mut world = remembering(nodes.costly(), &memory);
+    let task = world.send("r", "n", Light).await;
+    assert_eq!(world.answer().await.unwrap().1.outcome, done());
+    assert_eq!(memory.kept.lock().unwrap().len(), 1);
+    let mut again = task.clone();
+    again.dispatch = 2;
+    world.publisher.publish(vec![again]).await.unwrap();
+    let (_, completion) = world.answer().await.unwrap();
+    assert_eq!((completion.dispatch, completion.outcome), (2, done()));
+    assert_eq!(*count.lock().unwrap(), 1);
+    // another attempt is another call
+    let mut retried = task;
+    (retried.attempt, retried.dispatch) = (2, 2);
+    world.publisher.publish(vec![retried]).await.unwrap();
+    assert_eq!(world.answer().await.unwrap().1.attempt, 2);
+    assert_eq!(*count.lock().unwrap(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_begins_in_a_slot_before_its_outcome_is_kept() {
+    let closed = Arc::new(Notify::new());
+    let memory = Memory { closed: Some(closed.clone()), ..Memory::default() };
+    let nodes = Nodes::default().with("n", |_| async { done() });
+    let mut world = remembering(nodes.costly(), &memory);
+    world.send("one", "n", Light).await;
+    world.send("two", "n", Light).await;
+    assert!(world.answer().await.is_none(), "an answer before it was kept");
+    closed.notify_one();
+    assert_eq!(&*world.answer().await.unwrap().0, "one");
+    assert!(world.answer().await.is_none());
+    closed.notify_one();
+    assert_eq!(&*world.answer().await.unwrap().0, "two");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_finished_in_time_goes_back() {
+    let alive = Count::default();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let nodes = slow(Nodes::default(), "long", &alive, LONG * 10);
+    let nodes = slow(nodes, "short", &alive, LONG);
+    let ends = async { drop(stopped.await) };
+    let settings = settings(LONG * 2, None);
+    let mut world = World::cluster(settings, nodes, Forgetful, ends);
+    let short = world.send("r", "short", Light).await;
+    let long = world.send("r", "long", flowmill_engine::plan::TaskClass::Llm).await;
+    stop.send(()).unwrap();
+    tokio::time::sleep(LONG + Duration::from_secs(1)).await;
+    assert_eq!(world.answer().await.unwrap().1.task, short.task);
+    tokio::time::sleep(LONG * 2).await;
+    match &world.inbox.receive(1).await[..] {
+        [Delivery::Returned { task, attempt: 1, dispatch: 1, .. }] => assert_eq!(*task, long.task),
+        other => panic!("{other:?} instead of the task"),
+    }
+    world.worker.await.unwrap();
+    assert_eq!(alive.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_says_what_it_holds_until_it_holds_nothing() {
+    let alive = Count::default();
+    let settings = settings(Duration::MAX, Some(Duration::from_secs(5)));
+    let nodes = slow(Nodes::default(), "n", &alive, LONG);
+    let mut world = World::cluster(settings, nodes, Forgetful, std::future::pending());
+    quiet().await;
+    let task = world.send("r", "n", Light).await;
+    world.publisher.control(Control::Beat).await.unwrap();
+    let mut heard = Vec::new();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    while let Ok(received) =
+        tokio::time::timeout(Duration::from_micros(1), world.inbox.receive(1)).await
+    {
+        match &received[..] {
+            [Delivery::Beat(beat)] => {
+                assert_eq!((&*beat.worker, beat.slots), ("w", [1; 4]));
+                heard.push(beat.held.clone());
+            }
+            [Delivery::Completed { .. }] => {}
+            other => panic!("{other:?} instead of a beat"),
+        }
+    }
+    let held = vec![(task.shard, vec![task.number])];
+    assert_eq!(heard.first(), Some(&held), "at once when it is asked");
+    assert_eq!(heard.last(), Some(&vec![(task.shard, Vec::new())]), "its end is told");
+    let empty = heard.iter().filter(|held| held[0].1.is_empty()).count();
+    assert_eq!(empty, 1, "nobody hears of a worker that holds nothing");
+}
