@@ -95,7 +95,7 @@ async fn all_end_well(cluster: &Cluster, runs: &[flowmill_engine::value::Name]) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_scheduler_goes_on_when_one_dies() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new("scheduler").await;
     let calls = Counting::new(Duration::from_millis(100)).await;
     let first = cluster.owner("first").await;
     let hand = cluster.hand("hand").await;
@@ -112,7 +112,7 @@ async fn another_scheduler_goes_on_when_one_dies() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_dies_repeats_at_most_what_it_had_in_hand() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new("worker").await;
     let calls = Counting::new(Duration::from_millis(100)).await;
     let owner = cluster.owner("owner").await;
     let doomed = cluster.hand("doomed").await;
@@ -130,7 +130,7 @@ async fn a_worker_that_dies_repeats_at_most_what_it_had_in_hand() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_told_to_stop_repeats_nothing() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new("drain").await;
     let calls = Counting::new(Duration::from_millis(100)).await;
     let owner = cluster.owner("owner").await;
     let leaving = cluster.hand("leaving").await;

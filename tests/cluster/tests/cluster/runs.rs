@@ -34,7 +34,7 @@ fn each() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_end_with_their_outputs() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new("ends").await;
     let owner = cluster.owner("one").await;
     let (left, right) = (cluster.hand("left").await, cluster.hand("right").await);
     let plan = cluster.push(&shout()).await;
@@ -61,7 +61,7 @@ async fn runs_end_with_their_outputs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_accepted_waits_for_a_scheduler() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new("waits").await;
     let plan = cluster.push(&shout()).await;
     let run = cluster.submit(&plan, &[("who", "ada".into())]).await;
     assert_eq!(cluster.status(&run).await, None);

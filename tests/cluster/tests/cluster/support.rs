@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use flowmill_engine::fact::{Event, Options, Status};
@@ -75,10 +74,9 @@ fn server(variable: &str, usual: &str) -> String {
 }
 
 impl Cluster {
-    pub(crate) async fn new() -> Self {
-        static MADE: AtomicU32 = AtomicU32::new(0);
-        let made = MADE.fetch_add(1, Ordering::Relaxed);
-        let schema = format!("flowmill_cluster_{}_{made}", std::process::id());
+    /// `name` is the test's own: what an earlier one of this name left behind is removed.
+    pub(crate) async fn new(name: &str) -> Self {
+        let schema = format!("flowmill_cluster_{name}");
         let base = server(
             "FLOWMILL_TEST_POSTGRES",
             "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable",
@@ -95,6 +93,9 @@ impl Cluster {
             Database { writers: 3, readers: 2, lease: Duration::from_secs(4), ..Database::of(url) };
         let url = server("FLOWMILL_TEST_RABBITMQ", "amqp://guest:guest@127.0.0.1:5672/%2f");
         let broker = Broker { prefix: schema.clone(), ..Broker::new(url) };
+        rabbitmq::remove(&broker, SHARDS).await.unwrap_or_else(|error| {
+            panic!("no RabbitMQ for the tests: {error}; `./dev setup` starts one")
+        });
         let store = Arc::new(PostgresStore::open(&database).await.unwrap());
         let (silent, pokes) = rabbitmq::worker(&broker, [0; 4]).await.unwrap();
         Self { database, broker, schema, store, pokes, _silent: silent }
@@ -242,6 +243,9 @@ impl Cluster {
             PgConnection::connect(base.trim_end_matches(['?', '&'])).await.unwrap();
         let drop = format!("DROP SCHEMA {} CASCADE", self.schema);
         sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut connection).await.unwrap();
+        let Self { broker, pokes, _silent: silent, .. } = self;
+        std::mem::drop((pokes, silent));
+        rabbitmq::remove(&broker, SHARDS).await.unwrap();
     }
 }
 
