@@ -1,6 +1,7 @@
 //! The `RabbitMQ` server that the tests use, and names of their own for each.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use flowmill_infra::rabbitmq::{
     Queues, RabbitCompletions, RabbitInbox, RabbitTasks, RabbitWorker, Settings, remove, scheduler,
@@ -58,6 +59,7 @@ impl Broker {
         inbox.open(SHARD).await.unwrap();
         let lost = soon(inbox.receive(5)).await;
         assert!(matches!(&lost[..], [Delivery::Lost { shard: SHARD }]), "{lost:?}");
+        assert!(inbox.live_for() < Duration::from_hours(1), "it knows since when it is in touch");
         let (worker, answers) = worker(&self.settings, SLOTS).await.unwrap();
         (tasks, inbox, worker, answers)
     }
