@@ -1,6 +1,8 @@
 //! What a worker does because others depend on it: it remembers what was paid for, says what it
 //! holds, and gives back what it cannot finish.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
