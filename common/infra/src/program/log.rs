@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
+use crate::config::Problems;
+
 /// How it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -40,11 +42,14 @@ impl Log {
         .map_err(|error| error.to_string())
     }
 
-    /// What is said.
-    ///
-    /// # Errors
-    /// When it is not written as it should be.
-    pub fn filter(&self) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
+    /// Notes what is wrong with it.
+    pub fn check(&self, problems: &mut Problems<'_>) {
+        if let Err(error) = self.filter() {
+            problems.add("log.filter", format!("{error}; it looks like info,flowmill_infra=debug"));
+        }
+    }
+
+    fn filter(&self) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
         EnvFilter::builder().parse(&self.filter)
     }
 }

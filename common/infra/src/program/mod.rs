@@ -5,7 +5,9 @@
 
 mod arguments;
 mod health;
+mod listener;
 mod log;
+mod name;
 mod servers;
 mod stop;
 
@@ -18,8 +20,10 @@ use crate::config::{Loaded, Settings, Sources, load};
 use arguments::{Action, Arguments};
 
 pub use health::{Check, Health};
+pub use listener::Listener;
 pub use log::{Format, Log};
-pub use servers::{Database, Kind, Memory, Messages, Sealing, patiently};
+pub use name::name_or;
+pub use servers::{Database, Kind, Memory, Messages, Sealing, patiently, watch};
 pub use stop::Stop;
 
 /// A program's settings as far as this module needs them.

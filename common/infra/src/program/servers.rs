@@ -2,20 +2,27 @@
 //! program waits for them.
 
 use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
 use super::{Failure, Health};
-use crate::config::{Address, Problems, Secret, blank, period};
-use crate::postgres::{self, OpenError};
-use crate::rabbitmq::{self, Queues, RabbitError};
+use crate::config::{Address, Problems, Secret, blank};
+use crate::postgres::{self, OpenError, PostgresStore};
+use crate::rabbitmq::{self, Contact, Queues, RabbitError};
 use crate::retry::Waits;
 use crate::seal::{KeyError, Keys};
 
 /// How long one try to reach a server may take.
 const TRY: Duration = Duration::from_secs(30);
+
+/// How often the database is asked whether it is there.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// How long it may take to say so.
+const ANSWER: Duration = Duration::from_secs(3);
 
 /// The section `postgres`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -26,17 +33,14 @@ pub struct Database {
     pub writers: u32,
     /// Connections that read, at most.
     pub readers: u32,
-    /// How long a scheduler's hold on its shards lasts when it says nothing.
-    #[serde(with = "period")]
-    pub lease: Duration,
 }
 
 impl Database {
     /// The adapter's settings.
     pub fn settings(&self) -> postgres::Settings {
-        let Self { url, writers, readers, lease } = self;
-        let (writers, readers, lease) = (*writers, *readers, *lease);
-        postgres::Settings { writers, readers, lease, ..postgres::Settings::of(url.expose()) }
+        let Self { url, writers, readers } = self;
+        let (writers, readers) = (*writers, *readers);
+        postgres::Settings { writers, readers, ..postgres::Settings::of(url.expose()) }
     }
 
     /// Notes what is wrong with it.
@@ -51,9 +55,6 @@ impl Database {
             if number == 0 {
                 problems.add(key, "it needs one connection at least");
             }
-        }
-        if self.lease < Duration::from_secs(2) {
-            problems.add("postgres.lease", "a pause of two seconds must not cost a shard");
         }
     }
 }
@@ -204,5 +205,27 @@ pub async fn patiently<T, E: Trouble>(
         tracing::warn!(server = name, %why, ?wait, "a server cannot be used; it is tried again");
         health.lacks(name, why);
         sleep(wait).await;
+    }
+}
+
+/// Looks whether the servers are still there, as long as it is let, and says so to whoever asks for
+/// readiness: the database as `postgres`, the broker as `rabbitmq`.
+pub async fn watch(health: Health, store: Arc<PostgresStore>, mut contact: Contact) {
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = look.tick() => match timeout(ANSWER, store.ping()).await {
+                Ok(Ok(())) => health.has("postgres"),
+                Ok(Err(error)) => health.lacks("postgres", error.to_string()),
+                Err(_) => health.lacks("postgres", "it does not answer"),
+            },
+            () = contact.changed() => {}
+        }
+        if contact.is_made() {
+            health.has("rabbitmq");
+        } else {
+            health.lacks("rabbitmq", "the connection is lost and being made anew");
+        }
     }
 }
