@@ -10,6 +10,8 @@
 //! the others.
 
 mod active;
+#[cfg(feature = "service")]
+pub mod api;
 mod duties;
 mod effects;
 mod fence;
