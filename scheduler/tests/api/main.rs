@@ -1,4 +1,6 @@
-//! The HTTP API over PostgreSQL, as clients see it.
+//! The HTTP API over `PostgreSQL`, as clients see it.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod cluster;
 mod guard;

@@ -1,5 +1,6 @@
 //! Runs are accepted once, with inputs that the workflow takes.
 
+use flowmill_infra::intake::Intake as _;
 use flowmill_infra::texts::Texts as _;
 use serde_json::{Value as Json, json};
 
@@ -171,7 +172,6 @@ async fn dify_s_sizes_are_part_of_the_plan() {
     let dify = json!({"workflow": "wide", "options": {"limits": "dify", "deadline": "1h30m"}});
     let run = server.submit(dify).await.json(202);
     let run = run["id"].as_str().unwrap().into();
-    use flowmill_infra::intake::Intake as _;
     let (plan, _) = server.store.facts(&"default".into(), &run, 0).await.unwrap().unwrap();
     assert!(plan.dify_sizes);
 }

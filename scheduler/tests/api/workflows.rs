@@ -24,8 +24,8 @@ async fn a_document_is_a_version_by_its_digest() {
     assert_eq!((rows.len(), &rows[0]["id"]), (1, &other["id"]));
     let latest = server.get("/api/v1/workflows/greeting").await.json(200);
     assert_eq!(latest["id"], other["id"]);
-    let of_first = server.get(&format!("/api/v1/workflows/{}", first["id"].as_str().unwrap()));
-    assert_eq!(of_first.await.json(200)["id"], first["id"]);
+    let of_first = format!("/api/v1/workflows/{}", first["id"].as_str().unwrap());
+    assert_eq!(server.get(&of_first).await.json(200)["id"], first["id"]);
     server.get("/api/v1/workflows/farewell").await.problem(404, "workflow_not_found");
     server.stop().await;
 }
