@@ -12,6 +12,8 @@
 
 mod active;
 #[cfg(feature = "service")]
+pub mod api;
+#[cfg(feature = "service")]
 pub mod config;
 mod duties;
 mod effects;
