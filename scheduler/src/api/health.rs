@@ -1,7 +1,6 @@
 //! Whether the process lives, and whether it can do its work.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -14,27 +13,6 @@ use super::problem::{Code, Problem};
 
 /// How long the store may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// What keeps a process from doing its work, told by its parts; cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, String>>>);
-
-impl Readiness {
-    /// A part cannot do its work; `reason` is a sentence.
-    pub fn lacks(&self, part: &'static str, reason: impl Into<String>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(part, reason.into());
-    }
-
-    /// A part can do its work.
-    pub fn has(&self, part: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(part);
-    }
-
-    /// What is missing, by part.
-    pub fn missing(&self) -> BTreeMap<&'static str, String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
 
 /// It answers, so it lives.
 pub(super) async fn live() -> Answer {

@@ -27,6 +27,7 @@ use flowmill_engine::value::Name;
 use flowmill_infra::broker::CompletionPublisher;
 use flowmill_infra::clock::SystemClock;
 use flowmill_infra::intake::Intake;
+use flowmill_infra::program::Health;
 use flowmill_infra::texts::Texts;
 use flowmill_workflow::Workflows;
 use tokio::task::JoinSet;
@@ -37,7 +38,6 @@ use pokes::Pokes;
 use problem::Problem;
 
 pub use guard::Key;
-pub use health::Readiness;
 pub use problem::Code;
 
 /// Whose everything is, until there are others.
@@ -57,7 +57,7 @@ pub struct Settings {
     /// The largest submission, in bytes.
     pub submission_bytes: usize,
     /// What else must be so before the process counts as ready.
-    pub readiness: Readiness,
+    pub readiness: Health,
 }
 
 impl Settings {
@@ -69,7 +69,7 @@ impl Settings {
             allow_mocks: false,
             document_bytes: 10 << 20,
             submission_bytes: 10 << 20,
-            readiness: Readiness::default(),
+            readiness: Health::default(),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use flowmill_scheduler::api::{Code, Key, Readiness};
+use flowmill_infra::program::Health;
+use flowmill_scheduler::api::{Code, Key};
 use reqwest::Method;
 use serde_json::json;
 
@@ -43,7 +44,7 @@ async fn pages_of_other_origins_may_not_ask() {
 
 #[tokio::test]
 async fn a_process_says_whether_it_is_ready_and_why_not() {
-    let readiness = Readiness::default();
+    let readiness = Health::default();
     let server = Server::with(|settings| settings.readiness = readiness.clone()).await;
     assert_eq!(server.get("/readyz").await.json(200), json!({"status": "ready"}));
     readiness.lacks("broker", "the broker does not answer");
