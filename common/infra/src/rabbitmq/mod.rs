@@ -25,6 +25,7 @@ use lapin::{Connection, ConnectionProperties};
 use tokio::sync::mpsc;
 
 use crate::retry::Waits;
+use crate::wire::Transit;
 
 pub use completions::RabbitCompletions;
 pub use consumer::{RabbitReceipt, RabbitWorker, Slots};
@@ -60,6 +61,8 @@ pub struct Settings {
     pub queues: Queues,
     /// What the server calls the connections, for people.
     pub name: String,
+    /// What values go through on their way: secrets are sealed with its keys.
+    pub transit: Transit,
 }
 
 impl Settings {
@@ -70,6 +73,7 @@ impl Settings {
             prefix: "flowmill".to_owned(),
             queues: Queues::Quorum,
             name: "flowmill".to_owned(),
+            transit: Transit::default(),
         }
     }
 
@@ -167,8 +171,9 @@ pub async fn worker(
     slots: Slots,
 ) -> Result<(RabbitWorker, RabbitCompletions), RabbitError> {
     topology::check(settings).await?;
-    let worker = RabbitWorker::start(settings, slots).await;
-    Ok((worker, RabbitCompletions::start(settings)))
+    let answers = RabbitCompletions::start(settings);
+    let worker = RabbitWorker::start(settings, slots, answers.clone()).await;
+    Ok((worker, answers))
 }
 
 /// Removes the queues and exchanges of an installation with so many shards, and all that lies in
