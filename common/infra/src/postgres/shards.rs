@@ -1,6 +1,6 @@
 //! The store for owners of shards: leases by the server's clock, and what a shard waits for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
@@ -123,6 +123,7 @@ impl Shards for PostgresStore {
         let asked: Vec<&str> = runs.iter().map(|run| &**run).collect();
         let found = sqlx::query(JOURNALS).bind(asked).fetch_all(&self.readers).await;
         let mut journals: Vec<Journal> = Vec::with_capacity(runs.len());
+        let mut sealed = HashSet::new();
         for row in found.map_err(|error| trouble(&error))? {
             let run: &str = get(&row, "run")?;
             if journals.last().is_none_or(|journal| &*journal.run != run) {
@@ -130,9 +131,21 @@ impl Shards for PostgresStore {
                 journals.push(Journal { run: run.into(), tenant, plan, facts: Vec::new() });
             }
             let Some(journal) = journals.last_mut() else { continue };
+            if sealed.contains(&journal.run) {
+                continue;
+            }
             let last = journal.facts.last().map_or(0, |fact| number(fact.seq));
-            journal.facts.extend(reading::part(self.codec, run, last, &row)?);
+            match reading::part(&self.codec, run, last, &row) {
+                Ok(facts) => journal.facts.extend(facts),
+                Err(error @ StoreError::Sealed(_)) => {
+                    // the others go on, and this one once its key is there
+                    tracing::error!(run.id = run, %error, "a run cannot go on");
+                    sealed.insert(journal.run.clone());
+                }
+                Err(error) => return Err(error),
+            }
         }
+        journals.retain(|journal| !sealed.contains(&journal.run));
         // in the order in which they were asked for
         let mut journals: HashMap<Name, Journal> =
             journals.into_iter().map(|journal| (journal.run.clone(), journal)).collect();

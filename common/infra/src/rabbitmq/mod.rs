@@ -26,6 +26,7 @@ use lapin::{Connection, ConnectionProperties};
 use tokio::sync::mpsc;
 
 use crate::retry::Waits;
+use crate::wire::Transit;
 
 pub use completions::RabbitCompletions;
 pub use consumer::{RabbitReceipt, RabbitWorker, Slots};
@@ -62,6 +63,8 @@ pub struct Settings {
     pub queues: Queues,
     /// What the server calls the connections, for people.
     pub name: String,
+    /// What values go through on their way: secrets are sealed with its keys.
+    pub transit: Transit,
 }
 
 impl Settings {
@@ -72,6 +75,7 @@ impl Settings {
             prefix: "flowmill".to_owned(),
             queues: Queues::Quorum,
             name: "flowmill".to_owned(),
+            transit: Transit::default(),
         }
     }
 
@@ -169,8 +173,9 @@ pub async fn worker(
     slots: Slots,
 ) -> Result<(RabbitWorker, RabbitCompletions), RabbitError> {
     topology::check(settings).await?;
-    let worker = RabbitWorker::start(settings, slots).await;
-    Ok((worker, RabbitCompletions::start(settings, "answers")))
+    let answers = RabbitCompletions::start(settings, "answers");
+    let worker = RabbitWorker::start(settings, slots, answers.clone()).await;
+    Ok((worker, answers))
 }
 
 /// A publisher of pokes: a process that accepts runs tells their owners. Nothing is looked up, so it

@@ -13,20 +13,22 @@ use super::names::{Lane, Names};
 use crate::broker::{Closed, TaskPublisher};
 use crate::clock::{Clock, SystemClock};
 use crate::message::{Control, Delivery, Task};
-use crate::wire::{EncodeError, encode_control, encode_task};
+use crate::wire::{EncodeError, Transit, encode_control};
 
 /// The scheduler's publisher.
 #[derive(Debug)]
 pub struct RabbitTasks {
     link: Link,
     names: Names,
+    transit: Transit,
     /// Into the inbox of the same process.
     notices: mpsc::UnboundedSender<Delivery>,
 }
 
 impl RabbitTasks {
     pub(super) fn start(settings: &Settings, notices: mpsc::UnboundedSender<Delivery>) -> Self {
-        Self { link: Link::start(settings, "tasks"), names: settings.names(), notices }
+        let (link, transit) = (Link::start(settings, "tasks"), settings.transit.clone());
+        Self { link, names: settings.names(), transit, notices }
     }
 
     fn notice(&self, delivery: Delivery) -> Result<(), Closed> {
@@ -42,7 +44,7 @@ impl RabbitTasks {
             properties: BasicProperties::default()
                 .with_delivery_mode(2)
                 .with_headers(of_task(task)),
-            body: encode_task(task)?,
+            body: self.transit.write_task(task)?,
             care: Care::OrUnroutable,
         })
     }

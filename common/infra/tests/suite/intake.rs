@@ -35,7 +35,13 @@ fn tenant() -> Name {
 
 fn document(digest: &str, name: &str, at: u64) -> Document {
     let text = format!("text of {digest} \0 \u{1F600}").into();
-    Document { digest: digest.into(), name: name.into(), text, pushed_at: Time(at) }
+    Document {
+        digest: digest.into(),
+        name: name.into(),
+        text,
+        has_secrets: false,
+        pushed_at: Time(at),
+    }
 }
 
 fn keyed(run: &str, key: &str, fingerprint: &str) -> Submission {

@@ -12,6 +12,7 @@ pub(crate) mod intake;
 pub(crate) mod live;
 mod postgres;
 mod proxy;
+mod secrets;
 pub(crate) mod server;
 pub(crate) mod shards;
 pub(crate) mod store;
