@@ -9,7 +9,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("Run workflows", &["run", "resume", "rerun", "runs", "replay"]),
     ("Write workflows", &["validate", "plan", "nodes", "test"]),
     ("Measure and compare", &["bench", "conform"]),
-    ("Set up", &["sandbox", "completions"]),
+    ("Set up", &["sandbox", "migrate", "completions"]),
 ];
 
 /// The command line with its verbs in groups.

@@ -30,7 +30,7 @@ use crate::store::{Batch, Store, StoreError};
 
 use codec::Codec;
 
-pub use schema::{SHARDS, maintain, make_schema, migrate, remove_schema};
+pub use schema::{SHARDS, form, maintain, make_schema, migrate, remove_schema};
 
 /// How long whoever needs a connection waits for one.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -132,6 +132,17 @@ pub async fn maintain(url: &str) -> Result<u32, OpenError> {
     Ok(u32::try_from(made).unwrap_or_default())
 }
 
+/// The number of a database's form; None when it has none of flowmill's tables, or was not brought
+/// to the end of one.
+///
+/// # Errors
+/// [`OpenError`] when it cannot be read.
+pub async fn form(url: &str) -> Result<Option<i64>, OpenError> {
+    let options = read_url(url)?;
+    let found = version(&options).await;
+    found.map_err(|error| OpenError::Unreachable { at: place(&options), why: trouble(&error) })
+}
+
 /// Whether a database has the present form.
 pub(super) async fn check(options: &PgConnectOptions) -> Result<(), OpenError> {
     let at = place(options);
