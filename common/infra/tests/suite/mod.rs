@@ -5,6 +5,7 @@
 pub(crate) mod broker;
 pub(crate) mod channels;
 pub(crate) mod checkpoints;
+pub(crate) mod claims;
 pub(crate) mod clock;
 #[cfg(feature = "sqlite")]
 mod folder;
@@ -15,6 +16,7 @@ mod proxy;
 pub(crate) mod server;
 pub(crate) mod shards;
 pub(crate) mod store;
+pub(crate) mod watched;
 
 use std::future::Future;
 use std::pin::pin;
