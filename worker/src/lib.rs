@@ -2,11 +2,13 @@
 //! task, whatever it learns goes back with the answer.
 
 mod chunks;
+mod claims;
 mod execute;
 mod held;
 mod recall;
 mod service;
 
+pub use claims::{Claiming, HeldClaim};
 pub use execute::{Library, Loaded, Missing};
 pub use recall::{Checkpointed, Forgetful, Recall};
 pub use service::{Service, Settings, Slots};

@@ -1,5 +1,6 @@
 //! What a worker does with tasks, words, nodes that misbehave, and text on the way.
 
+mod claims;
 mod cluster;
 mod support;
 
