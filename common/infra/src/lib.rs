@@ -5,6 +5,7 @@
 //! keeps runs in a folder, with `postgres` one that several processes share; both seal secrets
 //! (`seal`). With `rabbitmq` there is a broker between processes, and messages are bytes (`wire`).
 //! With `redis` processes share what may vanish: the live feed, claims, copies of checkpoints.
+//! `config` reads settings; `program`, with `service`, is what the programs of a cluster share.
 //! What works over these ports works over any others that pass the same
 //! suite (`tests/ports.rs`).
 
@@ -12,6 +13,8 @@ pub mod broker;
 pub mod checkpoints;
 pub mod claims;
 pub mod clock;
+#[cfg(feature = "config")]
+pub mod config;
 pub mod intake;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod journal;
@@ -20,6 +23,8 @@ pub mod memory;
 pub mod message;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "service")]
+pub mod program;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;
 #[cfg(feature = "redis")]
