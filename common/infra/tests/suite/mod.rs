@@ -5,6 +5,7 @@
 pub(crate) mod broker;
 pub(crate) mod channels;
 pub(crate) mod checkpoints;
+pub(crate) mod claims;
 pub(crate) mod clock;
 #[cfg(feature = "sqlite")]
 mod folder;
@@ -16,6 +17,7 @@ mod secrets;
 pub(crate) mod server;
 pub(crate) mod shards;
 pub(crate) mod store;
+pub(crate) mod watched;
 
 use std::future::Future;
 use std::pin::pin;
