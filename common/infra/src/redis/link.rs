@@ -4,7 +4,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{AsyncConnectionConfig, Client, FromRedisValue, Pipeline, RedisError, RedisResult};
+use ::redis::{
+    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult,
+};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use tokio::time::Instant;
@@ -24,7 +26,8 @@ pub(super) struct Away;
 type Connecting = Shared<BoxFuture<'static, RedisResult<MultiplexedConnection>>>;
 
 pub(super) struct Link {
-    client: Client,
+    /// None: there is no server.
+    client: Option<Client>,
     prefix: String,
     patience: Duration,
     breaker: Mutex<Breaker>,
@@ -45,7 +48,7 @@ impl std::fmt::Debug for Link {
 }
 
 impl Link {
-    pub(super) fn new(client: Client, settings: &Settings) -> Self {
+    pub(super) fn new(client: Option<Client>, settings: &Settings) -> Self {
         Self {
             client,
             prefix: settings.prefix.clone(),
@@ -70,10 +73,11 @@ impl Link {
         &self,
         questions: &mut Pipeline,
     ) -> Result<Vec<Option<T>>, Away> {
+        let Some(client) = &self.client else { return Err(Away) };
         if !lock(&self.breaker).allows(Instant::now()) {
             return Err(Away);
         }
-        let (number, connecting) = self.current();
+        let (number, connecting) = self.current(client);
         let asking = async {
             let mut connection = connecting.clone().await?;
             questions.ignore_errors().query_async::<Vec<RedisResult<T>>>(&mut connection).await
@@ -110,17 +114,25 @@ impl Link {
         Err(Away)
     }
 
-    /// A connection for requests that block.
-    pub(super) async fn connect(&self) -> RedisResult<MultiplexedConnection> {
-        connect(&self.client).await
+    /// Whether there is a server at all.
+    pub(super) fn is_absent(&self) -> bool {
+        self.client.is_none()
     }
 
-    fn current(&self) -> (u64, Connecting) {
+    /// A connection for requests that block.
+    pub(super) async fn connect(&self) -> RedisResult<MultiplexedConnection> {
+        match &self.client {
+            Some(client) => connect(client).await,
+            None => Err((ErrorKind::InvalidClientConfig, "there is no server").into()),
+        }
+    }
+
+    fn current(&self, client: &Client) -> (u64, Connecting) {
         let mut current = lock(&self.connection);
         if let Some(connection) = &current.connection {
             return (current.number, connection.clone());
         }
-        let client = self.client.clone();
+        let client = client.clone();
         let connection = async move { connect(&client).await }.boxed().shared();
         current.number += 1;
         current.connection = Some(connection.clone());

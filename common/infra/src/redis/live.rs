@@ -45,7 +45,11 @@ impl Redis {
     /// stay away when there is none. Must be called on a runtime.
     pub fn live(&self, keys: Keys) -> RedisLive {
         let queue = Arc::new(Queue::default());
-        tokio::spawn(carry(self.0.clone(), queue.clone(), keys));
+        if self.0.is_absent() {
+            queue.close();
+        } else {
+            tokio::spawn(carry(self.0.clone(), queue.clone(), keys));
+        }
         RedisLive(Arc::new(Open(queue)))
     }
 }

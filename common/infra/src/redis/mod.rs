@@ -89,7 +89,12 @@ impl Redis {
         // requests are small, and somebody waits for each
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
         let client = Client::open(info).map_err(wrong)?;
-        Ok(Self(Arc::new(Link::new(client, settings))))
+        Ok(Self(Arc::new(Link::new(Some(client), settings))))
+    }
+
+    /// No server at all: as one that is away, without anybody trying it.
+    pub fn absent() -> Self {
+        Self(Arc::new(Link::new(None, &Settings::new(""))))
     }
 }
 

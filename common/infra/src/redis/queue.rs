@@ -46,6 +46,9 @@ pub(super) struct Batch {
 impl Queue {
     pub(super) fn push(&self, run: Name, event: Event) {
         let mut state = self.lock();
+        if state.is_closed {
+            return;
+        }
         if state.waiting.len() >= WAITING
             && let Some((run, event)) = state.waiting.pop_front()
         {

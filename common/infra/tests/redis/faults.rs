@@ -56,6 +56,25 @@ async fn is_done_without(redis: &Redis) {
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
+#[tokio::test]
+async fn without_any_server_nothing_is_tried() {
+    let redis = Redis::absent();
+    let claims = redis.claims();
+    assert_eq!(claims.claim(&claim("a", "one"), LONG).await, Claimed::Ours);
+    assert_eq!(claims.claim(&claim("a", "two"), LONG).await, Claimed::Ours);
+    let live = redis.live(sealing());
+    for seq in 1..=10_000 {
+        live.publish(&"r".into(), fact(seq, seq)).await;
+    }
+    assert_eq!(live.dropped(), 0, "nothing is kept for later");
+    let mut subscription = redis.subscriptions(sealing()).subscribe(&"r".into(), 0);
+    assert!(matches!(next(&mut subscription).await, Seen::Away));
+    let schema = Schema::migrated().await;
+    let hot = redis.hot(Arc::new(schema.store().await));
+    assert!(hot.save(&[checkpoint(&key("a", 1), "first")]).await.unwrap().is_empty());
+    assert_eq!(said(&hot.find(&key("a", 1)).await.unwrap().unwrap()), "first");
+}
+
 /// Watches until the feed is away.
 async fn is_away(subscription: &mut impl flowmill_infra::live::Subscription) {
     while !matches!(next(subscription).await, Seen::Away) {}
