@@ -15,6 +15,7 @@ use crate::rabbitmq::{self, Contact, Queues, RabbitError};
 use crate::redis::{self, Redis, UrlError};
 use crate::retry::Waits;
 use crate::seal::{KeyError, Keys};
+use crate::store::StoreError;
 
 /// How long one try to reach a server may take.
 const TRY: Duration = Duration::from_secs(30);
@@ -179,6 +180,15 @@ impl Trouble for OpenError {
             Self::Unreachable { .. } => None,
             Self::Outdated { .. } | Self::Later { .. } => Some(Failure::Form(self.to_string())),
             Self::Url { .. } | Self::Migration { .. } => Some(Failure::Broken(self.to_string())),
+        }
+    }
+}
+
+impl Trouble for StoreError {
+    fn failure(&self) -> Option<Failure> {
+        match self {
+            Self::Unavailable(_) | Self::Conflict { .. } | Self::Fenced { .. } => None,
+            Self::Corrupt(_) | Self::Sealed(_) => Some(Failure::Broken(self.to_string())),
         }
     }
 }
