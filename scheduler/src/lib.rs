@@ -4,12 +4,13 @@
 //! arrives, commits the facts that follow and only then lets their effects happen. Nothing here
 //! decides what becomes of a run; that is `flowmill_engine::run`.
 //!
-//! `service` is the loop around its ports, `owner` the runs, `active` one of them and
-//! what it waits for, `gate` who may
-//! send how many tasks, `effects` what facts call for, `fence` what keeps a fault of one run from
-//! the others.
+//! `service` is the loop around its ports, `owner` the runs, `active` one of them and what it waits
+//! for, `gate` who may send how many tasks, `effects` what facts call for, `fence` what keeps a
+//! fault of one run from the others, `shards` the share of one of several schedulers,
+//! `dead_letters` what becomes of messages that nobody could use.
 
 mod active;
+mod dead_letters;
 mod duties;
 mod effects;
 mod fence;
@@ -20,6 +21,7 @@ mod plans;
 mod service;
 mod shards;
 
+pub use dead_letters::deal_with_dead_letters;
 pub use duties::{Alone, Duties};
 pub use gate::Window;
 pub use handle::{Finished, Handle, Submission, SubmitError};

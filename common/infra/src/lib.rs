@@ -10,6 +10,7 @@
 pub mod broker;
 pub mod checkpoints;
 pub mod clock;
+pub mod dead_letters;
 pub mod intake;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod journal;

@@ -107,6 +107,17 @@ pub struct RabbitReceipt {
     redelivered: bool,
 }
 
+impl RabbitReceipt {
+    /// The receipt of what was delivered over a channel.
+    pub(super) fn of(channel: &Channel, delivered: &Delivery) -> Self {
+        Self {
+            channel: channel.clone(),
+            tag: delivered.delivery_tag,
+            redelivered: delivered.redelivered,
+        }
+    }
+}
+
 impl Receipt for RabbitReceipt {
     fn is_redelivered(&self) -> bool {
         self.redelivered
@@ -293,7 +304,7 @@ impl Reader {
                     return RabbitError::Lost("a queue of tasks was cut off".to_owned());
                 }
             };
-            let receipt = self.receipt(&delivered);
+            let receipt = RabbitReceipt::of(&self.channel, &delivered);
             match decode_task(&delivered.data) {
                 Ok(task) => {
                     if let Err(unwanted) = self.tasks.send((Box::new(task), receipt)).await {
@@ -313,14 +324,6 @@ impl Reader {
                     }
                 }
             }
-        }
-    }
-
-    fn receipt(&self, delivered: &Delivery) -> RabbitReceipt {
-        RabbitReceipt {
-            channel: self.channel.clone(),
-            tag: delivered.delivery_tag,
-            redelivered: delivered.redelivered,
         }
     }
 }

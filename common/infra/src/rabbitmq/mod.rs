@@ -10,6 +10,7 @@
 mod aside;
 mod completions;
 mod consumer;
+mod dead_letters;
 mod headers;
 mod inbox;
 mod link;
@@ -28,6 +29,7 @@ use crate::retry::Waits;
 
 pub use completions::RabbitCompletions;
 pub use consumer::{RabbitReceipt, RabbitWorker, Slots};
+pub use dead_letters::RabbitDeadLetters;
 pub use inbox::RabbitInbox;
 pub use tasks::RabbitTasks;
 
@@ -169,6 +171,17 @@ pub async fn worker(
     topology::check(settings).await?;
     let worker = RabbitWorker::start(settings, slots).await;
     Ok((worker, RabbitCompletions::start(settings)))
+}
+
+/// A consumer of dead letters, and the publisher of the answers that they call for.
+///
+/// # Errors
+/// When the server cannot be reached now, or queues exist that are others than ours.
+pub async fn dead_letters(
+    settings: &Settings,
+) -> Result<(RabbitDeadLetters, RabbitCompletions), RabbitError> {
+    topology::check(settings).await?;
+    Ok((RabbitDeadLetters::start(settings), RabbitCompletions::start(settings)))
 }
 
 /// Removes the queues and exchanges of an installation with so many shards, and all that lies in
