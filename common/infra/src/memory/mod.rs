@@ -2,8 +2,10 @@
 
 mod broker;
 mod live;
+mod shared;
 mod store;
 
 pub use broker::{MemoryBroker, MemoryCompletions, MemoryInbox, MemoryTasks, MemoryWorker};
 pub use live::{MemoryLive, Watcher};
+pub use shared::SharedStore;
 pub use store::MemoryStore;
