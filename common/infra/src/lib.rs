@@ -15,6 +15,7 @@ pub mod claims;
 pub mod clock;
 #[cfg(feature = "config")]
 pub mod config;
+pub mod dead_letters;
 pub mod intake;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod journal;

@@ -6,12 +6,14 @@ mod rabbitmq;
 mod redis;
 mod suite;
 
+use std::time::Duration;
+
 use flowmill_engine::report::History;
 use flowmill_engine::value::Name;
 use flowmill_infra::clock::SystemClock;
 use flowmill_infra::live::Event;
 use flowmill_infra::memory::{
-    MemoryBroker, MemoryClaims, MemoryLive, MemoryStore, MemoryWorker, Watcher,
+    MemoryBroker, MemoryClaims, MemoryLive, MemoryStore, MemoryWorker, SharedStore, Watcher,
 };
 
 use suite::server::Schema;
@@ -25,6 +27,19 @@ async fn the_memory_store() {
 #[tokio::test]
 async fn the_memory_store_of_reports() {
     suite::store::all(async || MemoryStore::of_reports(History::Full), false).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_memory_store_that_is_shared() {
+    let make = async || SharedStore::new(16, Duration::from_secs(10));
+    suite::store::all(make, true).await;
+    suite::intake::all(make).await;
+    suite::checkpoints::all(make).await;
+    let hasty = async || {
+        let store = make().await;
+        (store.with_lease(Duration::ZERO), store)
+    };
+    suite::shards::all(make, hasty).await;
 }
 
 #[cfg(feature = "sqlite")]

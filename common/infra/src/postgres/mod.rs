@@ -1,14 +1,17 @@
 //! A store that several processes share: a `PostgreSQL` database.
 //!
-//! The tables are made by [`migrate`]; a store that finds another form refuses to open. Each port
-//! has its file; `commit` writes facts in one statement, which is all of its transaction. Reads
-//! and writes have connections of their own, so that neither waits for the other.
+//! The tables are made by [`migrate`]; a store that finds an older form refuses to open, as it
+//! does when a newer one asks for that. Each port has its file; `commit` writes facts in one
+//! statement, which is all of its transaction. Reads and writes have connections of their own, so
+//! that neither waits for the other.
 //!
 //! Times of leases are the server's. Values are held inline, however large they are.
 
 mod checkpoints;
 mod codec;
 mod commit;
+mod dead_letters;
+mod end;
 mod intake;
 mod reading;
 mod schema;
@@ -30,7 +33,7 @@ use crate::store::{Batch, Store, StoreError};
 
 use codec::Codec;
 
-pub use schema::{SHARDS, form, maintain, make_schema, migrate, remove_schema};
+pub use schema::{SHARDS, maintain, make_schema, migrate, remove_schema, version};
 
 /// How long whoever needs a connection waits for one.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -118,7 +121,7 @@ pub enum OpenError {
         /// What it has.
         form: &'static str,
     },
-    /// It was changed by a later release.
+    /// A later release changed it, and left nothing that this one could work on.
     #[error("the database at {at} has the form of a later release of flowmill; use that one")]
     Later {
         /// Where it is.

@@ -188,7 +188,9 @@ impl Trouble for StoreError {
     fn failure(&self) -> Option<Failure> {
         match self {
             Self::Unavailable(_) | Self::Conflict { .. } | Self::Fenced { .. } => None,
-            Self::Corrupt(_) | Self::Sealed(_) => Some(Failure::Broken(self.to_string())),
+            Self::Corrupt(_) | Self::Later(_) | Self::Sealed(_) => {
+                Some(Failure::Broken(self.to_string()))
+            }
         }
     }
 }

@@ -126,6 +126,17 @@ pub struct RabbitReceipt {
     redelivered: bool,
 }
 
+impl RabbitReceipt {
+    /// The receipt of what was delivered over a channel.
+    pub(super) fn of(channel: &Channel, delivered: &Delivery) -> Self {
+        Self {
+            channel: channel.clone(),
+            tag: delivered.delivery_tag,
+            redelivered: delivered.redelivered,
+        }
+    }
+}
+
 impl Receipt for RabbitReceipt {
     fn is_redelivered(&self) -> bool {
         self.redelivered
@@ -349,7 +360,7 @@ impl Reader {
                     return RabbitError::Lost("a queue of tasks was cut off".to_owned());
                 }
             };
-            let receipt = self.receipt(&delivered);
+            let receipt = RabbitReceipt::of(&self.channel, &delivered);
             match self.transit.read_task(&delivered.data) {
                 Ok(task) => {
                     if let Err(unwanted) = self.tasks.send((Box::new(task), receipt)).await {
@@ -374,14 +385,6 @@ impl Reader {
                     }
                 }
             }
-        }
-    }
-
-    fn receipt(&self, delivered: &Delivery) -> RabbitReceipt {
-        RabbitReceipt {
-            channel: self.channel.clone(),
-            tag: delivered.delivery_tag,
-            redelivered: delivered.redelivered,
         }
     }
 }

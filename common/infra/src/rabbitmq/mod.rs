@@ -11,6 +11,7 @@ mod aside;
 mod completions;
 mod consumer;
 mod contact;
+mod dead_letters;
 mod headers;
 mod inbox;
 mod link;
@@ -31,6 +32,7 @@ use crate::wire::Transit;
 pub use completions::RabbitCompletions;
 pub use consumer::{RabbitReceipt, RabbitWorker, Slots};
 pub use contact::Contact;
+pub use dead_letters::RabbitDeadLetters;
 pub use inbox::RabbitInbox;
 pub use tasks::RabbitTasks;
 
@@ -182,6 +184,17 @@ pub async fn worker(
 /// cannot fail; what it is given waits until there is a connection.
 pub fn pokes(settings: &Settings) -> RabbitCompletions {
     RabbitCompletions::start(settings, "pokes")
+}
+
+/// A consumer of dead letters, and the publisher of the answers that they call for.
+///
+/// # Errors
+/// When the server cannot be reached now, or queues exist that are others than ours.
+pub async fn dead_letters(
+    settings: &Settings,
+) -> Result<(RabbitDeadLetters, RabbitCompletions), RabbitError> {
+    topology::check(settings).await?;
+    Ok((RabbitDeadLetters::start(settings), RabbitCompletions::start(settings, "dead letters")))
 }
 
 /// Removes the queues and exchanges of an installation with so many shards, and all that lies in

@@ -7,7 +7,7 @@ use super::support::{Cluster, document};
 
 const START: &str = "{id: s, data: {type: start, title: S, variables: [{variable: who, label: who, type: text-input}]}}";
 
-fn shout() -> String {
+pub(crate) fn shout() -> String {
     let code = "{id: c, data: {type: code, title: C, code_language: javascript, code: 'function main({who}) { return {loud: who.toUpperCase()} }', variables: [{variable: who, value_selector: [s, who]}], outputs: {loud: {type: string}}}}";
     let end = "{id: e, data: {type: end, title: E, outputs: [{variable: says, value_selector: [c, loud]}]}}";
     document(&[START, code, end], &["{source: s, target: c}", "{source: c, target: e}"])
