@@ -62,11 +62,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// Does it, and says what was done.
 #[cfg(feature = "cluster")]
 async fn migrate(args: &Args) -> Result<String, flowmill_infra::postgres::OpenError> {
-    use flowmill_infra::postgres::{SHARDS, form, migrate};
+    use flowmill_infra::postgres::{SHARDS, migrate, version};
 
-    let before = form(&args.url).await?;
+    let before = version(&args.url).await?;
     let shards = migrate(&args.url, args.shards.unwrap_or(SHARDS)).await?;
-    let after = form(&args.url).await?.unwrap_or_default();
+    let after = version(&args.url).await?.unwrap_or_default();
     let mut done = match before {
         None => format!("the database is ready: form {after}, {shards} shards\n"),
         Some(before) if before < after => {

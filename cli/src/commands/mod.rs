@@ -16,12 +16,13 @@ mod rerun;
 #[cfg(feature = "store")]
 mod resume;
 mod run;
-#[cfg(feature = "store")]
 mod runs;
 mod sandbox;
 pub(crate) mod start;
+mod submit;
 mod test;
 mod validate;
+mod workflows;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,7 @@ Examples:
   flowmill test *.test.yml
   flowmill validate *.yml
   flowmill plan workflow.yml --format mermaid
+  flowmill submit workflow.yml --input name=Ada --wait
   flowmill nodes http-request
 
 `flowmill <COMMAND> --help` shows the options of a command and examples."
@@ -63,12 +65,15 @@ enum Command {
     /// Run once more what is kept in a folder, without doing again what went well.
     #[cfg(feature = "store")]
     Rerun(rerun::Args),
-    /// List and show runs that are kept in a folder.
-    #[cfg(feature = "store")]
+    /// List, show and stop runs of a server, or those that are kept in a folder.
     Runs(runs::Args),
     /// Rebuild a run that is kept, as it was after any of its facts.
     #[cfg(feature = "store")]
     Replay(replay::Args),
+    /// Push workflows to a server, list and show them.
+    Workflows(workflows::Args),
+    /// Submit a run to a server.
+    Submit(Box<submit::Args>),
     /// Hold workflows against what they must do: tests in files.
     Test(test::Args),
     /// Check documents: ok, or everything that is wrong with them.
@@ -110,10 +115,11 @@ impl Cli {
             Command::Resume(args) => resume::run(args),
             #[cfg(feature = "store")]
             Command::Rerun(args) => rerun::run(args),
-            #[cfg(feature = "store")]
             Command::Runs(args) => runs::run(args),
             #[cfg(feature = "store")]
             Command::Replay(args) => replay::run(args),
+            Command::Workflows(args) => workflows::run(args),
+            Command::Submit(args) => submit::run(*args),
             Command::Test(args) => test::run(args),
             Command::Validate(args) => validate::run(args),
             Command::Plan(args) => plan::run(args),

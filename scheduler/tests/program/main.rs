@@ -56,7 +56,7 @@ fn a_database_without_our_tables_is_refused() {
 fn it_serves_until_it_is_told_to_stop() {
     let place = Place::migrated("serves");
     let mut process = Process::start(&place.settings());
-    assert_eq!(process.until_ready(), "{\"status\":\"ready\"}");
+    assert!(process.until_ready().contains("\"ready\":true"));
     assert_eq!(process.get("/healthz").0, 200);
     let (status, body) = process.get("/api/v1/runs");
     assert_eq!((status, body.contains("\"data\"")), (200, true), "{body}");

@@ -4,15 +4,32 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
-use serde_json::json;
+use serde::Serialize;
 
-/// What a program needs for its work, and why what is missing is missing. Clones share it.
+/// One thing that a program needs for its work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What it is.
+    pub name: &'static str,
+    /// Whether it is there.
+    pub ok: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What a program needs for its work, and whether it is there. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Health(Arc<Mutex<BTreeMap<&'static str, Option<String>>>>);
+
+#[derive(Serialize)]
+struct Report {
+    ready: bool,
+    checks: Vec<Check>,
+}
 
 impl Health {
     /// It needs these and has none of them yet.
@@ -43,52 +60,44 @@ impl Health {
         }
     }
 
-    /// What is missing, and why.
-    pub fn missing(&self) -> BTreeMap<&'static str, String> {
-        let lacks = |(name, why): (&&'static str, &Option<String>)| Some((*name, why.clone()?));
-        self.lock().iter().filter_map(lacks).collect()
+    /// Everything it needs, by name.
+    pub fn checks(&self) -> Vec<Check> {
+        let checks = self.lock();
+        let check = |(name, reason): (&&'static str, &Option<String>)| Check {
+            name,
+            ok: reason.is_none(),
+            reason: reason.clone(),
+        };
+        checks.iter().map(check).collect()
+    }
+
+    /// Whether all of it is there.
+    pub fn is_ready(&self) -> bool {
+        self.lock().values().all(Option::is_none)
     }
 
     /// `GET /healthz` answers 200 while the process lives; `GET /readyz` 200 or 503, with reasons.
-    /// Whatever else is asked has to wait.
-    pub fn router(&self) -> Router {
+    pub fn router<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
         let health = self.clone();
-        let ready = async move || health.answer();
-        let health = self.clone();
-        let other = async move || problem(&health.missing());
+        let ready = move || {
+            let health = health.clone();
+            async move { health.answer() }
+        };
         Router::new()
-            .route("/healthz", get(async || Json(json!({"status": "ok"}))))
+            .route("/healthz", get(async || Json(serde_json::json!({"status": "ok"}))))
             .route("/readyz", get(ready))
-            .fallback(other)
     }
 
-    fn answer(&self) -> Response {
-        let missing = self.missing();
-        if missing.is_empty() {
-            Json(json!({"status": "ready"})).into_response()
-        } else {
-            problem(&missing)
-        }
+    fn answer(&self) -> impl IntoResponse + use<> {
+        let checks = self.checks();
+        let ready = checks.iter().all(|check| check.ok);
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        (status, Json(Report { ready, checks }))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Option<String>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The process is not ready, as the API would say it.
-fn problem(missing: &BTreeMap<&'static str, String>) -> Response {
-    let reasons: Vec<&str> = missing.values().map(String::as_str).collect();
-    let problem = json!({
-        "type": "urn:flowmill:problem:not_ready",
-        "title": "the process is not ready",
-        "status": 503,
-        "code": "not_ready",
-        "detail": reasons.join("; "),
-        "reasons": missing,
-    });
-    let headers = [(CONTENT_TYPE, "application/problem+json"), (RETRY_AFTER, "2")];
-    (StatusCode::SERVICE_UNAVAILABLE, headers, problem.to_string()).into_response()
 }
 
 #[cfg(test)]
@@ -99,11 +108,13 @@ mod tests {
     fn it_is_ready_when_everything_is_there() {
         let health = Health::waiting_for(&["database", "broker"]);
         health.has("database");
-        assert_eq!(health.missing().keys().collect::<Vec<_>>(), [&"broker"]);
-        assert_eq!(health.answer().status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(!health.is_ready());
+        let reasons: Vec<bool> =
+            health.checks().iter().map(|check| check.reason.is_some()).collect();
+        assert_eq!(reasons, [true, false]);
         health.has("broker");
-        assert_eq!(health.answer().status(), StatusCode::OK);
+        assert!(health.is_ready());
         health.lacks("broker", "it went away");
-        assert_eq!(health.missing()["broker"], "it went away");
+        assert_eq!(health.answer().into_response().status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 }

@@ -19,7 +19,7 @@ use crate::config::{Loaded, Settings, Sources, load};
 
 use arguments::{Action, Arguments};
 
-pub use health::Health;
+pub use health::{Check, Health};
 pub use listener::Listener;
 pub use log::{Format, Log};
 pub use name::name_or;
