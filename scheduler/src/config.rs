@@ -113,6 +113,9 @@ impl Tasks {
 impl Settings for Config {
     const DEFAULTS: &'static str = include_str!("config.default.toml");
 
+    // a worker's
+    const OTHERS: &'static [&'static str] = &["beat", "code", "drain", "outbound", "slots"];
+
     fn check(&self, problems: &mut Problems<'_>) {
         let key = &self.api.key;
         if key.is_empty() && !self.http.listen.ip().is_loopback() {

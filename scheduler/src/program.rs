@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_infra::clock::SystemClock;
-use flowmill_infra::memory::MemoryLive;
 use flowmill_infra::postgres::{self, OpenError, PostgresStore};
 use flowmill_infra::program::{Failure, Health, Listener, Stop, name_or, patiently, watch};
 use flowmill_infra::rabbitmq::{self, RabbitInbox, RabbitTasks};
@@ -101,10 +100,13 @@ async fn own(
     let (router, answering) =
         api::router(store.clone(), workflows.clone(), pokes, config.api(shards));
     let duties = Sharded::new(store.clone(), workflows, me);
+    let redis = config.redis.open(&config.rabbitmq.prefix);
+    let redis = redis.map_err(|error| Failure::Broken(format!("failed to {error}")))?;
+    let keys = config.secrets.keys().map_err(|error| Failure::Broken(error.to_string()))?;
     let (service, handle) = Service::sharing(
         store.clone(),
         (tasks, inbox),
-        MemoryLive::default(),
+        redis.live(keys),
         SystemClock::new(),
         config.window.window(),
         duties,

@@ -10,7 +10,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Use a server", &["workflows", "submit"]),
     ("Write workflows", &["validate", "plan", "nodes", "test"]),
     ("Measure and compare", &["bench", "conform"]),
-    ("Set up", &["sandbox", "completions"]),
+    ("Set up", &["sandbox", "migrate", "completions"]),
 ];
 
 /// The command line with its verbs in groups.

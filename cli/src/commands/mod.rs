@@ -6,6 +6,7 @@ mod conform;
 mod help;
 #[cfg(feature = "store")]
 mod kept;
+mod migrate;
 mod nodes;
 mod plan;
 #[cfg(feature = "store")]
@@ -85,6 +86,8 @@ enum Command {
     Sandbox(sandbox::Args),
     /// Measure runs of one workflow in this process.
     Bench(bench::Args),
+    /// Make the database of a cluster ready, or bring it up to date.
+    Migrate(migrate::Args),
     /// Run a batch of cases as the reference engine does and write its result lines.
     Conform(conform::Args),
     /// Write what a shell needs to complete these words.
@@ -123,6 +126,7 @@ impl Cli {
             Command::Nodes(args) => nodes::run(args),
             Command::Sandbox(args) => sandbox::run(&args),
             Command::Bench(args) => bench::run(args),
+            Command::Migrate(args) => migrate::run(args),
             Command::Conform(args) => conform::run(args),
             Command::Completions(args) => completions::run(&args),
             Command::ConvertDocument { arguments } => {

@@ -449,7 +449,7 @@ mod tests {
         assert_eq!(names, ["a", "b"]);
         let accepted = check(&form, &texts(&[("c", "1"), ("a", "3")])).unwrap();
         assert_eq!(accepted.inputs, [("a".into(), Value::int(3)), ("b".into(), Value::None)]);
-        assert_eq!(accepted.undeclared, ["c".into()]);
+        assert_eq!(accepted.undeclared, [Name::from("c")]);
     }
 
     #[test]
