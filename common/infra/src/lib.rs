@@ -3,12 +3,14 @@
 //! A port is a small trait with the verbs its caller needs. Each has its in-memory adapter, which
 //! is all that a run inside one process needs; with the feature `sqlite` there is a store that
 //! keeps runs in a folder, with `postgres` one that several processes share; both seal secrets
-//! (`seal`). With `rabbitmq` there is a broker between processes, and messages are bytes (`wire`).
+//! (`seal`). Values that are too large for a message or a row become `payloads`. With `rabbitmq` there is a broker between processes, and messages are bytes (`wire`).
 //! What works over these ports works over any others that pass the same
 //! suite (`tests/ports.rs`).
 
 pub mod broker;
 pub mod checkpoints;
+#[cfg(feature = "payloads")]
+pub mod claims;
 pub mod clock;
 pub mod intake;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -16,6 +18,8 @@ mod journal;
 pub mod live;
 pub mod memory;
 pub mod message;
+#[cfg(feature = "payloads")]
+pub mod payloads;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "rabbitmq")]

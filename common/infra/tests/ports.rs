@@ -4,11 +4,16 @@
 mod rabbitmq;
 mod suite;
 
+use std::sync::Arc;
+
 use flowmill_engine::report::History;
 use flowmill_engine::value::Name;
 use flowmill_infra::clock::SystemClock;
 use flowmill_infra::live::Event;
-use flowmill_infra::memory::{MemoryBroker, MemoryLive, MemoryStore, MemoryWorker, Watcher};
+use flowmill_infra::memory::{
+    MemoryBroker, MemoryLive, MemoryPayloads, MemoryStore, MemoryWorker, Watcher,
+};
+use flowmill_infra::payloads::{CachedPayloads, FilePayloads};
 
 use suite::live::Watching;
 use suite::server::Schema;
@@ -62,6 +67,37 @@ async fn the_shared_store_for_intake() {
 async fn the_shared_store_for_workers() {
     let schema = Schema::migrated().await;
     suite::checkpoints::all(async || schema.cleared().await.store().await).await;
+}
+
+#[tokio::test]
+async fn payloads_in_memory() {
+    suite::payloads::all(async || MemoryPayloads::default()).await;
+}
+
+#[tokio::test]
+async fn payloads_in_files() {
+    let parent = tempfile::tempdir().unwrap();
+    let made = std::cell::Cell::new(0);
+    suite::payloads::all(async || {
+        made.set(made.get() + 1);
+        FilePayloads::new(parent.path().join(made.get().to_string()))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn payloads_in_the_shared_store() {
+    let schema = Schema::migrated().await;
+    suite::payloads::all(async || schema.cleared().await.store().await.payloads()).await;
+}
+
+#[tokio::test]
+async fn payloads_behind_a_cache() {
+    suite::payloads::all(async || {
+        let cache = Arc::new(suite::payloads::Shelf::default());
+        CachedPayloads::new(cache, Arc::new(MemoryPayloads::default()))
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

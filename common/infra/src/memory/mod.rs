@@ -2,8 +2,12 @@
 
 mod broker;
 mod live;
+#[cfg(feature = "payloads")]
+mod payloads;
 mod store;
 
 pub use broker::{MemoryBroker, MemoryCompletions, MemoryInbox, MemoryTasks, MemoryWorker};
 pub use live::{MemoryLive, Watcher};
+#[cfg(feature = "payloads")]
+pub use payloads::MemoryPayloads;
 pub use store::MemoryStore;

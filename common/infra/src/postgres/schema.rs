@@ -8,8 +8,10 @@ use super::{OpenError, place, read_url, trouble};
 
 /// What leads from each form to the next, in order. They are never changed once a release has
 /// them; and while a release runs that reads an older form, they only add.
-const MIGRATIONS: [(&str, &str); 1] =
-    [("runs", include_str!("../../../../migrations/postgres/0001_runs.sql"))];
+const MIGRATIONS: [(&str, &str); 2] = [
+    ("runs", include_str!("../../../../migrations/postgres/0001_runs.sql")),
+    ("payloads", include_str!("../../../../migrations/postgres/0003_payloads.sql")),
+];
 
 /// Months ahead for which there are partitions.
 const MONTHS: i32 = 3;

@@ -52,7 +52,7 @@ impl Shards for PostgresStore {
         let found = found.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
         let mut queued = Vec::with_capacity(found.len());
         for row in &found {
-            match self.queued_run(row) {
+            match self.queued_run(row).await {
                 Ok(run) => queued.push(run),
                 Err(error) => {
                     let run: &str = get(row, "run")?;
@@ -125,22 +125,22 @@ impl Shards for PostgresStore {
         let mut journals: Vec<Journal> = Vec::with_capacity(runs.len());
         let mut sealed = HashSet::new();
         for row in found.map_err(|error| trouble(&error))? {
-            let run: &str = get(&row, "run")?;
-            if journals.last().is_none_or(|journal| &*journal.run != run) {
+            let run = text(&row, "run")?;
+            if journals.last().is_none_or(|journal| journal.run != run) {
                 let (tenant, plan) = (text(&row, "tenant")?, plan_key(&row)?);
-                journals.push(Journal { run: run.into(), tenant, plan, facts: Vec::new() });
+                journals.push(Journal { run: run.clone(), tenant, plan, facts: Vec::new() });
             }
             let Some(journal) = journals.last_mut() else { continue };
             if sealed.contains(&journal.run) {
                 continue;
             }
             let last = journal.facts.last().map_or(0, |fact| number(fact.seq));
-            match reading::part(&self.codec, run, last, &row) {
+            match reading::part(&self.codec, &run, last, &row).await {
                 Ok(facts) => journal.facts.extend(facts),
                 Err(error @ StoreError::Sealed(_)) => {
                     // the others go on, and this one once its key is there
-                    tracing::error!(run.id = run, %error, "a run cannot go on");
-                    sealed.insert(journal.run.clone());
+                    tracing::error!(run.id = %run, %error, "a run cannot go on");
+                    sealed.insert(run);
                 }
                 Err(error) => return Err(error),
             }
@@ -154,8 +154,8 @@ impl Shards for PostgresStore {
 }
 
 impl PostgresStore {
-    fn queued_run(&self, row: &PgRow) -> Result<Queued, StoreError> {
-        let start = self.codec.read_start(get(row, "start")?)?;
+    async fn queued_run(&self, row: &PgRow) -> Result<Queued, StoreError> {
+        let start = self.codec.read_start(get(row, "start")?).await?;
         Ok(Queued { plan: plan_key(row)?, tenant: text(row, "tenant")?, start })
     }
 }

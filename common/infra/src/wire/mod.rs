@@ -17,6 +17,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::claims::ClaimError;
 use crate::message::{Control, Delivery, Task};
 use crate::seal::SealError;
 
@@ -103,6 +104,14 @@ pub enum EncodeError {
         kind: Kind,
         /// Why.
         why: SealError,
+    },
+    /// A large value could not be left behind.
+    #[error("write a {kind} message: {why}")]
+    Value {
+        /// What it is.
+        kind: Kind,
+        /// Why.
+        why: ClaimError,
     },
     /// Something in it has no form as bytes.
     #[error("write a {kind} message: {why}")]

@@ -5,11 +5,13 @@
 pub(crate) mod broker;
 pub(crate) mod channels;
 pub(crate) mod checkpoints;
+pub(crate) mod claims;
 pub(crate) mod clock;
 #[cfg(feature = "sqlite")]
 mod folder;
 pub(crate) mod intake;
 pub(crate) mod live;
+pub(crate) mod payloads;
 mod postgres;
 mod proxy;
 mod secrets;
