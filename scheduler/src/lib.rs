@@ -7,9 +7,14 @@
 //! `service` is the loop around its ports, `owner` the runs, `active` one of them and
 //! what it waits for, `gate` who may
 //! send how many tasks, `effects` what facts call for, `fence` what keeps a fault of one run from
-//! the others.
+//! the others. With the feature `service` there is the program: `config` its settings, `program` how
+//! it is joined.
 
 mod active;
+#[cfg(feature = "service")]
+pub mod api;
+#[cfg(feature = "service")]
+pub mod config;
 mod duties;
 mod effects;
 mod fence;
@@ -17,6 +22,8 @@ mod gate;
 mod handle;
 mod owner;
 mod plans;
+#[cfg(feature = "service")]
+pub mod program;
 mod service;
 mod shards;
 

@@ -3,15 +3,19 @@
 //! A port is a small trait with the verbs its caller needs. Each has its in-memory adapter, which
 //! is all that a run inside one process needs; with the feature `sqlite` there is a store that
 //! keeps runs in a folder, with `postgres` one that several processes share; both seal secrets
-//! (`seal`). Values that are too large for a message or a row become `payloads`. With `rabbitmq` there is a broker between processes, and messages are bytes (`wire`).
+//! (`seal`), and large values become `payloads`. With `rabbitmq` there is a broker between
+//! processes, and messages are bytes (`wire`).
+//! With `redis` processes share what may vanish: the live feed, claims, copies of checkpoints.
+//! `config` reads settings; `program`, with `service`, is what the programs of a cluster share.
 //! What works over these ports works over any others that pass the same
 //! suite (`tests/ports.rs`).
 
 pub mod broker;
 pub mod checkpoints;
-#[cfg(feature = "payloads")]
 pub mod claims;
 pub mod clock;
+#[cfg(feature = "config")]
+pub mod config;
 pub mod intake;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod journal;
@@ -22,8 +26,12 @@ pub mod message;
 pub mod payloads;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "service")]
+pub mod program;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[cfg(feature = "rabbitmq")]
 mod retry;
 #[cfg(feature = "seal")]
@@ -31,6 +39,8 @@ pub mod seal;
 pub mod shards;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(feature = "payloads")]
+pub mod stash;
 pub mod store;
 pub mod texts;
 #[cfg(feature = "rabbitmq")]

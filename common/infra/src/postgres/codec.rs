@@ -12,12 +12,12 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value, decode};
 use serde::{Deserialize, Serialize};
 
-use crate::claims::{Bounded, ClaimError, Claims, may_hold_claims};
 use crate::intake::Document;
 use crate::journal::Part;
 use crate::payloads::Owner;
 use crate::seal::{Keys, SealError};
 use crate::shards::Wish;
+use crate::stash::{Bounded, Stash, StashError, may_hold_tickets};
 use crate::store::StoreError;
 
 /// Writes and reads. What is secret is sealed before it is written, and large values become
@@ -25,7 +25,7 @@ use crate::store::StoreError;
 #[derive(Clone, Debug)]
 pub(super) struct Codec {
     pub(super) keys: Keys,
-    pub(super) claims: Claims,
+    pub(super) stash: Stash,
 }
 
 impl Codec {
@@ -48,7 +48,7 @@ impl Codec {
         part: &Part<'_>,
     ) -> Result<Vec<Fact>, StoreError> {
         let mut facts = part.read(run, before)?;
-        if may_hold_claims(part.facts) {
+        if may_hold_tickets(part.facts) {
             let values = facts.iter_mut().flat_map(|fact| values_of(&mut fact.event)).collect();
             self.redeem(run, values).await?;
         }
@@ -70,7 +70,7 @@ impl Codec {
     pub(super) async fn read_start(&self, text: &str) -> Result<Start, StoreError> {
         let mut start: Start = read("the start of a run", text)?;
         let run = start.run.clone();
-        if may_hold_claims(text) {
+        if may_hold_tickets(text) {
             self.redeem(&run, values_of_start(&mut start)).await?;
         }
         self.keys.open_start(&mut start).map_err(|error| of_run(&run, &error))?;
@@ -109,7 +109,7 @@ impl Codec {
         text: &str,
     ) -> Result<Completion, StoreError> {
         let Done(mut completion) = read("a checkpoint", text)?;
-        if may_hold_claims(text) {
+        if may_hold_tickets(text) {
             self.redeem(run, values_of_outcome(&mut completion.outcome)).await?;
         }
         let opened = self.keys.open_outcome(run, &mut completion.outcome);
@@ -117,24 +117,24 @@ impl Codec {
         Ok(completion)
     }
 
-    /// What needs no payload: it is small, and nothing in it looks like a claim.
+    /// What needs no payload: it is small, and nothing in it looks like a ticket.
     fn small<T: Serialize + ?Sized>(
         &self,
         what: &str,
         value: &T,
     ) -> Result<Option<String>, StoreError> {
-        let text = write_within(what, value, self.claims.limits().inline_bytes)?;
-        Ok(text.filter(|text| !may_hold_claims(text)))
+        let text = write_within(what, value, self.stash.limits().inline_bytes)?;
+        Ok(text.filter(|text| !may_hold_tickets(text)))
     }
 
     async fn check_in(&self, run: &Name, values: Vec<&mut Value>) -> Result<(), StoreError> {
-        let done = self.claims.check_in(&Owner::Run(run.clone()), values).await;
-        done.map(|_| ()).map_err(|error| claim(run, &error))
+        let done = self.stash.check_in(&Owner::Run(run.clone()), values).await;
+        done.map(|_| ()).map_err(|error| ticket(run, &error))
     }
 
     async fn redeem(&self, run: &Name, values: Vec<&mut Value>) -> Result<(), StoreError> {
-        let done = self.claims.redeem(&Owner::Run(run.clone()), values).await;
-        done.map(|_| ()).map_err(|error| claim(run, &error))
+        let done = self.stash.redeem(&Owner::Run(run.clone()), values).await;
+        done.map(|_| ()).map_err(|error| ticket(run, &error))
     }
 
     /// The text of a document, as it is kept.
@@ -182,7 +182,7 @@ fn of_document(digest: &str, error: &SealError) -> StoreError {
     StoreError::Sealed(format!("document {digest}: {error}{}", error.advice()))
 }
 
-fn claim(run: &str, error: &ClaimError) -> StoreError {
+fn ticket(run: &str, error: &StashError) -> StoreError {
     if error.is_passing() {
         StoreError::Unavailable(error.to_string())
     } else {

@@ -27,14 +27,15 @@ use flowmill_engine::value::Name;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{Executor as _, PgPool, Postgres, Row as _};
 
-use crate::claims::Claims;
+use crate::payloads::{CachedPayloads, PayloadCache};
 use crate::seal::Keys;
+use crate::stash::Stash;
 use crate::store::{Batch, Store, StoreError};
 
 use codec::Codec;
 
 pub use payloads::PostgresPayloads;
-pub use schema::{SHARDS, maintain, migrate};
+pub use schema::{SHARDS, form, maintain, make_schema, migrate, remove_schema};
 
 /// How long whoever needs a connection waits for one.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -169,8 +170,8 @@ impl PostgresStore {
         let writers = pool(settings.writers, EVERYONE, true).connect_lazy_with(options.clone());
         let pool = pool(TRANSFERS, TRANSFER, true).connect_lazy_with(options);
         let payloads = PostgresPayloads { pool };
-        let claims = Claims::new(Arc::new(payloads.clone()));
-        let codec = Codec { keys: settings.keys.clone(), claims };
+        let stash = Stash::new(Arc::new(payloads.clone()));
+        let codec = Codec { keys: settings.keys.clone(), stash };
         let (history, lease) = (History::Full, settings.lease);
         Ok(Self { history, codec, payloads, lease, writers, readers })
     }
@@ -182,15 +183,15 @@ impl PostgresStore {
 
     /// What it leaves large values to. Whoever sends messages shares it, so that a process holds
     /// a value once.
-    pub fn claims(&self) -> Claims {
-        self.codec.claims.clone()
+    pub fn stash(&self) -> Stash {
+        self.codec.stash.clone()
     }
 
-    /// The same with large values left to these, such as ones with a cache in front of
-    /// [`PostgresStore::payloads`].
+    /// The same with a cache in front of its payloads.
     #[must_use]
-    pub fn with_claims(mut self, claims: Claims) -> Self {
-        self.codec.claims = claims;
+    pub fn cached(mut self, cache: Arc<dyn PayloadCache>) -> Self {
+        let payloads = CachedPayloads::new(cache, Arc::new(self.payloads()));
+        self.codec.stash = Stash::new(Arc::new(payloads));
         self
     }
 
@@ -198,6 +199,25 @@ impl PostgresStore {
     #[must_use]
     pub fn with_history(self, history: History) -> Self {
         Self { history, ..self }
+    }
+
+    /// Asks the server for nothing, to see whether it answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let asked = sqlx::query("SELECT 1").execute(&self.readers).await;
+        asked.map(drop).map_err(|error| trouble(&error))
+    }
+
+    /// How many shards there are. It never changes.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn shards(&self) -> Result<u16, StoreError> {
+        let count = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM shards");
+        let count = count.fetch_one(&self.readers).await.map_err(|error| trouble(&error))?;
+        Ok(u16::try_from(count).unwrap_or(u16::MAX))
     }
 
     /// Ends its connections; what was answered is kept without that.

@@ -24,8 +24,9 @@ pub struct RabbitCompletions {
 }
 
 impl RabbitCompletions {
-    pub(super) fn start(settings: &Settings) -> Self {
-        let (link, transit) = (Link::start(settings, "answers"), settings.transit.clone());
+    /// `role` says in the server's list what the connection is for.
+    pub(super) fn start(settings: &Settings, role: &'static str) -> Self {
+        let (link, transit) = (Link::start(settings, role), settings.transit.clone());
         Self { link, names: settings.names(), transit }
     }
 }

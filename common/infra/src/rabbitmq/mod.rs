@@ -10,6 +10,7 @@
 mod aside;
 mod completions;
 mod consumer;
+mod contact;
 mod headers;
 mod inbox;
 mod link;
@@ -29,6 +30,7 @@ use crate::wire::Transit;
 
 pub use completions::RabbitCompletions;
 pub use consumer::{RabbitReceipt, RabbitWorker, Slots};
+pub use contact::Contact;
 pub use inbox::RabbitInbox;
 pub use tasks::RabbitTasks;
 
@@ -135,7 +137,7 @@ pub enum RabbitError {
 
 impl RabbitError {
     /// Whether trying again cannot help.
-    fn is_final(&self) -> bool {
+    pub fn is_final(&self) -> bool {
         match self {
             Self::Url(_) | Self::Differs { .. } | Self::Refused { .. } => true,
             Self::Unreachable { .. } | Self::Lost(_) => false,
@@ -171,9 +173,15 @@ pub async fn worker(
     slots: Slots,
 ) -> Result<(RabbitWorker, RabbitCompletions), RabbitError> {
     topology::check(settings).await?;
-    let answers = RabbitCompletions::start(settings);
+    let answers = RabbitCompletions::start(settings, "answers");
     let worker = RabbitWorker::start(settings, slots, answers.clone()).await;
     Ok((worker, answers))
+}
+
+/// A publisher of pokes: a process that accepts runs tells their owners. Nothing is looked up, so it
+/// cannot fail; what it is given waits until there is a connection.
+pub fn pokes(settings: &Settings) -> RabbitCompletions {
+    RabbitCompletions::start(settings, "pokes")
 }
 
 /// Removes the queues and exchanges of an installation with so many shards, and all that lies in

@@ -17,9 +17,9 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::claims::ClaimError;
 use crate::message::{Control, Delivery, Task};
 use crate::seal::SealError;
+use crate::stash::StashError;
 
 pub use transit::{Transit, Unreadable};
 
@@ -111,7 +111,7 @@ pub enum EncodeError {
         /// What it is.
         kind: Kind,
         /// Why.
-        why: ClaimError,
+        why: StashError,
     },
     /// Something in it has no form as bytes.
     #[error("write a {kind} message: {why}")]

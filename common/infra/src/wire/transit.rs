@@ -12,11 +12,11 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value};
 use flowmill_engine::variables::{Variable, Variables};
 
-use crate::claims::{ClaimError, Claims, is_like_claim};
 use crate::message::{Delivery, Shard, Task};
 use crate::payloads::Owner;
 use crate::retry::Waits;
 use crate::seal::{Keys, SealError};
+use crate::stash::{Stash, StashError, is_like_ticket};
 
 use super::{DecodeError, EncodeError, Kind, decode_delivery, decode_task};
 use super::{encode_delivery, encode_task};
@@ -32,7 +32,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Default)]
 pub struct Transit {
     keys: Keys,
-    claims: Option<Claims>,
+    stash: Option<Stash>,
 }
 
 /// A message cannot be had.
@@ -52,10 +52,10 @@ pub enum Unreadable<M> {
     /// It was read, but for a large value that lies elsewhere.
     #[error("have a large value of a message: {why}")]
     Value {
-        /// The message, with claims in the place of large values.
+        /// The message, with tickets in the place of large values.
         message: Box<M>,
         /// Why.
-        why: ClaimError,
+        why: StashError,
     },
 }
 
@@ -72,13 +72,13 @@ impl<M> Unreadable<M> {
 impl Transit {
     /// With the keys of this installation.
     pub fn new(keys: Keys) -> Self {
-        Self { keys, claims: None }
+        Self { keys, stash: None }
     }
 
     /// The same, with large values left to these; without them values travel whole.
     #[must_use]
-    pub fn with_claims(self, claims: Claims) -> Self {
-        Self { claims: Some(claims), ..self }
+    pub fn with_stash(self, stash: Stash) -> Self {
+        Self { stash: Some(stash), ..self }
     }
 
     /// Writes a task. Waits while payloads are unavailable.
@@ -155,12 +155,12 @@ impl Transit {
         run: &Name,
         held: &mut T,
         values: impl Fn(&mut T) -> Vec<&mut Value>,
-    ) -> Result<usize, ClaimError> {
-        let Some(claims) = &self.claims else { return Ok(0) };
+    ) -> Result<usize, StashError> {
+        let Some(stash) = &self.stash else { return Ok(0) };
         let owner = Owner::Run(run.clone());
         let mut waits = Waits::between(FIRST_WAIT, LONGEST_WAIT);
         loop {
-            match claims.check_in_message(&owner, values(held)).await {
+            match stash.check_in_message(&owner, values(held)).await {
                 Err(error) if error.is_passing() => {
                     tracing::warn!(run.id = %run, %error, "a large value waits to be kept");
                     tokio::time::sleep(waits.next()).await;
@@ -170,10 +170,10 @@ impl Transit {
         }
     }
 
-    async fn redeem(&self, run: &Name, values: Vec<&mut Value>) -> Result<usize, ClaimError> {
-        match &self.claims {
-            Some(claims) => claims.redeem(&Owner::Run(run.clone()), values).await,
-            None if values.iter().any(|value| is_like_claim(value)) => Err(ClaimError::NoPayloads),
+    async fn redeem(&self, run: &Name, values: Vec<&mut Value>) -> Result<usize, StashError> {
+        match &self.stash {
+            Some(stash) => stash.redeem(&Owner::Run(run.clone()), values).await,
+            None if values.iter().any(|value| is_like_ticket(value)) => Err(StashError::NoPayloads),
             None => Ok(0),
         }
     }

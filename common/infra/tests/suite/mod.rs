@@ -17,7 +17,9 @@ mod proxy;
 mod secrets;
 pub(crate) mod server;
 pub(crate) mod shards;
+mod stash;
 pub(crate) mod store;
+pub(crate) mod watched;
 
 use std::future::Future;
 use std::pin::pin;

@@ -111,7 +111,7 @@ impl Cluster {
 
     /// The broker for a process with this store.
     fn broker_of(&self, store: &PostgresStore) -> Broker {
-        let transit = Transit::new(self.database.keys.clone()).with_claims(store.claims());
+        let transit = Transit::new(self.database.keys.clone()).with_stash(store.stash());
         Broker { transit, ..self.broker.clone() }
     }
 

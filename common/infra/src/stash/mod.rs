@@ -1,9 +1,9 @@
-//! Large values stay behind: what leaves a process holds a claim instead, and whoever needs the
+//! Large values stay behind: what leaves a process holds a ticket instead, and whoever needs the
 //! value redeems it.
 //!
-//! A claim is a text in the value's place, `flowmill-payload:1:<digest>:<bytes>`; the value itself
+//! A ticket is a text in the value's place, `flowmill-payload:1:<digest>:<bytes>`; the value itself
 //! is a payload of its run, as JSON. Its type travels beside it, as that of every variable. Texts
-//! that only look like a claim become payloads as well, so a claim is never mistaken.
+//! that only look like a ticket become payloads as well, so a ticket is never mistaken.
 //!
 //! A process decodes a value once: what it redeemed or handed in is held and shared, the values
 //! that were used last as far as there is room. So nobody encodes, sends or reads again what is
@@ -20,10 +20,10 @@ use crate::payloads::{Digest, Owner, Payload, PayloadError, Payloads};
 
 use held::Held;
 
-/// What a claim begins with, whatever its version.
-const CLAIM: &str = "flowmill-payload:";
+/// What a ticket begins with, whatever its version.
+const TICKET: &str = "flowmill-payload:";
 
-/// What a claim of this version begins with.
+/// What a ticket of this version begins with.
 const PRESENT: &str = "flowmill-payload:1:";
 
 /// How large values may be where.
@@ -55,15 +55,15 @@ impl Default for Limits {
 
 /// Why a value could not be left behind, or had again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ClaimError {
+pub enum StashError {
     /// It is larger than any may be.
     #[error("a value has more than {most} bytes, which are the most")]
     TooLarge {
         /// The most.
         most: usize,
     },
-    /// What stands in its place is no claim of this release.
-    #[error("what stands for a large value is no claim that this release knows")]
+    /// What stands in its place is no ticket of this release.
+    #[error("what stands for a large value is no ticket that this release knows")]
     Unknown,
     /// It came from a process that leaves large values behind, and this one has none to look at.
     #[error("a large value was left behind, and this process was given no payloads")]
@@ -81,22 +81,22 @@ pub enum ClaimError {
     Payload(#[from] PayloadError),
 }
 
-impl ClaimError {
+impl StashError {
     /// Whether it may be different later.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Payload(PayloadError::Unavailable(_)))
     }
 }
 
-/// Gives claims and redeems them. Clones share what they hold.
+/// Gives tickets and redeems them. Clones share what they hold.
 #[derive(Clone, Debug)]
-pub struct Claims {
+pub struct Stash {
     limits: Limits,
     payloads: Arc<dyn Payloads>,
     held: Arc<Mutex<Held>>,
 }
 
-impl Claims {
+impl Stash {
     /// Over these payloads, with the usual limits.
     pub fn new(payloads: Arc<dyn Payloads>) -> Self {
         Self::with_limits(payloads, Limits::default())
@@ -113,16 +113,16 @@ impl Claims {
         self.limits
     }
 
-    /// Puts claims in the place of large values, which are durable when this returns; answers how
+    /// Puts tickets in the place of large values, which are durable when this returns; answers how
     /// many there were.
     ///
     /// # Errors
-    /// [`ClaimError`]; then no value was changed.
+    /// [`StashError`]; then no value was changed.
     pub async fn check_in(
         &self,
         owner: &Owner,
         values: Vec<&mut Value>,
-    ) -> Result<usize, ClaimError> {
+    ) -> Result<usize, StashError> {
         self.check_in_within(usize::MAX, owner, values).await
     }
 
@@ -130,12 +130,12 @@ impl Claims {
     /// others to fit.
     ///
     /// # Errors
-    /// As in [`Claims::check_in`].
+    /// As in [`Stash::check_in`].
     pub async fn check_in_message(
         &self,
         owner: &Owner,
         values: Vec<&mut Value>,
-    ) -> Result<usize, ClaimError> {
+    ) -> Result<usize, StashError> {
         self.check_in_within(self.limits.message_bytes, owner, values).await
     }
 
@@ -144,33 +144,33 @@ impl Claims {
         most: usize,
         owner: &Owner,
         values: Vec<&mut Value>,
-    ) -> Result<usize, ClaimError> {
+    ) -> Result<usize, StashError> {
         let sizes: Vec<Option<usize>> = values.iter().map(|value| self.size(value)).collect();
         let chosen = values.into_iter().zip(choose(&sizes, most));
-        let mut claimed = Vec::new();
+        let mut ticketed = Vec::new();
         for (value, _) in chosen.filter(|(_, is_chosen)| *is_chosen) {
-            let claim = self.claim(owner, value).await?;
-            claimed.push((value, claim));
+            let ticket = self.ticket(owner, value).await?;
+            ticketed.push((value, ticket));
         }
-        let count = claimed.len();
-        for (value, claim) in claimed {
-            *value = claim;
+        let count = ticketed.len();
+        for (value, ticket) in ticketed {
+            *value = ticket;
         }
         Ok(count)
     }
 
-    /// Puts values in the place of their claims; answers how many there were.
+    /// Puts values in the place of their tickets; answers how many there were.
     ///
     /// # Errors
-    /// [`ClaimError`]; then no claim was redeemed.
+    /// [`StashError`]; then no ticket was redeemed.
     pub async fn redeem(
         &self,
         owner: &Owner,
         values: Vec<&mut Value>,
-    ) -> Result<usize, ClaimError> {
+    ) -> Result<usize, StashError> {
         let mut redeemed = Vec::new();
         for value in values {
-            if let Some((digest, bytes)) = claim_in(value)? {
+            if let Some((digest, bytes)) = ticket_in(value)? {
                 let found = self.value(owner, digest, bytes).await?;
                 redeemed.push((value, found));
             }
@@ -184,7 +184,7 @@ impl Claims {
 
     /// The size of a value; None when it is too large to stay.
     fn size(&self, value: &Value) -> Option<usize> {
-        if is_like_claim(value) || self.held().digest_of(value).is_some() {
+        if is_like_ticket(value) || self.held().digest_of(value).is_some() {
             return None;
         }
         let mut counter = Counter { left: self.limits.inline_bytes };
@@ -193,17 +193,17 @@ impl Claims {
     }
 
     /// Leaves a value behind.
-    async fn claim(&self, owner: &Owner, value: &Value) -> Result<Value, ClaimError> {
+    async fn ticket(&self, owner: &Owner, value: &Value) -> Result<Value, StashError> {
         let known = self.held().digest_of(value);
         if let Some((digest, bytes)) = known
             && self.held().is_stored(owner, digest)
         {
-            return Ok(claim_of(digest, bytes));
+            return Ok(ticket_of(digest, bytes));
         }
         let (most, value) = (self.limits.value_bytes, value.clone());
         let encoding = tokio::task::spawn_blocking(move || {
             let bytes = encode(&value, most)?;
-            Ok::<_, ClaimError>((Payload::of(bytes), value))
+            Ok::<_, StashError>((Payload::of(bytes), value))
         });
         let (payload, value) = encoding.await.map_err(|error| broke(&error))??;
         self.payloads.put(owner, &payload).await?;
@@ -211,16 +211,16 @@ impl Claims {
         let mut held = self.held();
         held.keep(digest, bytes, value);
         held.stored(owner, digest);
-        Ok(claim_of(digest, bytes))
+        Ok(ticket_of(digest, bytes))
     }
 
-    /// A value by its claim. Of several who want it at the same time one reads it.
+    /// A value by its ticket. Of several who want it at the same time one reads it.
     async fn value(
         &self,
         owner: &Owner,
         digest: Digest,
         bytes: usize,
-    ) -> Result<Value, ClaimError> {
+    ) -> Result<Value, StashError> {
         let fetching = {
             let mut held = self.held();
             if let Some(value) = held.value(digest) {
@@ -230,7 +230,7 @@ impl Claims {
             held.fetching(digest)
         };
         if bytes > self.limits.value_bytes {
-            return Err(ClaimError::TooLarge { most: self.limits.value_bytes });
+            return Err(StashError::TooLarge { most: self.limits.value_bytes });
         }
         let value = fetching.get_or_try_init(|| self.fetch(owner, digest)).await.cloned();
         let mut held = self.held();
@@ -241,10 +241,10 @@ impl Claims {
         Ok(value)
     }
 
-    async fn fetch(&self, owner: &Owner, digest: Digest) -> Result<Value, ClaimError> {
+    async fn fetch(&self, owner: &Owner, digest: Digest) -> Result<Value, StashError> {
         let bytes = self.payloads.get(owner, digest).await?;
         let decoding = tokio::task::spawn_blocking(move || {
-            decode(&bytes).map_err(|error| ClaimError::NoValue { digest, why: error.to_string() })
+            decode(&bytes).map_err(|error| StashError::NoValue { digest, why: error.to_string() })
         });
         decoding.await.map_err(|error| broke(&error))?
     }
@@ -275,45 +275,45 @@ fn choose(sizes: &[Option<usize>], most: usize) -> Vec<bool> {
     chosen
 }
 
-/// Whether a text may hold claims; most that is read holds none and need not be looked through.
+/// Whether a text may hold tickets; most that is read holds none and need not be looked through.
 #[cfg(feature = "postgres")]
-pub(crate) fn may_hold_claims(text: &str) -> bool {
-    text.contains(CLAIM)
+pub(crate) fn may_hold_tickets(text: &str) -> bool {
+    text.contains(TICKET)
 }
 
 /// A value as JSON, if it has not more bytes than that.
-fn encode(value: &Value, most: usize) -> Result<Vec<u8>, ClaimError> {
+fn encode(value: &Value, most: usize) -> Result<Vec<u8>, StashError> {
     let mut bytes = Bounded::new(most);
     let written = serde_json::to_writer(&mut bytes, value);
     // every value can be written, if there is room
-    written.map_err(|_| ClaimError::TooLarge { most })?;
+    written.map_err(|_| StashError::TooLarge { most })?;
     Ok(bytes.into_bytes())
 }
 
-fn claim_of(digest: Digest, bytes: usize) -> Value {
+fn ticket_of(digest: Digest, bytes: usize) -> Value {
     format!("{PRESENT}{digest}:{bytes}").into()
 }
 
-/// Whether a value is a claim, or a text that looks like one.
-pub(crate) fn is_like_claim(value: &Value) -> bool {
-    value.as_str().is_some_and(|text| text.starts_with(CLAIM))
+/// Whether a value is a ticket, or a text that looks like one.
+pub(crate) fn is_like_ticket(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.starts_with(TICKET))
 }
 
-/// The payload that a claim names, and its size. None of a value that is none.
-fn claim_in(value: &Value) -> Result<Option<(Digest, usize)>, ClaimError> {
-    if !is_like_claim(value) {
+/// The payload that a ticket names, and its size. None of a value that is none.
+fn ticket_in(value: &Value) -> Result<Option<(Digest, usize)>, StashError> {
+    if !is_like_ticket(value) {
         return Ok(None);
     }
     let read = || {
         let (digest, bytes) = value.as_str()?.strip_prefix(PRESENT)?.split_once(':')?;
         Some((digest.parse().ok()?, bytes.parse().ok()?))
     };
-    read().map(Some).ok_or(ClaimError::Unknown)
+    read().map(Some).ok_or(StashError::Unknown)
 }
 
 /// Work that was done apart did not come to its end: the process ends.
-fn broke(error: &tokio::task::JoinError) -> ClaimError {
-    ClaimError::Payload(PayloadError::Unavailable(error.to_string()))
+fn broke(error: &tokio::task::JoinError) -> StashError {
+    StashError::Payload(PayloadError::Unavailable(error.to_string()))
 }
 
 /// Counts what is written, up to a limit.
