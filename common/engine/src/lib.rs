@@ -7,6 +7,7 @@ pub mod condition;
 pub mod error;
 pub mod fact;
 pub mod form;
+mod frame_path;
 pub mod graph;
 pub mod plan;
 pub mod report;

@@ -109,7 +109,10 @@ impl Report {
     pub fn add(&mut self, plan: &Plan, fact: &Fact) {
         match &fact.event {
             Event::TaskDispatched(sent) => {
-                self.begin(plan, &sent.task.frame, &sent.task.node, fact.at);
+                // passes begin as they open, in what they hold
+                if sent.passes.is_none() {
+                    self.begin(plan, &sent.task.frame, &sent.task.node, fact.at);
+                }
             }
             Event::ContainerStarted { frame, node, .. } => {
                 self.begin(plan, frame, node, fact.at);
