@@ -43,6 +43,8 @@ pub struct Owner {
     shards: u16,
     /// The highest number that a task of each shard was sent under.
     numbers: BTreeMap<Shard, u64>,
+    /// How many workers there are, as far as is known.
+    workers: u32,
 }
 
 impl Owner {
@@ -56,7 +58,13 @@ impl Owner {
             changed: Vec::new(),
             shards,
             numbers: BTreeMap::new(),
+            workers: 1,
         }
+    }
+
+    /// There are so many workers.
+    pub(crate) fn count_workers(&mut self, workers: usize) {
+        self.workers = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -354,7 +362,8 @@ impl Owner {
                 let before = active.out[class as usize];
                 let number = self.numbers.get(&active.home.shard).map_or(1, |last| last + 1);
                 // a run that ended meanwhile needs no place
-                let _ = self.apply(now, &id, Input::Grant { class, count, number });
+                let workers = self.workers;
+                let _ = self.apply(now, &id, Input::Grant { class, count, number, workers });
                 let active = self.runs.get(&id);
                 let took = active.is_some_and(|active| active.out[class as usize] > before);
                 let wants_more = active.is_some_and(|active| active.is_hungry[class as usize]);
@@ -442,7 +451,7 @@ mod tests {
     use flowmill_engine::error::NodeError;
     use flowmill_engine::fact::{Options, Reason};
     use flowmill_engine::plan::{Plan, Success};
-    use flowmill_engine::run::{Completion, Start};
+    use flowmill_engine::run::{Completion, Outcome, Start};
     use flowmill_infra::message::Task;
     use tokio::sync::oneshot;
 
@@ -475,7 +484,8 @@ mod tests {
     fn answer(owner: &mut Owner, now: Time, task: Task, outcome: Result<Success, NodeError>) {
         let Task { run, task, attempt, dispatch, .. } = task;
         let (started_at, elapsed_us) = (now, 0);
-        let completion = Completion { task, attempt, dispatch, outcome, started_at, elapsed_us };
+        let outcome = Outcome { task, attempt, outcome, started_at, elapsed_us };
+        let completion = Completion::of(dispatch, outcome);
         owner.deliver(now, Delivery::Completed { run, completion });
     }
 

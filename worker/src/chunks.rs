@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use flowmill_engine::fact::TaskId;
 use flowmill_engine::value::Name;
 use flowmill_infra::live::{Event, Live};
-use flowmill_infra::message::Task;
 use flowmill_nodes::context::{Chunk, ChunkSink};
 use tokio::sync::mpsc;
 
@@ -48,26 +48,20 @@ impl Feed {
 
 impl Pieces {
     /// Shows all pieces in order, until the feed is closed.
-    pub(crate) async fn show<L: Live>(mut self, live: &L, task: &Task) {
+    pub(crate) async fn show<L: Live>(mut self, live: &L, run: &Name, at: &TaskId) {
         let mut outputs: Vec<Name> = Vec::new();
         while let Some(Chunk { name, text }) = self.0.recv().await {
             if !outputs.contains(&name) {
                 outputs.push(name.clone());
             }
-            live.publish(&task.run, piece(task, name, text, false)).await;
+            live.publish(run, piece(at, name, text, false)).await;
         }
         for name in outputs {
-            live.publish(&task.run, piece(task, name, "".into(), true)).await;
+            live.publish(run, piece(at, name, "".into(), true)).await;
         }
     }
 }
 
-fn piece(task: &Task, output: Name, text: Name, is_final: bool) -> Event {
-    Event::Chunk {
-        frame: task.task.frame.clone(),
-        node: task.task.node.clone(),
-        output,
-        text,
-        is_final,
-    }
+fn piece(at: &TaskId, output: Name, text: Name, is_final: bool) -> Event {
+    Event::Chunk { frame: at.frame.clone(), node: at.node.clone(), output, text, is_final }
 }

@@ -5,8 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowmill_engine::run::Completion;
-use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Checkpoints, Known};
+use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Checkpoints, Known, Scope};
 use flowmill_infra::store::StoreError;
 use tokio::sync::{mpsc, oneshot};
 
@@ -23,13 +22,18 @@ const PATIENCE: [Duration; 4] = [
 
 /// Remembers.
 pub trait Recall: Clone + Send + Sync + 'static {
-    /// What is known of an attempt that was sent before, now that it begins again. Whether a worker
-    /// was lost over it is counted.
-    fn again(&self, key: &CheckpointKey, is_lost: bool) -> impl Future<Output = Known> + Send;
+    /// What is known of a task that was sent before, and of all that it carries, now that it begins
+    /// again. Whether a worker was lost over it is counted.
+    fn again(
+        &self,
+        key: &CheckpointKey,
+        scope: &Scope,
+        is_lost: bool,
+    ) -> impl Future<Output = Known> + Send;
 
-    /// Makes the outcome of a costly attempt durable; gives the one that counts. It waits for as
-    /// long as that is not possible.
-    fn keep(&self, checkpoint: Checkpoint) -> impl Future<Output = Completion> + Send;
+    /// Makes outcomes durable, all or none; gives those that came second, as they were first. It
+    /// waits for as long as that is not possible.
+    fn keep(&self, checkpoints: Vec<Checkpoint>) -> impl Future<Output = Vec<Checkpoint>> + Send;
 }
 
 /// For a worker that shares its life with the only scheduler: what is lost is lost together.
@@ -37,20 +41,23 @@ pub trait Recall: Clone + Send + Sync + 'static {
 pub struct Forgetful;
 
 impl Recall for Forgetful {
-    async fn again(&self, _: &CheckpointKey, _: bool) -> Known {
+    async fn again(&self, _: &CheckpointKey, _: &Scope, _: bool) -> Known {
         Known::default()
     }
 
-    async fn keep(&self, checkpoint: Checkpoint) -> Completion {
-        checkpoint.completion
+    async fn keep(&self, _: Vec<Checkpoint>) -> Vec<Checkpoint> {
+        Vec::new()
     }
 }
+
+/// Outcomes that are to be written together, and whom to tell.
+type Waiting = (Vec<Checkpoint>, oneshot::Sender<Vec<Checkpoint>>);
 
 /// Remembers in a store. What waits is written together.
 #[derive(Debug)]
 pub struct Checkpointed<S> {
     store: Arc<S>,
-    waiting: mpsc::Sender<(Checkpoint, oneshot::Sender<Completion>)>,
+    waiting: mpsc::Sender<Waiting>,
 }
 
 impl<S> Clone for Checkpointed<S> {
@@ -66,43 +73,45 @@ impl<S: Checkpoints> Checkpointed<S> {
         tokio::spawn(write(store.clone(), waiting));
         Self { store, waiting: sender }
     }
+
+    async fn look_up(
+        &self,
+        key: &CheckpointKey,
+        scope: &Scope,
+        is_lost: bool,
+    ) -> Result<Known, StoreError> {
+        let redeliveries = if is_lost { self.store.seen_again(key).await? } else { 0 };
+        Ok(Known { outcomes: self.store.find(scope).await?, redeliveries })
+    }
 }
 
 impl<S: Checkpoints> Recall for Checkpointed<S> {
-    async fn again(&self, key: &CheckpointKey, is_lost: bool) -> Known {
+    async fn again(&self, key: &CheckpointKey, scope: &Scope, is_lost: bool) -> Known {
         let mut patience = Patience::default();
         loop {
-            let known = if is_lost {
-                self.store.seen_again(key).await
-            } else {
-                let found = self.store.find(key).await;
-                found.map(|completion| Known { completion, ..Known::default() })
-            };
-            match known {
+            match self.look_up(key, scope, is_lost).await {
                 Ok(known) => return known,
                 Err(error) => patience.wait("a task was not looked up", &error).await,
             }
         }
     }
 
-    async fn keep(&self, checkpoint: Checkpoint) -> Completion {
-        let completion = checkpoint.completion.clone();
+    async fn keep(&self, checkpoints: Vec<Checkpoint>) -> Vec<Checkpoint> {
         let (sender, receiver) = oneshot::channel();
-        if self.waiting.send((checkpoint, sender)).await.is_err() {
-            return completion;
+        if self.waiting.send((checkpoints, sender)).await.is_err() {
+            return Vec::new();
         }
-        receiver.await.unwrap_or(completion)
+        receiver.await.unwrap_or_default()
     }
 }
 
 /// Writes what waits, until nobody is left who could bring more.
-async fn write<S: Checkpoints>(
-    store: Arc<S>,
-    mut waiting: mpsc::Receiver<(Checkpoint, oneshot::Sender<Completion>)>,
-) {
+async fn write<S: Checkpoints>(store: Arc<S>, mut waiting: mpsc::Receiver<Waiting>) {
     let mut taken = Vec::new();
     while waiting.recv_many(&mut taken, BATCH).await > 0 {
-        let (checkpoints, answers): (Vec<Checkpoint>, Vec<_>) = taken.drain(..).unzip();
+        let (checkpoints, answers): (Vec<Vec<Checkpoint>>, Vec<_>) = taken.drain(..).unzip();
+        let counts: Vec<usize> = checkpoints.iter().map(Vec::len).collect();
+        let checkpoints = checkpoints.concat();
         let mut patience = Patience::default();
         let earlier = loop {
             match store.save(&checkpoints).await {
@@ -110,11 +119,13 @@ async fn write<S: Checkpoints>(
                 Err(error) => patience.wait("checkpoints were not written", &error).await,
             }
         };
-        for (Checkpoint { key, completion }, answer) in checkpoints.into_iter().zip(answers) {
-            let first = earlier.iter().find(|earlier| earlier.key == key);
-            let counts = first.map_or(completion, |first| first.completion.clone());
+        let mut rest = &checkpoints[..];
+        for (count, answer) in counts.into_iter().zip(answers) {
+            let (own, others) = rest.split_at(count);
+            rest = others;
+            let of_own = |first: &&Checkpoint| own.iter().any(|ours| ours.key == first.key);
             // the task may have been dropped meanwhile
-            let _ = answer.send(counts);
+            let _ = answer.send(earlier.iter().filter(of_own).cloned().collect());
         }
     }
 }

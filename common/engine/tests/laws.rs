@@ -13,7 +13,7 @@ use std::time::Duration;
 use flowmill_engine::error::NodeError;
 use flowmill_engine::fact::{Dispatch, Options, Reason, Returned, RunFinished, Status, TaskId};
 use flowmill_engine::plan::{Plan, Success, TaskClass};
-use flowmill_engine::run::{Completion, Input, Outcome, Rejected, Start, Wake, Work};
+use flowmill_engine::run::{Completion, Fragment, Input, Outcome, Rejected, Start, Wake};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Value, loads};
 use proptest::collection::vec;
@@ -181,7 +181,7 @@ impl Chaos {
         // an older sending of the attempt may be the one that answers
         let seed = self.driver.run.seed_of(&task).unwrap();
         let is_first =
-            matches!(&seed.work, Work::Nodes(nodes) if nodes.first() == Some(&task.node));
+            matches!(&seed.fragment, Fragment::Nodes(nodes) if nodes.first() == Some(&task.node));
         let dispatch = if choice.is_multiple_of(5) && is_first { 1 } else { dispatch };
         let started_at = self.driver.now;
         let elapsed_us = 1;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flowmill_engine::fact::{Options, Returned, TaskId};
 use flowmill_engine::plan::TaskClass;
-use flowmill_engine::run::Completion;
+use flowmill_engine::run::{Completion, Fragment};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_engine::variables::Variables;
@@ -76,9 +76,14 @@ pub struct Task {
     pub number: u64,
     /// Which workers take it.
     pub class: TaskClass,
-    /// All it may read.
+    /// What it asks for.
+    pub fragment: Fragment,
+    /// Whether the scheduler leaves nodes to workers that its core could evaluate itself: then it
+    /// has to be told what became of them.
+    pub is_fused: bool,
+    /// All that is read by what it asks for, and made outside of it.
     pub variables: Variables,
-    /// How long it may take.
+    /// How long one attempt of a node may take.
     pub timeout: Duration,
     /// The trace it belongs to, as W3C `traceparent`.
     pub trace: Option<Name>,
@@ -145,6 +150,13 @@ pub enum Control {
         task: Option<TaskId>,
         /// It concerns what its shard published with a lower number than this, also what has not
         /// reached a worker yet; what comes later is wanted.
+        before: u64,
+    },
+    /// Begin nothing more of what tasks of a run carry, and answer: the run pauses.
+    Halt {
+        /// The run.
+        run: Name,
+        /// It concerns what its shard published with a lower number than this.
         before: u64,
     },
     /// Say at once what is held.

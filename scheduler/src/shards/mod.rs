@@ -37,6 +37,9 @@ const ANSWERS: Duration = Duration::from_secs(2);
 /// The most runs in memory that did not end; more stay rows.
 const ACTIVE: usize = 10_000;
 
+/// How many workers there are taken to be at least: one that holds nothing is not heard of.
+const WORKERS: usize = 4;
+
 /// The most rows that one question brings.
 const ROWS: usize = 512;
 
@@ -332,6 +335,7 @@ impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
             });
             let lost = self.ledger.lost(now, since);
             send_again(owner, lost, now);
+            owner.count_workers(self.ledger.workers().max(WORKERS));
         }
         Ok(controls)
     }

@@ -203,7 +203,7 @@ impl IterationState {
 }
 
 /// About how many bytes a value has in a message.
-fn weight(value: &Value) -> usize {
+pub(super) fn weight(value: &Value) -> usize {
     match value {
         Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => 8,
         Value::Str(text) => text.len() + 2,

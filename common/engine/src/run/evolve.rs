@@ -242,10 +242,12 @@ impl Run {
         // a retry is a step like a start, because its event is a kind of start in Dify's engine
         self.steps += u64::from(self.is_visible(place.node));
         let plan = Arc::clone(&self.plan);
-        let node = plan.node(place.node);
+        let is_long = plan.node(place.node).retry.interval_ms > LANE_WAIT_MS;
+        if is_long && self.fragment.is_some() {
+            // the run waits for it, not the worker
+            return;
+        }
         if let Some(frame) = self.frame_mut(place.frame).filter(|frame| frame.is_carried) {
-            // the worker does not wait for long
-            let is_long = node.retry.interval_ms > LANE_WAIT_MS;
             frame.node_mut(&plan, place.node).is_given_back = is_long;
         }
         match self.class_of(place.node) {

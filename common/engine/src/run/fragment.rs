@@ -19,7 +19,7 @@ use super::{Outcome, Run};
 
 /// What a task asks of a worker.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Work {
+pub enum Fragment {
     /// Nodes, each after the one before.
     Nodes(Vec<Name>),
     /// Passes of a container, with an iteration's elements.
@@ -34,14 +34,14 @@ pub struct Seed {
     /// The attempt of its head.
     pub attempt: u32,
     /// What it asks for.
-    pub work: Work,
+    pub fragment: Fragment,
     /// All that is read inside and made outside.
     pub variables: Variables,
 }
 
 /// What a worker's core keeps to.
 #[derive(Clone, Debug)]
-pub(super) struct Fragment {
+pub(super) struct Bounds {
     extent: Extent,
     /// It has come to its end.
     is_over: bool,
@@ -68,10 +68,10 @@ impl Run {
             ..Options::default()
         };
         run.started_at = now;
-        let Seed { task, attempt, work, variables } = seed;
-        match work {
-            Work::Nodes(nodes) => run.seed_nodes(&task, attempt, &nodes, variables)?,
-            Work::Passes(passes, items) => run.seed_passes(&task, passes, items, variables)?,
+        let Seed { task, attempt, fragment, variables } = seed;
+        match fragment {
+            Fragment::Nodes(nodes) => run.seed_nodes(&task, attempt, &nodes, variables)?,
+            Fragment::Passes(passes, items) => run.seed_passes(&task, passes, items, variables)?,
         }
         Some(run)
     }
@@ -93,7 +93,7 @@ impl Run {
             return None;
         }
         let extent = Extent::Nodes(nodes);
-        self.fragment = Some(Box::new(Fragment { extent, is_over: false }));
+        self.fragment = Some(Box::new(Bounds { extent, is_over: false }));
         let mut frame = outer_frame(&plan, scope, task.frame.clone(), variables);
         let node = frame.node_mut(&plan, head);
         node.generation = task.generation;
@@ -129,7 +129,7 @@ impl Run {
             Behaviour::Inline(_) | Behaviour::Task(_) | Behaviour::Pause(_) => return None,
         };
         let extent = Extent::Passes { container, end, lanes: lanes.max(1) };
-        self.fragment = Some(Box::new(Fragment { extent, is_over: false }));
+        self.fragment = Some(Box::new(Bounds { extent, is_over: false }));
         let scope = plan.node(container).scope;
         let mut frame = outer_frame(&plan, scope, outer, variables);
         frame.containers.push((container, state));
@@ -243,14 +243,14 @@ impl Run {
     pub fn seed_of(&self, task: &TaskId) -> Option<Seed> {
         let sent = self.tasks.get(task)?;
         let frame = self.frame(sent.place.frame)?;
-        let (work, variables) = match &sent.load {
+        let (fragment, variables) = match &sent.load {
             Load::Nodes(nodes) => {
                 let ids = nodes.iter().map(|node| self.plan.node(*node).id.clone());
                 let reads = nodes.iter().flat_map(|node| {
                     let node = self.plan.node(*node);
                     node.reads.iter().chain(&node.writes)
                 });
-                (Work::Nodes(ids.collect()), read(frame, reads))
+                (Fragment::Nodes(ids.collect()), read(frame, reads))
             }
             Load::Passes(first) => {
                 let container = frame.container(sent.place.node)?;
@@ -268,10 +268,10 @@ impl Run {
                 for (name, variable) in frame.variables.of_node(id) {
                     variables.set(id, name, variable.clone());
                 }
-                (Work::Passes(passes, items), variables)
+                (Fragment::Passes(passes, items), variables)
             }
         };
-        Some(Seed { task: task.clone(), attempt: sent.attempt, work, variables })
+        Some(Seed { task: task.clone(), attempt: sent.attempt, fragment, variables })
     }
 }
 

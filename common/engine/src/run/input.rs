@@ -6,6 +6,8 @@ use crate::plan::{Success, TaskClass};
 use crate::time::Time;
 use crate::value::{Name, Value};
 
+use super::chunks::weight;
+
 /// Something that arrived for a run.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -95,6 +97,26 @@ pub struct Outcome {
     pub started_at: Time,
     /// How long it took, in microseconds.
     pub elapsed_us: u64,
+}
+
+impl Outcome {
+    /// About how many bytes it has in a message.
+    pub fn weight(&self) -> usize {
+        const FRAME: usize = 128;
+        let values = match &self.outcome {
+            Ok(success) => {
+                let outputs = success.outputs.iter().map(|(_, held)| held.value());
+                let writes = success.writes.iter().map(|write| write.variable.value());
+                outputs.chain(writes).map(|value| weight(value) + FRAME).sum()
+            }
+            Err(error) => {
+                let outputs = error.outputs.iter().map(|(_, held)| weight(held.value()) + FRAME);
+                let traceback = error.traceback.as_ref().map_or(0, |text| text.len());
+                error.message.len() + traceback + outputs.sum::<usize>()
+            }
+        };
+        FRAME + self.task.frame.as_str().len() + values
+    }
 }
 
 /// What becomes of a task after an answer.

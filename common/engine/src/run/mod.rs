@@ -48,12 +48,12 @@ use crate::value::{Name, Value};
 use crate::variables::Variable;
 
 use carry::Load;
-use fragment::Fragment;
+use fragment::Bounds;
 use frame::{Frame, FrameIx, Place};
 use queues::{CLASSES, Queues};
 
 pub use carry::LANE_WAIT_MS;
-pub use fragment::{Seed, Work};
+pub use fragment::{Fragment, Seed};
 pub use frame::State;
 pub use input::{Completion, End, Input, Outcome, Rejected, Wake};
 pub use inspect::Queued;
@@ -139,7 +139,7 @@ pub struct Run {
     options: Options,
     status: Status,
     /// What a worker's core begins with; None of a whole run.
-    fragment: Option<Box<Fragment>>,
+    fragment: Option<Box<Bounds>>,
     /// Nothing new starts, because a pause was asked for.
     pausing: bool,
     /// Workers were told to start nothing more, since it was asked for.

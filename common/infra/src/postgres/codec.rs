@@ -2,9 +2,9 @@
 //! else in this adapter writes or reads such text.
 
 use flowmill_engine::error::NodeError;
-use flowmill_engine::fact::{Fact, TaskId};
+use flowmill_engine::fact::{Fact, FramePath, TaskId};
 use flowmill_engine::plan::Success;
-use flowmill_engine::run::{Completion, Start};
+use flowmill_engine::run::{Outcome, Start};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value, decode};
 use serde::{Deserialize, Serialize};
@@ -49,17 +49,26 @@ impl Codec {
         read("a wish", text).map(|Wanted(wish)| wish)
     }
 
-    pub(super) fn completion(self, completion: &Completion) -> Result<String, StoreError> {
-        write("a completion", &Done(completion.clone()))
+    pub(super) fn outcome(self, outcome: &Outcome) -> Result<String, StoreError> {
+        write("an outcome", &Done(outcome.clone()))
     }
 
-    pub(super) fn read_completion(self, text: &str) -> Result<Completion, StoreError> {
-        read("a checkpoint", text).map(|Done(completion)| completion)
+    pub(super) fn read_outcome(self, text: &str) -> Result<Outcome, StoreError> {
+        read("a checkpoint", text).map(|Done(outcome)| outcome)
     }
 
     /// What a task's rows are found by. It is the same in every release.
     pub(super) fn task(self, task: &TaskId) -> Result<String, StoreError> {
         write("a task", &(task.frame.as_str(), &*task.node, task.generation))
+    }
+
+    /// The rows of all tasks in a pass, and in what lies in it, are found from the first text on
+    /// and before the second: its path ends there, or goes on with a `/`.
+    pub(super) fn tasks_in(self, pass: &FramePath) -> Result<(String, String), StoreError> {
+        let path = write("a frame", pass.as_str())?;
+        let first = format!("[{}", path.trim_end_matches('"'));
+        let beyond = format!("{first}0");
+        Ok((first, beyond))
     }
 }
 
@@ -88,15 +97,14 @@ enum WishForm {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Done(#[serde(with = "CompletionForm")] Completion);
+struct Done(#[serde(with = "OutcomeForm")] Outcome);
 
-/// How a [`Completion`] is written.
+/// How an [`Outcome`] is written.
 #[derive(Serialize, Deserialize)]
-#[serde(remote = "Completion")]
-struct CompletionForm {
+#[serde(remote = "Outcome")]
+struct OutcomeForm {
     task: TaskId,
     attempt: u32,
-    dispatch: u32,
     outcome: Result<Success, NodeError>,
     started_at: Time,
     elapsed_us: u64,

@@ -1,6 +1,7 @@
 //! A worker's publisher of answers.
 
 use flowmill_engine::error::{ErrorClass, NodeError};
+use flowmill_engine::run::Completion;
 use lapin::BasicProperties;
 use lapin::types::ShortString;
 
@@ -60,7 +61,7 @@ fn outgoing(key: ShortString, properties: BasicProperties, body: Vec<u8>, care: 
     Outgoing { exchange: "".into(), key, properties, body, care }
 }
 
-/// An answer that cannot be sent is answered by a failure: done again, it would be no smaller.
+/// What cannot be sent of an answer becomes a failure: done again, it would be no smaller.
 fn bytes_or_failure(delivery: Delivery) -> Option<Vec<u8>> {
     let error = match encode_delivery(&delivery) {
         Ok(bytes) => return Some(bytes),
@@ -68,7 +69,14 @@ fn bytes_or_failure(delivery: Delivery) -> Option<Vec<u8>> {
     };
     tracing::error!(%error, "an answer cannot be sent");
     let Delivery::Completed { run, mut completion } = delivery else { return None };
-    let message = format!("failed to {error}");
-    completion.outcome = Err(NodeError::escaped(message).with_class(ErrorClass::Invalid));
+    for outcome in &mut completion.outcomes {
+        let alone = Completion::of(completion.dispatch, outcome.clone());
+        if let Err(error) =
+            encode_delivery(&Delivery::Completed { run: run.clone(), completion: alone })
+        {
+            let error = NodeError::escaped(format!("failed to {error}"));
+            outcome.outcome = Err(error.with_class(ErrorClass::Invalid));
+        }
+    }
     encode_delivery(&Delivery::Completed { run, completion }).ok()
 }

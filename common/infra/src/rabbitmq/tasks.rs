@@ -2,7 +2,7 @@
 
 use flowmill_engine::error::{ErrorClass, NodeError};
 use flowmill_engine::fact::Returned;
-use flowmill_engine::run::Completion;
+use flowmill_engine::run::{Completion, Fragment, Outcome};
 use lapin::BasicProperties;
 use tokio::sync::mpsc;
 
@@ -98,14 +98,15 @@ impl TaskPublisher for RabbitTasks {
 
 /// A task that can never be sent is answered instead: sent again, it would be no smaller.
 fn failed(task: Task, error: &EncodeError) -> Delivery {
+    let Task { run, task, attempt, dispatch, fragment, .. } = task;
+    if !matches!(&fragment, Fragment::Nodes(nodes) if nodes.len() == 1) {
+        // its parts are smaller
+        let reason = Returned::Suspected;
+        return Delivery::Returned { run, task, attempt, dispatch, reason };
+    }
     let message = format!("failed to {error}");
-    let completion = Completion {
-        task: task.task,
-        attempt: task.attempt,
-        dispatch: task.dispatch,
-        outcome: Err(NodeError::escaped(message).with_class(ErrorClass::Invalid)),
-        started_at: SystemClock::new().now(),
-        elapsed_us: 0,
-    };
-    Delivery::Completed { run: task.run, completion }
+    let outcome = Err(NodeError::escaped(message).with_class(ErrorClass::Invalid));
+    let (started_at, elapsed_us) = (SystemClock::new().now(), 0);
+    let outcome = Outcome { task, attempt, outcome, started_at, elapsed_us };
+    Delivery::Completed { run, completion: Completion::of(dispatch, outcome) }
 }

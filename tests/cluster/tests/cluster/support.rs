@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowmill_engine::fact::{Event, Options, Status};
+use flowmill_engine::fact::{Dispatch, Event, Options, Status};
 use flowmill_engine::plan::TaskClass;
 use flowmill_engine::run::Start;
 use flowmill_engine::value::{Name, Value};
@@ -63,6 +63,10 @@ pub(crate) struct Hand {
 pub(crate) struct Ended {
     pub(crate) status: Status,
     pub(crate) outputs: BTreeMap<String, String>,
+    /// Failed attempts and containers.
+    pub(crate) exceptions: u64,
+    /// How many tasks were sent.
+    pub(crate) tasks: usize,
     /// How many attempts of each node ended.
     pub(crate) attempts: BTreeMap<String, usize>,
     /// How often a task came back without an answer.
@@ -165,9 +169,21 @@ impl Cluster {
 
     /// Submits a run as an API would; it is accepted when this returns.
     pub(crate) async fn submit(&self, plan: &PlanKey, inputs: &[(&str, Value)]) -> Name {
+        self.submit_as(plan, inputs, Dispatch::Fragments).await
+    }
+
+    /// The same with a say in how much one task carries.
+    pub(crate) async fn submit_as(
+        &self,
+        plan: &PlanKey,
+        inputs: &[(&str, Value)],
+        dispatch: Dispatch,
+    ) -> Name {
         let run: Name = Uuid::now_v7().to_string().as_str().into();
         let shard = Shard::of(&run, SHARDS);
-        let options = Options { task_timeout_ms: 60_000, ..Options::default() };
+        let (mocks, dify_sizes) = (plan.mocks.clone(), plan.dify_sizes);
+        let more = Options::default();
+        let options = Options { task_timeout_ms: 60_000, dispatch, mocks, dify_sizes, ..more };
         let named = |(name, value): &(&str, Value)| (Name::from(*name), value.clone());
         let start = Start {
             run: run.clone(),
@@ -216,6 +232,7 @@ impl Cluster {
         assert_eq!(seqs, (1..=facts.len() as u64).collect::<Vec<_>>());
         let mut attempts = BTreeMap::new();
         let mut returned = 0;
+        let mut tasks = 0;
         let mut ends = Vec::new();
         for fact in facts {
             match fact.event {
@@ -226,6 +243,7 @@ impl Cluster {
                     *attempts.entry(format!("{}{}", node.frame, node.node)).or_default() += 1;
                 }
                 Event::TaskReturned { .. } => returned += 1,
+                Event::TaskDispatched(_) => tasks += 1,
                 Event::RunFinished(finished) => ends.push(finished),
                 _ => {}
             }
@@ -233,7 +251,8 @@ impl Cluster {
         let [end] = &ends[..] else { panic!("{} ends", ends.len()) };
         let shown = |(name, value): &(Name, Value)| (name.to_string(), value.to_python());
         let outputs = end.outputs.iter().map(shown).collect();
-        Ended { status: end.status, outputs, attempts, returned }
+        let (status, exceptions) = (end.status, end.exceptions_count);
+        Ended { status, outputs, exceptions, tasks, attempts, returned }
     }
 
     /// Removes what is ours.
