@@ -152,17 +152,20 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
             }
             Err(missing) => return Err(missing),
         };
-        let Loaded { is_costly, .. } = loaded;
-        let outcome = self.execute(task, task.into(), loaded).await;
-        if !is_costly {
-            return Ok(outcome);
-        }
-        // nothing else begins in its slot before it is kept: what a death can repeat are the
-        // slots, and no more
-        let checkpoint = Checkpoint { key, outcome: outcome.clone() };
-        let mut earlier = self.recall.keep(vec![checkpoint]).await;
-        drop(slot);
-        Ok(earlier.pop().map_or(outcome, |first| first.outcome))
+        let is_costly = loaded.is_costly;
+        let keep = async |outcome: Outcome| {
+            if !is_costly {
+                drop(slot);
+                return outcome;
+            }
+            // nothing else begins in its slot before it is kept: what a death can repeat are the
+            // slots, and no more
+            let checkpoint = Checkpoint { key, outcome: outcome.clone() };
+            let mut earlier = self.recall.keep(vec![checkpoint]).await;
+            drop(slot);
+            earlier.pop().map_or(outcome, |first| first.outcome)
+        };
+        Ok(self.execute(task, task.into(), loaded, keep).await)
     }
 
     /// What executes a node.
@@ -172,24 +175,29 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
         loading.catch_unwind().await.unwrap_or_else(|_| Err(Missing::Bad("it broke".into())))
     }
 
-    /// Executes a node; whatever happens is its outcome.
-    pub(crate) async fn execute(&self, task: &Task, one: Attempt, loaded: Loaded) -> Outcome {
+    /// Executes a node; whatever happens is its outcome. `then` is what follows it, while those who
+    /// watch its text are still behind.
+    pub(crate) async fn execute<O>(
+        &self,
+        task: &Task,
+        one: Attempt,
+        loaded: Loaded,
+        then: impl AsyncFnOnce(Outcome) -> O,
+    ) -> O {
         let started_at = self.clock.now();
         let (feed, pieces) = feed();
         let mut context = self.outside.for_attempt(one.attempt, task.timeout);
         context.chunks = Some(feed.sink());
-        let (place, place_shown) = (one.place.clone(), one.place.clone());
+        let place = one.place.clone();
         let execution = async {
             let at = (&task.run, &place);
             let outcome = attempt(&*loaded.node, at, &one.variables, &context).await;
-            let outcome = self.outcome(one.clone(), started_at, outcome);
             feed.close();
-            outcome
+            then(self.outcome(one, started_at, outcome)).await
         };
         // its text is shown before its end
-        let shown = pieces.show(&self.live, &task.run, &place_shown);
-        let (outcome, ()) = tokio::join!(execution, shown);
-        outcome
+        let (end, ()) = tokio::join!(execution, pieces.show(&self.live, &task.run, &place));
+        end
     }
 
     pub(crate) fn outcome(

@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::bench::{Attempt, Bench, CLASSES, Slot, checkpoint_key, release, unloadable};
-use crate::execute::{Library, Loaded, Missing};
+use crate::execute::{Library, Missing};
 use crate::held::Order;
 use crate::recall::Recall;
 
@@ -45,8 +45,8 @@ const TELL_AFTER: Duration = Duration::from_secs(2);
 
 /// What happened inside.
 enum Step {
-    /// A node was executed; its slot is still taken.
-    Executed { outcome: Outcome, dispatch: u32, is_costly: bool, slot: Slot },
+    /// A node was executed; if it cost something, its slot is still taken.
+    Executed { outcome: Outcome, dispatch: u32, slot: Option<Slot> },
     /// Its outcome, and what it rests on, are durable; these came second.
     Kept { outcome: Outcome, dispatch: u32, earlier: Vec<Checkpoint> },
     /// It could not be begun here.
@@ -141,13 +141,16 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
         let slot = self.turn(CLASSES[class]).come().await;
         match self.load(task, &one.place).await {
             Ok(loaded) => {
-                let Loaded { is_costly, .. } = loaded;
-                let outcome = self.execute(task, one, loaded).await;
-                Step::Executed { outcome, dispatch, is_costly, slot }
+                let is_costly = loaded.is_costly;
+                let then = async |outcome| {
+                    let slot = Some(slot).filter(|_| is_costly);
+                    Step::Executed { outcome, dispatch, slot }
+                };
+                self.execute(task, one, loaded, then).await
             }
             Err(Missing::Bad(_)) => {
                 let outcome = self.outcome(one, self.clock.now(), Err(unloadable()));
-                Step::Executed { outcome, dispatch, is_costly: false, slot }
+                Step::Executed { outcome, dispatch, slot: None }
             }
             Err(missing) => Step::Missing(missing),
         }
@@ -259,13 +262,12 @@ impl<'a> Inside<'a> {
     {
         let now = bench.clock.now();
         match step {
-            Step::Executed { outcome, dispatch, is_costly: false, slot } => {
-                drop(slot);
+            Step::Executed { outcome, dispatch, slot: None } => {
                 let part = self.part(&outcome.task.frame);
                 self.unkept.entry(part).or_default().push(outcome.clone());
                 self.accept(now, outcome, dispatch);
             }
-            Step::Executed { outcome, dispatch, is_costly: true, slot } => {
+            Step::Executed { outcome, dispatch, slot: Some(slot) } => {
                 let part = self.part(&outcome.task.frame);
                 let before = self.unkept.remove(&part).unwrap_or_default();
                 let all = before.into_iter().chain([outcome.clone()]);

@@ -112,7 +112,7 @@ async fn what_cannot_be_finished_in_time_goes_back() {
     let nodes = slow(Nodes::default(), "long", &alive, LONG * 10);
     let nodes = slow(nodes, "short", &alive, LONG);
     let ends = async { drop(stopped.await) };
-    let settings = settings(LONG * 2, None);
+    let settings = settings(LONG + Duration::from_secs(2), None);
     let mut world = World::cluster(settings, nodes, Forgetful, ends);
     let short = world.send("r", "short", Light).await;
     let long = world.send("r", "long", flowmill_engine::plan::TaskClass::Llm).await;
