@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use flowmill_engine::fact::{Options, Status};
+use flowmill_engine::fact::{Dispatch, Options, Status};
 use flowmill_engine::report::History;
 use flowmill_engine::run::Start;
 use flowmill_engine::value::{Name, Value};
@@ -59,11 +59,11 @@ impl Conform {
     }
 
     /// Answers one case; waits while as many others run as may.
-    pub async fn case(&self, case: &Value) -> Value {
+    pub async fn case(&self, case: &Value, dispatch: Dispatch) -> Value {
         // the semaphore is never closed
         let _lane = self.lanes.acquire().await;
         let Some(embedded) = self.idle().pop() else { return Value::None };
-        let answer = case_result(&embedded, case).await;
+        let answer = case_result(&embedded, case, dispatch).await;
         self.idle().push(embedded);
         answer
     }
@@ -73,18 +73,19 @@ impl Conform {
     }
 }
 
-/// Answers cases; the answers stand in the order of the cases.
+/// Answers cases, each task carrying as much as `dispatch` says; the answers stand in the order of
+/// the cases.
 ///
 /// # Errors
 /// When the services cannot start.
-pub async fn cases(cases: &[Value]) -> anyhow::Result<Vec<Value>> {
+pub async fn cases(cases: &[Value], dispatch: Dispatch) -> anyhow::Result<Vec<Value>> {
     let conform = Conform::start()?;
     let running: Vec<_> = cases
         .iter()
         .cloned()
         .map(|case| {
             let conform = conform.clone();
-            tokio::spawn(async move { conform.case(&case).await })
+            tokio::spawn(async move { conform.case(&case, dispatch).await })
         })
         .collect();
     let mut answers = Vec::with_capacity(running.len());
@@ -94,7 +95,7 @@ pub async fn cases(cases: &[Value]) -> anyhow::Result<Vec<Value>> {
     Ok(answers)
 }
 
-async fn case_result(embedded: &Embedded, case: &Value) -> Value {
+async fn case_result(embedded: &Embedded, case: &Value, dispatch: Dispatch) -> Value {
     let began = Instant::now();
     let id = get(case, "id").unwrap_or_default();
     match prepare(case) {
@@ -107,7 +108,8 @@ async fn case_result(embedded: &Embedded, case: &Value) -> Value {
             member("nodes", object([])),
             member("node_order", Value::array(Vec::new())),
         ]),
-        Ok((workflow, start)) => {
+        Ok((workflow, mut start)) => {
+            start.options.dispatch = dispatch;
             embedded.add(&workflow);
             let ended = embedded.run(&workflow, start).await;
             embedded.remove(&workflow);

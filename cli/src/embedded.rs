@@ -32,16 +32,22 @@ use crate::workflow::Workflow;
 /// The workflows that the worker of this process can execute, by digest.
 #[derive(Debug, Default)]
 struct Workflows {
-    by_digest: RwLock<HashMap<Name, Arc<Executors>>>,
+    by_digest: RwLock<HashMap<Name, (Arc<Plan>, Arc<Executors>)>>,
 }
 
 impl Library for Workflows {
     async fn node(&self, _: &Name, plan: &PlanKey, node: &Name) -> Result<Loaded, Missing> {
         let workflows = self.by_digest.read().unwrap_or_else(PoisonError::into_inner);
-        let found = workflows.get(&plan.workflow).and_then(|nodes| nodes.get(node)).cloned();
+        let found = workflows.get(&plan.workflow).and_then(|(_, nodes)| nodes.get(node)).cloned();
         // whatever is lost here is lost with the run: nothing has to be kept
         let loaded = found.map(|node| Loaded { node, is_costly: false });
         loaded.ok_or_else(|| Missing::Bad("it was not added".to_owned()))
+    }
+
+    async fn plan(&self, _: &Name, plan: &PlanKey) -> Result<Arc<Plan>, Missing> {
+        let workflows = self.by_digest.read().unwrap_or_else(PoisonError::into_inner);
+        let found = workflows.get(&plan.workflow).map(|(plan, _)| plan.clone());
+        found.ok_or_else(|| Missing::Bad("it was not added".to_owned()))
     }
 }
 
@@ -118,7 +124,8 @@ impl Embedded {
     /// Makes a workflow known to the worker.
     pub(crate) fn add(&self, workflow: &Workflow) {
         let mut known = self.workflows.by_digest.write().unwrap_or_else(PoisonError::into_inner);
-        known.insert(workflow.digest.clone(), workflow.executors.clone());
+        let parts = (workflow.plan.clone(), workflow.executors.clone());
+        known.insert(workflow.digest.clone(), parts);
     }
 
     /// Forgets a workflow.

@@ -94,7 +94,7 @@ CREATE TABLE journal (
 CREATE TABLE checkpoints (
     tenant text NOT NULL,
     run text COLLATE "C" NOT NULL,
-    task text NOT NULL,
+    task text COLLATE "C" NOT NULL,
     attempt integer NOT NULL,
     n integer NOT NULL,
     completion text,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::error::{ErrorClass, NodeError};
-use flowmill_engine::run::Completion;
+use flowmill_engine::fact::Returned;
+use flowmill_engine::run::{Completion, Outcome};
 use flowmill_infra::broker::{Closed, CompletionPublisher, Receipt};
 use flowmill_infra::clock::Clock;
 use flowmill_infra::dead_letters::{DeadLetter, DeadLetterConsumer, DeadLetters, Sending};
@@ -73,16 +74,17 @@ async fn answer<A: CompletionPublisher, C: Clock>(
     letter: &DeadLetter,
     clock: &C,
 ) -> Result<(), Closed> {
-    let Sending { run, shard, task, attempt, dispatch } = sending.clone();
+    let Sending { run, shard, task, attempt, dispatch, is_of_one_node } = sending.clone();
     tracing::error!(run.id = %run, node.id = %task.node, reason = %letter.reason, "a task is given up");
+    if !is_of_one_node {
+        // its nodes go out one by one: the guilty one is given up, and the others are done
+        let reason = Returned::Suspected;
+        let returned = Delivery::Returned { run, task, attempt, dispatch, reason };
+        return answers.answer(shard, returned).await;
+    }
     let error = NodeError::new("Poisoned", format!("the task was given up: {}", letter.reason));
-    let completion = Completion {
-        task,
-        attempt,
-        dispatch,
-        outcome: Err(error.with_class(ErrorClass::Internal)),
-        started_at: clock.now(),
-        elapsed_us: 0,
-    };
+    let outcome = Err(error.with_class(ErrorClass::Internal));
+    let outcome = Outcome { task, attempt, outcome, started_at: clock.now(), elapsed_us: 0 };
+    let completion = Completion::of(dispatch, outcome);
     answers.answer(shard, Delivery::Completed { run, completion }).await
 }

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use flowmill_engine::fact::{CancelMode, Event, Fact, TaskDispatched};
-use flowmill_engine::run::Run;
-use flowmill_engine::time::Time;
+use flowmill_engine::fact::{CancelMode, Dispatch, Event, Fact, TaskDispatched};
+use flowmill_engine::run::{Run, Seed};
 use flowmill_engine::value::Name;
 use flowmill_infra::message::{Control, PlanKey, Shard, Task};
 
@@ -30,7 +29,11 @@ impl Effects {
             match &fact.event {
                 Event::TaskDispatched(sent) => {
                     *last = sent.number.max(*last);
-                    self.tasks.extend(task(run, home, sent, fact.at));
+                    self.tasks.extend(task(run, home, sent));
+                }
+                Event::TaskCancelled { mode: CancelMode::Halt, .. } => {
+                    let run = run.id().clone();
+                    self.controls.push(Control::Halt { run, before: *last + 1 });
                 }
                 Event::TaskCancelled { task, mode: CancelMode::Drop } => {
                     let (run, task) = (run.id().clone(), task.clone());
@@ -48,8 +51,9 @@ impl Effects {
 }
 
 /// The message for a task. None when the run has no use for it any more.
-fn task(run: &Run, home: &Home, sent: &TaskDispatched, at: Time) -> Option<Task> {
-    let variables = run.task_variables(&sent.task)?;
+fn task(run: &Run, home: &Home, sent: &TaskDispatched) -> Option<Task> {
+    let Seed { fragment, variables, .. } = run.seed_of(&sent.task)?;
+    let timeout = Duration::from_millis(run.options().task_timeout_ms.max(1));
     Some(Task {
         tenant: home.tenant.clone(),
         run: run.id().clone(),
@@ -60,8 +64,10 @@ fn task(run: &Run, home: &Home, sent: &TaskDispatched, at: Time) -> Option<Task>
         dispatch: sent.dispatch,
         number: sent.number,
         class: sent.class,
+        fragment,
+        is_fused: run.options().dispatch == Dispatch::Fused,
         variables,
-        timeout: sent.due.since(at).max(Duration::from_millis(1)),
+        timeout,
         trace: None,
     })
 }

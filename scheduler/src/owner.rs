@@ -52,6 +52,8 @@ pub struct Owner {
     shards: u16,
     /// The highest number that a task of each shard was sent under.
     numbers: BTreeMap<Shard, u64>,
+    /// How many workers there are, as far as is known.
+    workers: u32,
 }
 
 impl Owner {
@@ -65,7 +67,13 @@ impl Owner {
             changed: Vec::new(),
             shards,
             numbers: BTreeMap::new(),
+            workers: 1,
         }
+    }
+
+    /// There are so many workers.
+    pub(crate) fn count_workers(&mut self, workers: usize) {
+        self.workers = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -366,7 +374,8 @@ impl Owner {
                 let before = active.out[class as usize];
                 let number = self.numbers.get(&active.home.shard).map_or(1, |last| last + 1);
                 // a run that ended meanwhile needs no place
-                let _ = self.apply(now, &id, Input::Grant { class, count, number });
+                let workers = self.workers;
+                let _ = self.apply(now, &id, Input::Grant { class, count, number, workers });
                 let active = self.runs.get(&id);
                 let took = active.is_some_and(|active| active.out[class as usize] > before);
                 let wants_more = active.is_some_and(|active| active.is_hungry[class as usize]);
@@ -466,7 +475,7 @@ impl Owner {
 fn rest(reason: Returned, dispatch: u32) -> Option<Duration> {
     let (first, free) = match reason {
         Returned::Unroutable => (WITHOUT_A_QUEUE, 0),
-        Returned::HandedBack | Returned::WorkerLost => (AGAIN, AT_ONCE),
+        Returned::HandedBack | Returned::WorkerLost | Returned::Suspected => (AGAIN, AT_ONCE),
     };
     let doublings = dispatch.checked_sub(free + 1)?.min(10);
     Some((first * (1 << doublings)).min(LONGEST_REST))
@@ -481,7 +490,7 @@ mod tests {
     use flowmill_engine::error::NodeError;
     use flowmill_engine::fact::{Options, Reason};
     use flowmill_engine::plan::{Plan, Success};
-    use flowmill_engine::run::{Completion, Start};
+    use flowmill_engine::run::{Completion, Outcome, Start};
     use flowmill_infra::message::Task;
     use tokio::sync::oneshot;
 
@@ -514,7 +523,8 @@ mod tests {
     fn answer(owner: &mut Owner, now: Time, task: Task, outcome: Result<Success, NodeError>) {
         let Task { run, task, attempt, dispatch, .. } = task;
         let (started_at, elapsed_us) = (now, 0);
-        let completion = Completion { task, attempt, dispatch, outcome, started_at, elapsed_us };
+        let outcome = Outcome { task, attempt, outcome, started_at, elapsed_us };
+        let completion = Completion::of(dispatch, outcome);
         owner.deliver(now, Delivery::Completed { run, completion });
     }
 

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use flowmill_engine::fact::TaskId;
 use flowmill_engine::value::Name;
 use flowmill_infra::live::{Event, Live};
-use flowmill_infra::message::Task;
 use flowmill_nodes::context::{Chunk, ChunkSink};
 use tokio::sync::mpsc;
 
@@ -48,7 +48,12 @@ impl Feed {
 
 impl Pieces {
     /// Shows all pieces in order, until the feed is closed.
-    pub(crate) async fn show<L: Live>(mut self, live: &L, task: &Task) {
+    pub(crate) async fn show<L: Live>(
+        mut self,
+        live: &L,
+        run: &Name,
+        (at, attempt): (&TaskId, u32),
+    ) {
         // a node has few outputs with text; each with the bytes of it that were shown
         let mut outputs: Vec<(Name, u64)> = Vec::new();
         while let Some(Chunk { name, text }) = self.0.recv().await {
@@ -60,21 +65,21 @@ impl Pieces {
             let shown = &mut outputs[known].1;
             let offset = *shown;
             *shown += text.len() as u64;
-            live.publish(&task.run, piece(task, name, offset, Some(text))).await;
+            live.publish(run, piece((at, attempt), name, offset, Some(text))).await;
         }
         for (name, shown) in outputs {
-            live.publish(&task.run, piece(task, name, shown, None)).await;
+            live.publish(run, piece((at, attempt), name, shown, None)).await;
         }
     }
 }
 
 /// One piece, or the end of an output.
-fn piece(task: &Task, output: Name, offset: u64, text: Option<Name>) -> Event {
+fn piece((at, attempt): (&TaskId, u32), output: Name, offset: u64, text: Option<Name>) -> Event {
     Event::Chunk {
-        frame: task.task.frame.clone(),
-        node: task.task.node.clone(),
-        generation: task.task.generation,
-        attempt: task.attempt,
+        frame: at.frame.clone(),
+        node: at.node.clone(),
+        generation: at.generation,
+        attempt,
         output,
         offset,
         is_final: text.is_none(),

@@ -9,15 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use flowmill_engine::run::Completion;
+use flowmill_engine::run::Outcome;
 use flowmill_engine::value::Name;
-use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Known};
+use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Extent, Known, Scope};
 use flowmill_infra::claims::{Claim, Claimed, Claims};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use crate::bench::Slot;
 use crate::recall::Recall;
-use crate::service::Slot;
 
 /// How long a claim lasts beyond the last sign of its holder's life.
 const LASTS: Duration = Duration::from_secs(15);
@@ -43,7 +43,7 @@ pub(crate) async fn begin<R: Recall>(
     key: &CheckpointKey,
     slot: Slot,
     row: Arc<Semaphore>,
-) -> Result<(Slot, R::Claim), Completion> {
+) -> Result<(Slot, R::Claim), Outcome> {
     if let Some(claim) = recall.claim(key).await {
         return Ok((slot, claim));
     }
@@ -97,20 +97,30 @@ impl<R: Recall, C: Claims> Claiming<R, C> {
         let worker = format!("{worker}/{}/{}", std::process::id(), since.as_nanos()).into();
         Self { recall, claims, worker, deliveries: Arc::default(), words }
     }
+
+    /// The outcome of an attempt, if it came so far.
+    async fn outcome(&self, key: &CheckpointKey) -> Option<Outcome> {
+        let (tenant, run) = (key.tenant.clone(), key.run.clone());
+        let scope = Scope { tenant, run, extent: Extent::Nodes(vec![key.task.clone()]) };
+        let known = self.recall.again(key, &scope, false).await;
+        known.outcomes.into_iter().find(|outcome| outcome.attempt == key.attempt)
+    }
 }
 
 impl<R: Recall, C: Claims> Recall for Claiming<R, C> {
     type Claim = HeldClaim;
 
-    async fn again(&self, key: &CheckpointKey, is_lost: bool) -> Known {
-        self.recall.again(key, is_lost).await
+    async fn again(&self, key: &CheckpointKey, scope: &Scope, is_lost: bool) -> Known {
+        self.recall.again(key, scope, is_lost).await
     }
 
-    async fn keep(&self, checkpoint: Checkpoint) -> Completion {
-        let key = checkpoint.key.clone();
-        let kept = self.recall.keep(checkpoint).await;
-        let _ = self.words.try_send(Word::Ended(key));
-        kept
+    async fn keep(&self, checkpoints: Vec<Checkpoint>) -> Vec<Checkpoint> {
+        let keys: Vec<_> = checkpoints.iter().map(|checkpoint| checkpoint.key.clone()).collect();
+        let earlier = self.recall.keep(checkpoints).await;
+        for key in keys {
+            let _ = self.words.try_send(Word::Ended(key));
+        }
+        earlier
     }
 
     async fn claim(&self, key: &CheckpointKey) -> Option<HeldClaim> {
@@ -126,19 +136,19 @@ impl<R: Recall, C: Claims> Recall for Claiming<R, C> {
         }
     }
 
-    async fn outlast(&self, key: &CheckpointKey) -> Result<HeldClaim, Completion> {
+    async fn outlast(&self, key: &CheckpointKey) -> Result<HeldClaim, Outcome> {
         let mut looks = LOOKS.iter();
         let mut wait = LOOKS[0];
         loop {
-            if let Some(completion) = self.recall.again(key, false).await.completion {
-                return Err(completion);
+            if let Some(outcome) = self.outcome(key).await {
+                return Err(outcome);
             }
             wait = looks.next().copied().unwrap_or(wait);
             tokio::time::sleep(wait).await;
             let Some(held) = self.claim(key).await else { continue };
             // it may have ended between the two looks
-            return match self.recall.again(key, false).await.completion {
-                Some(completion) => Err(completion),
+            return match self.outcome(key).await {
+                Some(outcome) => Err(outcome),
                 None => Ok(held),
             };
         }

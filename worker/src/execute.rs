@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::error::{ErrorClass, NodeError};
-use flowmill_engine::plan::{Behaviour, Success, TaskNode};
+use flowmill_engine::fact::TaskId;
+use flowmill_engine::plan::{Behaviour, Plan, Success, TaskNode};
 use flowmill_engine::value::Name;
-use flowmill_infra::message::{PlanKey, Task};
+use flowmill_engine::variables::Variables;
+use flowmill_infra::message::PlanKey;
 use flowmill_infra::texts::Texts;
 use flowmill_nodes::context::{Execute, NodeContext};
 use flowmill_workflow::{LoadError, Workflows};
@@ -27,6 +29,16 @@ pub trait Library: Send + Sync + 'static {
         plan: &PlanKey,
         node: &Name,
     ) -> impl Future<Output = Result<Loaded, Missing>> + Send;
+
+    /// A workflow's plan, for tasks that carry more than one node.
+    ///
+    /// # Errors
+    /// [`Missing`] when the worker cannot load it.
+    fn plan(
+        &self,
+        tenant: &Name,
+        plan: &PlanKey,
+    ) -> impl Future<Output = Result<Arc<Plan>, Missing>> + Send;
 }
 
 /// An executable node.
@@ -50,11 +62,12 @@ pub enum Missing {
 }
 
 impl<T: Texts> Library for Workflows<T> {
+    async fn plan(&self, tenant: &Name, plan: &PlanKey) -> Result<Arc<Plan>, Missing> {
+        Ok(self.get(tenant, plan).await?.plan.clone())
+    }
+
     async fn node(&self, tenant: &Name, plan: &PlanKey, node: &Name) -> Result<Loaded, Missing> {
-        let workflow = self.get(tenant, plan).await.map_err(|error| match error {
-            LoadError::Unavailable(why) => Missing::Unavailable(why),
-            LoadError::Bad(why) => Missing::Bad(why),
-        })?;
+        let workflow = self.get(tenant, plan).await?;
         let is_costly = workflow.plan.find(node).is_some_and(|index| {
             matches!(
                 workflow.plan.node(index).behaviour,
@@ -68,20 +81,30 @@ impl<T: Texts> Library for Workflows<T> {
     }
 }
 
-/// Executes one attempt of a task's node.
+impl From<LoadError> for Missing {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Unavailable(why) => Self::Unavailable(why),
+            LoadError::Bad(why) => Self::Bad(why),
+        }
+    }
+}
+
+/// Executes one attempt of a node.
 pub(crate) async fn attempt(
     node: &dyn Execute,
-    task: &Task,
+    (run, place): (&Name, &TaskId),
+    variables: &Variables,
     context: &NodeContext,
 ) -> Result<Success, NodeError> {
     // also what is wrong before there is a future
-    let execution = async { node.execute(&task.variables, context).await };
+    let execution = async { node.execute(variables, context).await };
     let fenced = AssertUnwindSafe(execution).catch_unwind();
     match tokio::time::timeout(context.timeout, fenced).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(panic)) => {
             let message = format!("the node crashed: {}", panic_text(&*panic));
-            tracing::error!(run.id = %task.run, node.id = %task.task.node, %message, "a node panicked");
+            tracing::error!(run.id = %run, node.id = %place.node, %message, "a node panicked");
             Err(NodeError::escaped(message).with_class(ErrorClass::Internal))
         }
         Err(_) => Err(timed_out(context.timeout)),

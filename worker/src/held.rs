@@ -18,6 +18,8 @@ const REMEMBERED: Duration = Duration::from_mins(10);
 pub(crate) enum Order {
     /// It goes on.
     Work,
+    /// A node that runs goes on; nothing else of what the task carries begins.
+    Halt,
     /// It stops at once; nobody waits for its answer.
     Drop,
     /// It stops at once; another worker shall have it.
@@ -54,13 +56,18 @@ struct Unwanted {
     task: Option<TaskId>,
     before: u64,
     until: Instant,
+    order: Order,
 }
 
 impl Held {
-    /// Whether a task that has just arrived is wanted at all.
-    pub(crate) fn wants(&self, task: &Task) -> bool {
-        let unwanted = self.unwanted.get(&task.run);
-        !unwanted.into_iter().flatten().any(|word| word.covers(&task.task, task.number))
+    /// What was said of a task that has just arrived.
+    pub(crate) fn order(&self, task: &Task) -> Order {
+        let words = self.unwanted.get(&task.run).into_iter().flatten();
+        let mut said = words.filter(|word| word.covers(&task.task, task.number)).peekable();
+        if said.peek().is_none() {
+            return Order::Work;
+        }
+        if said.any(|word| word.order == Order::Drop) { Order::Drop } else { Order::Halt }
     }
 
     pub(crate) fn insert(&mut self, id: Id, key: Key, line: watch::Sender<Order>) {
@@ -72,8 +79,8 @@ impl Held {
         self.tasks.remove(&id);
     }
 
-    /// Drops tasks of a run, those that are held at once.
-    pub(crate) fn drop_tasks(&mut self, run: Name, task: Option<TaskId>, before: u64) {
+    /// Drops or halts tasks of a run, those that are held at once.
+    pub(crate) fn tell(&mut self, run: Name, task: Option<TaskId>, before: u64, order: Order) {
         let now = Instant::now();
         while self.fading.front().is_some_and(|(until, _)| *until <= now) {
             let Some((_, faded)) = self.fading.pop_front() else { break };
@@ -85,27 +92,20 @@ impl Held {
             }
         }
         let until = now + REMEMBERED;
-        let word = Unwanted { task, before, until };
+        let word = Unwanted { task, before, until, order };
         let concerns = |key: &Key| key.run == run && word.covers(&key.task, key.number);
         let concerned = self.tasks.values().filter(|(key, _)| concerns(key));
         concerned.for_each(|(_, line)| {
-            line.send_replace(Order::Drop);
+            line.send_if_modified(|held| raise(held, order));
         });
         self.fading.push_back((until, run.clone()));
         self.unwanted.entry(run).or_default().push(word);
     }
 
-    /// All that is held goes back.
-    pub(crate) fn hand_back(&self) {
-        let hand_back = |order: &mut Order| {
-            let goes_on = *order == Order::Work;
-            if goes_on {
-                *order = Order::HandBack;
-            }
-            goes_on
-        };
+    /// Halts all that is held, or hands it back.
+    pub(crate) fn tell_all(&self, order: Order) {
         self.tasks.values().for_each(|(_, line)| {
-            line.send_if_modified(hand_back);
+            line.send_if_modified(|held| raise(held, order));
         });
     }
 
@@ -120,6 +120,20 @@ impl Held {
         }
         numbers
     }
+}
+
+/// An order is never taken back, and nothing is wanted any more of what is dropped.
+fn raise(held: &mut Order, order: Order) -> bool {
+    let is_more = match *held {
+        Order::Work => order != Order::Work,
+        Order::Halt => matches!(order, Order::Drop | Order::HandBack),
+        Order::HandBack => order == Order::Drop,
+        Order::Drop => false,
+    };
+    if is_more {
+        *held = order;
+    }
+    is_more
 }
 
 impl Unwanted {

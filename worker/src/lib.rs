@@ -3,11 +3,13 @@
 //!
 //! With the feature `service` there is the program: `config` its settings, `program` how it is joined.
 
+mod bench;
 mod chunks;
 mod claims;
 #[cfg(feature = "service")]
 pub mod config;
 mod execute;
+mod fragment;
 mod held;
 #[cfg(feature = "service")]
 pub mod program;

@@ -5,8 +5,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowmill_engine::run::Completion;
-use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Checkpoints, Known};
+use flowmill_engine::run::Outcome;
+use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Checkpoints, Extent, Known, Scope};
 use flowmill_infra::store::StoreError;
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,13 +26,18 @@ pub trait Recall: Clone + Send + Sync + 'static {
     /// Held while a costly attempt runs here, so that it runs nowhere else.
     type Claim: Send + 'static;
 
-    /// What is known of an attempt that was sent before, now that it begins again. Whether a worker
-    /// was lost over it is counted.
-    fn again(&self, key: &CheckpointKey, is_lost: bool) -> impl Future<Output = Known> + Send;
+    /// What is known of a task that was sent before, and of all that it carries, now that it begins
+    /// again. Whether a worker was lost over it is counted.
+    fn again(
+        &self,
+        key: &CheckpointKey,
+        scope: &Scope,
+        is_lost: bool,
+    ) -> impl Future<Output = Known> + Send;
 
-    /// Makes the outcome of a costly attempt durable; gives the one that counts. It waits for as
-    /// long as that is not possible.
-    fn keep(&self, checkpoint: Checkpoint) -> impl Future<Output = Completion> + Send;
+    /// Makes outcomes durable, all or none; gives those that came second, as they were first. It
+    /// waits for as long as that is not possible.
+    fn keep(&self, checkpoints: Vec<Checkpoint>) -> impl Future<Output = Vec<Checkpoint>> + Send;
 
     /// Claims a costly attempt. None while another worker is at it.
     fn claim(&self, key: &CheckpointKey) -> impl Future<Output = Option<Self::Claim>> + Send;
@@ -44,7 +49,7 @@ pub trait Recall: Clone + Send + Sync + 'static {
     fn outlast(
         &self,
         key: &CheckpointKey,
-    ) -> impl Future<Output = Result<Self::Claim, Completion>> + Send;
+    ) -> impl Future<Output = Result<Self::Claim, Outcome>> + Send;
 }
 
 /// For a worker that shares its life with the only scheduler: what is lost is lost together.
@@ -54,22 +59,25 @@ pub struct Forgetful;
 impl Recall for Forgetful {
     type Claim = ();
 
-    async fn again(&self, _: &CheckpointKey, _: bool) -> Known {
+    async fn again(&self, _: &CheckpointKey, _: &Scope, _: bool) -> Known {
         Known::default()
     }
 
-    async fn keep(&self, checkpoint: Checkpoint) -> Completion {
-        checkpoint.completion
+    async fn keep(&self, _: Vec<Checkpoint>) -> Vec<Checkpoint> {
+        Vec::new()
     }
 
     async fn claim(&self, _: &CheckpointKey) -> Option<()> {
         Some(())
     }
 
-    async fn outlast(&self, _: &CheckpointKey) -> Result<(), Completion> {
+    async fn outlast(&self, _: &CheckpointKey) -> Result<(), Outcome> {
         Ok(())
     }
 }
+
+/// Outcomes that are to be written together, and whom to tell.
+type Waiting = (Vec<Checkpoint>, oneshot::Sender<Vec<Checkpoint>>);
 
 /// Remembers in a store; what waits is written together. It keeps no claims: [`Claiming`] does.
 ///
@@ -77,7 +85,7 @@ impl Recall for Forgetful {
 #[derive(Debug)]
 pub struct Checkpointed<S> {
     store: Arc<S>,
-    waiting: mpsc::Sender<(Checkpoint, oneshot::Sender<Completion>)>,
+    waiting: mpsc::Sender<Waiting>,
 }
 
 impl<S> Clone for Checkpointed<S> {
@@ -93,53 +101,62 @@ impl<S: Checkpoints> Checkpointed<S> {
         tokio::spawn(write(store.clone(), waiting));
         Self { store, waiting: sender }
     }
+
+    async fn look_up(
+        &self,
+        key: &CheckpointKey,
+        scope: &Scope,
+        is_lost: bool,
+    ) -> Result<Known, StoreError> {
+        // one node that has ended: nobody needs to know how often it came
+        if let Extent::Nodes(nodes) = &scope.extent
+            && let [_] = nodes[..]
+            && let Some(outcome) = self.store.outcome(key).await?
+        {
+            return Ok(Known { outcomes: vec![outcome], redeliveries: 0 });
+        }
+        let redeliveries = if is_lost { self.store.seen_again(key).await? } else { 0 };
+        Ok(Known { outcomes: self.store.find(scope).await?, redeliveries })
+    }
 }
 
 impl<S: Checkpoints> Recall for Checkpointed<S> {
     type Claim = ();
 
-    async fn again(&self, key: &CheckpointKey, is_lost: bool) -> Known {
+    async fn again(&self, key: &CheckpointKey, scope: &Scope, is_lost: bool) -> Known {
         let mut patience = Patience::default();
         loop {
-            let known = if is_lost {
-                self.store.seen_again(key).await
-            } else {
-                let found = self.store.find(key).await;
-                found.map(|completion| Known { completion, ..Known::default() })
-            };
-            match known {
+            match self.look_up(key, scope, is_lost).await {
                 Ok(known) => return known,
                 Err(error) => patience.wait("a task was not looked up", &error).await,
             }
         }
     }
 
-    async fn keep(&self, checkpoint: Checkpoint) -> Completion {
-        let completion = checkpoint.completion.clone();
+    async fn keep(&self, checkpoints: Vec<Checkpoint>) -> Vec<Checkpoint> {
         let (sender, receiver) = oneshot::channel();
-        if self.waiting.send((checkpoint, sender)).await.is_err() {
-            return completion;
+        if self.waiting.send((checkpoints, sender)).await.is_err() {
+            return Vec::new();
         }
-        receiver.await.unwrap_or(completion)
+        receiver.await.unwrap_or_default()
     }
 
     async fn claim(&self, _: &CheckpointKey) -> Option<()> {
         Some(())
     }
 
-    async fn outlast(&self, _: &CheckpointKey) -> Result<(), Completion> {
+    async fn outlast(&self, _: &CheckpointKey) -> Result<(), Outcome> {
         Ok(())
     }
 }
 
 /// Writes what waits, until nobody is left who could bring more.
-async fn write<S: Checkpoints>(
-    store: Arc<S>,
-    mut waiting: mpsc::Receiver<(Checkpoint, oneshot::Sender<Completion>)>,
-) {
+async fn write<S: Checkpoints>(store: Arc<S>, mut waiting: mpsc::Receiver<Waiting>) {
     let mut taken = Vec::new();
     while waiting.recv_many(&mut taken, BATCH).await > 0 {
-        let (checkpoints, answers): (Vec<Checkpoint>, Vec<_>) = taken.drain(..).unzip();
+        let (checkpoints, answers): (Vec<Vec<Checkpoint>>, Vec<_>) = taken.drain(..).unzip();
+        let counts: Vec<usize> = checkpoints.iter().map(Vec::len).collect();
+        let checkpoints = checkpoints.concat();
         let mut patience = Patience::default();
         let earlier = loop {
             match store.save(&checkpoints).await {
@@ -147,11 +164,13 @@ async fn write<S: Checkpoints>(
                 Err(error) => patience.wait("checkpoints were not written", &error).await,
             }
         };
-        for (Checkpoint { key, completion }, answer) in checkpoints.into_iter().zip(answers) {
-            let first = earlier.iter().find(|earlier| earlier.key == key);
-            let counts = first.map_or(completion, |first| first.completion.clone());
+        let mut rest = &checkpoints[..];
+        for (count, answer) in counts.into_iter().zip(answers) {
+            let (own, others) = rest.split_at(count);
+            rest = others;
+            let of_own = |first: &&Checkpoint| own.iter().any(|ours| ours.key == first.key);
             // the task may have been dropped meanwhile
-            let _ = answer.send(counts);
+            let _ = answer.send(earlier.iter().filter(of_own).cloned().collect());
         }
     }
 }

@@ -10,6 +10,7 @@ use flowmill_engine::value::{Style, Value, dumps, loads};
 use tokio::task::JoinSet;
 
 use crate::conform::Conform;
+use flowmill_engine::fact::Dispatch;
 
 /// Cases read ahead of their answers.
 const AHEAD: usize = 64;
@@ -52,7 +53,7 @@ async fn batch(args: Args) -> anyhow::Result<()> {
             write_next(&mut out, &mut running).await?;
         }
         let conform = conform.clone();
-        running.spawn(async move { conform.case(&case).await });
+        running.spawn(async move { conform.case(&case, Dispatch::Hop).await });
     }
     while !running.is_empty() {
         write_next(&mut out, &mut running).await?;

@@ -33,7 +33,12 @@ fn event(event: &Event) -> String {
         Event::TaskDispatched(sent) => {
             let again = if sent.dispatch > 1 { ", sent again" } else { "" };
             let name = at(&sent.task.frame, &sent.task.node);
-            format!("task sent: {name}, attempt {}{again}", sent.attempt)
+            let more = match (sent.passes, sent.nodes.len()) {
+                (Some(passes), _) => format!(", {} passes", passes.count),
+                (None, 0 | 1) => String::new(),
+                (None, nodes) => format!(" and {} nodes after it", nodes - 1),
+            };
+            format!("task sent: {name}{more}, attempt {}{again}", sent.attempt)
         }
         Event::TaskReturned { task, reason, .. } => {
             format!("task came back: {} ({reason:?})", at(&task.frame, &task.node))

@@ -104,6 +104,7 @@ impl<'p> Journal<'p> {
                 let (frame, number) = (adopted.frame.clone(), self.begun);
                 see(Seen::Adopted(Place { frame, node, number, started_at: fact.at }, adopted));
             }
+            Event::TaskDispatched(sent) if sent.passes.is_some() => {}
             Event::TaskDispatched(sent) => {
                 self.begin(&sent.task.frame, &sent.task.node, fact.at, None, see);
             }

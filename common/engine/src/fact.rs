@@ -6,8 +6,6 @@
 //! meaning is a new version, never a changed old one. The names in [`RESERVED`] belong to facts
 //! that embedded runs do not produce.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -18,6 +16,8 @@ use crate::plan::{Outputs, Success, TaskClass, Write};
 use crate::time::Time;
 use crate::value::{Name, Value};
 use crate::variables::Variable;
+
+pub use crate::frame_path::FramePath;
 
 /// The version in which facts are written.
 pub const VERSION: u32 = 1;
@@ -262,6 +262,9 @@ pub struct Options {
     /// Whether sizes are limited as Dify limits them; it is part of how the document is compiled.
     #[serde(default, skip_serializing_if = "is_false")]
     pub dify_sizes: bool,
+    /// How much one task carries. Journals from before there was a choice have one node in each.
+    #[serde(default, skip_serializing_if = "Dispatch::is_hop")]
+    pub dispatch: Dispatch,
     /// The digest of the mocks that stand in for nodes, for workers that are told where they lie.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mocks: Option<Name>,
@@ -277,6 +280,7 @@ impl Default for Options {
             pause_ms: Some(7 * 24 * 3600 * 1000),
             task_timeout_ms: 3600 * 1000,
             dify_sizes: false,
+            dispatch: Dispatch::Hop,
             mocks: None,
         }
     }
@@ -289,13 +293,38 @@ impl Options {
     }
 }
 
+/// How much one task carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dispatch {
+    /// One node.
+    #[default]
+    Hop,
+    /// Chains of nodes and chunks of passes, where they pay.
+    #[serde(rename = "default")]
+    Fragments,
+    /// The same, and nodes that the core could evaluate itself are left to workers too.
+    Fused,
+}
+
+impl Dispatch {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    fn is_hop(&self) -> bool {
+        *self == Self::Hop
+    }
+}
+
 /// A task to publish.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskDispatched {
     /// The task.
     pub task: TaskId,
-    /// The nodes it carries; the first is its head.
+    /// The nodes it carries, each after the one before; the first is its head. None when it
+    /// carries passes.
     pub nodes: Vec<Name>,
+    /// The passes it carries of a container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passes: Option<Passes>,
     /// Which attempt of the head, counted from 1.
     pub attempt: u32,
     /// Which sending of this attempt, counted from 1.
@@ -309,12 +338,24 @@ pub struct TaskDispatched {
     pub number: u64,
 }
 
-/// What a task is known by: a node execution.
+/// Passes of a container that one task carries, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passes {
+    /// The first of them.
+    pub first: u64,
+    /// How many, at least one.
+    pub count: u64,
+    /// How many of them may be open at a time.
+    pub lanes: u32,
+}
+
+/// What a task is known by: a node execution, or a container with the frame of the first pass that
+/// it carries (which no node execution is, because the container lies outside of that frame).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TaskId {
-    /// The frame its head lies in.
+    /// The frame its head lies in; of passes, the first one's.
     pub frame: FramePath,
-    /// Its head.
+    /// Its head; of passes, their container.
     pub node: Name,
     /// Which activation of the head, counted from 1.
     pub generation: u32,
@@ -412,6 +453,9 @@ pub enum Returned {
     WorkerLost,
     /// No queue took it.
     Unroutable,
+    /// It was lost more often than can be chance, or took too long: its parts go out one by one, so
+    /// that only the guilty one fails.
+    Suspected,
 }
 
 /// What workers are told about a cancelled task.
@@ -494,76 +538,9 @@ pub enum Reason {
     Internal,
 }
 
-/// A frame's place in its run: empty for the root, `it[37]/inner[2]` inside containers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct FramePath(Name);
-
-impl FramePath {
-    /// The frame of a container's pass that lies in this frame. A `/` in the container's id is
-    /// written `%2F` and a `%` is written `%25`, so that no two frames share a path.
-    #[must_use]
-    pub fn pass(&self, container: &str, index: u64) -> Self {
-        let container = if container.contains(['/', '%']) {
-            Cow::Owned(container.replace('%', "%25").replace('/', "%2F"))
-        } else {
-            Cow::Borrowed(container)
-        };
-        if self.0.is_empty() {
-            Self(format!("{container}[{index}]").into())
-        } else {
-            Self(format!("{}/{container}[{index}]", self.0).into())
-        }
-    }
-
-    /// Splits the last pass off: the frame around it, the container and the index.
-    pub fn split(&self) -> Option<(Self, Cow<'_, str>, u64)> {
-        let (outer, last) = self.0.rsplit_once('/').unwrap_or(("", &self.0));
-        let (container, index) = last.strip_suffix(']')?.rsplit_once('[')?;
-        let container = if container.contains('%') {
-            Cow::Owned(container.replace("%2F", "/").replace("%25", "%"))
-        } else {
-            Cow::Borrowed(container)
-        };
-        Some((Self(outer.into()), container, index.parse().ok()?))
-    }
-
-    /// Whether it is the run's own frame.
-    pub fn is_root(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Its text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&str> for FramePath {
-    fn from(text: &str) -> Self {
-        Self(text.into())
-    }
-}
-
-impl fmt::Display for FramePath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_frame_path_names_its_container_and_index() {
-        let outer = FramePath::default().pass("it", 37);
-        let inner = outer.pass("a[b", 2);
-        assert_eq!(inner.as_str(), "it[37]/a[b[2]");
-        assert_eq!(inner.split(), Some((outer.clone(), "a[b".into(), 2)));
-        assert_eq!(outer.split(), Some((FramePath::default(), "it".into(), 37)));
-        assert_eq!(FramePath::default().split(), None);
-    }
 
     #[test]
     fn an_element_may_be_null() {
@@ -572,15 +549,5 @@ mod tests {
             let json = serde_json::to_string(&event).unwrap();
             assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
         }
-    }
-
-    #[test]
-    fn ids_with_slashes_do_not_run_into_each_other() {
-        let root = FramePath::default();
-        for id in ["a/b", "a[0]/b", "%2F", "%", "/"] {
-            let path = root.pass("x", 1).pass(id, 0);
-            assert_eq!(path.split(), Some((root.pass("x", 1), id.into(), 0)));
-        }
-        assert_ne!(root.pass("a[0]/b", 1), root.pass("a", 0).pass("b", 1));
     }
 }

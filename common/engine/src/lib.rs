@@ -8,6 +8,7 @@ pub mod contents;
 pub mod error;
 pub mod fact;
 pub mod form;
+mod frame_path;
 pub mod graph;
 pub mod plan;
 pub mod report;

@@ -113,8 +113,11 @@ impl Report {
     pub fn add(&mut self, plan: &Plan, fact: &Fact) {
         match &fact.event {
             Event::TaskDispatched(sent) => {
-                let TaskId { frame, node, generation } = &sent.task;
-                self.begin(plan, frame, node, (*generation, fact.at));
+                // passes begin as they open, in what they hold
+                if sent.passes.is_none() {
+                    let TaskId { frame, node, generation } = &sent.task;
+                    self.begin(plan, frame, node, (*generation, fact.at));
+                }
             }
             Event::ContainerStarted { frame, node, generation, .. } => {
                 self.begin(plan, frame, node, (*generation, fact.at));

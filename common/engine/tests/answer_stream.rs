@@ -14,7 +14,7 @@ use flowmill_engine::error::NodeError;
 use flowmill_engine::fact::{Event, Fact, FramePath, NodeFailed, NodeSucceeded, Then};
 use flowmill_engine::plan::{Outputs, Plan, Success, TaskClass, Write};
 use flowmill_engine::rerun::{self, What};
-use flowmill_engine::run::{Completion, Input, Outstanding, Run, Start};
+use flowmill_engine::run::{Completion, Input, Outcome, Outstanding, Run, Start};
 use flowmill_engine::stream::{AnswerStream, Piece};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value, decode};
@@ -87,12 +87,14 @@ fn to_the_end(plan: &Arc<Plan>, start: Start) -> Vec<Fact> {
     let (mut run, mut facts) = Run::start(Arc::clone(plan), start, Time(0));
     facts.extend(run.apply(Time(0), Input::Tick).unwrap());
     while run.outcome().is_none() {
-        let grant = Input::Grant { class: TaskClass::Light, count: 1, number: 0 };
+        let grant = Input::Grant { class: TaskClass::Light, count: 1, number: 0, workers: 1 };
         facts.extend(run.apply(Time(0), grant).unwrap());
         let Outstanding { task, attempt, dispatch, .. } = run.outstanding().next().unwrap();
         let outcome = Ok(Success::of([("y".into(), Value::Str(task.node.clone()))]));
         let (task, started_at) = (task.clone(), Time(0));
-        let completion = Completion { task, attempt, dispatch, outcome, started_at, elapsed_us: 0 };
+        let elapsed_us = 0;
+        let outcome = Outcome { task, attempt, outcome, started_at, elapsed_us };
+        let completion = Completion::of(dispatch, outcome);
         facts.extend(run.apply(Time(0), Input::Completed(completion)).unwrap());
     }
     facts
@@ -193,7 +195,9 @@ impl Watched {
 
     /// Tells the run something and sends what it has ready then.
     fn tell(&mut self, input: Input) {
-        for input in [input, Input::Grant { class: TaskClass::Light, count: 9, number: 0 }] {
+        for input in
+            [input, Input::Grant { class: TaskClass::Light, count: 9, number: 0, workers: 1 }]
+        {
             let facts = self.run.apply(Time(0), input).unwrap_or_default();
             self.follow(&facts);
         }
@@ -218,7 +222,9 @@ impl Watched {
         let Outstanding { task, attempt, dispatch, .. } = sent;
         let (task, started_at) = (task.clone(), Time(0));
         drop(out);
-        let completion = Completion { task, attempt, dispatch, outcome, started_at, elapsed_us: 1 };
+        let elapsed_us = 1;
+        let outcome = Outcome { task, attempt, outcome, started_at, elapsed_us };
+        let completion = Completion::of(dispatch, outcome);
         self.tell(Input::Completed(completion));
     }
 }

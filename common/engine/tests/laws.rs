@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
+mod fragments;
 mod plans;
 mod reference;
 mod support;
@@ -10,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::error::NodeError;
-use flowmill_engine::fact::{Options, Reason, Returned, RunFinished, Status, TaskId};
+use flowmill_engine::fact::{Dispatch, Options, Reason, Returned, RunFinished, Status, TaskId};
 use flowmill_engine::plan::{Plan, Success, TaskClass};
-use flowmill_engine::run::{Completion, Input, Rejected, Start, Wake};
+use flowmill_engine::run::{Completion, Fragment, Input, Outcome, Rejected, Start, Wake};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Value, loads};
 use proptest::collection::vec;
@@ -40,8 +41,9 @@ proptest! {
         body in plans::plan(Wanted { troubles: true, heavy: false, unhandled: false }),
         actions in vec(any::<(u8, u8)>(), 0..60),
         max_steps in proptest::option::weighted(0.2, 1..30_u64),
+        dispatch in dispatch(),
     ) {
-        chaos(&body, &actions, max_steps);
+        chaos(&body, &actions, max_steps, dispatch);
     }
 
     /// The same where nodes change their mind about who executes them.
@@ -49,8 +51,9 @@ proptest! {
     fn any_run_with_heavy_nodes_ends(
         body in plans::plan(Wanted { troubles: true, heavy: true, unhandled: false }),
         actions in vec(any::<(u8, u8)>(), 0..40),
+        dispatch in dispatch(),
     ) {
-        chaos(&body, &actions, None);
+        chaos(&body, &actions, None, dispatch);
     }
 
     /// Nothing depends on the order in which independent nodes succeed.
@@ -66,9 +69,13 @@ proptest! {
     }
 }
 
-fn chaos(body: &Body, actions: &[(u8, u8)], max_steps: Option<u64>) {
+fn dispatch() -> impl Strategy<Value = Dispatch> {
+    prop_oneof![Just(Dispatch::Hop), Just(Dispatch::Fragments), Just(Dispatch::Fused)]
+}
+
+fn chaos(body: &Body, actions: &[(u8, u8)], max_steps: Option<u64>, dispatch: Dispatch) {
     let plan = notation::plan(&body.text());
-    let mut chaos = Chaos::start(&plan, max_steps);
+    let mut chaos = Chaos::start(&plan, max_steps, dispatch);
     for (action, choice) in actions {
         chaos.act(*action, usize::from(*choice));
         chaos.compare();
@@ -76,10 +83,15 @@ fn chaos(body: &Body, actions: &[(u8, u8)], max_steps: Option<u64>) {
     chaos.bring_to_its_end();
 }
 
-fn start(plan: &Arc<Plan>, max_steps: Option<u64>) -> Driver {
+fn start(plan: &Arc<Plan>, max_steps: Option<u64>, dispatch: Dispatch) -> Driver {
     let input = |name: &str, json: &str| (name.into(), loads(json).unwrap());
-    let options =
-        Options { max_steps, deadline_ms: None, task_timeout_ms: 60_000, ..Options::default() };
+    let options = Options {
+        max_steps,
+        deadline_ms: None,
+        task_timeout_ms: 60_000,
+        dispatch,
+        ..Options::default()
+    };
     let inputs = vec![input("x", "1"), input("xs", "[1, 2, null]"), input("none", "[]")];
     Driver::start(plan, Start { run: "r".into(), inputs, options, ..Start::default() })
 }
@@ -91,8 +103,8 @@ struct Chaos {
 }
 
 impl Chaos {
-    fn start(plan: &Arc<Plan>, max_steps: Option<u64>) -> Self {
-        let mut chaos = Self { driver: start(plan, max_steps), taken: vec![] };
+    fn start(plan: &Arc<Plan>, max_steps: Option<u64>, dispatch: Dispatch) -> Self {
+        let mut chaos = Self { driver: start(plan, max_steps, dispatch), taken: vec![] };
         chaos.tick(Duration::ZERO);
         chaos
     }
@@ -101,7 +113,7 @@ impl Chaos {
         match action % 20 {
             0..4 => {
                 let class = CLASSES[choice % CLASSES.len()];
-                self.tell(Input::Grant { class, count: choice % 3 + 1, number: 0 });
+                self.tell(Input::Grant { class, count: choice % 3 + 1, number: 0, workers: 1 });
             }
             4..8 => self.answer(choice, true),
             8 => self.answer(choice, false),
@@ -167,9 +179,14 @@ impl Chaos {
             Err(NodeError::new("Bad", "bad"))
         };
         // an older sending of the attempt may be the one that answers
-        let dispatch = if choice.is_multiple_of(5) { 1 } else { dispatch };
+        let seed = self.driver.run.seed_of(&task).unwrap();
+        let is_first =
+            matches!(&seed.fragment, Fragment::Nodes(nodes) if nodes.first() == Some(&task.node));
+        let dispatch = if choice.is_multiple_of(5) && is_first { 1 } else { dispatch };
         let started_at = self.driver.now;
-        let completion = Completion { task, attempt, dispatch, outcome, started_at, elapsed_us: 1 };
+        let elapsed_us = 1;
+        let outcome = Outcome { task, attempt, outcome, started_at, elapsed_us };
+        let completion = Completion::of(dispatch, outcome);
         self.driver.apply(Input::Completed(completion.clone())).unwrap();
         self.taken.push(completion);
         self.repeat(self.taken.len() - 1);
@@ -199,7 +216,11 @@ impl Chaos {
         let Some((task, attempt, dispatch)) = self.out(choice) else { return };
         let wait = Duration::from_secs(choice as u64 % 3);
         let not_before = (!wait.is_zero()).then(|| self.driver.now.after(wait));
-        let reason = Returned::WorkerLost;
+        let reason = match choice % 5 {
+            0 => Returned::Suspected,
+            1 => Returned::HandedBack,
+            _ => Returned::WorkerLost,
+        };
         self.tell(Input::Returned { task, attempt, dispatch, reason, not_before });
     }
 
@@ -241,7 +262,7 @@ impl Chaos {
             } else if self.driver.has_work() {
                 self.tick(Duration::ZERO);
             } else if let Some(class) = ready {
-                self.tell(Input::Grant { class, count: turn % 4 + 1, number: 0 });
+                self.tell(Input::Grant { class, count: turn % 4 + 1, number: 0, workers: 1 });
             } else if self.out(turn).is_some() {
                 self.answer(turn, true);
             } else {
@@ -258,7 +279,7 @@ impl Chaos {
         self.driver.check_facts();
         for input in [
             Input::Tick,
-            Input::Grant { class: TaskClass::Light, count: 1, number: 0 },
+            Input::Grant { class: TaskClass::Light, count: 1, number: 0, workers: 1 },
             Input::Resume,
             Input::TakeUp,
             Input::Pause { reason: "late".into() },
@@ -278,14 +299,14 @@ fn success(driver: &Driver, task: &TaskId, handle: &str, value: usize) -> Succes
     let plan = driver.run.plan();
     let kind = plan.find(&task.node).map(|node| plan.node(node).kind.clone());
     match kind.as_deref() {
-        Some("choose") => success.with_handle(handle),
+        Some("choose" | "if") => success.with_handle(handle),
         _ => success,
     }
 }
 
 /// Runs a plan whose nodes do what their names say, answering in an order.
 fn in_order(plan: &Arc<Plan>, order: &[u8]) -> RunFinished {
-    let mut driver = start(plan, None);
+    let mut driver = start(plan, None, Dispatch::Hop);
     driver.tick(Duration::ZERO);
     for turn in 0..MOST_INPUTS {
         let run = &driver.run;
@@ -305,7 +326,9 @@ fn in_order(plan: &Arc<Plan>, order: &[u8]) -> RunFinished {
             driver.tick(Duration::ZERO);
         } else if !ready.is_empty() && (out.is_empty() || choice.is_multiple_of(3)) {
             let class = ready[choice % ready.len()];
-            driver.apply(Input::Grant { class, count: choice % 2 + 1, number: 0 }).unwrap();
+            driver
+                .apply(Input::Grant { class, count: choice % 2 + 1, number: 0, workers: 1 })
+                .unwrap();
         } else {
             let (task, attempt, dispatch) = out[choice % out.len()].clone();
             // what a node answers is a matter of the node alone

@@ -233,8 +233,12 @@ fn run(
             driver.tick(Duration::ZERO);
         } else if !ready.is_empty() && (out.is_empty() || choice.is_multiple_of(3)) {
             let class = ready[choice % ready.len()];
-            let grant =
-                flowmill_engine::run::Input::Grant { class, count: choice % 2 + 1, number: 0 };
+            let grant = flowmill_engine::run::Input::Grant {
+                class,
+                count: choice % 2 + 1,
+                number: 0,
+                workers: 1,
+            };
             driver.apply(grant).unwrap();
         } else if let Some((task, attempt, dispatch)) = out.get(choice % out.len().max(1)) {
             let outcome = if fails(task) {

@@ -19,7 +19,7 @@ use flowmill_engine::fact::Options;
 use flowmill_engine::fact::{Event, Fact, FramePath, Reason, Returned, TaskId};
 use flowmill_engine::plan::{Outputs, Success, TaskClass, Write as Written};
 use flowmill_engine::rerun::{self, What};
-use flowmill_engine::run::{Input, Rejected, Start};
+use flowmill_engine::run::{Completion, End, Input, Outcome, Rejected, Start};
 use flowmill_engine::value::Name;
 use flowmill_engine::variables::{Selector, Variable};
 
@@ -130,6 +130,10 @@ impl Play {
             let milliseconds = || u64::try_from(duration_ms(text)).unwrap();
             match key {
                 "manual" => is_manual = true,
+                "dispatch" => {
+                    let word = format!("\"{text}\"");
+                    start.options.dispatch = serde_json::from_str(&word).unwrap();
+                }
                 "max_steps" => start.options.max_steps = Some(text.parse().unwrap()),
                 "max_time" => start.options.max_time_s = Some(milliseconds() / 1000),
                 "pause" => start.options.pause_ms = Some(milliseconds()),
@@ -164,9 +168,12 @@ impl Play {
                 self.driver.now = self.driver.now.after(wait);
                 Input::Tick
             }
-            ("grant", class) => {
-                Input::Grant { class: class_of(class), count: words[2].parse().unwrap(), number: 0 }
-            }
+            ("grant", class) => Input::Grant {
+                class: class_of(class),
+                count: words[2].parse().unwrap(),
+                number: 0,
+                workers: 1,
+            },
             ("pause", _) => Input::Pause { reason: words[1..].join(" ").into() },
             ("resume", _) => Input::Resume,
             ("away", wait) => {
@@ -199,21 +206,44 @@ impl Play {
                 self.follow(facts, &mut lines);
                 return lines;
             }
-            ("return" | "lost", name) => {
-                let (task, attempt, dispatch) = self.task(name);
-                let wait = words.get(2).map(|wait| duration_ms(wait.trim_start_matches('+')));
-                let wait = wait.map(|wait| Duration::from_millis(u64::try_from(wait).unwrap()));
-                let reason = match &*words[0] {
-                    "lost" => Returned::WorkerLost,
-                    _ => Returned::HandedBack,
-                };
-                let not_before = wait.map(|wait| self.driver.now.after(wait));
-                Input::Returned { task, attempt, dispatch, reason, not_before }
+            ("more" | "chunk", name) => {
+                let facts = self.some(name, &words[2..]);
+                self.follow(facts, &mut lines);
+                return lines;
             }
+            ("return" | "lost" | "suspect", _) => self.give_back(&words),
             (other, _) => panic!("no such input: {other}"),
         };
         self.tell(input, &mut lines);
         lines
+    }
+
+    /// Outcomes of what a task carries; more of them may follow.
+    fn some(&mut self, name: &str, nodes: &[String]) -> Result<Vec<Fact>, Rejected> {
+        let (task, attempt, dispatch) = self.task(name);
+        let one = |name: &String| {
+            let (frame, node) = place(name);
+            let task = TaskId { frame, node: node.into(), generation: 1 };
+            let outcome = Ok(success(&[]));
+            let (started_at, elapsed_us) = (self.driver.now, 1000);
+            Outcome { task, attempt: 1, outcome, started_at, elapsed_us }
+        };
+        let (outcomes, end) = (nodes.iter().map(one).collect(), End::More);
+        let completion = Completion { task, attempt, dispatch, outcomes, end };
+        self.driver.apply(Input::Completed(completion))
+    }
+
+    fn give_back(&self, words: &[String]) -> Input {
+        let (task, attempt, dispatch) = self.task(&words[1]);
+        let wait = words.get(2).map(|wait| duration_ms(wait.trim_start_matches('+')));
+        let wait = wait.map(|wait| Duration::from_millis(u64::try_from(wait).unwrap()));
+        let reason = match &*words[0] {
+            "lost" => Returned::WorkerLost,
+            "suspect" => Returned::Suspected,
+            _ => Returned::HandedBack,
+        };
+        let not_before = wait.map(|wait| self.driver.now.after(wait));
+        Input::Returned { task, attempt, dispatch, reason, not_before }
     }
 
     /// Goes on with a new run that takes over what this one did: `rerun from a b.y=5`,
@@ -265,7 +295,8 @@ impl Play {
             let ready = CLASSES.into_iter().find(|class| self.driver.run.ready(*class, now) > 0);
             let Some(class) = ready.filter(|_| !self.is_manual) else { return };
             let count = self.driver.run.ready(class, now);
-            let facts = self.driver.apply(Input::Grant { class, count, number: 0 }).unwrap();
+            let facts =
+                self.driver.apply(Input::Grant { class, count, number: 0, workers: 1 }).unwrap();
             lines.extend(facts.iter().map(shown::fact));
         }
     }

@@ -44,6 +44,8 @@ pub struct Sending {
     pub attempt: u32,
     /// Which sending of this attempt, counted from 1.
     pub dispatch: u32,
+    /// Whether it was for one node and nothing else, as far as is known.
+    pub is_of_one_node: bool,
 }
 
 /// Takes dead letters from the broker. Several may do so: each letter comes to one of them.

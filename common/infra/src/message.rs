@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use flowmill_engine::error::NodeError;
 use flowmill_engine::fact::{Options, Returned, TaskId};
 use flowmill_engine::plan::TaskClass;
-use flowmill_engine::run::Completion;
+use flowmill_engine::run::{Completion, Fragment, Outcome};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_engine::variables::Variables;
@@ -76,12 +77,38 @@ pub struct Task {
     pub number: u64,
     /// Which workers take it.
     pub class: TaskClass,
-    /// All it may read.
+    /// What it asks for.
+    pub fragment: Fragment,
+    /// Whether the scheduler leaves nodes to workers that its core could evaluate itself: then it
+    /// has to be told what became of them.
+    pub is_fused: bool,
+    /// All that is read by what it asks for, and made outside of it.
     pub variables: Variables,
-    /// How long it may take.
+    /// How long one attempt of a node may take.
     pub timeout: Duration,
     /// The trace it belongs to, as W3C `traceparent`.
     pub trace: Option<Name>,
+}
+
+impl Task {
+    /// Whether it is for one node and nothing else.
+    pub fn is_of_one_node(&self) -> bool {
+        matches!(&self.fragment, Fragment::Nodes(nodes) if nodes.len() == 1)
+    }
+
+    /// The answer that it cannot be done. Where it carries several nodes they go out one by one:
+    /// the guilty one will say so, and the others are done.
+    pub fn failed(self, error: NodeError, now: Time) -> Delivery {
+        let is_of_one_node = self.is_of_one_node();
+        let Self { run, task, attempt, dispatch, .. } = self;
+        if !is_of_one_node {
+            let reason = Returned::Suspected;
+            return Delivery::Returned { run, task, attempt, dispatch, reason };
+        }
+        let outcome =
+            Outcome { task, attempt, outcome: Err(error), started_at: now, elapsed_us: 0 };
+        Delivery::Completed { run, completion: Completion::of(dispatch, outcome) }
+    }
 }
 
 /// What arrives in a shard's inbox.
@@ -146,6 +173,13 @@ pub enum Control {
         task: Option<TaskId>,
         /// It concerns what its shard published with a lower number than this, also what has not
         /// reached a worker yet; what comes later is wanted.
+        before: u64,
+    },
+    /// Begin nothing more of what tasks of a run carry, and answer: the run pauses.
+    Halt {
+        /// The run.
+        run: Name,
+        /// It concerns what its shard published with a lower number than this.
         before: u64,
     },
     /// Say at once what is held.

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use flowmill_engine::error::NodeError;
-use flowmill_engine::fact::{Returned, TaskId};
+use flowmill_engine::fact::{FramePath, Passes, Returned, TaskId};
 use flowmill_engine::plan::{Success, TaskClass};
-use flowmill_engine::run::Completion;
+use flowmill_engine::run::{Completion, End, Fragment, Outcome};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Value;
 use flowmill_engine::variables::{Variable, Variables};
@@ -42,21 +42,38 @@ fn task(text: &str, number: i64) -> Task {
         dispatch: 4,
         number: number.unsigned_abs(),
         class: TaskClass::Llm,
+        fragment: Fragment::Nodes(vec!["llm".into(), "next".into()]),
+        is_fused: true,
         variables: variables.into_iter().map(variable).collect::<Variables>(),
         timeout: Duration::from_millis(1500),
         trace: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
     }
 }
 
+/// A task for passes of a container.
+fn chunk() -> Task {
+    let passes = Passes { first: 37, count: 2, lanes: 2 };
+    let task = TaskId { frame: "it[37]".into(), node: "it".into(), generation: 1 };
+    let items = vec![Value::None, Value::Str("b".into())];
+    Task { task, fragment: Fragment::Passes(passes, items), ..self::task("r", 3) }
+}
+
 fn completed(outcome: Result<Success, NodeError>) -> Delivery {
-    let completion = Completion {
-        task: id(),
-        attempt: 2,
-        dispatch: 4,
-        outcome,
-        started_at: Time(1_700_000_000_000_000),
-        elapsed_us: 1234,
+    let (started_at, elapsed_us) = (Time(1_700_000_000_000_000), 1234);
+    let outcome = Outcome { task: id(), attempt: 2, outcome, started_at, elapsed_us };
+    Delivery::Completed { run: "r".into(), completion: Completion::of(4, outcome) }
+}
+
+/// Several outcomes of passes, and how their task goes on.
+fn some(end: End) -> Delivery {
+    let one = |pass: u64| {
+        let task = TaskId { frame: FramePath::default().pass("it", pass), ..id() };
+        let outcome = Ok(Success::default());
+        Outcome { task, attempt: 1, outcome, started_at: Time(pass), elapsed_us: 7 }
     };
+    let Task { task, attempt, dispatch, .. } = chunk();
+    let outcomes = vec![one(38), one(37)];
+    let completion = Completion { task, attempt, dispatch, outcomes, end };
     Delivery::Completed { run: "r".into(), completion }
 }
 
@@ -77,13 +94,17 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let delivery = |delivery| encode_delivery(&delivery).unwrap();
     vec![
         ("task", encode_task(&task("grün", -5)).unwrap()),
+        ("chunk", encode_task(&chunk()).unwrap()),
         ("completed", delivery(completed(Ok(success)))),
         ("failed", delivery(completed(Err(NodeError::new("Kind", "why"))))),
+        ("some", delivery(some(End::More))),
+        ("some-returned", delivery(some(End::Returned(Returned::Suspected)))),
         ("returned", delivery(returned(Returned::WorkerLost))),
         ("poke", delivery(Delivery::Poke { run: "r".into() })),
         ("beat", delivery(Delivery::Beat(beat))),
         ("lost", delivery(Delivery::Lost { shard: Shard(7) })),
         ("drop", encode_control(&dropped).unwrap()),
+        ("halt", encode_control(&Control::Halt { run: "r".into(), before: 9 }).unwrap()),
         ("ask", encode_control(&Control::Beat).unwrap()),
     ]
 }
@@ -151,13 +172,14 @@ proptest! {
         let rest = |task: Task| (
             (task.tenant, task.run, task.shard, task.plan, task.task, task.attempt),
             (task.dispatch, task.number, task.class, task.timeout, task.trace),
+            (task.fragment, task.is_fused),
         );
         prop_assert_eq!(rest(read), rest(written));
     }
 
     #[test]
     fn no_bytes_make_a_reader_panic(
-        which in 0..9_usize,
+        which in 0..13_usize,
         body in vec(any::<u8>(), 0..200),
         changes in vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
     ) {

@@ -149,6 +149,11 @@ impl Ledger {
         self.lose(lost)
     }
 
+    /// How many workers were heard of lately.
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
     /// Forgets tasks that are no longer out.
     pub(crate) fn keep(&mut self, is_out: impl Fn(&Name, &TaskId, u64) -> bool) {
         self.out.retain(|(_, number), out| is_out(&out.run, &out.task, *number));

@@ -39,6 +39,9 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// How long workers have to say what they hold before something is sent again.
 const ANSWERS: Duration = Duration::from_secs(2);
 
+/// How many workers there are taken to be at least: one that holds nothing is not heard of.
+const WORKERS: usize = 4;
+
 /// The most rows that one question brings.
 const ROWS: usize = 512;
 
@@ -320,6 +323,7 @@ impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
                 tracing::warn!(%error, "the store was not asked for what has come");
             }
             self.look_for_lost(owner, now, since);
+            owner.count_workers(self.ledger.workers().max(WORKERS));
         }
         controls.append(&mut self.controls);
         Ok(controls)

@@ -367,14 +367,14 @@ async fn it_serves_until_nobody_can_ask_and_no_run_is_live() {
     drop(handle);
     quiet().await;
     assert!(!scheduler.is_finished(), "a run is live");
-    let completion = flowmill_engine::run::Completion {
+    let outcome = flowmill_engine::run::Outcome {
         task: task.task,
         attempt: 1,
-        dispatch: 1,
         outcome: Ok(flowmill_engine::plan::Success::default()),
         started_at: flowmill_engine::time::Time(0),
         elapsed_us: 0,
     };
+    let completion = flowmill_engine::run::Completion::of(1, outcome);
     let delivery = flowmill_infra::message::Delivery::Completed { run: task.run, completion };
     flowmill_infra::broker::CompletionPublisher::answer(&answers, Shard(0), delivery)
         .await

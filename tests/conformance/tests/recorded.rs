@@ -3,6 +3,7 @@
 //! `fixtures/hand.jsonl` are small cases made for one rule each, `fixtures/generated.jsonl` are
 //! random workflows, `fixtures/edges.jsonl` is odd values in odd places: every operator and every kind
 //! of value, failures in containers, variables that are taken over. A line holds the case and the reference's answer under `want`.
+//! How much one task carries makes no difference: each file is answered in every way of dispatch.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
@@ -10,29 +11,60 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use flowmill_conformance::differences;
+use flowmill_engine::fact::Dispatch;
 use flowmill_engine::value::{Style, Value, dumps, loads};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hand_written_cases_agree() {
-    agree("hand.jsonl", 55).await;
+    agree("hand.jsonl", 55, Dispatch::Hop).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hand_written_cases_agree_in_fragments() {
+    agree("hand.jsonl", 55, Dispatch::Fragments).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hand_written_cases_agree_fused() {
+    agree("hand.jsonl", 55, Dispatch::Fused).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn generated_cases_agree() {
-    agree("generated.jsonl", 250).await;
+    agree("generated.jsonl", 250, Dispatch::Hop).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generated_cases_agree_in_fragments() {
+    agree("generated.jsonl", 250, Dispatch::Fragments).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generated_cases_agree_fused() {
+    agree("generated.jsonl", 250, Dispatch::Fused).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_cases_agree() {
-    agree("edges.jsonl", 55).await;
+    agree("edges.jsonl", 55, Dispatch::Hop).await;
 }
 
-async fn agree(file: &str, at_least: usize) {
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_cases_agree_in_fragments() {
+    agree("edges.jsonl", 55, Dispatch::Fragments).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_cases_agree_fused() {
+    agree("edges.jsonl", 55, Dispatch::Fused).await;
+}
+
+async fn agree(file: &str, at_least: usize, dispatch: Dispatch) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(file);
     let text = std::fs::read_to_string(&path).unwrap();
     let cases: Vec<Value> = text.lines().map(|line| loads(line).unwrap()).collect();
     assert!(cases.len() >= at_least, "{} cases in {file}", cases.len());
-    let answers = flowmill_cli::conform::cases(&cases).await.unwrap();
+    let answers = flowmill_cli::conform::cases(&cases, dispatch).await.unwrap();
     let mut report = String::new();
     let mut bad = 0;
     for (case, got) in cases.iter().zip(&answers) {

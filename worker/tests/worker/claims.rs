@@ -83,7 +83,7 @@ async fn the_second_waits_and_answers_with_what_the_first_paid_for() {
     tokio::time::sleep(MOMENT * 2).await;
     assert_eq!(one.answer().await.unwrap().1.dispatch, 1);
     let (_, completion) = two.answer().await.unwrap();
-    assert_eq!((completion.dispatch, completion.outcome), (2, done()));
+    assert_eq!((completion.dispatch, &completion.outcomes[0].outcome), (2, &done()));
     assert_eq!(cluster.calls.get(), 1);
 }
 
@@ -137,7 +137,7 @@ async fn a_holder_that_died_is_waited_for_until_its_claim_lapses() {
     tokio::time::sleep(MOMENT).await;
     assert_eq!(cluster.calls.get(), 1);
     tokio::time::sleep(LONG).await;
-    assert_eq!(world.answer().await.unwrap().1.outcome, done());
+    assert_eq!(world.answer().await.unwrap().1.outcomes[0].outcome, done());
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flowmill_engine::plan::TaskClass::Light;
-use flowmill_engine::run::Completion;
+use flowmill_engine::run::Outcome;
 use flowmill_infra::broker::{Inbox as _, TaskPublisher as _};
-use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Known};
+use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Extent, Known, Scope};
 use flowmill_infra::message::{Control, Delivery};
-use flowmill_worker::{Forgetful, Recall, Settings};
+use flowmill_worker::{Forgetful, Recall, Settings, Slots};
 use tokio::sync::{Notify, oneshot};
 
 use super::support::{Count, Nodes, ONE_EACH, World, done, quiet};
@@ -24,29 +24,37 @@ pub(crate) struct Memory {
     closed: Option<Arc<Notify>>,
 }
 
+impl Memory {
+    /// The nodes whose outcomes were kept.
+    pub(crate) fn nodes(&self) -> Vec<String> {
+        self.kept.lock().unwrap().iter().map(|kept| kept.key.task.node.to_string()).collect()
+    }
+}
+
 impl Recall for Memory {
     type Claim = ();
 
-    async fn again(&self, key: &CheckpointKey, is_lost: bool) -> Known {
+    async fn again(&self, _: &CheckpointKey, scope: &Scope, is_lost: bool) -> Known {
         assert!(!is_lost, "this broker delivers nothing twice");
+        let Extent::Nodes(nodes) = &scope.extent else { panic!("{scope:?}") };
         let kept = self.kept.lock().unwrap();
-        let found = kept.iter().find(|kept| kept.key == *key);
-        Known { completion: found.map(|kept| kept.completion.clone()), redeliveries: 0 }
+        let found = kept.iter().filter(|kept| nodes.contains(&kept.key.task));
+        Known { outcomes: found.map(|kept| kept.outcome.clone()).collect(), redeliveries: 0 }
     }
 
-    async fn keep(&self, checkpoint: Checkpoint) -> Completion {
+    async fn keep(&self, checkpoints: Vec<Checkpoint>) -> Vec<Checkpoint> {
         if let Some(closed) = &self.closed {
             closed.notified().await;
         }
-        self.kept.lock().unwrap().push(checkpoint.clone());
-        checkpoint.completion
+        self.kept.lock().unwrap().extend(checkpoints);
+        Vec::new()
     }
 
     async fn claim(&self, _: &CheckpointKey) -> Option<()> {
         Some(())
     }
 
-    async fn outlast(&self, _: &CheckpointKey) -> Result<(), Completion> {
+    async fn outlast(&self, _: &CheckpointKey) -> Result<(), Outcome> {
         Ok(())
     }
 }
@@ -56,7 +64,11 @@ pub(crate) fn settings(drain: Duration, beat: Option<Duration>) -> Settings {
 }
 
 fn remembering(nodes: Nodes, memory: &Memory) -> World {
-    let settings = settings(Duration::MAX, None);
+    remembering_in(ONE_EACH, nodes, memory)
+}
+
+pub(crate) fn remembering_in(slots: Slots, nodes: Nodes, memory: &Memory) -> World {
+    let settings = Settings { slots, ..settings(Duration::MAX, None) };
     World::cluster(settings, nodes, memory.clone(), std::future::pending())
 }
 
@@ -72,13 +84,13 @@ async fn what_was_paid_for_is_not_done_again() {
     });
     let mut world = remembering(nodes.costly(), &memory);
     let task = world.send("r", "n", Light).await;
-    assert_eq!(world.answer().await.unwrap().1.outcome, done());
+    assert_eq!(world.told().await.unwrap().outcome, done());
     assert_eq!(memory.kept.lock().unwrap().len(), 1);
     let mut again = task.clone();
     again.dispatch = 2;
     world.publisher.publish(vec![again]).await.unwrap();
     let (_, completion) = world.answer().await.unwrap();
-    assert_eq!((completion.dispatch, completion.outcome), (2, done()));
+    assert_eq!((completion.dispatch, &completion.outcomes[0].outcome), (2, &done()));
     assert_eq!(*count.lock().unwrap(), 1);
     // another attempt is another call
     let mut retried = task;
@@ -111,7 +123,7 @@ async fn what_cannot_be_finished_in_time_goes_back() {
     let nodes = slow(Nodes::default(), "long", &alive, LONG * 10);
     let nodes = slow(nodes, "short", &alive, LONG);
     let ends = async { drop(stopped.await) };
-    let settings = settings(LONG * 2, None);
+    let settings = settings(LONG + Duration::from_secs(2), None);
     let mut world = World::cluster(settings, nodes, Forgetful, ends);
     let short = world.send("r", "short", Light).await;
     let long = world.send("r", "long", flowmill_engine::plan::TaskClass::Llm).await;

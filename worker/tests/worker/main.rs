@@ -2,6 +2,7 @@
 
 mod claims;
 mod cluster;
+mod fragments;
 mod support;
 
 use std::time::Duration;
@@ -46,8 +47,8 @@ async fn a_task_is_executed_and_answered() {
     let (run, completion) = world.answer().await.unwrap();
     assert_eq!((&run, &completion.task), (&task.run, &task.task));
     assert_eq!((completion.attempt, completion.dispatch), (3, 2));
-    assert_eq!(completion.outcome, done());
-    assert!((2_000_000..2_010_000).contains(&completion.elapsed_us));
+    assert_eq!(completion.outcomes[0].outcome, done());
+    assert!((2_000_000..2_010_000).contains(&completion.outcomes[0].elapsed_us));
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,15 +98,18 @@ async fn a_node_that_panics_fails_and_nothing_else_does() {
         ("panics-at-once", "the node crashed: at once"),
     ] {
         world.send("r", node, Light).await;
-        let error = world.answer().await.expect(node).1.outcome.unwrap_err();
+        let error = world.answer().await.expect(node).1.outcomes[0].outcome.clone().unwrap_err();
         assert_eq!((&*error.message, error.class), (says, ErrorClass::Internal));
     }
     let mut task = world.task("r", "n", Light);
     task.plan.workflow = "poisoned".into();
     world.publisher.publish(vec![task]).await.unwrap();
-    assert_eq!(world.answer().await.unwrap().1.outcome.unwrap_err().class, ErrorClass::Internal);
+    assert_eq!(
+        world.answer().await.unwrap().1.outcomes[0].outcome.clone().unwrap_err().class,
+        ErrorClass::Internal
+    );
     world.send("r", "n", Light).await;
-    assert_eq!(world.answer().await.unwrap().1.outcome, done());
+    assert_eq!(world.answer().await.unwrap().1.outcomes[0].outcome, done());
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,17 +123,17 @@ async fn a_node_that_never_ends_runs_out_of_time() {
     tokio::time::sleep(Duration::from_millis(10_002)).await;
     let answers = [world.answer().await.unwrap().1, world.answer().await.unwrap().1];
     let (never, n) = if &*answers[0].task.node == "n" { (1, 0) } else { (0, 1) };
-    let error = answers[never].outcome.clone().unwrap_err();
+    let error = answers[never].outcomes[0].outcome.clone().unwrap_err();
     assert_eq!((&*error.kind, error.class), ("Timeout", ErrorClass::Timeout));
     assert_eq!(&*error.message, "no result within 10s");
-    assert_eq!(answers[n].outcome, done(), "its slot is free");
+    assert_eq!(answers[n].outcomes[0].outcome, done(), "its slot is free");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_workflow_that_cannot_be_loaded_is_an_error() {
     let mut world = World::new(ONE_EACH, Nodes::default());
     world.send("r", "nothing", Light).await;
-    let error = world.answer().await.unwrap().1.outcome.unwrap_err();
+    let error = world.answer().await.unwrap().1.outcomes[0].outcome.clone().unwrap_err();
     assert_eq!(error.class, ErrorClass::Internal);
     assert_eq!(&*error.message, "this worker cannot load the workflow");
 }
@@ -239,7 +243,7 @@ async fn slots_are_given_in_the_order_in_which_tasks_came() {
     while began.len() < TASKS as usize {
         match flowmill_infra::broker::Inbox::receive(&mut world.inbox, 1).await.pop() {
             Some(Delivery::Completed { completion, .. }) => {
-                began.insert(completion.task.generation, completion.started_at);
+                began.insert(completion.task.generation, completion.outcomes[0].started_at);
             }
             other => panic!("{other:?} instead of an answer"),
         }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use flowmill_engine::error::NodeError;
 use flowmill_engine::fact::TaskId;
-use flowmill_engine::plan::{Success, TaskClass};
-use flowmill_engine::run::Completion;
+use flowmill_engine::plan::{Plan, Success, TaskClass};
+use flowmill_engine::run::{Completion, Fragment, Outcome as Told};
 use flowmill_engine::value::{Name, Value};
 use flowmill_engine::variables::Variables;
 use flowmill_infra::broker::{Inbox, TaskPublisher};
@@ -22,7 +22,9 @@ use flowmill_nodes::code::{CodeRunner, CodeSettings};
 use flowmill_nodes::context::{Execute, NodeContext};
 use flowmill_nodes::files::MemoryFiles;
 use flowmill_nodes::http_request::client::Offline;
+use flowmill_nodes::mock::Mocks;
 use flowmill_worker::{Forgetful, Library, Loaded, Missing, Recall, Service, Settings, Slots};
+use flowmill_workflow::{Reading, load};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::task::JoinHandle;
@@ -47,7 +49,7 @@ impl Execute for Closure {
 
 /// Nodes by name.
 #[derive(Default)]
-pub(crate) struct Nodes(BTreeMap<Name, Arc<dyn Execute>>, bool);
+pub(crate) struct Nodes(BTreeMap<Name, Arc<dyn Execute>>, bool, Option<Arc<Plan>>);
 
 impl Nodes {
     /// A node that does this.
@@ -68,7 +70,14 @@ impl Nodes {
     /// The same nodes, which cost something.
     #[must_use]
     pub(crate) fn costly(self) -> Self {
-        Self(self.0, true)
+        Self(self.0, true, self.2)
+    }
+
+    /// The same nodes, as those of a document.
+    #[must_use]
+    pub(crate) fn of(self, document: &str) -> Self {
+        let workflow = load(document, Reading::default(), Mocks::default()).unwrap();
+        Self(self.0, self.1, Some(workflow.plan))
     }
 
     /// A node that panics before it gives a future.
@@ -85,6 +94,10 @@ impl Library for Nodes {
         let found = self.0.get(node).filter(|_| &*plan.workflow == "w");
         let node = found.cloned().ok_or_else(|| Missing::Bad("no such node".into()))?;
         Ok(Loaded { node, is_costly: self.1 })
+    }
+
+    async fn plan(&self, _: &Name, _: &PlanKey) -> Result<Arc<Plan>, Missing> {
+        self.2.clone().ok_or_else(|| Missing::Bad("these nodes have no plan".into()))
     }
 }
 
@@ -143,6 +156,8 @@ impl World {
             dispatch: 1,
             number: self.published,
             class,
+            fragment: Fragment::Nodes(vec![node.into()]),
+            is_fused: false,
             variables: Variables::default(),
             timeout: Duration::from_secs(10),
             trace: None,
@@ -162,6 +177,13 @@ impl World {
         let control = Control::Drop { run: run.into(), task, before: self.published + 1 };
         self.publisher.control(control).await.unwrap();
         quiet().await;
+    }
+
+    /// What the next answer says of its one node.
+    pub(crate) async fn told(&mut self) -> Option<Told> {
+        let (_, completion) = self.answer().await?;
+        let [told] = &completion.outcomes[..] else { panic!("{completion:?}") };
+        Some(told.clone())
     }
 
     /// The next answer. None when nothing comes without time passing.

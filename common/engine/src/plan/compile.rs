@@ -211,6 +211,7 @@ fn finish(entry: &Entry<'_>, compiled: CompiledNode) -> Node {
         body: None,
         line: entry.line,
         chain: Vec::new(),
+        passes: None,
     }
 }
 

@@ -98,6 +98,8 @@ pub struct Node {
     pub line: u32,
     /// For a task node: the chain that one task may carry when this node is its head.
     pub chain: Vec<NodeIx>,
+    /// For a container whose passes one task may carry: what they ask for.
+    pub passes: Option<PassWork>,
 }
 
 /// An edge of a plan.
@@ -139,6 +141,15 @@ pub struct BadRoot {
     pub kind: &'static str,
     /// Dify's text.
     pub message: String,
+}
+
+/// What a pass of a container asks of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PassWork {
+    /// The dearest class of its task nodes; None when there are none.
+    pub class: Option<TaskClass>,
+    /// The most steps it can take; None when a container in it may take any number.
+    pub steps: Option<u64>,
 }
 
 /// `error_strategy`.
@@ -206,6 +217,21 @@ impl Plan {
     /// The node at which a run begins.
     pub fn root(&self) -> Option<NodeIx> {
         self.scopes.first().and_then(|scope| scope.root.as_ref().ok()).copied()
+    }
+
+    /// The nodes that one task may carry when this node is its head; nodes that the core could
+    /// evaluate itself count as task nodes when `fused`. At least the head.
+    pub fn chain(&self, head: NodeIx, fused: bool) -> Vec<NodeIx> {
+        if fused {
+            return fragments::chain_from(self, head, fused);
+        }
+        let chain = &self.node(head).chain;
+        if chain.is_empty() { vec![head] } else { chain.clone() }
+    }
+
+    /// All that passes of a container may read and is made outside of them, and what they change.
+    pub fn pass_reads(&self, container: NodeIx) -> Vec<&Selector> {
+        fragments::pass_reads(self, container)
     }
 
     /// Environment variables with their declared types.

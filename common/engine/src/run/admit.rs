@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::error::{ErrorClass, NodeError};
 use crate::fact::{
-    CancelMode, Event, FramePath, NodeSucceeded, Reason, Returned, RunFinished, Status,
-    TaskDispatched, TaskId, Waiting,
+    CancelMode, Event, FramePath, Passes, Reason, Returned, RunFinished, Status, TaskDispatched,
+    TaskId, Waiting,
 };
 use crate::form::Asked;
 use crate::plan::{Behaviour, NodeIx, Success, TaskClass};
@@ -13,14 +13,19 @@ use crate::time::Time;
 use crate::value::{Name, Value};
 
 use super::frame::Place;
-use super::{Completion, InFlight, Input, Rejected, Run};
+use super::{InFlight, Input, Rejected, Run};
+
+/// The longest that a worker keeps passes before it gives back what it did not begin.
+const CHUNK_SLICE: Duration = Duration::from_mins(10);
 
 impl Run {
     pub(super) fn admit(&self, now: Time, input: Input) -> Result<Vec<Event>, Rejected> {
         match input {
             Input::Tick => Ok(self.tick(now)),
-            Input::Grant { class, count, number } => Ok(self.grant(now, class, count, number)),
-            Input::Completed(completion) => self.complete(now, completion).map(|event| vec![event]),
+            Input::Grant { class, count, number, workers } => {
+                Ok(self.grant(now, class, count, number, workers))
+            }
+            Input::Completed(_) => Ok(Vec::new()),
             Input::Returned { task, attempt, dispatch, reason, not_before } => {
                 self.sent(&task, attempt, dispatch)?;
                 Ok(vec![Event::TaskReturned { task, attempt, reason, not_before }])
@@ -53,9 +58,15 @@ impl Run {
         let late = self.tasks.iter().filter(|(_, sent)| sent.due <= now);
         late.flat_map(|(task, sent)| {
             let limit = sent.due.since(sent.sent_at);
+            let cancel = Event::TaskCancelled { task: Some(task.clone()), mode: CancelMode::Drop };
+            if sent.is_fragment() {
+                // whatever is at fault in it shows when its parts go out one by one
+                let (task, attempt) = (task.clone(), sent.attempt);
+                let reason = Returned::Suspected;
+                return [cancel, Event::TaskReturned { task, attempt, reason, not_before: None }];
+            }
             let error = NodeError::new("Timeout", format!("no answer within {limit:?}"))
                 .with_class(ErrorClass::Timeout);
-            let cancel = Event::TaskCancelled { task: Some(task.clone()), mode: CancelMode::Drop };
             let elapsed_us = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
             let failed = self.node_failed(sent.place, error, now, (sent.sent_at, elapsed_us));
             [cancel, Event::NodeFailed(failed)]
@@ -63,71 +74,95 @@ impl Run {
         .collect()
     }
 
-    fn grant(&self, now: Time, class: TaskClass, count: usize, number: u64) -> Vec<Event> {
+    fn grant(
+        &self,
+        now: Time,
+        class: TaskClass,
+        count: usize,
+        number: u64,
+        workers: u32,
+    ) -> Vec<Event> {
         if !self.may_start() {
             return Vec::new();
         }
-        let timeout = Duration::from_millis(self.options.task_timeout_ms);
-        let dispatch = |(place, number): (Place, u64)| {
-            let frame = self.frame(place.frame)?;
-            let node = frame.node(&self.plan, place.node);
-            let id = &self.plan.node(place.node).id;
-            Some(Event::TaskDispatched(TaskDispatched {
-                task: TaskId {
-                    frame: frame.path.clone(),
-                    node: id.clone(),
-                    generation: node.generation,
-                },
-                nodes: vec![id.clone()],
-                attempt: node.failures + 1,
-                dispatch: node.dispatches + 1,
-                class,
-                due: now.after(timeout),
-                number,
-            }))
-        };
-        self.queues
-            .next_ready(class, now, count)
+        let ready = self.queues.next_ready(class, now, count);
+        let mut events: Vec<Event> = ready
             .into_iter()
             .zip(number..)
-            .filter_map(dispatch)
-            .collect()
+            .filter_map(|(place, number)| self.send_nodes(place, class, now, number))
+            .map(Event::TaskDispatched)
+            .collect();
+        for place in self.queues.offers(class) {
+            for passes in self.next_chunks(place, count - events.len(), workers) {
+                let number = number + events.len() as u64;
+                let sent = self.send_passes(place, passes, class, now, number);
+                events.push(Event::TaskDispatched(sent));
+            }
+        }
+        events
     }
 
-    fn complete(&self, now: Time, completion: Completion) -> Result<Event, Rejected> {
-        let place = self.answered_place(&completion).ok_or(Rejected::Stale)?;
-        let times = (completion.started_at, completion.elapsed_us);
-        Ok(match completion.outcome {
-            Ok(success) => Event::NodeSucceeded(NodeSucceeded {
-                frame: completion.task.frame,
-                node: completion.task.node,
-                generation: completion.task.generation,
-                attempt: completion.attempt,
-                success,
-                started_at: times.0,
-                elapsed_us: times.1,
-            }),
-            Err(error) => Event::NodeFailed(self.node_failed(place, error, now, times)),
+    fn send_nodes(
+        &self,
+        place: Place,
+        class: TaskClass,
+        now: Time,
+        number: u64,
+    ) -> Option<TaskDispatched> {
+        let frame = self.frame(place.frame)?;
+        let head = frame.node(&self.plan, place.node);
+        let mut chain = self.chain_at(place);
+        // no dearer than what was granted
+        let fits = |node: &NodeIx| self.class_of(*node).is_none_or(|of| of <= class);
+        chain.truncate(chain.iter().take_while(|node| fits(node)).count().max(1));
+        let tries = u32::try_from(chain.len()).unwrap_or(u32::MAX);
+        let (path, generation) = self.identity(place);
+        let ids = chain.iter().map(|node| self.plan.node(*node).id.clone());
+        Some(TaskDispatched {
+            task: TaskId { frame: path, node: self.plan.node(place.node).id.clone(), generation },
+            nodes: ids.collect(),
+            passes: None,
+            attempt: head.failures + 1,
+            dispatch: head.dispatches.max(frame.sendings) + 1,
+            class,
+            due: now.after(self.node_timeout().saturating_mul(tries)),
+            number,
         })
     }
 
-    /// Where the node lies that an answer is for. The first answer to an attempt counts, whichever
-    /// sending brings it, also while the attempt waits to be sent again.
-    fn answered_place(&self, completion: &Completion) -> Option<Place> {
-        let Completion { task, attempt, dispatch, .. } = completion;
-        if let Some(sent) = self.tasks.get(task) {
-            let same = sent.attempt == *attempt && (1..=sent.dispatch).contains(dispatch);
-            return same.then_some(sent.place);
+    fn send_passes(
+        &self,
+        place: Place,
+        passes: Passes,
+        class: TaskClass,
+        now: Time,
+        number: u64,
+    ) -> TaskDispatched {
+        let (path, generation) = self.identity(place);
+        let node = self.plan.node(place.node).id.clone();
+        TaskDispatched {
+            task: TaskId { frame: path.pass(&node, passes.first), node, generation },
+            nodes: Vec::new(),
+            passes: Some(passes),
+            attempt: 1,
+            dispatch: self.chunk_dispatch(place),
+            class,
+            due: now.after(CHUNK_SLICE).after(self.node_timeout()),
+            number,
         }
-        let place = self.find(&task.frame, &task.node)?;
-        let node = self.frame(place.frame)?.node(&self.plan, place.node);
-        let waits = node.generation == task.generation
-            && node.failures + 1 == *attempt
-            && (1..=node.dispatches).contains(dispatch);
-        waits.then_some(place)
     }
 
-    fn sent(&self, task: &TaskId, attempt: u32, dispatch: u32) -> Result<&InFlight, Rejected> {
+    /// How long one attempt of a node may take.
+    pub(super) fn node_timeout(&self) -> Duration {
+        Duration::from_millis(self.options.task_timeout_ms)
+    }
+
+    pub(super) fn sent(
+        &self,
+        task: &TaskId,
+        attempt: u32,
+        dispatch: u32,
+    ) -> Result<&InFlight, Rejected> {
         let sent = self.tasks.get(task).ok_or(Rejected::Stale)?;
         let same = sent.attempt == attempt && sent.dispatch == dispatch;
         same.then_some(sent).ok_or(Rejected::Stale)
@@ -265,6 +300,7 @@ impl Run {
     pub(super) fn is_task(&self, node: NodeIx) -> Option<TaskClass> {
         match self.plan.node(node).behaviour {
             Behaviour::Task(task) => Some(task.class),
+            Behaviour::Inline(_) if self.is_fused() => Some(TaskClass::Light),
             Behaviour::Inline(_)
             | Behaviour::Iteration(_)
             | Behaviour::Loop(_)

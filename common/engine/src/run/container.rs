@@ -108,20 +108,27 @@ impl Run {
 
     /// Whether a container can open a pass or end.
     pub(super) fn can_act(&self, place: Place) -> bool {
-        match self.container(place) {
-            Some(Container::Iteration(state)) => {
-                state.is_done() || (!self.pausing && state.can_open(self.width(place)))
-            }
-            Some(Container::Loop(state)) => {
-                !state.open && (!self.pausing || state.ends(self.rounds(place)))
-            }
-            None => false,
-        }
+        self.is_done(place) || self.next_pass(place, self.pausing).is_some()
     }
 
-    fn rounds(&self, place: Place) -> u64 {
+    /// Whether nothing but its end is left to decide. The end of what a worker's core begins with
+    /// is not decided there.
+    pub(super) fn is_done(&self, place: Place) -> bool {
+        !self.is_seed(place)
+            && match self.container(place) {
+                Some(Container::Iteration(state)) => state.is_done(),
+                Some(Container::Loop(state)) => !state.open && state.ends(self.rounds(place)),
+                None => false,
+            }
+    }
+
+    /// The most rounds of a loop; a worker's core goes only so far as its task says.
+    pub(super) fn rounds(&self, place: Place) -> u64 {
         match &self.plan.node(place.node).behaviour {
-            Behaviour::Loop(looped) => u64::from(looped.count),
+            Behaviour::Loop(looped) => {
+                let most = u64::from(looped.count);
+                self.last_round(place).map_or(most, |last| most.min(last))
+            }
             _ => 0,
         }
     }
@@ -135,8 +142,9 @@ impl Run {
                 if state.is_done() {
                     return Some(self.end_iteration(place, iteration, state, now));
                 }
-                let item = state.items.get(usize::try_from(state.next).ok()?)?;
-                let frame = frame.path.pass(id, state.next);
+                let next = self.next_pass(place, self.pausing)?;
+                let item = state.items.get(usize::try_from(next - state.base).ok()?)?;
+                let frame = frame.path.pass(id, next);
                 Some(Event::FrameOpened { frame, item: Some(item.clone()) })
             }
             (Behaviour::Loop(looped), Container::Loop(state)) => {
@@ -241,6 +249,9 @@ impl Run {
     }
 
     pub(super) fn width(&self, place: Place) -> u32 {
+        if let Some(lanes) = self.lanes(place) {
+            return lanes;
+        }
         match &self.plan.node(place.node).behaviour {
             Behaviour::Iteration(iteration) => iteration.width.max(1),
             _ => 1,
@@ -269,23 +280,46 @@ impl Run {
 impl IterationState {
     /// The next element to open is one that an earlier run has not done.
     pub(super) fn go_past_kept(&mut self) {
-        let next = usize::try_from(self.next).unwrap_or(usize::MAX);
+        let next = usize::try_from(self.next - self.base).unwrap_or(usize::MAX);
         let rest = self.results.get(next..).unwrap_or_default();
         self.next += rest.iter().take_while(|result| result.is_some()).count() as u64;
     }
 
-    pub(super) fn is_done(&self) -> bool {
-        self.open == 0 && (self.failed.is_some() || self.next >= self.items.len() as u64)
+    /// How many elements the whole list has, as far as is known here.
+    pub(super) fn length(&self) -> u64 {
+        self.base + self.items.len() as u64
     }
 
-    pub(super) fn can_open(&self, width: u32) -> bool {
-        self.failed.is_none() && self.open < width && self.next < self.items.len() as u64
+    /// The next element to open that no chunk has.
+    pub(super) fn next_free(&self) -> Option<u64> {
+        let fresh = || (self.next < self.length()).then_some(self.next);
+        self.chunks.first_back().or_else(fresh)
+    }
+
+    /// Elements that no chunk has and no earlier run did, in ranges, each with its end.
+    pub(super) fn ranges(&self) -> Vec<(u64, u64)> {
+        let mut ranges = self.chunks.ranges_back();
+        let mut at = self.next;
+        while at < self.length() {
+            let rest = usize::try_from(at - self.base).unwrap_or(usize::MAX);
+            let rest = self.results.get(rest..).unwrap_or_default();
+            let free = rest.iter().take_while(|result| result.is_none()).count();
+            let kept = rest[free..].iter().take_while(|result| result.is_some()).count();
+            ranges.push((at, at + free as u64));
+            at += (free + kept) as u64;
+        }
+        ranges
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        let is_through = || self.next_free().is_none() && !self.chunks.are_out();
+        self.open == 0 && (self.failed.is_some() || is_through())
     }
 }
 
 impl LoopState {
     /// Whether nothing but its end is left to decide.
-    fn ends(&self, most: u64) -> bool {
+    pub(super) fn ends(&self, most: u64) -> bool {
         self.broken || self.failed.is_some() || self.rounds >= most
     }
 }
@@ -299,7 +333,8 @@ impl IterationState {
         record: Option<u32>,
     ) {
         self.open = self.open.saturating_sub(1);
-        let slot = usize::try_from(index).ok().and_then(|index| self.results.get_mut(index));
+        let slot = usize::try_from(index - self.base).ok();
+        let slot = slot.and_then(|slot| self.results.get_mut(slot));
         match (result, mode) {
             (Pass::Value(value), _) => {
                 if let Some(slot) = slot {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use crate::error::NodeError;
 use crate::fact::{CancelMode, Event, NodeFailed, NodeSucceeded, Reason, Status, Then, Waiting};
 use crate::form::{Asked, Asks};
-use crate::plan::{Behaviour, Evaluation, Strategy, Success, TaskClass};
+use crate::plan::{Behaviour, Evaluation, Strategy, Success};
 use crate::time::Time;
 use crate::value::Name;
 
-use super::Run;
 use super::frame::{FrameIx, Place};
+use super::{InFlight, Run};
 
 /// What is to happen next.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(super) enum Next {
     Event(Event),
     /// A node turned out to need a worker.
     Heavy(Place),
+    /// A worker's core has come to the end of its fragment.
+    Over,
     /// Nothing, until something arrives.
     Nothing,
 }
@@ -34,7 +36,13 @@ impl Run {
         {
             return Next::Event(event);
         }
+        if self.fragment.is_some() {
+            return self.decide_inside(now);
+        }
         if let Some(event) = self.ending() {
+            return Next::Event(event);
+        }
+        if let Some(event) = self.halting() {
             return Next::Event(event);
         }
         if !self.queues.closings.is_empty() {
@@ -54,19 +62,47 @@ impl Run {
         }
     }
 
+    /// The same in a worker's core: the run itself is decided elsewhere.
+    fn decide_inside(&self, now: Time) -> Next {
+        let acting = self.queues.containers.iter().find(|place| self.can_act(**place)).copied();
+        if let Some(place) = acting
+            && let Some(event) = self.continue_container(place, now)
+        {
+            let opens = matches!(event, Event::FrameOpened { .. });
+            return if self.is_seed(place) && !opens { Next::Over } else { Next::Event(event) };
+        }
+        match self.queues.inline.front() {
+            Some(place) => self.evaluate(*place, now),
+            None => Next::Nothing,
+        }
+    }
+
+    /// Workers start nothing more of what they carry while the run pauses.
+    fn halting(&self) -> Option<Event> {
+        let is_due = self.pausing && !self.halted && self.tasks.values().any(InFlight::is_fragment);
+        is_due.then_some(Event::TaskCancelled { task: None, mode: CancelMode::Halt })
+    }
+
     /// Whether [`Run::decide`] would find something, without evaluating a node.
     pub(super) fn has_work(&self) -> bool {
         if self.outcome.is_some() || self.status == Status::Paused {
             return false;
         }
-        let pauses = self.pausing && self.tasks.is_empty();
+        if self.fragment.is_some() {
+            return !self.is_over() && (!self.queues.closings.is_empty() || self.has_inner_work());
+        }
+        let pauses = self.pausing && (self.tasks.is_empty() || self.halting().is_some());
         self.tripped.is_some()
             || self.failure.is_some()
             || pauses
             || self.queues.closings.front().is_some_and(|frame| self.can_close(*frame))
-            || self.queues.containers.iter().any(|place| self.can_act(*place))
-            || !self.queues.inline.is_empty()
+            || self.has_inner_work()
             || self.queues.next_person().is_some()
+    }
+
+    fn has_inner_work(&self) -> bool {
+        self.queues.containers.iter().any(|place| self.can_act(*place))
+            || !self.queues.inline.is_empty()
     }
 
     fn ending(&self) -> Option<Event> {
@@ -127,8 +163,11 @@ impl Run {
     /// follows from evaluating it, which is why no fact says so.
     pub(super) fn place_heavy(&mut self, place: Place) {
         self.queues.remove(place);
-        let class = self.class_of(place.node).unwrap_or(TaskClass::Light);
-        self.queues.push_task(class, place);
+        if self.is_carried(place) {
+            self.queues.carry(place, None);
+        } else {
+            self.queue_task(place, None);
+        }
     }
 
     /// A node asks once; when it begins anew without an answer it waits for the same one.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::fact::{
-    CancelMode, Event, Fact, FramePath, NodeFailed, NodeSucceeded, Pass, RunStarted, Status,
-    TaskDispatched, TaskId, Then, Waiting,
+    CancelMode, Event, Fact, FramePath, NodeFailed, NodeSucceeded, Pass, RunStarted, Status, Then,
+    Waiting,
 };
 use crate::form::{Asked, Form};
 use crate::plan::{Behaviour, Category, NodeIx, Outputs, ROOT, Success, Write};
@@ -12,9 +12,11 @@ use crate::time::Time;
 use crate::value::{Name, Value};
 use crate::variables::{Variable, Variables};
 
+use super::Run;
+use super::carry::LANE_WAIT_MS;
+use super::chunks::Chunks;
 use super::decide::no_branch;
 use super::frame::{Container, Failure, Frame, FrameIx, IterationState, LoopState, Place, State};
-use super::{InFlight, Run};
 
 impl Run {
     /// Changes the run as a fact says. Facts of this run must come in their order.
@@ -25,12 +27,12 @@ impl Run {
             Event::RunStarted(started) => self.begin(started, fact.at),
             Event::Adopted(adopted) => self.adopted(adopted),
             Event::TaskDispatched(dispatched) => self.dispatched(dispatched, fact.at),
-            Event::TaskReturned { task, not_before, .. } => self.returned(task, *not_before),
-            Event::TaskCancelled { task, mode } => {
-                if *mode == CancelMode::Drop && task.is_none() {
-                    self.forget_tasks();
-                }
+            Event::TaskReturned { task, reason, not_before, .. } => {
+                self.returned(task, *reason, *not_before);
             }
+            Event::TaskCancelled { task: None, mode: CancelMode::Drop } => self.forget_tasks(),
+            Event::TaskCancelled { task: None, mode: CancelMode::Halt } => self.halted = true,
+            Event::TaskCancelled { task: Some(_), .. } => {}
             Event::NodeSucceeded(succeeded) => self.succeeded(succeeded, fact.at),
             Event::NodeFailed(failed) => self.failed(failed, fact.at),
             Event::ContainerStarted { frame, node, writes, .. } => {
@@ -100,7 +102,7 @@ impl Run {
         }
     }
 
-    fn insert(&mut self, frame: Frame) -> FrameIx {
+    pub(super) fn insert(&mut self, frame: Frame) -> FrameIx {
         let path = frame.path.clone();
         let index = if let Some(index) = self.free.pop() {
             self.frames[index.0 as usize] = Some(frame);
@@ -114,7 +116,10 @@ impl Run {
     }
 
     /// A node may begin: it is taken, unfinished, and waits where its kind waits.
-    fn enqueue(&mut self, place: Place) {
+    pub(super) fn enqueue(&mut self, place: Place) {
+        if self.is_foreign(place) {
+            return;
+        }
         let plan = Arc::clone(&self.plan);
         let Some(frame) = self.frame_mut(place.frame) else { return };
         let node = frame.node_mut(&plan, place.node);
@@ -125,11 +130,14 @@ impl Run {
         self.wait(place);
     }
 
-    fn wait(&mut self, place: Place) {
-        if self.pausing || self.status == Status::Paused {
+    pub(super) fn wait(&mut self, place: Place) {
+        let is_carried = self.is_carried(place);
+        if is_carried && self.is_task(place.node).is_some() {
+            self.queues.carry(place, None);
+        } else if !is_carried && (self.pausing || self.status == Status::Paused) {
             self.queues.keep_back(place, None);
-        } else if let Some(class) = self.is_task(place.node) {
-            self.queues.push_task(class, place);
+        } else if self.is_task(place.node).is_some() {
+            self.queue_task(place, None);
         } else if self.asks_a_person(place) {
             self.queues.people.push_back(place);
         } else {
@@ -155,86 +163,44 @@ impl Run {
         self.root_steps += u64::from(in_root);
     }
 
-    fn dispatched(&mut self, sent: &TaskDispatched, at: Time) {
-        let Some(place) = self.find(&sent.task.frame, &sent.task.node) else { return };
-        self.queues.remove(place);
-        if sent.dispatch == 1 {
-            self.count_start(place);
-        }
+    /// Counts the begin of the present attempt, unless it was counted.
+    pub(super) fn count_begin(&mut self, place: Place) {
         let plan = Arc::clone(&self.plan);
-        if let Some(frame) = self.frame_mut(place.frame) {
-            frame.node_mut(&plan, place.node).dispatches = sent.dispatch;
-        }
-        let in_flight = InFlight {
-            place,
-            attempt: sent.attempt,
-            dispatch: sent.dispatch,
-            class: sent.class,
-            sent_at: at,
-            due: sent.due,
-            number: sent.number,
-        };
-        self.out[sent.class as usize] += 1;
-        if let Some(before) = self.tasks.insert(sent.task.clone(), in_flight) {
-            self.out[before.class as usize] -= 1;
-        }
-    }
-
-    fn take_task(&mut self, task: &TaskId) -> Option<InFlight> {
-        let sent = self.tasks.remove(task)?;
-        self.out[sent.class as usize] -= 1;
-        Some(sent)
-    }
-
-    fn forget_tasks(&mut self) {
-        self.tasks.clear();
-        self.out = Default::default();
-    }
-
-    fn returned(&mut self, task: &TaskId, not_before: Option<Time>) {
-        let Some(sent) = self.take_task(task) else { return };
-        match not_before {
-            not_before if self.pausing => self.queues.keep_back(sent.place, not_before),
-            Some(at) => self.queues.push_delayed(at, sent.class, sent.place),
-            None => self.queues.push_task(sent.class, sent.place),
+        let Some(frame) = self.frame_mut(place.frame) else { return };
+        let is_counted = &mut frame.node_mut(&plan, place.node).is_counted;
+        if !std::mem::replace(is_counted, true) {
+            self.count_start(place);
         }
     }
 
     /// Takes a node out of where it waits or runs, and counts its begin if nothing has yet.
-    fn settle(&mut self, place: Place, frame: &FramePath, node: &Name, generation: u32) {
-        let task = TaskId { frame: frame.clone(), node: node.clone(), generation };
-        let was_out = self.take_task(&task).is_some();
-        let is_container = self.container(place).is_some();
-        if is_container {
+    fn settle(&mut self, place: Place, elapsed_us: u64) {
+        self.put_down(place);
+        if self.container(place).is_some() {
+            for task in self.chunk_tasks(place) {
+                self.take_task(&task);
+            }
             self.queues.remove_container(place);
             if let Some(frame) = self.frame_mut(place.frame) {
                 frame.containers.retain(|(index, _)| *index != place.node);
             }
-        } else if !was_out {
+        } else {
             self.queues.remove(place);
-            if !self.was_sent(place) {
-                self.count_start(place);
-            }
+            self.count_begin(place);
         }
-        self.forget_sendings(place);
-    }
-
-    /// Whether the present attempt was counted when it was sent.
-    fn was_sent(&self, place: Place) -> bool {
-        let frame = self.frame(place.frame);
-        frame.is_some_and(|frame| frame.node(&self.plan, place.node).dispatches > 0)
-    }
-
-    fn forget_sendings(&mut self, place: Place) {
         let plan = Arc::clone(&self.plan);
         if let Some(frame) = self.frame_mut(place.frame) {
-            frame.node_mut(&plan, place.node).dispatches = 0;
+            frame.worked_us += elapsed_us;
+            let node = frame.node_mut(&plan, place.node);
+            node.dispatches = 0;
+            node.is_counted = false;
+            node.is_given_back = false;
         }
     }
 
     fn succeeded(&mut self, fact: &NodeSucceeded, at: Time) {
         let Some(place) = self.find(&fact.frame, &fact.node) else { return };
-        self.settle(place, &fact.frame, &fact.node, fact.generation);
+        self.settle(place, fact.elapsed_us);
         let Success { outputs, handle, writes } = &fact.success;
         self.write_outputs(place, outputs);
         self.write(place, writes);
@@ -251,7 +217,12 @@ impl Run {
     fn failed(&mut self, fact: &NodeFailed, at: Time) {
         let Some(place) = self.find(&fact.frame, &fact.node) else { return };
         let cause = self.cause_of(place);
-        self.settle(place, &fact.frame, &fact.node, fact.generation);
+        let carrier = self.carrier_of(place);
+        self.settle(place, fact.elapsed_us);
+        if let Some(head) = carrier {
+            self.end_chain(head);
+        }
+        self.failed_inside(place);
         self.exceptions += 1;
         self.write(place, &fact.writes);
         let record = self.remember(place, fact, at, cause);
@@ -270,9 +241,18 @@ impl Run {
     fn wait_for_retry(&mut self, place: Place, due: Time) {
         // a retry is a step like a start, because its event is a kind of start in Dify's engine
         self.steps += u64::from(self.is_visible(place.node));
+        let plan = Arc::clone(&self.plan);
+        let is_long = plan.node(place.node).retry.interval_ms > LANE_WAIT_MS;
+        if is_long && self.fragment.is_some() {
+            // the run waits for it, not the worker
+            return;
+        }
+        if let Some(frame) = self.frame_mut(place.frame).filter(|frame| frame.is_carried) {
+            frame.node_mut(&plan, place.node).is_given_back = is_long;
+        }
         match self.class_of(place.node) {
-            _ if self.pausing => self.queues.keep_back(place, Some(due)),
-            Some(class) => self.queues.push_delayed(due, class, place),
+            Some(_) if self.is_carried(place) => self.queues.carry(place, Some(due)),
+            Some(_) => self.queue_task(place, Some(due)),
             None => self.wait(place),
         }
     }
@@ -293,8 +273,8 @@ impl Run {
     fn fail_frame(&mut self, place: Place, fact: &NodeFailed, record: Option<u32>, at: Time) {
         let Some(frame) = self.frame_mut(place.frame) else { return };
         if frame.parent.is_none() {
-            if self.failure.is_none() {
-                self.failure = Some(fact.error.message.clone());
+            if self.fragment.is_none() {
+                self.failure.get_or_insert_with(|| fact.error.message.clone());
             }
         } else {
             let failure = Failure { error: fact.error.clone(), record };
@@ -347,7 +327,9 @@ impl Run {
     fn finish_node(&mut self, frame_ix: FrameIx) {
         let Some(frame) = self.frame_mut(frame_ix) else { return };
         frame.unfinished = frame.unfinished.saturating_sub(1);
-        if frame.unfinished == 0 {
+        // what a worker's core begins with belongs to the run and does not close there
+        let closes = frame.parent.is_some() || self.fragment.is_none();
+        if self.frame(frame_ix).is_some_and(|frame| frame.unfinished == 0) && closes {
             self.queues.closings.push_back(frame_ix);
         }
     }
@@ -407,17 +389,19 @@ impl Run {
         self.write(place, writes);
         let state = if self.is_loop(place.node) {
             let rounds = self.take_rounds(place);
-            Container::Loop(LoopState { rounds, ..LoopState::default() })
+            let chunks = Chunks::apart(self.goes_apart(place, self.rounds(place)));
+            Container::Loop(LoopState { rounds, chunks, ..LoopState::default() })
         } else {
             let results = self.take_kept(place, items.len());
-            let mut state = IterationState { items, next: 0, open: 0, results, failed: None };
+            let chunks = Chunks::apart(self.goes_apart(place, items.len() as u64));
+            let mut state = IterationState { items, results, chunks, ..IterationState::default() };
             state.go_past_kept();
             Container::Iteration(state)
         };
         if let Some(frame) = self.frame_mut(place.frame) {
             frame.containers.push((place.node, state));
         }
-        self.queues.containers.push_back(place);
+        self.review(place);
     }
 
     fn opened(&mut self, path: &FramePath, item: Option<&Value>) {
@@ -428,14 +412,25 @@ impl Run {
         else {
             return;
         };
-        match parent.container_mut(place.node) {
+        let (mut is_carried, mut sendings) = (parent.is_carried, parent.sendings);
+        let chunk = match parent.container_mut(place.node) {
             Some(Container::Iteration(state)) => {
-                state.next = index + 1;
-                state.go_past_kept();
+                if state.next == index {
+                    state.next = index + 1;
+                    state.go_past_kept();
+                }
                 state.open += 1;
+                state.chunks.opened(index)
             }
-            Some(Container::Loop(state)) => state.open = true,
+            Some(Container::Loop(state)) => {
+                state.open = true;
+                state.chunks.opened(index)
+            }
             None => return,
+        };
+        if let Some(chunk) = chunk {
+            is_carried = true;
+            sendings = sendings.max(chunk.dispatch);
         }
         let mut variables = parent.variables.clone();
         let cause = parent.node(&plan, place.node).cause;
@@ -446,10 +441,8 @@ impl Run {
             variables.set(id, &"item".into(), Variable::infer(item.clone()));
         }
         let frame = Frame::new(&plan, body, path.clone(), Some((place, index)), variables, cause);
-        let frame = self.insert(frame);
-        if !self.can_ever_act(place) {
-            self.queues.remove_container(place);
-        }
+        let frame = self.insert(Frame { is_carried, sendings, ..frame });
+        self.review(place);
         let Ok(root) = plan.scope(body).root else { return };
         let root = Place { frame, node: root };
         if plan.node(root.node).is_body_start {
@@ -472,16 +465,6 @@ impl Run {
         self.advance(place, Some("source"), &Vec::new());
     }
 
-    fn can_ever_act(&self, place: Place) -> bool {
-        match self.container(place) {
-            Some(Container::Iteration(state)) => {
-                state.is_done() || state.can_open(self.width(place))
-            }
-            Some(Container::Loop(state)) => !state.open,
-            None => false,
-        }
-    }
-
     fn closed(&mut self, path: &FramePath, result: &Pass) {
         let Some(index) = self.by_path.remove(path) else { return };
         let Some(frame) = self.frames.get_mut(index.0 as usize).and_then(Option::take) else {
@@ -493,34 +476,45 @@ impl Run {
         let mode = self.on_item_error(parent);
         let record = frame.failed.as_ref().and_then(|failure| failure.record);
         let Some(outer) = self.frame_mut(parent.frame) else { return };
-        match outer.container_mut(parent.node) {
+        outer.worked_us += frame.worked_us;
+        let chunk = match outer.container_mut(parent.node) {
             Some(Container::Iteration(state)) => {
                 state.close(frame.index, result, mode, record);
-                let last = frame.index + 1 == state.items.len() as u64;
+                let is_over = state.failed.is_some();
+                let chunk = state.chunks.closed(frame.index, frame.worked_us, is_over);
+                let last = frame.index + 1 == state.length();
                 if last && frame.failed.is_none() {
                     outer.merge_outputs(&frame.outputs);
                 }
+                chunk
             }
             Some(Container::Loop(state)) => {
                 state.close(result, record);
+                let is_over = state.broken || state.failed.is_some();
+                let chunk = state.chunks.closed(frame.index, frame.worked_us, is_over);
                 if frame.failed.is_none() {
                     outer.merge_outputs(&frame.outputs);
                 }
+                chunk
             }
             None => return,
+        };
+        if let Some(first) = chunk {
+            self.end_chunk(parent, first);
         }
         if frame.failed.is_some() {
             self.settle_errors(path, mode);
         }
-        if !self.queues.containers.contains(&parent) && self.can_ever_act(parent) {
-            self.queues.containers.push_back(parent);
-        }
+        self.review(parent);
     }
 
     fn pause(&mut self, node: Option<&Waiting>, reason: &Name, form: Option<&Arc<Form>>, at: Time) {
         self.pausing = true;
+        self.halted = false;
         self.pause_reasons.push(reason.clone());
-        self.queues.defer();
+        let mut queues = std::mem::take(&mut self.queues);
+        queues.defer(|place| self.is_carried(place));
+        self.queues = queues;
         let Some(waiting) = node else {
             for place in std::mem::take(&mut self.queues.people) {
                 self.queues.keep_back(place, None);
@@ -573,7 +567,7 @@ impl Run {
         }
         for (place, not_before) in self.queues.take_deferred() {
             match (not_before, self.class_of(place.node)) {
-                (Some(at), Some(class)) => self.queues.push_delayed(at, class, place),
+                (Some(at), Some(_)) => self.queue_task(place, Some(at)),
                 _ => self.wait(place),
             }
         }

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write};
 
+use crate::plan::TaskClass;
+
 use super::Run;
 use super::frame::{Container, Frame, FrameIx, Place};
 
@@ -36,8 +38,10 @@ impl Run {
         for (task, sent) in &self.tasks {
             let (attempt, dispatch, class) = (sent.attempt, sent.dispatch, sent.class);
             let times = (sent.sent_at, sent.due);
-            writeln!(out, "task {task:?} {attempt}.{dispatch} {class:?} {times:?}")?;
+            let load = &sent.load;
+            writeln!(out, "task {task:?} {attempt}.{dispatch} {class:?} {times:?} {load:?}")?;
         }
+        writeln!(out, "halted {}", self.halted)?;
         writeln!(out, "out {:?}", self.out)?;
         self.write_queues(out)?;
         let mut held: Vec<_> = self.held.iter().collect();
@@ -63,6 +67,11 @@ impl Run {
                 .deferred()
                 .map(|(place, not_before)| format!("deferred {} {not_before:?}", self.name(place))),
         );
+        lines.extend(self.queues.carried().map(|place| format!("ready {}", self.name(place))));
+        for class in [TaskClass::Light, TaskClass::Code, TaskClass::Http, TaskClass::Llm] {
+            let offers = self.queues.offers(class);
+            lines.extend(offers.map(|place| format!("offer {class:?} {}", self.name(place))));
+        }
         lines.sort();
         let containers = self.queues.containers.iter().map(|place| self.name(*place));
         lines.extend(containers.map(|name| format!("container {name}")));
@@ -76,6 +85,7 @@ impl Run {
         let Frame { path, index, unfinished, failed, loop_ended, outputs, .. } = frame;
         writeln!(out, "frame {path:?} of {parent:?} {index} unfinished {unfinished}")?;
         writeln!(out, "  {failed:?} ended={loop_ended} {outputs:?}")?;
+        writeln!(out, "  carried={} {} {}", frame.is_carried, frame.sendings, frame.worked_us)?;
         let scope = self.plan.scope(frame.scope);
         for (index, node) in scope.nodes.iter().zip(&frame.nodes) {
             writeln!(out, "  node {} {node:?}", self.plan.node(*index).id)?;

@@ -12,6 +12,8 @@ use crate::plan::{EdgeIx, NodeIx, Plan, ScopeIx, Success};
 use crate::value::{Name, Value};
 use crate::variables::Variables;
 
+use super::chunks::Chunks;
+
 /// A frame's place in its run's memory; reused after the frame closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct FrameIx(pub(super) u32);
@@ -48,6 +50,7 @@ impl State {
 
 /// A node execution.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub(super) struct NodeState {
     pub(super) state: State,
     /// In-edges not yet decided.
@@ -62,6 +65,14 @@ pub(super) struct NodeState {
     pub(super) generation: u32,
     /// Sendings of the present attempt.
     pub(super) dispatches: u32,
+    /// Whether the present attempt's begin was counted.
+    pub(super) is_counted: bool,
+    /// The head of the task that brings its outcome, while one is out that carries it by name.
+    pub(super) carrier: Option<NodeIx>,
+    /// It lies in a pass that a task carries, but the worker gave it back to wait for its retry.
+    pub(super) is_given_back: bool,
+    /// It goes out alone, because a task that carried it was lost too often.
+    pub(super) is_suspected: bool,
     /// The error whose handling led here.
     pub(super) cause: Option<u32>,
 }
@@ -73,10 +84,12 @@ pub(super) enum Container {
     Loop(LoopState),
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct IterationState {
     pub(super) items: Arc<Vec<Value>>,
-    /// The next element to open.
+    /// The place of the first of them in the whole list: a worker has only a part.
+    pub(super) base: u64,
+    /// The next element to open that no chunk has, but for those that came back.
     pub(super) next: u64,
     /// Elements open now.
     pub(super) open: u32,
@@ -84,6 +97,7 @@ pub(super) struct IterationState {
     pub(super) results: Vec<Option<Value>>,
     /// The first error that ends the iteration.
     pub(super) failed: Option<Failure>,
+    pub(super) chunks: Chunks,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -96,6 +110,7 @@ pub(super) struct LoopState {
     pub(super) broken: bool,
     /// The error that ends it.
     pub(super) failed: Option<Failure>,
+    pub(super) chunks: Chunks,
 }
 
 /// An error on its way outwards, with its place among the run's errors.
@@ -118,6 +133,12 @@ pub(super) struct Frame {
     pub(super) edges: Vec<State>,
     /// Nodes enqueued and not finished.
     pub(super) unfinished: u32,
+    /// A task in flight carries the pass that this is, or that it lies in.
+    pub(super) is_carried: bool,
+    /// Sendings of whatever carried it: its nodes may have been done by one.
+    pub(super) sendings: u32,
+    /// What its nodes took so far, in microseconds.
+    pub(super) worked_us: u64,
     /// Outputs of response nodes.
     pub(super) outputs: IndexMap<Name, Value>,
     /// The first unhandled error.
@@ -151,6 +172,10 @@ impl Frame {
             failures: 0,
             generation: 1,
             dispatches: 0,
+            is_counted: false,
+            carrier: None,
+            is_given_back: false,
+            is_suspected: false,
             cause,
         };
         let mut frame = Self {
@@ -162,6 +187,9 @@ impl Frame {
             nodes: scope.nodes.iter().map(fresh).collect(),
             edges: vec![State::Unknown; scope.edges.len()],
             unfinished: 0,
+            is_carried: false,
+            sendings: 0,
+            worked_us: 0,
             outputs: IndexMap::new(),
             failed: None,
             loop_ended: false,

@@ -6,6 +6,8 @@ use crate::plan::{Success, TaskClass};
 use crate::time::Time;
 use crate::value::{Name, Value};
 
+use super::chunks::weight;
+
 /// Something that arrived for a run.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -19,6 +21,8 @@ pub enum Input {
         count: usize,
         /// The number that the first of them is published under; the others follow.
         number: u64,
+        /// How many workers there are to share the passes of a container, at least one.
+        workers: u32,
     },
     /// A worker answered.
     Completed(Completion),
@@ -74,12 +78,64 @@ pub struct Completion {
     pub attempt: u32,
     /// The sending that is answered.
     pub dispatch: u32,
-    /// What became of its head.
+    /// What became of what it carries, in the order in which that happened.
+    pub outcomes: Vec<Outcome>,
+    /// What becomes of the task.
+    pub end: End,
+}
+
+/// What became of one attempt of a node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The node execution.
+    pub task: TaskId,
+    /// The attempt, counted from 1.
+    pub attempt: u32,
+    /// What it gave.
     pub outcome: Result<Success, NodeError>,
     /// When the attempt began.
     pub started_at: Time,
     /// How long it took, in microseconds.
     pub elapsed_us: u64,
+}
+
+impl Outcome {
+    /// About how many bytes it has in a message.
+    pub fn weight(&self) -> usize {
+        const FRAME: usize = 128;
+        let values = match &self.outcome {
+            Ok(success) => {
+                let outputs = success.outputs.iter().map(|(_, held)| held.value());
+                let writes = success.writes.iter().map(|write| write.variable.value());
+                outputs.chain(writes).map(|value| weight(value) + FRAME).sum()
+            }
+            Err(error) => {
+                let outputs = error.outputs.iter().map(|(_, held)| weight(held.value()) + FRAME);
+                let traceback = error.traceback.as_ref().map_or(0, |text| text.len());
+                error.message.len() + traceback + outputs.sum::<usize>()
+            }
+        };
+        FRAME + self.task.frame.as_str().len() + values
+    }
+}
+
+/// What becomes of a task after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It goes on; more outcomes follow.
+    More,
+    /// Its worker has done all that could be done there.
+    Done,
+    /// It comes back with something left to do.
+    Returned(Returned),
+}
+
+impl Completion {
+    /// The answer to a task that carries one node.
+    pub fn of(dispatch: u32, outcome: Outcome) -> Self {
+        let (task, attempt) = (outcome.task.clone(), outcome.attempt);
+        Self { task, attempt, dispatch, outcomes: vec![outcome], end: End::Done }
+    }
 }
 
 /// Why an input changed nothing. That is no fault: messages arrive late and twice.

@@ -11,8 +11,9 @@ use crate::plan::{Plan, TaskClass};
 use crate::time::Time;
 use crate::value::Name;
 
-use super::Run;
+use super::carry::Load;
 use super::frame::{Container, Frame, FrameIx, NodeState, Place, State};
+use super::{InFlight, Run};
 
 /// Nothing, or what is wrong.
 pub type Verdict = Result<(), String>;
@@ -29,6 +30,7 @@ pub fn check(run: &Run) -> Verdict {
     frames_lie_in_containers(run)?;
     fan_ins_agree(run)?;
     tasks_are_live(run)?;
+    what_is_carried_has_a_task(run)?;
     counts_agree(run)?;
     unfinished_agrees(run)?;
     containers_keep_their_width(run)?;
@@ -143,14 +145,74 @@ fn fan_in(
 pub fn tasks_are_live(run: &Run) -> Verdict {
     for (task, sent) in &run.tasks {
         let broken = |what: &str| format!("task {task:?}: {what}");
-        let found = run.find(&task.frame, &task.node);
-        ensure(found == Some(sent.place), || broken("its node is gone"))?;
         let frame = run.frame(sent.place.frame).ok_or_else(|| broken("its frame is gone"))?;
         let node = frame.node(&run.plan, sent.place.node);
         ensure(node.generation == task.generation, || broken("is of another activation"))?;
-        ensure(node.failures + 1 == sent.attempt, || broken("is of another attempt"))?;
-        ensure(node.dispatches == sent.dispatch, || broken("is of another sending"))?;
         ensure(node.state == State::Taken, || broken("its node is not taken"))?;
+        let Load::Nodes(nodes) = &sent.load else {
+            let found = run.container_of(&task.frame);
+            let Some((place, first)) = found else { return Err(broken("its passes are gone")) };
+            ensure(place == sent.place, || broken("is of another container"))?;
+            let chunk = frame.container(place.node).and_then(|held| held.chunks().holding(first));
+            let Some(chunk) = chunk else { return Err(broken("its chunk is gone")) };
+            let same = chunk.first == first && chunk.dispatch == sent.dispatch;
+            ensure(same, || broken("is of another chunk"))?;
+            continue;
+        };
+        let found = run.find(&task.frame, &task.node);
+        ensure(found == Some(sent.place), || broken("its node is gone"))?;
+        ensure(!nodes.is_empty(), || broken("carries nothing"))?;
+        for index in nodes {
+            let node = frame.node(&run.plan, *index);
+            ensure(node.carrier == Some(sent.place.node), || broken("lost one of its nodes"))?;
+        }
+        if nodes.contains(&sent.place.node) {
+            ensure(node.failures + 1 == sent.attempt, || broken("is of another attempt"))?;
+            ensure(node.dispatches == sent.dispatch, || broken("is of another sending"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whatever waits for the task that carries it has one that is out.
+///
+/// # Errors
+/// Names the node, frame or container.
+pub fn what_is_carried_has_a_task(run: &Run) -> Verdict {
+    if run.outcome.is_some() || run.failure.is_some() || run.tripped.is_some() {
+        return Ok(());
+    }
+    for place in run.queues.carried() {
+        ensure(run.is_carried(place), || format!("{} is carried by nothing", run.name(place)))?;
+    }
+    for (index, frame) in frames(run) {
+        for (node, held) in run.plan.scope(frame.scope).nodes.iter().zip(&frame.nodes) {
+            let Some(head) = held.carrier else { continue };
+            let place = Place { frame: index, node: *node };
+            let of_it = |sent: &InFlight| match &sent.load {
+                Load::Nodes(nodes) => nodes.contains(node),
+                Load::Passes(_) => false,
+            };
+            let head = Place { frame: index, node: head };
+            let is_out = run.tasks.values().any(|sent| sent.place == head && of_it(sent));
+            ensure(is_out, || format!("{} lost its task", run.name(place)))?;
+        }
+        let inside = frame.parent.is_some_and(|parent| {
+            let outer = run.frame(parent.frame);
+            outer.is_some_and(|outer| {
+                let chunks = outer.container(parent.node).map(Container::chunks);
+                outer.is_carried || chunks.is_some_and(|held| held.holding(frame.index).is_some())
+            })
+        });
+        let path = &frame.path;
+        ensure(frame.is_carried == inside, || format!("{path:?} is wrong about being carried"))?;
+        for (node, _) in &frame.containers {
+            let place = Place { frame: index, node: *node };
+            for task in run.chunk_tasks(place) {
+                let is_out = run.tasks.contains_key(&task);
+                ensure(is_out, || format!("passes of {} lost their task", run.name(place)))?;
+            }
+        }
     }
     Ok(())
 }
@@ -188,7 +250,7 @@ pub fn unfinished_agrees(run: &Run) -> Verdict {
     let waiting = run.queues.waiting();
     let delayed = run.queues.delayed().map(|(_, _, place)| place);
     let deferred = run.queues.deferred().map(|(place, _)| place);
-    let out = run.tasks.values().map(|sent| sent.place);
+    let out = run.queues.carried();
     for place in waiting.chain(delayed).chain(deferred).chain(out).chain(containers) {
         ensure(seen.insert(place), || format!("{} waits in two places", run.name(place)))?;
         ensure(run.frame(place.frame).is_some(), || format!("{} is dead", run.name(place)))?;
@@ -231,6 +293,8 @@ pub fn containers_keep_their_width(run: &Run) -> Verdict {
             let name = || run.name(place);
             ensure(counted == passes, || format!("{}: {counted} counted, {passes} open", name()))?;
             ensure(passes <= run.width(place), || format!("{}: too many passes", name()))?;
+            let wide = container.chunks().lanes_taken(passes);
+            ensure(wide <= run.width(place), || format!("{}: too many lanes", name()))?;
             let queued = run.queues.containers.contains(&place);
             ensure(queued || !run.can_act(place), || format!("{} was forgotten", name()))?;
         }

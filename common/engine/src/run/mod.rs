@@ -4,22 +4,27 @@
 //! [`Run::evolve`] alone rebuilds the same run from stored facts. Nothing here does I/O, asks for
 //! the time or starts anything: what must be sent follows from the facts, after their commit.
 //!
-//! `decide` holds what follows from a state, `admit` what follows from an input, `evolve` how a
-//! fact changes it, `errors` what is remembered of failures, `container` what iterations and loops
-//! do, `frame` how node and edge states spread, `adopt` what is taken over from an earlier run,
-//! `inspect` what can be seen of all that.
+//! `decide` holds what follows from a state, `admit` what follows from an input, `outcomes` what
+//! follows from a worker's answer, `evolve` how a fact changes it, `errors` what is remembered of
+//! failures, `container` what iterations and loops do, `frame` how node and edge states spread,
+//! `carry` and `chunks` what one task carries, `fragment` what of a run a worker needs to do that,
+//! `adopt` what is taken over from an earlier run, `inspect` what can be seen of all that.
 
 mod admit;
 mod adopt;
+mod carry;
+mod chunks;
 mod container;
 mod decide;
 mod errors;
 mod evolve;
 mod fingerprint;
+mod fragment;
 pub(crate) mod frame;
 mod input;
 mod inspect;
 pub mod invariants;
+mod outcomes;
 mod queues;
 mod root;
 
@@ -40,14 +45,17 @@ use crate::plan::{Plan, TaskClass};
 use crate::rerun::Adoption;
 use crate::time::Time;
 use crate::value::{Name, Value};
-use crate::variables::{Selector, Variable, Variables};
+use crate::variables::Variable;
 
-use decide::Next;
+use carry::Load;
+use fragment::Bounds;
 use frame::{Frame, FrameIx, Place};
 use queues::{CLASSES, Queues};
 
+pub use carry::LANE_WAIT_MS;
+pub use fragment::{Fragment, Seed};
 pub use frame::State;
-pub use input::{Completion, Input, Rejected, Wake};
+pub use input::{Completion, End, Input, Outcome, Rejected, Wake};
 pub use inspect::Queued;
 
 /// The most facts one input leads to by itself; the rest waits for a tick that is due at once, so
@@ -81,7 +89,9 @@ pub struct Start {
 /// A task that was sent and has no answer.
 #[derive(Clone, Debug, PartialEq)]
 struct InFlight {
+    /// The node or container it begins with.
     place: Place,
+    load: Load,
     attempt: u32,
     dispatch: u32,
     class: TaskClass,
@@ -128,8 +138,12 @@ pub struct Run {
     workflow: Name,
     options: Options,
     status: Status,
+    /// What a worker's core begins with; None of a whole run.
+    fragment: Option<Box<Bounds>>,
     /// Nothing new starts, because a pause was asked for.
     pausing: bool,
+    /// Workers were told to start nothing more, since it was asked for.
+    halted: bool,
     seq: u64,
     started_at: Time,
     /// When it was paused, while it is.
@@ -216,7 +230,9 @@ impl Run {
             workflow: "".into(),
             options: Options::default(),
             status: Status::Running,
+            fragment: None,
             pausing: false,
+            halted: false,
             seq: 0,
             started_at: Time::default(),
             paused_at: None,
@@ -253,14 +269,17 @@ impl Run {
             return Err(Rejected::Finished);
         }
         let mut facts = Vec::new();
-        for event in self.admit(now, input)? {
-            self.record(now, event, &mut facts);
+        match input {
+            Input::Completed(completion) => self.complete(now, completion, &mut facts)?,
+            input => {
+                for event in self.admit(now, input)? {
+                    self.record(now, event, &mut facts);
+                }
+            }
         }
         for _ in 0..SLICE {
-            match self.decide(now) {
-                Next::Event(event) => self.record(now, event, &mut facts),
-                Next::Heavy(place) => self.place_heavy(place),
-                Next::Nothing => break,
+            if !self.step(now, &mut facts) {
+                break;
             }
         }
         debug_assert_eq!(invariants::finished_asks_for_nothing(self), Ok(()));
@@ -288,20 +307,6 @@ impl Run {
         let due = self.tasks.values().map(|sent| sent.due).min().map(|at| (at, Wake::TaskDue));
         let deadline = self.deadline().map(|at| (at, Wake::Deadline));
         [retry, due, deadline].into_iter().flatten().min_by_key(|(at, _)| *at)
-    }
-
-    /// The variables that a task's node reads, for its worker. None when the task is not out.
-    pub fn task_variables(&self, task: &TaskId) -> Option<Variables> {
-        let place = self.tasks.get(task)?.place;
-        let frame = self.frame(place.frame)?;
-        let mut variables = Variables::default();
-        for (owner, name) in self.plan.node(place.node).reads.iter().filter_map(Selector::variable)
-        {
-            if let Some(variable) = frame.variables.variable(owner, name) {
-                variables.set(owner, name, variable.clone());
-            }
-        }
-        Some(variables)
     }
 
     /// Its clock stands while the run is paused, and while nobody has it in hand.
@@ -443,6 +448,7 @@ impl Run {
             && !self.pausing
             && self.failure.is_none()
             && self.tripped.is_none()
+            && !self.is_over()
     }
 
     /// How many tasks of a class were sent and have no answer.

@@ -5,8 +5,8 @@
 use std::fmt::Write as _;
 
 use flowmill_engine::fact::{
-    Adopted, CancelMode, Event, Fact, FramePath, Kept, NodeFailed, NodeSucceeded, Pass, Range,
-    RunFinished, TaskDispatched, Then, Waiting,
+    Adopted, CancelMode, Event, Fact, FramePath, Kept, NodeFailed, NodeSucceeded, Pass, Passes,
+    Range, RunFinished, TaskDispatched, Then, Waiting,
 };
 use flowmill_engine::plan::{Outputs, TaskClass, Write};
 use flowmill_engine::time::Time;
@@ -66,6 +66,12 @@ fn dispatched(sent: &TaskDispatched) -> String {
     }
     if sent.task.generation > 1 {
         write!(text, " (activation {})", sent.task.generation).unwrap();
+    }
+    for node in sent.nodes.iter().skip(1) {
+        write!(text, " -> {node}").unwrap();
+    }
+    if let Some(Passes { first, count, lanes }) = sent.passes {
+        write!(text, " passes {first}..{} in {lanes}", first + count).unwrap();
     }
     text
 }

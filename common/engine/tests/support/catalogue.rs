@@ -89,15 +89,22 @@ impl Catalogue for Tiny {
             "answer" => data.template().pieces().to_vec(),
             _ => Vec::new(),
         };
+        let reads = match (source.kind, &behaviour) {
+            (_, Behaviour::Iteration(it)) => vec![it.input.clone(), it.output.clone()],
+            (_, Behaviour::Loop(repeat)) => {
+                let firsts = repeat.variables.iter().filter_map(|held| match &held.value {
+                    LoopValue::Variable(selector) => Some(selector.clone()),
+                    LoopValue::Constant(_) => None,
+                });
+                repeat.until.references().into_iter().chain(firsts).collect()
+            }
+            ("end", _) => data.end().0.into_iter().map(|(_, selector)| selector).collect(),
+            ("answer" | "form", _) => data.template().references().collect(),
+            ("inline" | "if" | "loop-end", _) => data.plain().reads(),
+            _ => Vec::new(),
+        };
         let retries = ["task", "choose", "heavy"].contains(&source.kind);
-        Some(Compiled {
-            category,
-            behaviour,
-            retries,
-            reads: Vec::new(),
-            writes: data.targets(),
-            response,
-        })
+        Some(Compiled { category, behaviour, retries, reads, writes: data.targets(), response })
     }
 }
 
@@ -150,6 +157,19 @@ struct Plain {
     handle: Option<Expr>,
     fails: Option<String>,
     fails_if: Option<(Selector, String)>,
+}
+
+impl Plain {
+    fn reads(&self) -> Vec<Selector> {
+        let outputs = self.outputs.iter().map(|(_, expr)| expr);
+        let written = self.writes.iter().map(|(_, expr)| expr);
+        let exprs = outputs.chain(written).chain(&self.handle);
+        let read = exprs.filter_map(|expr| match expr {
+            Expr::Variable(selector, _) => Some(selector.clone()),
+            Expr::Value(_) => None,
+        });
+        read.chain(self.fails_if.iter().map(|(selector, _)| selector.clone())).collect()
+    }
 }
 
 impl Inline for Plain {

@@ -10,7 +10,7 @@ use flowmill_engine::error::NodeError;
 use flowmill_engine::fact::{Fact, TaskId};
 use flowmill_engine::invariants;
 use flowmill_engine::plan::{Plan, Success, TaskClass};
-use flowmill_engine::run::{Completion, Input, Rejected, Run, Start, Wake};
+use flowmill_engine::run::{Completion, Input, Outcome, Rejected, Run, Start, Wake};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::decode;
 
@@ -88,14 +88,9 @@ impl Driver {
         (attempt, dispatch): (u32, u32),
         outcome: Result<Success, NodeError>,
     ) -> Result<Vec<Fact>, Rejected> {
-        self.apply(Input::Completed(Completion {
-            task: task.clone(),
-            attempt,
-            dispatch,
-            outcome,
-            started_at: self.now,
-            elapsed_us: 1000,
-        }))
+        let (task, started_at, elapsed_us) = (task.clone(), self.now, 1000);
+        let outcome = Outcome { task, attempt, outcome, started_at, elapsed_us };
+        self.apply(Input::Completed(Completion::of(dispatch, outcome)))
     }
 }
 

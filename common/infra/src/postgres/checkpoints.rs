@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use flowmill_engine::run::Completion;
+use flowmill_engine::run::Outcome;
 use flowmill_engine::value::Name;
 use sqlx::{PgPool, Row as _};
 
-use crate::checkpoints::{Checkpoint, CheckpointKey, Checkpoints, Known};
+use crate::checkpoints::{Checkpoint, CheckpointKey, Checkpoints, Extent, Scope};
 use crate::store::StoreError;
 use crate::texts::Texts;
 
@@ -23,8 +23,8 @@ impl Checkpoints for PostgresStore {
         // there twice, the first wins
         let mut rows = BTreeMap::new();
         for checkpoint in checkpoints {
-            let Checkpoint { key, completion } = checkpoint;
-            let text = self.codec.completion(&key.run, completion).await?;
+            let Checkpoint { key, outcome } = checkpoint;
+            let text = self.codec.outcome(&key.run, outcome).await?;
             rows.entry(self.row(key)?).or_insert(text);
         }
         let mut tries = Tries::new();
@@ -45,19 +45,62 @@ impl Checkpoints for PostgresStore {
             let is_first = seen.insert(row.clone(), checkpoint).is_none();
             let is_ours = rows.get(&row) == Some(kept) && is_first;
             if !is_ours {
-                let completion = self.codec.read_completion(&checkpoint.key.run, kept).await?;
-                losers.push(Checkpoint { key: checkpoint.key.clone(), completion });
+                let outcome = self.codec.read_outcome(&checkpoint.key.run, kept).await?;
+                losers.push(Checkpoint { key: checkpoint.key.clone(), outcome });
             }
         }
         Ok(losers)
     }
 
-    async fn find(&self, key: &CheckpointKey) -> Result<Option<Completion>, StoreError> {
-        let row = self.row(key)?;
-        self.outcome(&row).await
+    /// Read where it is written: a copy that lags behind does not count.
+    async fn find(&self, scope: &Scope) -> Result<Vec<Outcome>, StoreError> {
+        const NODES: &str = "
+            SELECT completion FROM checkpoints
+            WHERE tenant = $1 AND run = $2 AND task = ANY($3) AND n = 0";
+        const FRAMES: &str = "
+            SELECT completion FROM unnest($3::text[], $4::text[]) AS asked (first, beyond)
+            JOIN checkpoints ON task >= first AND task < beyond
+            WHERE tenant = $1 AND run = $2 AND n = 0";
+        let Scope { tenant, run, extent } = scope;
+        let found = match extent {
+            Extent::Nodes(tasks) => {
+                let tasks: Result<Vec<_>, _> =
+                    tasks.iter().map(|task| self.codec.task(task)).collect();
+                let query = sqlx::query_scalar::<_, String>(NODES).bind(&**tenant).bind(&**run);
+                query.bind(tasks?).fetch_all(&self.writers).await
+            }
+            Extent::Frames(frames) => {
+                let ranges: Result<Vec<_>, _> =
+                    frames.iter().map(|frame| self.codec.tasks_in(frame)).collect();
+                let (first, beyond): (Vec<_>, Vec<_>) = ranges?.into_iter().unzip();
+                let query = sqlx::query_scalar::<_, String>(FRAMES).bind(&**tenant).bind(&**run);
+                query.bind(first).bind(beyond).fetch_all(&self.writers).await
+            }
+        };
+        let found = found.map_err(|error| trouble(&error))?;
+        let mut outcomes = Vec::with_capacity(found.len());
+        for text in &found {
+            outcomes.push(self.codec.read_outcome(run, text).await?);
+        }
+        Ok(outcomes)
     }
 
-    async fn seen_again(&self, key: &CheckpointKey) -> Result<Known, StoreError> {
+    async fn outcome(&self, key: &CheckpointKey) -> Result<Option<Outcome>, StoreError> {
+        // read where it is written: a copy that lags behind does not count
+        const OUTCOME: &str = "
+            SELECT completion FROM checkpoints
+            WHERE tenant = $1 AND run = $2 AND task = $3 AND attempt = $4 AND n = 0";
+        let Row { tenant, run, task, attempt } = self.row(key)?;
+        let outcome = sqlx::query_scalar::<_, String>(OUTCOME);
+        let outcome = outcome.bind(tenant).bind(run).bind(task).bind(attempt);
+        let found = outcome.fetch_optional(&self.writers).await.map_err(|error| trouble(&error))?;
+        match found {
+            Some(text) => self.codec.read_outcome(&key.run, &text).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn seen_again(&self, key: &CheckpointKey) -> Result<u32, StoreError> {
         const SEEN: &str = "
             INSERT INTO checkpoints (tenant, run, task, attempt, n)
             SELECT $1, $2, $3, $4, coalesce(max(n), 0) + 1 FROM checkpoints
@@ -70,10 +113,10 @@ impl Checkpoints for PostgresStore {
             let seen = sqlx::query_scalar::<_, i32>(SEEN);
             let seen = seen.bind(tenant).bind(run).bind(task).bind(attempt);
             let seen = seen.fetch_optional(&self.writers).await.map_err(|error| trouble(&error))?;
-            // another delivery took the number at the same time
-            let Some(redeliveries) = seen else { continue };
-            let completion = self.outcome(&row).await?;
-            return Ok(Known { completion, redeliveries: redeliveries.unsigned_abs() });
+            // another delivery may have taken the number at the same time
+            if let Some(redeliveries) = seen {
+                return Ok(redeliveries.unsigned_abs());
+            }
         }
         Err(StoreError::Unavailable("a task is delivered many times at once".to_owned()))
     }
@@ -101,22 +144,6 @@ struct Row {
 }
 
 impl PostgresStore {
-    /// Read where it is written: a copy that lags behind does not count.
-    async fn outcome(&self, row: &Row) -> Result<Option<Completion>, StoreError> {
-        const OUTCOME: &str = "
-            SELECT completion FROM checkpoints
-            WHERE tenant = $1 AND run = $2 AND task = $3 AND attempt = $4 AND n = 0";
-        let Row { tenant, run, task, attempt } = row;
-        let outcome = sqlx::query_scalar::<_, String>(OUTCOME);
-        let outcome = outcome.bind(tenant).bind(run).bind(task).bind(attempt);
-        let outcome = outcome.fetch_optional(&self.writers).await;
-        let outcome = outcome.map_err(|error| trouble(&error))?;
-        match outcome {
-            None => Ok(None),
-            Some(text) => self.codec.read_completion(&Name::from(&**run), &text).await.map(Some),
-        }
-    }
-
     fn row(&self, key: &CheckpointKey) -> Result<Row, StoreError> {
         Ok(Row {
             tenant: key.tenant.to_string(),

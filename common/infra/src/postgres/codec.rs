@@ -5,9 +5,9 @@ use std::borrow::Cow;
 
 use flowmill_engine::contents::{values_of, values_of_outcome, values_of_start};
 use flowmill_engine::error::NodeError;
-use flowmill_engine::fact::{Fact, TaskId};
+use flowmill_engine::fact::{Fact, FramePath, TaskId};
 use flowmill_engine::plan::Success;
-use flowmill_engine::run::{Completion, Start};
+use flowmill_engine::run::{Outcome, Start};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value, decode};
 use serde::{Deserialize, Serialize};
@@ -88,33 +88,29 @@ impl Codec {
         read("a wish", text).map(|Wanted(wish)| wish)
     }
 
-    pub(super) async fn completion(
+    pub(super) async fn outcome(
         &self,
         run: &Name,
-        completion: &Completion,
+        outcome: &Outcome,
     ) -> Result<String, StoreError> {
-        let mut done = Done(completion.clone());
+        let mut done = Done(outcome.clone());
         let sealed = self.keys.seal_outcome(run, &mut done.0.outcome);
         sealed.map_err(|error| of_run(run, &error))?;
-        if let Some(text) = self.small("a completion", &done)? {
+        if let Some(text) = self.small("an outcome", &done)? {
             return Ok(text);
         }
         self.check_in(run, values_of_outcome(&mut done.0.outcome)).await?;
-        write("a completion", &done)
+        write("an outcome", &done)
     }
 
-    pub(super) async fn read_completion(
-        &self,
-        run: &Name,
-        text: &str,
-    ) -> Result<Completion, StoreError> {
-        let Done(mut completion) = read("a checkpoint", text)?;
+    pub(super) async fn read_outcome(&self, run: &Name, text: &str) -> Result<Outcome, StoreError> {
+        let Done(mut outcome) = read("a checkpoint", text)?;
         if may_hold_tickets(text) {
-            self.redeem(run, values_of_outcome(&mut completion.outcome)).await?;
+            self.redeem(run, values_of_outcome(&mut outcome.outcome)).await?;
         }
-        let opened = self.keys.open_outcome(run, &mut completion.outcome);
+        let opened = self.keys.open_outcome(run, &mut outcome.outcome);
         opened.map_err(|error| of_run(run, &error))?;
-        Ok(completion)
+        Ok(outcome)
     }
 
     /// What needs no payload: it is small, and nothing in it looks like a ticket.
@@ -166,6 +162,16 @@ impl Codec {
     #[expect(clippy::unused_self, reason = "all that is written is written here")]
     pub(super) fn task(&self, task: &TaskId) -> Result<String, StoreError> {
         write("a task", &(task.frame.as_str(), &*task.node, task.generation))
+    }
+
+    /// The rows of all tasks in a pass, and in what lies in it, are found from the first text on
+    /// and before the second: its path ends there, or goes on with a `/`.
+    #[expect(clippy::unused_self, reason = "all that is written is written here")]
+    pub(super) fn tasks_in(&self, pass: &FramePath) -> Result<(String, String), StoreError> {
+        let path = write("a frame", pass.as_str())?;
+        let first = format!("[{}", path.trim_end_matches('"'));
+        let beyond = format!("{first}0");
+        Ok((first, beyond))
     }
 }
 
@@ -234,15 +240,14 @@ enum WishForm {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Done(#[serde(with = "CompletionForm")] Completion);
+struct Done(#[serde(with = "OutcomeForm")] Outcome);
 
-/// How a [`Completion`] is written.
+/// How an [`Outcome`] is written.
 #[derive(Serialize, Deserialize)]
-#[serde(remote = "Completion")]
-struct CompletionForm {
+#[serde(remote = "Outcome")]
+struct OutcomeForm {
     task: TaskId,
     attempt: u32,
-    dispatch: u32,
     outcome: Result<Success, NodeError>,
     started_at: Time,
     elapsed_us: u64,

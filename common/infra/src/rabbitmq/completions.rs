@@ -1,6 +1,7 @@
 //! A worker's publisher of answers.
 
 use flowmill_engine::error::{ErrorClass, NodeError};
+use flowmill_engine::run::Completion;
 use lapin::BasicProperties;
 use lapin::types::ShortString;
 
@@ -65,7 +66,7 @@ fn outgoing(key: ShortString, properties: BasicProperties, body: Vec<u8>, care: 
     Outgoing { exchange: "".into(), key, properties, body, care }
 }
 
-/// An answer that cannot be sent is answered by a failure: done again, it would be no smaller.
+/// What cannot be sent of an answer becomes a failure: done again, it would be no smaller.
 async fn bytes_or_failure(transit: &Transit, delivery: Delivery) -> Option<Vec<u8>> {
     let error = match transit.write_delivery(&delivery).await {
         Ok(bytes) => return Some(bytes),
@@ -73,7 +74,13 @@ async fn bytes_or_failure(transit: &Transit, delivery: Delivery) -> Option<Vec<u
     };
     tracing::error!(%error, "an answer cannot be sent");
     let Delivery::Completed { run, mut completion } = delivery else { return None };
-    let message = format!("failed to {error}");
-    completion.outcome = Err(NodeError::escaped(message).with_class(ErrorClass::Invalid));
+    for outcome in &mut completion.outcomes {
+        let completion = Completion::of(completion.dispatch, outcome.clone());
+        let alone = Delivery::Completed { run: run.clone(), completion };
+        if let Err(error) = transit.write_delivery(&alone).await {
+            let error = NodeError::escaped(format!("failed to {error}"));
+            outcome.outcome = Err(error.with_class(ErrorClass::Invalid));
+        }
+    }
     transit.write_delivery(&Delivery::Completed { run, completion }).await.ok()
 }

@@ -177,6 +177,7 @@ impl Reader {
 }
 
 fn sending(task: Task) -> Sending {
+    let is_of_one_node = task.is_of_one_node();
     let Task { run, shard, task, attempt, dispatch, .. } = task;
-    Sending { run, shard, task, attempt, dispatch }
+    Sending { run, shard, task, attempt, dispatch, is_of_one_node }
 }

@@ -68,7 +68,7 @@ pub(super) fn handed_back(headers: &FieldTable) -> Option<Delivery> {
 pub(super) fn of_sending(headers: &FieldTable) -> Option<Sending> {
     let (task, attempt, dispatch) = sent(headers)?;
     let shard = Shard(u16::try_from(read_number(headers, SHARD)?).ok()?);
-    Some(Sending { run: run(headers)?, shard, task, attempt, dispatch })
+    Some(Sending { run: run(headers)?, shard, task, attempt, dispatch, is_of_one_node: true })
 }
 
 /// The run that the headers name.

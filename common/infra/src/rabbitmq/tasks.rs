@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use flowmill_engine::error::{ErrorClass, NodeError};
 use flowmill_engine::fact::Returned;
 use flowmill_engine::plan::TaskClass;
-use flowmill_engine::run::Completion;
 use lapin::BasicProperties;
 use tokio::sync::mpsc;
 
@@ -136,14 +135,6 @@ impl TaskPublisher for RabbitTasks {
 
 /// A task that can never be sent is answered instead: sent again, it would be no smaller.
 fn failed(task: Task, error: &EncodeError) -> Delivery {
-    let message = format!("failed to {error}");
-    let completion = Completion {
-        task: task.task,
-        attempt: task.attempt,
-        dispatch: task.dispatch,
-        outcome: Err(NodeError::escaped(message).with_class(ErrorClass::Invalid)),
-        started_at: SystemClock::new().now(),
-        elapsed_us: 0,
-    };
-    Delivery::Completed { run: task.run, completion }
+    let error = NodeError::escaped(format!("failed to {error}")).with_class(ErrorClass::Invalid);
+    task.failed(error, SystemClock::new().now())
 }

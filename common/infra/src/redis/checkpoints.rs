@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::{Value, pipe};
-use flowmill_engine::run::Completion;
+use flowmill_engine::run::Outcome;
 use tokio::sync::mpsc;
 
-use crate::checkpoints::{Checkpoint, CheckpointKey, Checkpoints, Known};
+use crate::checkpoints::{Checkpoint, CheckpointKey, Checkpoints, Scope};
 use crate::store::StoreError;
 
 use super::claims::name;
@@ -42,12 +42,12 @@ impl Redis {
 }
 
 impl<C> Hot<C> {
-    async fn copy_of(&self, key: &CheckpointKey) -> Option<Completion> {
+    async fn copy_of(&self, key: &CheckpointKey) -> Option<Outcome> {
         let mut question = pipe();
         question.cmd("GET").arg(self.link.key("done", &name(key)));
         let answers = self.link.ask::<Option<Vec<u8>>>(&mut question).await.ok()?;
         let text = answers.into_iter().next()???;
-        form::read_completion(&text)
+        form::read_outcome(&text)
     }
 }
 
@@ -63,19 +63,20 @@ impl<C: Checkpoints> Checkpoints for Hot<C> {
         Ok(earlier)
     }
 
-    async fn find(&self, key: &CheckpointKey) -> Result<Option<Completion>, StoreError> {
+    /// Copies may be missing, so only the store knows all that there is.
+    async fn find(&self, scope: &Scope) -> Result<Vec<Outcome>, StoreError> {
+        self.store.find(scope).await
+    }
+
+    async fn outcome(&self, key: &CheckpointKey) -> Result<Option<Outcome>, StoreError> {
         match self.copy_of(key).await {
-            Some(completion) => Ok(Some(completion)),
-            None => self.store.find(key).await,
+            Some(outcome) => Ok(Some(outcome)),
+            None => self.store.outcome(key).await,
         }
     }
 
-    async fn seen_again(&self, key: &CheckpointKey) -> Result<Known, StoreError> {
-        match self.copy_of(key).await {
-            // it has ended: nobody needs to know how often it came
-            Some(completion) => Ok(Known { completion: Some(completion), redeliveries: 0 }),
-            None => self.store.seen_again(key).await,
-        }
+    async fn seen_again(&self, key: &CheckpointKey) -> Result<u32, StoreError> {
+        self.store.seen_again(key).await
     }
 }
 
@@ -84,8 +85,8 @@ async fn copy(link: Arc<Link>, mut waiting: mpsc::Receiver<Checkpoint>) {
     let mut taken = Vec::new();
     while waiting.recv_many(&mut taken, WAITING).await > 0 {
         let mut copies = pipe();
-        for Checkpoint { key, completion } in taken.drain(..) {
-            let Some(text) = form::completion(&completion) else { continue };
+        for Checkpoint { key, outcome } in taken.drain(..) {
+            let Some(text) = form::outcome(&outcome) else { continue };
             copies.cmd("SET").arg(link.key("done", &name(&key))).arg(text);
             copies.arg("PX").arg(millis(KEPT));
         }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use flowmill_engine::error::NodeError;
 use flowmill_engine::fact::{Fact, FramePath, TaskId};
 use flowmill_engine::plan::Success;
-use flowmill_engine::run::Completion;
+use flowmill_engine::run::Outcome;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Kind, Name, decode};
 use serde::{Deserialize, Serialize};
@@ -88,8 +88,8 @@ pub(super) fn read_entry(keys: &Keys, run: &str, entry: Option<&[u8]>) -> Vec<Se
 }
 
 /// The outcome of an attempt. None when it is large or holds a secret.
-pub(super) fn completion(completion: &Completion) -> Option<Vec<u8>> {
-    let (outputs, writes) = match &completion.outcome {
+pub(super) fn outcome(outcome: &Outcome) -> Option<Vec<u8>> {
+    let (outputs, writes) = match &outcome.outcome {
         Ok(success) => (&success.outputs, &success.writes[..]),
         Err(error) => (&error.outputs, &[][..]),
     };
@@ -98,11 +98,11 @@ pub(super) fn completion(completion: &Completion) -> Option<Vec<u8>> {
     if all.any(|variable| variable.kind == Kind::Secret) {
         return None;
     }
-    write(&Done(completion.clone()))
+    write(&Done(outcome.clone()))
 }
 
-pub(super) fn read_completion(text: &[u8]) -> Option<Completion> {
-    decode(text).ok().map(|Done(completion)| completion)
+pub(super) fn read_outcome(text: &[u8]) -> Option<Outcome> {
+    decode(text).ok().map(|Done(outcome)| outcome)
 }
 
 fn write<T: Serialize>(value: &T) -> Option<Vec<u8>> {
@@ -110,15 +110,14 @@ fn write<T: Serialize>(value: &T) -> Option<Vec<u8>> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Done(#[serde(with = "CompletionForm")] Completion);
+struct Done(#[serde(with = "OutcomeForm")] Outcome);
 
-/// How a [`Completion`] is written.
+/// How an [`Outcome`] is written.
 #[derive(Serialize, Deserialize)]
-#[serde(remote = "Completion")]
-struct CompletionForm {
+#[serde(remote = "Outcome")]
+struct OutcomeForm {
     task: TaskId,
     attempt: u32,
-    dispatch: u32,
     outcome: Result<Success, NodeError>,
     started_at: Time,
     elapsed_us: u64,

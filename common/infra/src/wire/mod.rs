@@ -53,13 +53,15 @@ pub enum Kind {
     Lost = b'L',
     /// Workers shall drop tasks.
     Drop = b'D',
+    /// Workers shall begin nothing more of a run.
+    Halt = b'H',
     /// Workers shall say what they hold.
     Ask = b'A',
 }
 
 impl Kind {
     /// All there are.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Task,
         Self::Completed,
         Self::Returned,
@@ -67,6 +69,7 @@ impl Kind {
         Self::Beat,
         Self::Lost,
         Self::Drop,
+        Self::Halt,
         Self::Ask,
     ];
 }
@@ -81,6 +84,7 @@ impl fmt::Display for Kind {
             Self::Beat => "beat",
             Self::Lost => "lost",
             Self::Drop => "drop",
+            Self::Halt => "halt",
             Self::Ask => "ask",
         })
     }
@@ -231,7 +235,9 @@ pub fn decode_delivery(bytes: &[u8]) -> Result<Delivery, DecodeError> {
         Kind::Poke => message.body(|body: v1::PokeV1| Ok(body.read())),
         Kind::Beat => message.body(|body: v1::BeatV1| Ok(body.read())),
         Kind::Lost => message.body(|body: v1::LostV1| Ok(body.read())),
-        kind @ (Kind::Task | Kind::Drop | Kind::Ask) => Err(DecodeError::Misplaced { kind }),
+        kind @ (Kind::Task | Kind::Drop | Kind::Halt | Kind::Ask) => {
+            Err(DecodeError::Misplaced { kind })
+        }
     }
 }
 
@@ -241,6 +247,7 @@ pub fn encode_control(control: &Control) -> Result<Vec<u8>, EncodeError> {
         Control::Drop { run, task, before } => {
             write(Kind::Drop, Ok(v1::DropV1::of(run, task.as_ref(), *before)))
         }
+        Control::Halt { run, before } => write(Kind::Halt, Ok(v1::HaltV1::of(run, *before))),
         Control::Beat => write(Kind::Ask, Ok(v1::AskV1 {})),
     }
 }
@@ -250,6 +257,7 @@ pub fn decode_control(bytes: &[u8]) -> Result<Control, DecodeError> {
     let message = Message::of(bytes)?;
     match message.kind {
         Kind::Drop => message.body(|body: v1::DropV1| Ok(body.read())),
+        Kind::Halt => message.body(|body: v1::HaltV1| Ok(body.read())),
         Kind::Ask => message.body(|_: v1::AskV1| Ok(Control::Beat)),
         kind @ (Kind::Task
         | Kind::Completed

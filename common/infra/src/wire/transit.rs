@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use flowmill_engine::contents::values_of_outcome;
 use flowmill_engine::error::{ErrorClass, NodeError};
-use flowmill_engine::run::Completion;
+use flowmill_engine::run::Outcome;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value};
 use flowmill_engine::variables::{Variable, Variables};
@@ -125,9 +125,11 @@ impl Transit {
         };
         let kind = Kind::Completed;
         let mut ready = completion.clone();
-        let sealed = self.keys.seal_outcome(run, &mut ready.outcome);
-        sealed.map_err(|why| EncodeError::Sealed { kind, why })?;
-        let count = self.check_in(run, &mut ready.outcome, values_of_outcome).await;
+        for outcome in &mut ready.outcomes {
+            let sealed = self.keys.seal_outcome(run, &mut outcome.outcome);
+            sealed.map_err(|why| EncodeError::Sealed { kind, why })?;
+        }
+        let count = self.check_in(run, &mut ready.outcomes[..], values_of_outcomes).await;
         count.map_err(|why| EncodeError::Value { kind, why })?;
         encode_delivery(&Delivery::Completed { run: run.clone(), completion: ready })
     }
@@ -139,11 +141,12 @@ impl Transit {
     pub async fn read_delivery(&self, bytes: &[u8]) -> Result<Delivery, Unreadable<Delivery>> {
         let mut delivery = decode_delivery(bytes)?;
         let Delivery::Completed { run, completion } = &mut delivery else { return Ok(delivery) };
-        let outcome = &mut completion.outcome;
-        if let Err(why) = self.redeem(run, values_of_outcome(outcome)).await {
+        let outcomes = &mut completion.outcomes[..];
+        if let Err(why) = self.redeem(run, values_of_outcomes(outcomes)).await {
             return Err(Unreadable::Value { message: Box::new(delivery), why });
         }
-        match self.keys.open_outcome(run, outcome) {
+        let open = |outcome: &mut Outcome| self.keys.open_outcome(run, &mut outcome.outcome);
+        match outcomes.iter_mut().try_for_each(open) {
             Ok(()) => Ok(delivery),
             Err(why) => Err(Unreadable::Sealed { message: Box::new(delivery), why }),
         }
@@ -188,27 +191,29 @@ impl Unreadable<Task> {
             Self::Bytes(_) => return None,
             Self::Sealed { message, .. } | Self::Value { message, .. } => message,
         };
-        let Task { run, shard, task, attempt, dispatch, .. } = *message;
-        let outcome = Err(unavailable(&why));
-        let completion =
-            Completion { task, attempt, dispatch, outcome, started_at: now, elapsed_us: 0 };
-        Some((shard, Delivery::Completed { run, completion }))
+        Some((message.shard, message.failed(unavailable(&why), now)))
     }
 }
 
 impl Unreadable<Delivery> {
-    /// What takes the place of an answer whose values cannot be had: that its node failed. None
-    /// when it is not known which node it is.
+    /// What takes the place of an answer whose values cannot be had: that its nodes failed. None
+    /// when it is not known which nodes these are.
     pub fn failure(self) -> Option<Delivery> {
         let why = self.to_string();
         let message = match self {
             Self::Bytes(_) => return None,
             Self::Sealed { message, .. } | Self::Value { message, .. } => message,
         };
-        let Delivery::Completed { run, completion } = *message else { return None };
-        let completion = Completion { outcome: Err(unavailable(&why)), ..completion };
+        let Delivery::Completed { run, mut completion } = *message else { return None };
+        for outcome in &mut completion.outcomes {
+            outcome.outcome = Err(unavailable(&why));
+        }
         Some(Delivery::Completed { run, completion })
     }
+}
+
+fn values_of_outcomes(outcomes: &mut [Outcome]) -> Vec<&mut Value> {
+    outcomes.iter_mut().flat_map(|outcome| values_of_outcome(&mut outcome.outcome)).collect()
 }
 
 /// Every variable with its node and its name.

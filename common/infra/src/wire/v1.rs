@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use flowmill_engine::fact::{Returned, TaskId};
+use flowmill_engine::fact::{Passes, Returned, TaskId};
 use flowmill_engine::plan::TaskClass;
-use flowmill_engine::run::Completion;
+use flowmill_engine::run::{Completion, End, Fragment, Outcome};
 use flowmill_engine::time::Time;
+use flowmill_engine::value::Value;
+use flowmill_engine::variables::{Variable, Variables};
 use serde::{Deserialize, Serialize};
 
 use super::codec::JsonBytes;
@@ -55,9 +57,49 @@ pub(super) struct TaskV1 {
     dispatch: u32,
     number: u64,
     class: u8,
+    fragment: FragmentV1,
+    fused: bool,
     variables: JsonBytes,
     timeout_us: u64,
     trace: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum FragmentV1 {
+    Nodes(Vec<String>),
+    Passes { first: u64, count: u64, lanes: u32, items: JsonBytes },
+}
+
+/// Elements travel as a variable does, so that whatever holds for those holds for them.
+const ITEMS: &str = "items";
+
+impl FragmentV1 {
+    fn of(fragment: &Fragment) -> Result<Self, String> {
+        Ok(match fragment {
+            Fragment::Nodes(nodes) => Self::Nodes(nodes.iter().map(ToString::to_string).collect()),
+            Fragment::Passes(passes, items) => {
+                let Passes { first, count, lanes } = *passes;
+                let items = Variable::infer(Value::array(items.clone()));
+                let mut held = Variables::default();
+                held.set(&ITEMS.into(), &ITEMS.into(), items);
+                Self::Passes { first, count, lanes, items: variables_to_json(&held)? }
+            }
+        })
+    }
+
+    fn read(self) -> Result<Fragment, String> {
+        Ok(match self {
+            Self::Nodes(nodes) => Fragment::Nodes(nodes.into_iter().map(Into::into).collect()),
+            Self::Passes { first, count, lanes, items } => {
+                let held = variables_of_json(&items)?;
+                let items = held.variable(ITEMS, ITEMS).map(Variable::value);
+                let Some(Value::Array(items)) = items else {
+                    return Err("passes without elements".to_owned());
+                };
+                Fragment::Passes(Passes { first, count, lanes }, items.to_vec())
+            }
+        })
+    }
 }
 
 impl TaskV1 {
@@ -74,6 +116,8 @@ impl TaskV1 {
             dispatch: task.dispatch,
             number: task.number,
             class: class_to_number(task.class),
+            fragment: FragmentV1::of(&task.fragment)?,
+            fused: task.is_fused,
             variables: variables_to_json(&task.variables)?,
             timeout_us: u64::try_from(task.timeout.as_micros()).unwrap_or(u64::MAX),
             trace: task.trace.as_deref().map(str::to_owned),
@@ -95,6 +139,8 @@ impl TaskV1 {
             dispatch: self.dispatch,
             number: self.number,
             class: class_of_number(self.class)?,
+            fragment: self.fragment.read()?,
+            is_fused: self.fused,
             variables: variables_of_json(&self.variables)?,
             timeout: Duration::from_micros(self.timeout_us),
             trace: self.trace.map(Into::into),
@@ -127,34 +173,80 @@ pub(super) struct CompletedV1 {
     task: TaskIdV1,
     attempt: u32,
     dispatch: u32,
+    outcomes: Vec<OutcomeV1>,
+    end: EndV1,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct OutcomeV1 {
+    task: TaskIdV1,
+    attempt: u32,
     succeeded: bool,
     outcome: JsonBytes,
     started_at_us: u64,
     elapsed_us: u64,
 }
 
+#[derive(Debug, Serialize, Deserialize)]
+enum EndV1 {
+    More,
+    Done,
+    Returned(u8),
+}
+
 impl CompletedV1 {
     pub(super) fn of(run: &str, completion: &Completion) -> Result<Self, String> {
+        let outcomes: Result<_, _> = completion.outcomes.iter().map(OutcomeV1::of).collect();
         Ok(Self {
             run: run.to_owned(),
             task: (&completion.task).into(),
             attempt: completion.attempt,
             dispatch: completion.dispatch,
-            succeeded: completion.outcome.is_ok(),
-            outcome: match &completion.outcome {
-                Ok(success) => success_to_json(success)?,
-                Err(error) => error_to_json(error)?,
+            outcomes: outcomes?,
+            end: match completion.end {
+                End::More => EndV1::More,
+                End::Done => EndV1::Done,
+                End::Returned(reason) => EndV1::Returned(reason_to_number(reason)),
             },
-            started_at_us: completion.started_at.0,
-            elapsed_us: completion.elapsed_us,
         })
     }
 
     pub(super) fn read(self) -> Result<Delivery, String> {
+        let outcomes: Result<_, _> = self.outcomes.into_iter().map(OutcomeV1::read).collect();
         let completion = Completion {
             task: self.task.into(),
             attempt: self.attempt,
             dispatch: self.dispatch,
+            outcomes: outcomes?,
+            end: match self.end {
+                EndV1::More => End::More,
+                EndV1::Done => End::Done,
+                EndV1::Returned(reason) => End::Returned(reason_of_number(reason)?),
+            },
+        };
+        Ok(Delivery::Completed { run: self.run.into(), completion })
+    }
+}
+
+impl OutcomeV1 {
+    fn of(outcome: &Outcome) -> Result<Self, String> {
+        Ok(Self {
+            task: (&outcome.task).into(),
+            attempt: outcome.attempt,
+            succeeded: outcome.outcome.is_ok(),
+            outcome: match &outcome.outcome {
+                Ok(success) => success_to_json(success)?,
+                Err(error) => error_to_json(error)?,
+            },
+            started_at_us: outcome.started_at.0,
+            elapsed_us: outcome.elapsed_us,
+        })
+    }
+
+    fn read(self) -> Result<Outcome, String> {
+        Ok(Outcome {
+            task: self.task.into(),
+            attempt: self.attempt,
             outcome: if self.succeeded {
                 Ok(success_of_json(&self.outcome)?)
             } else {
@@ -162,8 +254,26 @@ impl CompletedV1 {
             },
             started_at: Time(self.started_at_us),
             elapsed_us: self.elapsed_us,
-        };
-        Ok(Delivery::Completed { run: self.run.into(), completion })
+        })
+    }
+}
+
+fn reason_to_number(reason: Returned) -> u8 {
+    match reason {
+        Returned::HandedBack => 0,
+        Returned::WorkerLost => 1,
+        Returned::Unroutable => 2,
+        Returned::Suspected => 3,
+    }
+}
+
+fn reason_of_number(number: u8) -> Result<Returned, String> {
+    match number {
+        0 => Ok(Returned::HandedBack),
+        1 => Ok(Returned::WorkerLost),
+        2 => Ok(Returned::Unroutable),
+        3 => Ok(Returned::Suspected),
+        other => Err(format!("there is no reason {other}")),
     }
 }
 
@@ -179,21 +289,12 @@ pub(super) struct ReturnedV1 {
 impl ReturnedV1 {
     pub(super) fn of(run: &str, task: &TaskId, sending: (u32, u32), reason: Returned) -> Self {
         let (attempt, dispatch) = sending;
-        let reason = match reason {
-            Returned::HandedBack => 0,
-            Returned::WorkerLost => 1,
-            Returned::Unroutable => 2,
-        };
+        let reason = reason_to_number(reason);
         Self { run: run.to_owned(), task: task.into(), attempt, dispatch, reason }
     }
 
     pub(super) fn read(self) -> Result<Delivery, String> {
-        let reason = match self.reason {
-            0 => Returned::HandedBack,
-            1 => Returned::WorkerLost,
-            2 => Returned::Unroutable,
-            other => return Err(format!("there is no reason {other}")),
-        };
+        let reason = reason_of_number(self.reason)?;
         let (attempt, dispatch) = (self.attempt, self.dispatch);
         let (run, task) = (self.run.into(), self.task.into());
         Ok(Delivery::Returned { run, task, attempt, dispatch, reason })
@@ -273,6 +374,22 @@ impl DropV1 {
     pub(super) fn read(self) -> Control {
         let task = self.task.map(Into::into);
         Control::Drop { run: self.run.into(), task, before: self.before }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct HaltV1 {
+    run: String,
+    before: u64,
+}
+
+impl HaltV1 {
+    pub(super) fn of(run: &str, before: u64) -> Self {
+        Self { run: run.to_owned(), before }
+    }
+
+    pub(super) fn read(self) -> Control {
+        Control::Halt { run: self.run.into(), before: self.before }
     }
 }
 

@@ -253,6 +253,7 @@ async fn a_task_that_is_delivered_too_often_is_a_dead_letter() {
         task: sent.task,
         attempt: sent.attempt,
         dispatch: sent.dispatch,
+        is_of_one_node: true,
     };
     assert_eq!(letter.unanswered, Some(unanswered));
     assert_eq!((letter.run, letter.is_odd), (Some(sent.run), false));

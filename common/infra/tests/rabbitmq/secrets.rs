@@ -1,7 +1,7 @@
 //! Secrets in messages: in none as they are, and had again with their keys.
 
 use flowmill_engine::plan::Success;
-use flowmill_engine::run::Completion;
+use flowmill_engine::run::{Completion, Outcome};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Kind;
 use flowmill_engine::variables::Variable;
@@ -33,7 +33,8 @@ fn answer() -> Delivery {
     let mut success = Success::of([("text".into(), "shown".into())]);
     success.outputs.push(("key".into(), secret()));
     let (outcome, started_at) = (Ok(success), Time(5));
-    let completion = Completion { task, attempt, dispatch, outcome, started_at, elapsed_us: 6 };
+    let outcome = Outcome { task, attempt, outcome, started_at, elapsed_us: 6 };
+    let completion = Completion::of(dispatch, outcome);
     Delivery::Completed { run, completion }
 }
 
@@ -82,7 +83,7 @@ async fn a_secret_is_in_no_message() {
     else {
         panic!("{received:?}")
     };
-    assert_eq!(completion.outcome, sent.outcome);
+    assert_eq!(completion.outcomes, sent.outcomes);
 }
 
 /// What was said of the failure that comes next.
@@ -90,7 +91,7 @@ async fn failure(inbox: &mut impl Inbox) -> String {
     let received = soon(inbox.receive(1)).await;
     let [Delivery::Completed { run, completion }] = &received[..] else { panic!("{received:?}") };
     assert_eq!((&**run, &completion.task), ("r", &secret_task().task));
-    let error = completion.outcome.as_ref().unwrap_err();
+    let error = completion.outcomes[0].outcome.as_ref().unwrap_err();
     assert_eq!(&*error.kind, "ValueUnavailable", "{error:?}");
     error.message.to_string()
 }
@@ -104,7 +105,7 @@ async fn secrets_that_nobody_can_open_are_answered_and_those_of_others_are_left_
     answers.answer(SHARD, answer()).await.unwrap();
     let received = soon(inbox.receive(1)).await;
     let [Delivery::Completed { completion, .. }] = &received[..] else { panic!("{received:?}") };
-    let told = &completion.outcome.as_ref().unwrap_err().message;
+    let told = &completion.outcomes[0].outcome.as_ref().unwrap_err().message;
     assert!(told.contains("there is no key") && told.contains("set secrets.key"), "{told}");
     drop(keyless);
 

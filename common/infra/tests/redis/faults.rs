@@ -72,7 +72,7 @@ async fn without_any_server_nothing_is_tried() {
     let schema = Schema::migrated().await;
     let hot = redis.hot(Arc::new(schema.store().await));
     assert!(hot.save(&[checkpoint(&key("a", 1), "first")]).await.unwrap().is_empty());
-    assert_eq!(said(&hot.find(&key("a", 1)).await.unwrap().unwrap()), "first");
+    assert_eq!(said(&hot.outcome(&key("a", 1)).await.unwrap().unwrap()), "first");
 }
 
 /// Watches until the feed is away.
@@ -165,7 +165,7 @@ async fn a_server_that_hangs_holds_nobody() {
     // the store decides, as always
     assert!(hot.save(&[checkpoint(&key("a", 1), "first")]).await.unwrap().is_empty());
     assert_eq!(hot.save(&[checkpoint(&key("a", 1), "second")]).await.unwrap().len(), 1);
-    assert_eq!(said(&hot.find(&key("a", 1)).await.unwrap().unwrap()), "first");
+    assert_eq!(said(&hot.outcome(&key("a", 1)).await.unwrap().unwrap()), "first");
     live.publish(&run, fact(2, 2)).await;
 
     server.signal("-CONT");

@@ -105,15 +105,14 @@ async fn a_copy_is_read_first_and_is_what_counts() {
     assert!(store.save(&[checkpoint(&a, "first")]).await.unwrap().is_empty());
     assert_eq!(hot.save(&[checkpoint(&a, "second"), checkpoint(&b, "b")]).await.unwrap().len(), 1);
     until("the copy", async || keys.all().await.len() == 1).await;
-    assert_eq!(said(&other.find(&a).await.unwrap().unwrap()), "first", "a loser has no copy");
+    assert_eq!(said(&other.outcome(&a).await.unwrap().unwrap()), "first", "a loser has no copy");
     // the store is not asked for what has one
     schema.meddle("DELETE FROM checkpoints").await.unwrap();
-    assert_eq!(said(&other.find(&b).await.unwrap().unwrap()), "b");
-    assert_eq!(said(&other.seen_again(&b).await.unwrap().completion.unwrap()), "b");
-    assert!(other.find(&a).await.unwrap().is_none());
+    assert_eq!(said(&other.outcome(&b).await.unwrap().unwrap()), "b");
+    assert!(other.outcome(&a).await.unwrap().is_none());
     // and what is large or secret has none
     let mut secret = checkpoint(&key("s", 1), "x");
-    let success = secret.completion.outcome.as_mut().unwrap();
+    let success = secret.outcome.outcome.as_mut().unwrap();
     success.outputs[0].1 = Variable::typed(Kind::Secret, "tops3cret".into());
     let large = checkpoint(&key("l", 1), &"x".repeat(100_000));
     hot.save(&[secret, large, checkpoint(&key("c", 1), "c")]).await.unwrap();

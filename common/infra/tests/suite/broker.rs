@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use flowmill_engine::fact::{Returned, TaskId};
 use flowmill_engine::plan::TaskClass;
+use flowmill_engine::run::Fragment;
 use flowmill_engine::variables::Variables;
 use flowmill_infra::broker::{
     CompletionPublisher, Inbox, Receipt, TaskConsumer, TaskPublisher, Work,
@@ -52,6 +53,8 @@ pub(crate) fn task(number: u64) -> Task {
         dispatch: 1,
         number,
         class: classes[usize::try_from(number % 4).unwrap()],
+        fragment: Fragment::Nodes(vec!["n".into()]),
+        is_fused: false,
         variables: Variables::default(),
         timeout: Duration::from_secs(1),
         trace: None,

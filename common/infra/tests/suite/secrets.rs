@@ -5,7 +5,7 @@ use std::sync::Arc;
 use flowmill_engine::error::NodeError;
 use flowmill_engine::fact::{Event, Fact, TaskId};
 use flowmill_engine::plan::{Outputs, Success, Write};
-use flowmill_engine::run::Completion;
+use flowmill_engine::run::Outcome;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Kind, Name};
 use flowmill_engine::variables::{Selector, Variable};
@@ -65,9 +65,8 @@ fn secret_facts(run: &str) -> Vec<Fact> {
 fn checkpoint(node: &str, outcome: Result<Success, NodeError>) -> Checkpoint {
     let task = TaskId { frame: "".into(), node: node.into(), generation: 1 };
     let key = CheckpointKey { tenant: tenant(), run: "r".into(), task: task.clone(), attempt: 1 };
-    let completion =
-        Completion { task, attempt: 1, dispatch: 1, outcome, started_at: Time(5), elapsed_us: 6 };
-    Checkpoint { key, completion }
+    let outcome = Outcome { task, attempt: 1, outcome, started_at: Time(5), elapsed_us: 6 };
+    Checkpoint { key, outcome }
 }
 
 fn checkpoints() -> [Checkpoint; 2] {
@@ -116,9 +115,8 @@ async fn is_there(store: &PostgresStore) {
         store.journals(&["r".into()]).await.unwrap()[0].as_ref().unwrap().facts,
         secret_facts("r")
     );
-    for Checkpoint { key, completion } in checkpoints() {
-        let found = store.find(&key).await.unwrap().unwrap();
-        assert_eq!(found.outcome, completion.outcome);
+    for Checkpoint { key, outcome } in checkpoints() {
+        assert_eq!(store.outcome(&key).await.unwrap(), Some(outcome));
     }
 }
 
@@ -169,7 +167,7 @@ async fn a_missing_key_is_named_and_concerns_nobody_else() {
     is_told(other.journal(&"r".into()).await.unwrap_err());
     is_told(other.facts(&tenant(), &"r".into(), 0).await.unwrap_err());
     is_told(other.text(&tenant(), &"d".into()).await.unwrap_err());
-    is_told(other.find(&checkpoints()[0].key).await.unwrap_err());
+    is_told(other.outcome(&checkpoints()[0].key).await.unwrap_err());
     other.commit(&together([commit("own")])).await.unwrap();
     let journals = other.journals(&["r".into(), "own".into()]).await.unwrap();
     let [Err(damaged), Ok(own)] = &journals[..] else { panic!("{journals:?}") };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use flowmill_engine::error::NodeError;
 use flowmill_engine::fact::{Event, Fact};
 use flowmill_engine::plan::Success;
-use flowmill_engine::run::Completion;
+use flowmill_engine::run::{Completion, Outcome};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Kind, Value};
 use flowmill_engine::variables::Variable;
@@ -110,8 +110,8 @@ fn reading(values: &[Value]) -> Task {
 
 fn answer(outcome: Result<Success, NodeError>) -> Delivery {
     let Task { run, task, attempt, dispatch, .. } = task(4);
-    let completion =
-        Completion { task, attempt, dispatch, outcome, started_at: Time(5), elapsed_us: 6 };
+    let outcome = Outcome { task, attempt, outcome, started_at: Time(5), elapsed_us: 6 };
+    let completion = Completion::of(dispatch, outcome);
     Delivery::Completed { run, completion }
 }
 
@@ -121,7 +121,7 @@ fn outputs(value: Value) -> Delivery {
 
 fn outcome(delivery: Delivery) -> Result<Success, NodeError> {
     match delivery {
-        Delivery::Completed { completion, .. } => completion.outcome,
+        Delivery::Completed { mut completion, .. } => completion.outcomes.remove(0).outcome,
         other => panic!("{other:?}"),
     }
 }
@@ -256,14 +256,16 @@ fn large_facts(run: &str, value: &Value) -> Vec<Fact> {
 }
 
 fn checkpoint(value: &Value) -> Checkpoint {
-    let Delivery::Completed { run, completion } = outputs(value.clone()) else { unreachable!() };
+    let Delivery::Completed { run, mut completion } = outputs(value.clone()) else {
+        unreachable!()
+    };
     let key = CheckpointKey {
         tenant: "default".into(),
         run,
         task: completion.task.clone(),
         attempt: completion.attempt,
     };
-    Checkpoint { key, completion }
+    Checkpoint { key, outcome: completion.outcomes.remove(0) }
 }
 
 #[tokio::test]
@@ -303,8 +305,8 @@ async fn a_large_value_lies_once_beside_the_rows_of_its_run() {
     assert_eq!(other.journals(&["r".into()]).await.unwrap()[0].as_ref().unwrap().facts, facts);
     let (_, after) = other.facts(&"default".into(), &"r".into(), 1).await.unwrap().unwrap();
     assert_eq!(after, facts[1..]);
-    let found = other.find(&checkpoint(&value).key).await.unwrap().unwrap();
-    assert_eq!(found.outcome, checkpoint(&value).completion.outcome);
+    let found = other.outcome(&checkpoint(&value).key).await.unwrap();
+    assert_eq!(found, Some(checkpoint(&value).outcome));
     let begins = other.queued(&[Shard(1)], 9).await.unwrap();
     assert_eq!(begins[0].as_ref().unwrap().start, queued.start);
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use flowmill_engine::error::NodeError;
 use flowmill_engine::fact::{Options, Returned};
 use flowmill_engine::plan::{Plan, Success, TaskClass};
-use flowmill_engine::run::{Completion, Run, Start};
+use flowmill_engine::run::{Completion, Outcome, Run, Start};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Value;
 use flowmill_infra::broker::{CompletionPublisher, TaskConsumer, Work};
@@ -136,14 +136,16 @@ impl<S: Store> World<S> {
     async fn put_answer(&self, task: &Task, outcome: Result<Success, NodeError>) {
         let delivery = Delivery::Completed {
             run: task.run.clone(),
-            completion: Completion {
-                task: task.task.clone(),
-                attempt: task.attempt,
-                dispatch: task.dispatch,
-                outcome,
-                started_at: self.now(),
-                elapsed_us: 0,
-            },
+            completion: Completion::of(
+                task.dispatch,
+                Outcome {
+                    task: task.task.clone(),
+                    attempt: task.attempt,
+                    outcome,
+                    started_at: self.now(),
+                    elapsed_us: 0,
+                },
+            ),
         };
         self.answers.answer(Shard(0), delivery).await.unwrap();
     }
@@ -173,14 +175,14 @@ pub(crate) fn work(mut worker: MemoryWorker, answers: MemoryCompletions) -> Join
         while let Some(work) = worker.next().await {
             let Work::Task(task, ()) = work else { continue };
             count += 1;
-            let completion = Completion {
+            let outcome = Outcome {
                 task: task.task,
                 attempt: task.attempt,
-                dispatch: task.dispatch,
                 outcome: Ok(Success::default()),
                 started_at: Time(0),
                 elapsed_us: 0,
             };
+            let completion = Completion::of(task.dispatch, outcome);
             let run = task.run;
             let _ = answers.answer(Shard(0), Delivery::Completed { run, completion }).await;
         }

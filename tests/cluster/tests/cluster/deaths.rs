@@ -15,8 +15,8 @@ use super::support::{Cluster, SLOTS, document};
 type Seen = Arc<Mutex<BTreeMap<String, usize>>>;
 
 /// A server that counts the requests for each path, and takes its time.
-struct Counting {
-    port: u16,
+pub(crate) struct Counting {
+    pub(crate) port: u16,
     seen: Seen,
 }
 
@@ -38,7 +38,7 @@ async fn answer(mut stream: TcpStream, seen: Seen, wait: Duration) {
 }
 
 impl Counting {
-    async fn new(wait: Duration) -> Self {
+    pub(crate) async fn new(wait: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Seen::default();
@@ -51,7 +51,7 @@ impl Counting {
         Self { port, seen }
     }
 
-    fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> usize {
         self.seen.lock().unwrap().values().sum()
     }
 

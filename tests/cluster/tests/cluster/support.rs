@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowmill_engine::fact::{Event, Fact, Options, Reason, RunFinished, Status};
+use flowmill_engine::fact::{Dispatch, Event, Fact, Options, Reason, RunFinished, Status};
 use flowmill_engine::plan::TaskClass;
 use flowmill_engine::run::Start;
 use flowmill_engine::value::{Name, Value};
@@ -68,6 +68,10 @@ pub(crate) struct Hand {
 pub(crate) struct Ended {
     pub(crate) status: Status,
     pub(crate) outputs: BTreeMap<String, String>,
+    /// Failed attempts and containers.
+    pub(crate) exceptions: u64,
+    /// How many tasks were sent.
+    pub(crate) tasks: usize,
     /// How many attempts of each node ended.
     pub(crate) attempts: BTreeMap<String, usize>,
     /// How often a task came back without an answer.
@@ -215,7 +219,19 @@ impl Cluster {
 
     /// Submits a run as an API would; it is accepted when this returns.
     pub(crate) async fn submit(&self, plan: &PlanKey, inputs: &[(&str, Value)]) -> Name {
-        let options = Options { task_timeout_ms: 60_000, ..Options::default() };
+        self.submit_as(plan, inputs, Dispatch::Fragments).await
+    }
+
+    /// The same with a say in how much one task carries.
+    pub(crate) async fn submit_as(
+        &self,
+        plan: &PlanKey,
+        inputs: &[(&str, Value)],
+        dispatch: Dispatch,
+    ) -> Name {
+        let (mocks, dify_sizes) = (plan.mocks.clone(), plan.dify_sizes);
+        let more = Options::default();
+        let options = Options { task_timeout_ms: 60_000, dispatch, mocks, dify_sizes, ..more };
         self.submit_with(plan, inputs, options).await
     }
 
@@ -321,6 +337,7 @@ impl Cluster {
         assert_eq!(seqs, (1..=facts.len() as u64).collect::<Vec<_>>());
         let mut attempts = BTreeMap::new();
         let mut returned = 0;
+        let mut tasks = 0;
         let mut ends = Vec::new();
         for fact in facts {
             match fact.event {
@@ -331,6 +348,7 @@ impl Cluster {
                     *attempts.entry(format!("{}{}", node.frame, node.node)).or_default() += 1;
                 }
                 Event::TaskReturned { .. } => returned += 1,
+                Event::TaskDispatched(_) => tasks += 1,
                 Event::RunFinished(finished) => ends.push(finished),
                 _ => {}
             }
@@ -339,8 +357,9 @@ impl Cluster {
         let shown = |(name, value): &(Name, Value)| (name.to_string(), value.to_python());
         let outputs = end.outputs.iter().map(shown).collect();
         let errors = end.errors.iter().map(|error| error.error_type.to_string()).collect();
+        let exceptions = end.exceptions_count;
         let RunFinished { status, reason, error, .. } = (**end).clone();
-        Ended { status, outputs, attempts, returned, reason, error, errors }
+        Ended { status, outputs, exceptions, tasks, attempts, returned, reason, error, errors }
     }
 
     /// Removes what is ours.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use flowmill_engine::fact::{Event, Fact, Status};
 use flowmill_engine::plan::Plan;
 use flowmill_engine::report::{History, Report};
-use flowmill_engine::run::{Completion, Start};
+use flowmill_engine::run::{Outcome, Start};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 
@@ -88,7 +88,7 @@ struct SignalRow {
 /// What is kept of an attempt.
 #[derive(Debug, Default)]
 struct Kept {
-    completion: Option<Completion>,
+    outcome: Option<Outcome>,
     redeliveries: u32,
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::hash_map::Entry;
 
-use flowmill_engine::run::Completion;
+use flowmill_engine::run::Outcome;
 use flowmill_engine::value::Name;
 
-use crate::checkpoints::{Checkpoint, CheckpointKey, Checkpoints, Known};
+use crate::checkpoints::{Checkpoint, CheckpointKey, Checkpoints, Scope};
 use crate::dead_letters::{DeadLetter, DeadLetters};
 use crate::store::StoreError;
 use crate::texts::Texts;
@@ -16,31 +16,37 @@ impl Checkpoints for SharedStore {
     async fn save(&self, checkpoints: &[Checkpoint]) -> Result<Vec<Checkpoint>, StoreError> {
         let mut state = self.lock();
         let mut earlier = Vec::new();
-        for Checkpoint { key, completion } in checkpoints {
+        for Checkpoint { key, outcome } in checkpoints {
             let kept = match state.checkpoints.entry(key.clone()) {
                 Entry::Occupied(kept) => kept.into_mut(),
                 Entry::Vacant(place) => place.insert(Kept::default()),
             };
-            match &kept.completion {
+            match &kept.outcome {
                 Some(first) => {
-                    let (key, completion) = (key.clone(), first.clone());
-                    earlier.push(Checkpoint { key, completion });
+                    let (key, outcome) = (key.clone(), first.clone());
+                    earlier.push(Checkpoint { key, outcome });
                 }
-                None => kept.completion = Some(completion.clone()),
+                None => kept.outcome = Some(outcome.clone()),
             }
         }
         Ok(earlier)
     }
 
-    async fn find(&self, key: &CheckpointKey) -> Result<Option<Completion>, StoreError> {
-        Ok(self.lock().checkpoints.get(key).and_then(|kept| kept.completion.clone()))
+    async fn find(&self, scope: &Scope) -> Result<Vec<Outcome>, StoreError> {
+        let state = self.lock();
+        let of_run = state.checkpoints.iter().filter(|(key, _)| scope.holds(key));
+        Ok(of_run.filter_map(|(_, kept)| kept.outcome.clone()).collect())
     }
 
-    async fn seen_again(&self, key: &CheckpointKey) -> Result<Known, StoreError> {
+    async fn outcome(&self, key: &CheckpointKey) -> Result<Option<Outcome>, StoreError> {
+        Ok(self.lock().checkpoints.get(key).and_then(|kept| kept.outcome.clone()))
+    }
+
+    async fn seen_again(&self, key: &CheckpointKey) -> Result<u32, StoreError> {
         let mut state = self.lock();
         let kept = state.checkpoints.entry(key.clone()).or_default();
         kept.redeliveries += 1;
-        Ok(Known { completion: kept.completion.clone(), redeliveries: kept.redeliveries })
+        Ok(kept.redeliveries)
     }
 }
 

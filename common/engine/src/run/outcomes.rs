@@ -1,0 +1,100 @@
+//! What follows from a worker's answer. The outcomes in it are told to the run one after the other,
+//! each as if it had come alone, so that a fragment ends as its nodes would have by themselves.
+
+use crate::fact::{Event, Fact, NodeSucceeded, Returned};
+use crate::time::Time;
+
+use super::decide::Next;
+use super::frame::Place;
+use super::{Completion, End, InFlight, Outcome, Rejected, Run};
+
+impl Run {
+    pub(super) fn complete(
+        &mut self,
+        now: Time,
+        completion: Completion,
+        facts: &mut Vec<Fact>,
+    ) -> Result<(), Rejected> {
+        let Completion { task, attempt, dispatch, outcomes, end } = completion;
+        let out = self.tasks.get(&task);
+        let same =
+            |sent: &InFlight| sent.attempt == attempt && (1..=sent.dispatch).contains(&dispatch);
+        if !out.is_none_or(same) || dispatch == 0 {
+            return Err(Rejected::Stale);
+        }
+        // what lies between the outcomes of a fragment is decided here
+        let is_fragment = out.is_some_and(InFlight::is_fragment);
+        for outcome in outcomes {
+            while is_fragment && self.awaits(&outcome, dispatch).is_none() && self.step(now, facts)
+            {
+            }
+            if self.outcome.is_some() {
+                return Ok(());
+            }
+            if let Some(place) = self.awaits(&outcome, dispatch) {
+                let event = self.became(place, outcome, now);
+                self.record(now, event, facts);
+            }
+        }
+        let reason = match end {
+            End::More => None,
+            End::Done => Some(Returned::HandedBack),
+            End::Returned(reason) => Some(reason),
+        };
+        if let Some(reason) = reason {
+            while is_fragment
+                && self.sent(&task, attempt, dispatch).is_ok()
+                && self.step(now, facts)
+            {}
+            if self.sent(&task, attempt, dispatch).is_ok() {
+                let event = Event::TaskReturned { task, attempt, reason, not_before: None };
+                self.record(now, event, facts);
+            }
+        }
+        if facts.is_empty() { Err(Rejected::Stale) } else { Ok(()) }
+    }
+
+    /// Where the node lies whose outcome this is, if the run waits for it. The first outcome of an
+    /// attempt counts, whichever sending brings it, also while the attempt waits to be sent again.
+    fn awaits(&self, outcome: &Outcome, dispatch: u32) -> Option<Place> {
+        let Outcome { task, attempt, .. } = outcome;
+        let place = self.find(&task.frame, &task.node)?;
+        let frame = self.frame(place.frame)?;
+        let node = frame.node(&self.plan, place.node);
+        if node.generation != task.generation || node.failures + 1 != *attempt {
+            return None;
+        }
+        let sendings = node.dispatches.max(frame.sendings);
+        let was_sent = || (1..=sendings).contains(&dispatch) && self.queues.awaits_grant(place);
+        (self.queues.is_carried(place) || was_sent()).then_some(place)
+    }
+
+    fn became(&self, place: Place, outcome: Outcome, now: Time) -> Event {
+        let Outcome { task, attempt, outcome, started_at, elapsed_us } = outcome;
+        match outcome {
+            Ok(success) => Event::NodeSucceeded(NodeSucceeded {
+                frame: task.frame,
+                node: task.node,
+                generation: task.generation,
+                attempt,
+                success,
+                started_at,
+                elapsed_us,
+            }),
+            Err(error) => {
+                Event::NodeFailed(self.node_failed(place, error, now, (started_at, elapsed_us)))
+            }
+        }
+    }
+
+    /// Decides once. False when only an input can move the run.
+    pub(super) fn step(&mut self, now: Time, facts: &mut Vec<Fact>) -> bool {
+        match self.decide(now) {
+            Next::Event(event) => self.record(now, event, facts),
+            Next::Heavy(place) => self.place_heavy(place),
+            Next::Over => self.set_over(),
+            Next::Nothing => return false,
+        }
+        true
+    }
+}
