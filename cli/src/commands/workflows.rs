@@ -140,9 +140,9 @@ pub(super) async fn pushed(
                 return Err(refused.into());
             }
             let problems = Value::array(refused.problems);
-            rows(Some(&problems))
-                .into_iter()
-                .for_each(|problem| talk(problem_line(&file, problem)));
+            for problem in rows(Some(&problems)) {
+                talk(problem_line(&file, problem));
+            }
             return Ok(None);
         }
     };
