@@ -19,6 +19,7 @@ use crate::config::{Loaded, Settings, Sources, load};
 
 use arguments::{Action, Arguments};
 
+pub use crate::redis::Redis;
 pub use health::{Check, Health};
 pub use listener::Listener;
 pub use log::{Format, Log};
