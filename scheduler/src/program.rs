@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use flowmill_infra::clock::SystemClock;
 use flowmill_infra::postgres::{self, OpenError, PostgresStore};
-use flowmill_infra::program::{Failure, Health, Listener, Stop, name_or, patiently, watch};
+use flowmill_infra::program::{Failure, Health, Listener, Redis, Stop, name_or, patiently, watch};
 use flowmill_infra::rabbitmq::{self, RabbitInbox, RabbitTasks};
-use flowmill_infra::redis::Redis;
 use flowmill_infra::seal::Keys;
 use flowmill_infra::shards::Announcement;
 use flowmill_infra::wire::Transit;
