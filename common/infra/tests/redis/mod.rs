@@ -16,6 +16,7 @@ use flowmill_infra::checkpoints::Checkpoints as _;
 use flowmill_infra::live::{Event, Live as _, Seen, Subscribe as _};
 use flowmill_infra::memory::MemoryPayloads;
 use flowmill_infra::payloads::{CachedPayloads, Owner, Payload, Payloads as _};
+use flowmill_infra::postgres::{self, PostgresStore};
 use flowmill_infra::redis::{Redis, Settings};
 use flowmill_infra::seal;
 
@@ -99,7 +100,8 @@ async fn checkpoints_with_copies() {
 #[tokio::test]
 async fn a_copy_is_read_first_and_is_what_counts() {
     let (schema, keys) = (Schema::migrated().await, Keys::new().await);
-    let store = Arc::new(schema.store().await);
+    let settings = postgres::Settings { keys: sealing(), ..schema.settings() };
+    let store = Arc::new(PostgresStore::open(&settings).await.unwrap());
     let (hot, other) = (keys.redis().hot(store.clone()), keys.redis().hot(store.clone()));
     let (a, b) = (key("a", 1), key("b", 1));
     assert!(store.save(&[checkpoint(&a, "first")]).await.unwrap().is_empty());
