@@ -11,7 +11,10 @@ use flowmill_infra::clock::SystemClock;
 use flowmill_infra::postgres::{self, OpenError, PostgresStore};
 use flowmill_infra::program::{Failure, Health, Listener, Stop, name_or, patiently, watch};
 use flowmill_infra::rabbitmq::{self, RabbitInbox, RabbitTasks};
+use flowmill_infra::redis::Redis;
+use flowmill_infra::seal::Keys;
 use flowmill_infra::shards::Announcement;
+use flowmill_infra::wire::Transit;
 use flowmill_workflow::Workflows;
 use tokio::task::JoinError;
 
@@ -46,6 +49,8 @@ struct Servers {
     shards: u16,
     tasks: RabbitTasks,
     inbox: RabbitInbox,
+    redis: Redis,
+    keys: Keys,
 }
 
 /// Runs until it is told to stop.
@@ -73,14 +78,19 @@ pub async fn run(config: Config, stop: Stop) -> Result<(), Failure> {
 
 /// Waits for the servers.
 async fn reach(config: &Config, name: &str, health: &Health) -> Result<Servers, Failure> {
-    let database = config.store();
+    let keys = config.secrets.keys().map_err(|error| Failure::Broken(error.to_string()))?;
+    let redis = config.redis.open(&config.rabbitmq.prefix);
+    let redis = redis.map_err(|error| Failure::Broken(format!("failed to {error}")))?;
+    let database = postgres::Settings { keys: keys.clone(), ..config.store() };
     let open = async || PostgresStore::open(&database).await;
-    let store = Arc::new(patiently("postgres", health, open).await?);
+    let store = patiently("postgres", health, open).await?;
+    let store = Arc::new(store.cached(Arc::new(redis.clone())));
     let shards = patiently("postgres", health, async || store.shards().await).await?;
-    let broker = config.rabbitmq.settings(name);
+    let transit = Transit::new(keys.clone()).with_stash(store.stash());
+    let broker = rabbitmq::Settings { transit, ..config.rabbitmq.settings(name) };
     let join = async || rabbitmq::scheduler(&broker).await;
     let (tasks, inbox) = patiently("rabbitmq", health, join).await?;
-    Ok(Servers { store, shards, tasks, inbox })
+    Ok(Servers { store, shards, tasks, inbox, redis, keys })
 }
 
 /// Owns runs until it is told to stop.
@@ -91,7 +101,7 @@ async fn own(
     servers: Servers,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    let Servers { store, shards, tasks, inbox } = servers;
+    let Servers { store, shards, tasks, inbox, redis, keys } = servers;
     let watching = tokio::spawn(watch(health.clone(), store.clone(), inbox.contact()));
     let looking_after = tokio::spawn(look_after(config.postgres.url.expose().to_owned()));
     let workflows = Arc::new(Workflows::new(store.clone()));
@@ -100,9 +110,6 @@ async fn own(
     let (router, answering) =
         api::router(store.clone(), workflows.clone(), pokes, config.api(shards));
     let duties = Sharded::new(store.clone(), workflows, me);
-    let redis = config.redis.open(&config.rabbitmq.prefix);
-    let redis = redis.map_err(|error| Failure::Broken(format!("failed to {error}")))?;
-    let keys = config.secrets.keys().map_err(|error| Failure::Broken(error.to_string()))?;
     let (service, handle) = Service::sharing(
         store.clone(),
         (tasks, inbox),

@@ -7,9 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_infra::clock::SystemClock;
-use flowmill_infra::postgres::PostgresStore;
+use flowmill_infra::postgres::{self, PostgresStore};
 use flowmill_infra::program::{Failure, Health, Listener, Stop, name_or, patiently, watch};
 use flowmill_infra::rabbitmq::{self, RabbitCompletions, RabbitWorker};
+use flowmill_infra::redis::Redis;
+use flowmill_infra::seal::Keys;
+use flowmill_infra::wire::Transit;
 use flowmill_nodes::code::CodeRunner;
 use flowmill_nodes::context::NodeContext;
 use flowmill_nodes::document_extractor::converter::{DocumentSettings, Documents};
@@ -36,6 +39,8 @@ struct Servers {
     store: Arc<PostgresStore>,
     tasks: RabbitWorker,
     answers: RabbitCompletions,
+    redis: Redis,
+    keys: Keys,
 }
 
 /// Runs until it is told to stop.
@@ -95,13 +100,18 @@ fn outside(config: &Config) -> Result<NodeContext, Failure> {
 
 /// Waits for the servers.
 async fn reach(config: &Config, name: &str, health: &Health) -> Result<Servers, Failure> {
-    let database = config.postgres.settings();
+    let keys = config.secrets.keys().map_err(|error| Failure::Broken(error.to_string()))?;
+    let redis = config.redis.open(&config.rabbitmq.prefix);
+    let redis = redis.map_err(|error| Failure::Broken(format!("failed to {error}")))?;
+    let database = postgres::Settings { keys: keys.clone(), ..config.postgres.settings() };
     let open = async || PostgresStore::open(&database).await;
-    let store = Arc::new(patiently("postgres", health, open).await?);
-    let broker = config.rabbitmq.settings(name);
+    let store = patiently("postgres", health, open).await?;
+    let store = Arc::new(store.cached(Arc::new(redis.clone())));
+    let transit = Transit::new(keys.clone()).with_stash(store.stash());
+    let broker = rabbitmq::Settings { transit, ..config.rabbitmq.settings(name) };
     let join = async || rabbitmq::worker(&broker, config.slots.served()).await;
     let (tasks, answers) = patiently("rabbitmq", health, join).await?;
-    Ok(Servers { store, tasks, answers })
+    Ok(Servers { store, tasks, answers, redis, keys })
 }
 
 /// Works until it is told to stop.
@@ -112,7 +122,7 @@ async fn work(
     (servers, outside): (Servers, NodeContext),
     stop: &Stop,
 ) -> Result<(), Failure> {
-    let Servers { store, tasks, answers } = servers;
+    let Servers { store, tasks, answers, redis, keys } = servers;
     let watching = tokio::spawn(watch(health.clone(), store.clone(), tasks.contact()));
     let workflows = Arc::new(Workflows::new(store.clone()));
     let settings = Settings {
@@ -121,9 +131,6 @@ async fn work(
         drain: config.drain,
         beat: Some(config.beat),
     };
-    let redis = config.redis.open(&config.rabbitmq.prefix);
-    let redis = redis.map_err(|error| Failure::Broken(format!("failed to {error}")))?;
-    let keys = config.secrets.keys().map_err(|error| Failure::Broken(error.to_string()))?;
     let recall = Checkpointed::new(Arc::new(redis.hot(store.clone())));
     let recall = Claiming::new(recall, redis.claims(), &name.into());
     let service = Service::remembering(

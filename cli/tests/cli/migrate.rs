@@ -1,11 +1,14 @@
 //! `flowmill migrate`, on a real server.
 
-use std::process::Command;
+use flowmill_infra::postgres::{make_schema, remove_schema};
 
 use super::flowmill;
 
 /// A schema of its own on the server of the tests; removed when it is dropped.
-struct Schema(&'static str);
+struct Schema {
+    name: &'static str,
+    url: String,
+}
 
 fn server() -> String {
     std::env::var("FLOWMILL_TEST_POSTGRES").unwrap_or_else(|_| {
@@ -13,43 +16,41 @@ fn server() -> String {
     })
 }
 
-fn sql(statement: &str) {
-    let ran = Command::new("psql").args(["-Xqw", &server(), "-c", statement]).output().unwrap();
-    let said = String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success(), "no PostgreSQL for the tests: {said}; `./dev setup` starts one");
+fn on_runtime<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.unwrap().block_on(work)
 }
 
 impl Schema {
     fn new(name: &'static str) -> Self {
-        sql(&format!("DROP SCHEMA IF EXISTS {name} CASCADE"));
-        sql(&format!("CREATE SCHEMA {name}"));
-        Self(name)
-    }
-
-    fn url(&self) -> String {
-        let server = server();
-        let sign = if server.contains('?') { '&' } else { '?' };
-        format!("{server}{sign}options=-c%20search_path%3D{}", self.0)
+        let url = on_runtime(async {
+            remove_schema(&server(), name)
+                .await
+                .unwrap_or_else(|error| panic!("{error}; `./dev setup` starts a server"));
+            make_schema(&server(), name).await.unwrap()
+        });
+        Self { name, url }
     }
 }
 
 impl Drop for Schema {
     fn drop(&mut self) {
-        sql(&format!("DROP SCHEMA {} CASCADE", self.0));
+        // a schema that stays harms nobody, and the test has its own result
+        let _ = on_runtime(remove_schema(&server(), self.name));
     }
 }
 
 #[test]
 fn a_database_is_made_ready_once_and_stays_so() {
     let schema = Schema::new("flowmill_cli_migrate");
-    let url = schema.url();
-    let first = flowmill(&["migrate", "--url", &url, "--shards", "3"]).expect(0);
+    let url = &schema.url;
+    let first = flowmill(&["migrate", "--url", url, "--shards", "3"]).expect(0);
     assert!(
         first.out.starts_with("the database is ready: form ") && first.out.contains("3 shards")
     );
-    let again = flowmill(&["migrate", "--url", &url]).expect(0);
+    let again = flowmill(&["migrate", "--url", url]).expect(0);
     assert!(again.out.contains("was up to date") && again.out.contains("3 shards"), "{again}");
-    let other = flowmill(&["migrate", "--url", &url, "--shards", "5"]).expect(0);
+    let other = flowmill(&["migrate", "--url", url, "--shards", "5"]).expect(0);
     assert!(other.out.contains("the number of shards stays as it was"), "{other}");
 }
 

@@ -3,7 +3,8 @@
 //! A port is a small trait with the verbs its caller needs. Each has its in-memory adapter, which
 //! is all that a run inside one process needs; with the feature `sqlite` there is a store that
 //! keeps runs in a folder, with `postgres` one that several processes share; both seal secrets
-//! (`seal`). With `rabbitmq` there is a broker between processes, and messages are bytes (`wire`).
+//! (`seal`), and large values become `payloads`. With `rabbitmq` there is a broker between
+//! processes, and messages are bytes (`wire`).
 //! With `redis` processes share what may vanish: the live feed, claims, copies of checkpoints.
 //! `config` reads settings; `program`, with `service`, is what the programs of a cluster share.
 //! What works over these ports works over any others that pass the same
@@ -22,6 +23,8 @@ mod journal;
 pub mod live;
 pub mod memory;
 pub mod message;
+#[cfg(feature = "payloads")]
+pub mod payloads;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "service")]
@@ -37,6 +40,8 @@ pub mod seal;
 pub mod shards;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(feature = "payloads")]
+pub mod stash;
 pub mod store;
 pub mod texts;
 #[cfg(feature = "rabbitmq")]

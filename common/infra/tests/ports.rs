@@ -6,6 +6,7 @@ mod rabbitmq;
 mod redis;
 mod suite;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::report::History;
@@ -13,8 +14,10 @@ use flowmill_engine::value::Name;
 use flowmill_infra::clock::SystemClock;
 use flowmill_infra::live::Event;
 use flowmill_infra::memory::{
-    MemoryBroker, MemoryClaims, MemoryLive, MemoryStore, MemoryWorker, SharedStore, Watcher,
+    MemoryBroker, MemoryClaims, MemoryLive, MemoryPayloads, MemoryStore, MemoryWorker, SharedStore,
+    Watcher,
 };
+use flowmill_infra::payloads::{CachedPayloads, FilePayloads};
 
 use suite::server::Schema;
 use suite::watched::Watching;
@@ -81,6 +84,37 @@ async fn the_shared_store_for_intake() {
 async fn the_shared_store_for_workers() {
     let schema = Schema::migrated().await;
     suite::checkpoints::all(async || schema.cleared().await.store().await).await;
+}
+
+#[tokio::test]
+async fn payloads_in_memory() {
+    suite::payloads::all(async || MemoryPayloads::default()).await;
+}
+
+#[tokio::test]
+async fn payloads_in_files() {
+    let parent = tempfile::tempdir().unwrap();
+    let made = std::cell::Cell::new(0);
+    suite::payloads::all(async || {
+        made.set(made.get() + 1);
+        FilePayloads::new(parent.path().join(made.get().to_string()))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn payloads_in_the_shared_store() {
+    let schema = Schema::migrated().await;
+    suite::payloads::all(async || schema.cleared().await.store().await.payloads()).await;
+}
+
+#[tokio::test]
+async fn payloads_behind_a_cache() {
+    suite::payloads::all(async || {
+        let cache = Arc::new(suite::payloads::Shelf::default());
+        CachedPayloads::new(cache, Arc::new(MemoryPayloads::default()))
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

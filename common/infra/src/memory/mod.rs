@@ -3,11 +3,15 @@
 mod broker;
 mod claims;
 mod live;
+#[cfg(feature = "payloads")]
+mod payloads;
 mod shared;
 mod store;
 
 pub use broker::{MemoryBroker, MemoryCompletions, MemoryInbox, MemoryTasks, MemoryWorker};
 pub use claims::MemoryClaims;
 pub use live::{MemoryLive, MemorySubscription, Watcher};
+#[cfg(feature = "payloads")]
+pub use payloads::MemoryPayloads;
 pub use shared::SharedStore;
 pub use store::MemoryStore;

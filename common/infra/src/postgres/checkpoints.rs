@@ -24,7 +24,7 @@ impl Checkpoints for PostgresStore {
         let mut rows = BTreeMap::new();
         for checkpoint in checkpoints {
             let Checkpoint { key, completion } = checkpoint;
-            let text = self.codec.completion(&key.run, completion)?;
+            let text = self.codec.completion(&key.run, completion).await?;
             rows.entry(self.row(key)?).or_insert(text);
         }
         let mut tries = Tries::new();
@@ -45,7 +45,7 @@ impl Checkpoints for PostgresStore {
             let is_first = seen.insert(row.clone(), checkpoint).is_none();
             let is_ours = rows.get(&row) == Some(kept) && is_first;
             if !is_ours {
-                let completion = self.codec.read_completion(&row.run, kept)?;
+                let completion = self.codec.read_completion(&checkpoint.key.run, kept).await?;
                 losers.push(Checkpoint { key: checkpoint.key.clone(), completion });
             }
         }
@@ -111,7 +111,10 @@ impl PostgresStore {
         let outcome = outcome.bind(tenant).bind(run).bind(task).bind(attempt);
         let outcome = outcome.fetch_optional(&self.writers).await;
         let outcome = outcome.map_err(|error| trouble(&error))?;
-        outcome.map(|text| self.codec.read_completion(run, &text)).transpose()
+        match outcome {
+            None => Ok(None),
+            Some(text) => self.codec.read_completion(&Name::from(&**run), &text).await.map(Some),
+        }
     }
 
     fn row(&self, key: &CheckpointKey) -> Result<Row, StoreError> {

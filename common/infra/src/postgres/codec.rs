@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use flowmill_engine::contents::{values_of, values_of_outcome, values_of_start};
 use flowmill_engine::error::NodeError;
 use flowmill_engine::fact::{Fact, TaskId};
 use flowmill_engine::plan::Success;
@@ -13,43 +14,66 @@ use serde::{Deserialize, Serialize};
 
 use crate::intake::Document;
 use crate::journal::Part;
+use crate::payloads::Owner;
 use crate::seal::{Keys, SealError};
 use crate::shards::Wish;
+use crate::stash::{Bounded, Stash, StashError, may_hold_tickets};
 use crate::store::StoreError;
 
-/// Writes and reads; what is secret is sealed before it is written.
-#[derive(Clone, Debug, Default)]
+/// Writes and reads. What is secret is sealed before it is written, and large values become
+/// payloads of their run; the payloads are durable when this returns.
+#[derive(Clone, Debug)]
 pub(super) struct Codec {
     pub(super) keys: Keys,
+    pub(super) stash: Stash,
 }
 
 impl Codec {
-    pub(super) fn facts(&self, run: &str, facts: &[Fact]) -> Result<String, StoreError> {
+    pub(super) async fn facts(&self, run: &Name, facts: &[Fact]) -> Result<String, StoreError> {
         let facts = self.keys.seal_facts(run, facts).map_err(|error| of_run(run, &error))?;
-        write("facts", &*facts)
+        if let Some(text) = self.small("facts", &*facts)? {
+            return Ok(text);
+        }
+        let mut facts = facts.into_owned();
+        let values = facts.iter_mut().flat_map(|fact| values_of(&mut fact.event)).collect();
+        self.check_in(run, values).await?;
+        write("facts", &facts)
     }
 
     /// The facts of one row, which follow fact `before`.
-    pub(super) fn read_facts(
+    pub(super) async fn read_facts(
         &self,
-        run: &str,
+        run: &Name,
         before: i64,
         part: &Part<'_>,
     ) -> Result<Vec<Fact>, StoreError> {
         let mut facts = part.read(run, before)?;
+        if may_hold_tickets(part.facts) {
+            let values = facts.iter_mut().flat_map(|fact| values_of(&mut fact.event)).collect();
+            self.redeem(run, values).await?;
+        }
         self.keys.open_facts(run, &mut facts).map_err(|error| of_run(run, &error))?;
         Ok(facts)
     }
 
-    pub(super) fn start(&self, start: &Start) -> Result<String, StoreError> {
+    pub(super) async fn start(&self, start: &Start) -> Result<String, StoreError> {
         let mut start = start.clone();
         self.keys.seal_start(&mut start).map_err(|error| of_run(&start.run, &error))?;
+        if let Some(text) = self.small("a start", &start)? {
+            return Ok(text);
+        }
+        let run = start.run.clone();
+        self.check_in(&run, values_of_start(&mut start)).await?;
         write("a start", &start)
     }
 
-    pub(super) fn read_start(&self, text: &str) -> Result<Start, StoreError> {
+    pub(super) async fn read_start(&self, text: &str) -> Result<Start, StoreError> {
         let mut start: Start = read("the start of a run", text)?;
-        self.keys.open_start(&mut start).map_err(|error| of_run(&start.run, &error))?;
+        let run = start.run.clone();
+        if may_hold_tickets(text) {
+            self.redeem(&run, values_of_start(&mut start)).await?;
+        }
+        self.keys.open_start(&mut start).map_err(|error| of_run(&run, &error))?;
         Ok(start)
     }
 
@@ -64,22 +88,53 @@ impl Codec {
         read("a wish", text).map(|Wanted(wish)| wish)
     }
 
-    pub(super) fn completion(
+    pub(super) async fn completion(
         &self,
-        run: &str,
+        run: &Name,
         completion: &Completion,
     ) -> Result<String, StoreError> {
-        let mut completion = completion.clone();
-        let sealed = self.keys.seal_outcome(run, &mut completion.outcome);
+        let mut done = Done(completion.clone());
+        let sealed = self.keys.seal_outcome(run, &mut done.0.outcome);
         sealed.map_err(|error| of_run(run, &error))?;
-        write("a completion", &Done(completion))
+        if let Some(text) = self.small("a completion", &done)? {
+            return Ok(text);
+        }
+        self.check_in(run, values_of_outcome(&mut done.0.outcome)).await?;
+        write("a completion", &done)
     }
 
-    pub(super) fn read_completion(&self, run: &str, text: &str) -> Result<Completion, StoreError> {
+    pub(super) async fn read_completion(
+        &self,
+        run: &Name,
+        text: &str,
+    ) -> Result<Completion, StoreError> {
         let Done(mut completion) = read("a checkpoint", text)?;
+        if may_hold_tickets(text) {
+            self.redeem(run, values_of_outcome(&mut completion.outcome)).await?;
+        }
         let opened = self.keys.open_outcome(run, &mut completion.outcome);
         opened.map_err(|error| of_run(run, &error))?;
         Ok(completion)
+    }
+
+    /// What needs no payload: it is small, and nothing in it looks like a ticket.
+    fn small<T: Serialize + ?Sized>(
+        &self,
+        what: &str,
+        value: &T,
+    ) -> Result<Option<String>, StoreError> {
+        let text = write_within(what, value, self.stash.limits().inline_bytes)?;
+        Ok(text.filter(|text| !may_hold_tickets(text)))
+    }
+
+    async fn check_in(&self, run: &Name, values: Vec<&mut Value>) -> Result<(), StoreError> {
+        let done = self.stash.check_in(&Owner::Run(run.clone()), values).await;
+        done.map(|_| ()).map_err(|error| ticket(run, &error))
+    }
+
+    async fn redeem(&self, run: &Name, values: Vec<&mut Value>) -> Result<(), StoreError> {
+        let done = self.stash.redeem(&Owner::Run(run.clone()), values).await;
+        done.map(|_| ()).map_err(|error| ticket(run, &error))
     }
 
     /// The text of a document, as it is kept.
@@ -125,6 +180,33 @@ fn of_run(run: &str, error: &SealError) -> StoreError {
 
 fn of_document(digest: &str, error: &SealError) -> StoreError {
     StoreError::Sealed(format!("document {digest}: {error}{}", error.advice()))
+}
+
+fn ticket(run: &str, error: &StashError) -> StoreError {
+    if error.is_passing() {
+        StoreError::Unavailable(error.to_string())
+    } else {
+        StoreError::Corrupt(format!("a value of run {run}: {error}"))
+    }
+}
+
+/// The text of a value; None when it has more bytes than that.
+fn write_within<T: Serialize + ?Sized>(
+    what: &str,
+    value: &T,
+    most: usize,
+) -> Result<Option<String>, StoreError> {
+    let mut bytes = Bounded::new(most);
+    let unwritable = |error: &dyn std::fmt::Display| {
+        StoreError::Corrupt(format!("{what} cannot be written: {error}"))
+    };
+    match serde_json::to_writer(&mut bytes, value) {
+        Ok(()) => {
+            String::from_utf8(bytes.into_bytes()).map(Some).map_err(|error| unwritable(&error))
+        }
+        Err(error) if error.is_io() => Ok(None),
+        Err(error) => Err(unwritable(&error)),
+    }
 }
 
 /// What cannot be written would be a fault of the engine.

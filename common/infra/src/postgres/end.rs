@@ -24,7 +24,7 @@ pub(super) async fn end(
 ) -> Result<bool, StoreError> {
     for _ in 0..TRIES {
         let Some(held) = Held::of(to, tenure, run).await? else { return Ok(false) };
-        let facts = held.facts(codec, finished);
+        let facts = held.facts(codec, finished).await;
         match write(to, codec, tenure, (run, held.seq), &facts).await? {
             Written::Yes => return Ok(true),
             Written::Fenced => return Err(StoreError::Fenced { shard: tenure.shard }),
@@ -61,10 +61,12 @@ impl Held {
     }
 
     /// The end, and the beginning before it if there was none.
-    fn facts(&self, codec: &Codec, finished: &RunFinished) -> Vec<Fact> {
+    async fn facts(&self, codec: &Codec, finished: &RunFinished) -> Vec<Fact> {
         let is_new = self.seq == 0;
-        let start = self.start.as_deref().filter(|_| is_new);
-        let start = start.and_then(|text| codec.read_start(text).ok());
+        let start = match self.start.as_deref().filter(|_| is_new) {
+            Some(text) => codec.read_start(text).await.ok(),
+            None => None,
+        };
         last_facts(start, self.seq.unsigned_abs(), self.now, finished)
     }
 }
@@ -106,7 +108,7 @@ async fn write(
         return Ok(Written::Moved);
     };
     let Event::RunFinished(finished) = &last.event else { return Ok(Written::Moved) };
-    let text = codec.facts(run, facts)?;
+    let text = codec.facts(run, facts).await?;
     let mut tries = Tries::new();
     let row = loop {
         let end = sqlx::query(END)

@@ -129,7 +129,7 @@ impl Intake for PostgresStore {
     }
 
     async fn submit(&self, submissions: &[Submission]) -> Result<Vec<Accepted>, StoreError> {
-        let form = Form::of(&self.codec, submissions)?;
+        let form = Form::of(&self.codec, submissions).await?;
         let mut tries = Tries::new();
         // what a first try wrote is recognised by the new ids
         let known = loop {
@@ -234,7 +234,7 @@ impl Intake for PostgresStore {
             // the first row may hold earlier facts too
             let before = facts.last().map(|fact| number(fact.seq));
             let before = before.map_or_else(|| Ok(get::<i64>(row, "first")? - 1), Ok)?;
-            facts.extend(reading::part(&self.codec, run, before, row)?);
+            facts.extend(reading::part(&self.codec, run, before, row).await?);
         }
         facts.retain(|fact| fact.seq > after);
         if facts.first().is_some_and(|fact| fact.seq != after + 1) {
@@ -264,7 +264,7 @@ struct Form {
 type Known = HashMap<(Name, Name), (Name, Name)>;
 
 impl Form {
-    fn of(codec: &Codec, submissions: &[Submission]) -> Result<Self, StoreError> {
+    async fn of(codec: &Codec, submissions: &[Submission]) -> Result<Self, StoreError> {
         let mut form = Self::default();
         for submission in submissions {
             let Submission { tenant, shard, plan, start, wake_at, key } = submission;
@@ -274,7 +274,7 @@ impl Form {
             form.workflows.push(plan.workflow.to_string());
             form.sizes.push(plan.dify_sizes);
             form.mocks.push(plan.mocks.as_ref().map(ToString::to_string));
-            form.starts.push(codec.start(start)?);
+            form.starts.push(codec.start(start).await?);
             form.wakes.push(number(wake_at.0));
             form.keys.push(key.as_ref().map(|key| key.key.to_string()));
             form.fingerprints.push(key.as_ref().map(|key| key.fingerprint.to_string()));

@@ -5,7 +5,7 @@
 //! statement, which is all of its transaction. Reads and writes have connections of their own, so
 //! that neither waits for the other.
 //!
-//! Times of leases are the server's. Values are held inline, however large they are.
+//! Times of leases are the server's. Secrets are sealed, and large values are payloads.
 
 mod checkpoints;
 mod codec;
@@ -13,12 +13,14 @@ mod commit;
 mod dead_letters;
 mod end;
 mod intake;
+mod payloads;
 mod reading;
 mod schema;
 mod shards;
 
 use std::fmt;
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::fact::Fact;
@@ -28,11 +30,14 @@ use flowmill_engine::value::Name;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{Executor as _, PgPool, Postgres, Row as _};
 
+use crate::payloads::{CachedPayloads, PayloadCache};
 use crate::seal::Keys;
+use crate::stash::Stash;
 use crate::store::{Batch, Store, StoreError};
 
 use codec::Codec;
 
+pub use payloads::PostgresPayloads;
 pub use schema::{SHARDS, maintain, make_schema, migrate, remove_schema, version};
 
 /// How long whoever needs a connection waits for one.
@@ -49,6 +54,14 @@ const AGAIN: [Duration; 3] =
 /// on the disk. No statement here is so large that compiling it would pay.
 const EVERYONE: &str = "
     SET statement_timeout = '5s'; SET idle_in_transaction_session_timeout = '5s';
+    SET synchronous_commit = on; SET jit = off";
+
+/// Connections on which payloads travel: a large value fills the line by itself.
+const TRANSFERS: u32 = 2;
+
+/// What those connections are told. The largest value takes seconds where the disk is slow.
+const TRANSFER: &str = "
+    SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '5s';
     SET synchronous_commit = on; SET jit = off";
 
 /// What those are told that write. They change a few rows that are found by their keys: plans that
@@ -142,6 +155,7 @@ pub enum OpenError {
 pub struct PostgresStore {
     history: History,
     codec: Codec,
+    payloads: PostgresPayloads,
     lease: Duration,
     writers: PgPool,
     readers: PgPool,
@@ -155,11 +169,33 @@ impl PostgresStore {
     pub async fn open(settings: &Settings) -> Result<Self, OpenError> {
         let options = read_url(&settings.url)?.application_name("flowmill");
         schema::check(&options).await?;
-        let readers = pool(settings.readers, false).connect_lazy_with(options.clone());
-        let writers = pool(settings.writers, true).connect_lazy_with(options);
-        let codec = Codec { keys: settings.keys.clone() };
+        let readers = pool(settings.readers, EVERYONE, false).connect_lazy_with(options.clone());
+        let writers = pool(settings.writers, EVERYONE, true).connect_lazy_with(options.clone());
+        let pool = pool(TRANSFERS, TRANSFER, true).connect_lazy_with(options);
+        let payloads = PostgresPayloads { pool };
+        let stash = Stash::new(Arc::new(payloads.clone()));
+        let codec = Codec { keys: settings.keys.clone(), stash };
         let (history, lease) = (History::Full, settings.lease);
-        Ok(Self { history, codec, lease, writers, readers })
+        Ok(Self { history, codec, payloads, lease, writers, readers })
+    }
+
+    /// Its payloads, without what is held of them in this process.
+    pub fn payloads(&self) -> PostgresPayloads {
+        self.payloads.clone()
+    }
+
+    /// What it leaves large values to. Whoever sends messages shares it, so that a process holds
+    /// a value once.
+    pub fn stash(&self) -> Stash {
+        self.codec.stash.clone()
+    }
+
+    /// The same with a cache in front of its payloads.
+    #[must_use]
+    pub fn cached(mut self, cache: Arc<dyn PayloadCache>) -> Self {
+        let payloads = CachedPayloads::new(cache, Arc::new(self.payloads()));
+        self.codec.stash = Stash::new(Arc::new(payloads));
+        self
     }
 
     /// The same with this much history in its reports.
@@ -191,6 +227,7 @@ impl PostgresStore {
     pub async fn close(&self) {
         self.writers.close().await;
         self.readers.close().await;
+        self.payloads.pool.close().await;
     }
 }
 
@@ -225,16 +262,14 @@ impl Store for PostgresStore {
             WITH facts AS (DELETE FROM journal WHERE run = $1),
                 work AS (DELETE FROM checkpoints WHERE run = $1),
                 wishes AS (DELETE FROM signals WHERE run = $1),
-                bytes AS (
-                    DELETE FROM payloads USING runs
-                    WHERE runs.run = $1 AND payloads.tenant = runs.tenant AND owner = runs.run)
+                bytes AS (DELETE FROM payloads WHERE tenant = '' AND owner = $1)
             DELETE FROM runs WHERE run = $1";
         let forget = sqlx::query(FORGET).bind(&**run).execute(&self.writers).await;
         forget.map(|_| ()).map_err(|error| trouble(&error))
     }
 }
 
-fn pool(most: u32, writes: bool) -> PgPoolOptions {
+fn pool(most: u32, everyone: &'static str, writes: bool) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(most.max(1))
         .acquire_timeout(PATIENCE)
@@ -250,7 +285,7 @@ fn pool(most: u32, writes: bool) -> PgPoolOptions {
         })
         .after_connect(move |connection, _| {
             Box::pin(async move {
-                connection.execute(EVERYONE).await?;
+                connection.execute(everyone).await?;
                 if !writes {
                     return Ok(());
                 }

@@ -59,7 +59,7 @@ impl Shards for PostgresStore {
         let mut queued = Vec::with_capacity(found.len());
         for row in &found {
             let run = text(row, "run")?;
-            queued.push(self.queued_run(row).map_err(|why| Damaged { run, why }));
+            queued.push(self.queued_run(row).await.map_err(|why| Damaged { run, why }));
         }
         Ok(queued)
     }
@@ -130,7 +130,7 @@ impl Shards for PostgresStore {
         {
             let Some(first) = rows.first() else { continue };
             let run = text(first, "run")?;
-            let journal = self.read_journal(&run, rows);
+            let journal = self.read_journal(&run, rows).await;
             journals.insert(run.clone(), journal.map_err(|why| Damaged { run, why }));
         }
         // in the order in which they were asked for
@@ -156,19 +156,19 @@ impl Shards for PostgresStore {
 }
 
 impl PostgresStore {
-    fn queued_run(&self, row: &PgRow) -> Result<Queued, StoreError> {
-        let start = self.codec.read_start(get(row, "start")?)?;
+    async fn queued_run(&self, row: &PgRow) -> Result<Queued, StoreError> {
+        let start = self.codec.read_start(get(row, "start")?).await?;
         Ok(Queued { plan: plan_key(row)?, tenant: text(row, "tenant")?, start })
     }
 
     /// The journal of one run, of all its rows in order.
-    fn read_journal(&self, run: &Name, rows: &[PgRow]) -> Result<Journal, StoreError> {
+    async fn read_journal(&self, run: &Name, rows: &[PgRow]) -> Result<Journal, StoreError> {
         let Some(row) = rows.first() else { return Err(missing(run, 1)) };
         let (tenant, plan) = (text(row, "tenant")?, plan_key(row)?);
         let mut facts: Vec<Fact> = Vec::new();
         for row in rows {
             let last = facts.last().map_or(0, |fact| number(fact.seq));
-            facts.extend(reading::part(&self.codec, run, last, row)?);
+            facts.extend(reading::part(&self.codec, run, last, row).await?);
         }
         let last = facts.last().map_or(0, |fact| number(fact.seq));
         if get::<i64>(row, "seq")? > last {

@@ -39,7 +39,7 @@ impl CompletionPublisher for RabbitCompletions {
             Delivery::Poke { .. } => Care::ToWhomever,
             _ => Care::UntilRouted,
         };
-        let Some(body) = bytes_or_failure(&self.transit, delivery) else { return Ok(()) };
+        let Some(body) = bytes_or_failure(&self.transit, delivery).await else { return Ok(()) };
         let properties = BasicProperties::default().with_delivery_mode(2).with_headers(headers);
         let outgoing = outgoing(self.names.results(shard), properties, body, care);
         self.link.hand(outgoing).await?.fate().await.map(drop)
@@ -47,7 +47,7 @@ impl CompletionPublisher for RabbitCompletions {
 
     async fn beat(&self, beat: Beat) -> Result<(), Closed> {
         let shards: Vec<Shard> = beat.held.iter().map(|(shard, _)| *shard).collect();
-        let Some(body) = bytes_or_failure(&self.transit, Delivery::Beat(beat)) else {
+        let Some(body) = bytes_or_failure(&self.transit, Delivery::Beat(beat)).await else {
             return Ok(());
         };
         for shard in shards {
@@ -66,8 +66,8 @@ fn outgoing(key: ShortString, properties: BasicProperties, body: Vec<u8>, care: 
 }
 
 /// An answer that cannot be sent is answered by a failure: done again, it would be no smaller.
-fn bytes_or_failure(transit: &Transit, delivery: Delivery) -> Option<Vec<u8>> {
-    let error = match transit.write_delivery(&delivery) {
+async fn bytes_or_failure(transit: &Transit, delivery: Delivery) -> Option<Vec<u8>> {
+    let error = match transit.write_delivery(&delivery).await {
         Ok(bytes) => return Some(bytes),
         Err(error) => error,
     };
@@ -75,5 +75,5 @@ fn bytes_or_failure(transit: &Transit, delivery: Delivery) -> Option<Vec<u8>> {
     let Delivery::Completed { run, mut completion } = delivery else { return None };
     let message = format!("failed to {error}");
     completion.outcome = Err(NodeError::escaped(message).with_class(ErrorClass::Invalid));
-    transit.write_delivery(&Delivery::Completed { run, completion }).ok()
+    transit.write_delivery(&Delivery::Completed { run, completion }).await.ok()
 }

@@ -253,6 +253,7 @@ impl Fetcher {
                     answers: self.answers.clone(),
                     aside: aside.clone(),
                     transit: self.settings.transit.clone(),
+                    draining: self.draining.clone(),
                 };
                 readers.spawn(reader.run(consumer));
             }
@@ -268,7 +269,7 @@ async fn leave(receipt: RabbitReceipt) {
 }
 
 /// Answers a task that cannot be begun.
-async fn answer(answers: RabbitCompletions, error: Unreadable<Task>, receipt: RabbitReceipt) {
+async fn answer(answers: &RabbitCompletions, error: Unreadable<Task>, receipt: RabbitReceipt) {
     let Some((shard, failure)) = error.failure(SystemClock::new().now()) else { return };
     if answers.answer(shard, failure).await.is_ok() {
         receipt.settle().await;
@@ -340,50 +341,85 @@ struct Reader {
     answers: RabbitCompletions,
     aside: Aside,
     transit: Transit,
+    draining: watch::Receiver<bool>,
 }
 
 impl Reader {
     /// Ends with the connection, the queue or the consumer.
     async fn run(self, mut consumer: Consumer) -> RabbitError {
-        let mut later = FuturesUnordered::new();
+        let mut reading = FuturesUnordered::new();
         loop {
             let delivered = tokio::select! {
                 biased;
-                Some(()) = later.next(), if !later.is_empty() => continue,
+                Some(read) = reading.next(), if !reading.is_empty() => match read {
+                    Ok(()) => continue,
+                    Err(error) => return error,
+                },
                 delivered = consumer.next() => delivered,
             };
             let delivered = match delivered {
                 Some(Ok(delivered)) => delivered,
                 Some(Err(error)) => return error.into(),
                 None => {
-                    while later.next().await.is_some() {}
+                    while reading.next().await.is_some() {}
                     return RabbitError::Lost("a queue of tasks was cut off".to_owned());
                 }
             };
-            let receipt = RabbitReceipt::of(&self.channel, &delivered);
-            match self.transit.read_task(&delivered.data) {
-                Ok(task) => {
-                    if let Err(unwanted) = self.tasks.send((Box::new(task), receipt)).await {
-                        unwanted.0.1.release().await;
+            // one that has to be waited for does not hold up the next; there are as many as are
+            // fetched ahead
+            let mut read = Box::pin(self.read(delivered));
+            match (&mut read).now_or_never() {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return error,
+                None => reading.push(read),
+            }
+        }
+    }
+
+    /// Hands a task over; what cannot be read goes back, is answered, or is set aside.
+    async fn read(&self, delivered: Delivery) -> Result<(), RabbitError> {
+        let receipt = RabbitReceipt::of(&self.channel, &delivered);
+        let mut waits = waits();
+        let mut draining = self.draining.clone();
+        let read = loop {
+            match self.transit.read_task(&delivered.data).await {
+                Err(error) if error.is_passing() => {
+                    tracing::warn!(%error, "a task waits");
+                    tokio::select! {
+                        // another worker may be luckier
+                        _ = draining.wait_for(|draining| *draining) => break Err(error),
+                        () = sleep(waits.next()) => {}
                     }
                 }
-                Err(Unreadable::Bytes(error)) if error.is_later() => {
-                    tracing::warn!(%error, "a task is left to workers of a later release");
-                    later.push(leave(receipt).boxed());
+                read => break read,
+            }
+        };
+        match read {
+            Ok(task) => {
+                if let Err(unwanted) = self.tasks.send((Box::new(task), receipt)).await {
+                    unwanted.0.1.release().await;
                 }
-                Err(error @ Unreadable::Sealed { .. }) if deliveries(&delivered) < LEFT => {
-                    tracing::warn!(%error, "a task is left to other workers");
-                    later.push(leave(receipt).boxed());
-                }
-                Err(error @ Unreadable::Sealed { .. }) => {
-                    tracing::error!(%error, "a task is answered by a failure");
-                    later.push(answer(self.answers.clone(), error, receipt).boxed());
-                }
-                Err(Unreadable::Bytes(error)) => {
-                    if let Err(error) = self.aside.put(&delivered, &error.to_string()).await {
-                        return error;
-                    }
-                }
+                Ok(())
+            }
+            Err(Unreadable::Bytes(error)) if error.is_later() => {
+                tracing::warn!(%error, "a task is left to workers of a later release");
+                leave(receipt).await;
+                Ok(())
+            }
+            Err(Unreadable::Bytes(error)) => self.aside.put(&delivered, &error.to_string()).await,
+            Err(error) if error.is_passing() => {
+                receipt.release().await;
+                Ok(())
+            }
+            Err(error) if deliveries(&delivered) < LEFT => {
+                tracing::warn!(%error, "a task is left to other workers");
+                leave(receipt).await;
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "a task is answered by a failure");
+                answer(&self.answers, error, receipt).await;
+                Ok(())
             }
         }
     }

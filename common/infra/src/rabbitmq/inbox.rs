@@ -331,12 +331,20 @@ impl Reader {
         &self,
         delivered: &lapin::message::Delivery,
     ) -> Result<Option<Delivery>, RabbitError> {
-        let error = match self.transit.read_delivery(&delivered.data) {
-            Ok(delivery) => return Ok(Some(delivery)),
-            Err(Unreadable::Bytes(error)) => error,
-            Err(error @ Unreadable::Sealed { .. }) => {
-                tracing::error!(%error, "an answer stands for a failure");
-                return Ok(error.failure());
+        let mut waits = waits();
+        let error = loop {
+            match self.transit.read_delivery(&delivered.data).await {
+                Ok(delivery) => return Ok(Some(delivery)),
+                Err(error) if error.is_passing() => {
+                    // what comes after it waits as well, as it would for the commit
+                    tracing::warn!(%error, "an answer waits");
+                    sleep(waits.next()).await;
+                }
+                Err(Unreadable::Bytes(error)) => break error,
+                Err(error @ (Unreadable::Sealed { .. } | Unreadable::Value { .. })) => {
+                    tracing::error!(%error, "an answer stands for a failure");
+                    return Ok(error.failure());
+                }
             }
         };
         let headers = delivered.properties.headers().as_ref();

@@ -71,7 +71,7 @@ impl RabbitTasks {
         self.notices.send(delivery).map_err(|_| Closed)
     }
 
-    fn outgoing(&self, task: &Task) -> Result<Outgoing, EncodeError> {
+    async fn outgoing(&self, task: &Task) -> Result<Outgoing, EncodeError> {
         // a task does not say yet whether somebody waits for it
         let lane = Lane::Interactive;
         Ok(Outgoing {
@@ -80,7 +80,7 @@ impl RabbitTasks {
             properties: BasicProperties::default()
                 .with_delivery_mode(2)
                 .with_headers(of_task(task)),
-            body: self.transit.write_task(task)?,
+            body: self.transit.write_task(task).await?,
             care: Care::OrUnroutable,
         })
     }
@@ -90,7 +90,7 @@ impl TaskPublisher for RabbitTasks {
     async fn publish(&self, tasks: Vec<Task>) -> Result<(), Closed> {
         let mut pending = Vec::with_capacity(tasks.len());
         for task in tasks {
-            match self.outgoing(&task) {
+            match self.outgoing(&task).await {
                 Ok(outgoing) => {
                     let handed = self.link.hand(outgoing).await?;
                     pending.push((task, handed));

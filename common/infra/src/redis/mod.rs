@@ -1,4 +1,4 @@
-//! Redis for what may vanish: the live feed, claims, copies of checkpoints.
+//! Redis for what may vanish: the live feed, claims, copies of checkpoints and payloads.
 //!
 //! Nothing here is needed for a run to be right. Each request has little time; after a few that
 //! failed in a row the server is left alone for a moment (`breaker`), and all that is asked
@@ -14,6 +14,7 @@ mod form;
 mod hub;
 mod link;
 mod live;
+mod payloads;
 mod queue;
 mod subscription;
 

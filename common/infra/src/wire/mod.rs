@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 
 use crate::message::{Control, Delivery, Task};
 use crate::seal::SealError;
+use crate::stash::StashError;
 
 pub use transit::{Transit, Unreadable};
 
@@ -103,6 +104,14 @@ pub enum EncodeError {
         kind: Kind,
         /// Why.
         why: SealError,
+    },
+    /// A large value could not be left behind.
+    #[error("write a {kind} message: {why}")]
+    Value {
+        /// What it is.
+        kind: Kind,
+        /// Why.
+        why: StashError,
     },
     /// Something in it has no form as bytes.
     #[error("write a {kind} message: {why}")]

@@ -1,13 +1,22 @@
 //! What values go through on their way between processes: what is secret is sealed before a
-//! message is written, and opened after it was read. Whoever sends or takes messages does it
-//! here, so that no adapter can forget it.
+//! message is written, and opened after it was read; what is large is left behind as a payload of
+//! its run before that, and fetched after. Whoever sends or takes messages does it here, so that
+//! no adapter can forget it.
 
+use std::time::Duration;
+
+use flowmill_engine::contents::values_of_outcome;
 use flowmill_engine::error::{ErrorClass, NodeError};
 use flowmill_engine::run::Completion;
 use flowmill_engine::time::Time;
+use flowmill_engine::value::{Name, Value};
+use flowmill_engine::variables::{Variable, Variables};
 
 use crate::message::{Delivery, Shard, Task};
+use crate::payloads::Owner;
+use crate::retry::Waits;
 use crate::seal::{Keys, SealError};
+use crate::stash::{Stash, StashError, is_like_ticket};
 
 use super::{DecodeError, EncodeError, Kind, decode_delivery, decode_task};
 use super::{encode_delivery, encode_task};
@@ -15,10 +24,15 @@ use super::{encode_delivery, encode_task};
 /// The `error_type` of a node whose values could not be had.
 const UNAVAILABLE: &str = "ValueUnavailable";
 
+/// Waits before payloads that are unavailable are tried again.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
 /// Writes and reads messages with values in them.
 #[derive(Clone, Debug, Default)]
 pub struct Transit {
     keys: Keys,
+    stash: Option<Stash>,
 }
 
 /// A message cannot be had.
@@ -35,61 +49,132 @@ pub enum Unreadable<M> {
         /// Why.
         why: SealError,
     },
+    /// It was read, but for a large value that lies elsewhere.
+    #[error("have a large value of a message: {why}")]
+    Value {
+        /// The message, with tickets in the place of large values.
+        message: Box<M>,
+        /// Why.
+        why: StashError,
+    },
+}
+
+impl<M> Unreadable<M> {
+    /// Whether it may be different later.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Bytes(_) | Self::Sealed { .. } => false,
+            Self::Value { why, .. } => why.is_passing(),
+        }
+    }
 }
 
 impl Transit {
     /// With the keys of this installation.
     pub fn new(keys: Keys) -> Self {
-        Self { keys }
+        Self { keys, stash: None }
     }
 
-    /// Writes a task.
+    /// The same, with large values left to these; without them values travel whole.
+    #[must_use]
+    pub fn with_stash(self, stash: Stash) -> Self {
+        Self { stash: Some(stash), ..self }
+    }
+
+    /// Writes a task. Waits while payloads are unavailable.
     ///
     /// # Errors
     /// [`EncodeError`]; [`EncodeError::Sealed`] without a key for its secrets.
-    pub fn write_task(&self, task: &Task) -> Result<Vec<u8>, EncodeError> {
-        let mut sealed = task.clone();
-        let done = self.keys.seal_variables(&task.run, &mut sealed.variables);
-        done.map_err(|why| EncodeError::Sealed { kind: Kind::Task, why })?;
-        encode_task(&sealed)
+    pub async fn write_task(&self, task: &Task) -> Result<Vec<u8>, EncodeError> {
+        let mut ready = task.clone();
+        let sealed = self.keys.seal_variables(&task.run, &mut ready.variables);
+        sealed.map_err(|why| EncodeError::Sealed { kind: Kind::Task, why })?;
+        let mut held = flat(&ready.variables);
+        let count = self.check_in(&task.run, &mut held[..], values).await;
+        if count.map_err(|why| EncodeError::Value { kind: Kind::Task, why })? > 0 {
+            ready.variables = held.into_iter().collect();
+        }
+        encode_task(&ready)
     }
 
     /// Reads a task.
     ///
     /// # Errors
     /// [`Unreadable`].
-    pub fn read_task(&self, bytes: &[u8]) -> Result<Task, Unreadable<Task>> {
+    pub async fn read_task(&self, bytes: &[u8]) -> Result<Task, Unreadable<Task>> {
         let mut task = decode_task(bytes)?;
+        let mut held = flat(&task.variables);
+        match self.redeem(&task.run, values(&mut held)).await {
+            Ok(0) => {}
+            Ok(_) => task.variables = held.into_iter().collect(),
+            Err(why) => return Err(Unreadable::Value { message: Box::new(task), why }),
+        }
         match self.keys.open_variables(&task.run, &mut task.variables) {
             Ok(()) => Ok(task),
             Err(why) => Err(Unreadable::Sealed { message: Box::new(task), why }),
         }
     }
 
-    /// Writes what goes to a shard's inbox.
+    /// Writes what goes to a shard's inbox. Waits while payloads are unavailable.
     ///
     /// # Errors
     /// [`EncodeError`]; [`EncodeError::Sealed`] without a key for its secrets.
-    pub fn write_delivery(&self, delivery: &Delivery) -> Result<Vec<u8>, EncodeError> {
+    pub async fn write_delivery(&self, delivery: &Delivery) -> Result<Vec<u8>, EncodeError> {
         let Delivery::Completed { run, completion } = delivery else {
             return encode_delivery(delivery);
         };
-        let mut completion = completion.clone();
-        let done = self.keys.seal_outcome(run, &mut completion.outcome);
-        done.map_err(|why| EncodeError::Sealed { kind: Kind::Completed, why })?;
-        encode_delivery(&Delivery::Completed { run: run.clone(), completion })
+        let kind = Kind::Completed;
+        let mut ready = completion.clone();
+        let sealed = self.keys.seal_outcome(run, &mut ready.outcome);
+        sealed.map_err(|why| EncodeError::Sealed { kind, why })?;
+        let count = self.check_in(run, &mut ready.outcome, values_of_outcome).await;
+        count.map_err(|why| EncodeError::Value { kind, why })?;
+        encode_delivery(&Delivery::Completed { run: run.clone(), completion: ready })
     }
 
     /// Reads what came to a shard's inbox.
     ///
     /// # Errors
     /// [`Unreadable`].
-    pub fn read_delivery(&self, bytes: &[u8]) -> Result<Delivery, Unreadable<Delivery>> {
+    pub async fn read_delivery(&self, bytes: &[u8]) -> Result<Delivery, Unreadable<Delivery>> {
         let mut delivery = decode_delivery(bytes)?;
         let Delivery::Completed { run, completion } = &mut delivery else { return Ok(delivery) };
-        match self.keys.open_outcome(run, &mut completion.outcome) {
+        let outcome = &mut completion.outcome;
+        if let Err(why) = self.redeem(run, values_of_outcome(outcome)).await {
+            return Err(Unreadable::Value { message: Box::new(delivery), why });
+        }
+        match self.keys.open_outcome(run, outcome) {
             Ok(()) => Ok(delivery),
             Err(why) => Err(Unreadable::Sealed { message: Box::new(delivery), why }),
+        }
+    }
+
+    /// Leaves large values behind; tries again for as long as that may help.
+    async fn check_in<T: ?Sized>(
+        &self,
+        run: &Name,
+        held: &mut T,
+        values: impl Fn(&mut T) -> Vec<&mut Value>,
+    ) -> Result<usize, StashError> {
+        let Some(stash) = &self.stash else { return Ok(0) };
+        let owner = Owner::Run(run.clone());
+        let mut waits = Waits::between(FIRST_WAIT, LONGEST_WAIT);
+        loop {
+            match stash.check_in_message(&owner, values(held)).await {
+                Err(error) if error.is_passing() => {
+                    tracing::warn!(run.id = %run, %error, "a large value waits to be kept");
+                    tokio::time::sleep(waits.next()).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn redeem(&self, run: &Name, values: Vec<&mut Value>) -> Result<usize, StashError> {
+        match &self.stash {
+            Some(stash) => stash.redeem(&Owner::Run(run.clone()), values).await,
+            None if values.iter().any(|value| is_like_ticket(value)) => Err(StashError::NoPayloads),
+            None => Ok(0),
         }
     }
 }
@@ -101,7 +186,7 @@ impl Unreadable<Task> {
         let why = self.to_string();
         let message = match self {
             Self::Bytes(_) => return None,
-            Self::Sealed { message, .. } => message,
+            Self::Sealed { message, .. } | Self::Value { message, .. } => message,
         };
         let Task { run, shard, task, attempt, dispatch, .. } = *message;
         let outcome = Err(unavailable(&why));
@@ -118,12 +203,25 @@ impl Unreadable<Delivery> {
         let why = self.to_string();
         let message = match self {
             Self::Bytes(_) => return None,
-            Self::Sealed { message, .. } => message,
+            Self::Sealed { message, .. } | Self::Value { message, .. } => message,
         };
         let Delivery::Completed { run, completion } = *message else { return None };
         let completion = Completion { outcome: Err(unavailable(&why)), ..completion };
         Some(Delivery::Completed { run, completion })
     }
+}
+
+/// Every variable with its node and its name.
+fn flat(variables: &Variables) -> Vec<(Name, Name, Variable)> {
+    let of_node = |(node, held): (&Name, &[(Name, Variable)])| {
+        let all = held.iter().map(|(name, held)| (node.clone(), name.clone(), held.clone()));
+        all.collect::<Vec<_>>()
+    };
+    variables.sorted().into_iter().flat_map(of_node).collect()
+}
+
+fn values(held: &mut [(Name, Name, Variable)]) -> Vec<&mut Value> {
+    held.iter_mut().map(|(_, _, variable)| variable.datum.value_mut()).collect()
 }
 
 fn unavailable(why: &str) -> NodeError {

@@ -14,6 +14,8 @@ use flowmill_engine::value::{Kind, Name};
 use flowmill_engine::variables::Variable;
 use flowmill_infra::checkpoints::Checkpoints as _;
 use flowmill_infra::live::{Event, Live as _, Seen, Subscribe as _};
+use flowmill_infra::memory::MemoryPayloads;
+use flowmill_infra::payloads::{CachedPayloads, Owner, Payload, Payloads as _};
 use flowmill_infra::redis::{Redis, Settings};
 use flowmill_infra::seal;
 
@@ -48,6 +50,25 @@ async fn the_live_feed() {
         ends
     })
     .await;
+}
+
+#[tokio::test]
+async fn payloads_behind_redis() {
+    let all = std::cell::RefCell::new(Vec::new());
+    let behind = Arc::new(MemoryPayloads::default());
+    suite::payloads::all(async || {
+        let keys = Keys::new().await;
+        let payloads = CachedPayloads::new(Arc::new(keys.redis()), behind.clone());
+        all.borrow_mut().push(keys);
+        payloads
+    })
+    .await;
+    let keys = Keys::new().await;
+    let payloads = CachedPayloads::new(Arc::new(keys.redis()), behind.clone());
+    let (owner, payload) = (Owner::Run("r".into()), Payload::of(b"x".to_vec()));
+    payloads.put(&owner, &payload).await.unwrap();
+    behind.remove(&owner).await.unwrap();
+    assert_eq!(payloads.get(&owner, payload.digest()).await.unwrap(), b"x", "it was cached");
 }
 
 #[tokio::test]

@@ -11,11 +11,13 @@ pub(crate) mod clock;
 mod folder;
 pub(crate) mod intake;
 pub(crate) mod live;
+pub(crate) mod payloads;
 mod postgres;
 mod proxy;
 mod secrets;
 pub(crate) mod server;
 pub(crate) mod shards;
+mod stash;
 pub(crate) mod store;
 pub(crate) mod watched;
 

@@ -10,6 +10,7 @@ use flowmill_engine::value::Name;
 use flowmill_infra::dead_letters::{DeadLetter, DeadLetters as _};
 use flowmill_infra::intake::{Document, Intake as _, Submission};
 use flowmill_infra::message::Shard;
+use flowmill_infra::payloads::{Owner, Payload, Payloads as _};
 use flowmill_infra::postgres::{OpenError, PostgresStore, Settings, maintain, migrate};
 use flowmill_infra::shards::{Shards as _, Wish};
 use flowmill_infra::store::{Batch, Commit, Standing, Store as _, StoreError, Tenure};
@@ -178,7 +179,8 @@ async fn a_database_of_another_form_is_refused() {
     schema.meddle("UPDATE _sqlx_migrations SET success = false").await.unwrap();
     assert!(matches!(refused().await, OpenError::Outdated { .. }));
     // a newer form is one that has grown, unless it says that it is not
-    let newer = "UPDATE _sqlx_migrations SET success = true, version = 99 WHERE version = 2";
+    let newer = "UPDATE _sqlx_migrations SET version = 99
+        WHERE version = (SELECT max(version) FROM _sqlx_migrations)";
     schema.meddle(newer).await.unwrap();
     schema.meddle("UPDATE _sqlx_migrations SET success = true").await.unwrap();
     PostgresStore::open(&schema.settings()).await.unwrap();
@@ -245,6 +247,10 @@ async fn a_worker_may_write_down_what_it_did_and_nothing_else() {
     let refused = worker.commit(&together([commit("r", facts(1, 1))])).await.unwrap_err();
     assert!(refused.to_string().contains("permission denied"), "{refused}");
     assert!(worker.run(&tenant, &"r".into()).await.is_err());
+    let (owner, payload) = (Owner::Run("r".into()), Payload::of(b"x".to_vec()));
+    worker.payloads().put(&owner, &payload).await.unwrap();
+    assert_eq!(worker.payloads().get(&owner, payload.digest()).await.unwrap(), b"x");
+    assert!(worker.payloads().remove(&owner).await.is_err());
     for change in ["DELETE FROM checkpoints", "UPDATE payloads SET bytes = ''"] {
         let mut connection = PgConnection::connect(&settings.url).await.unwrap();
         assert!(sqlx::query(change).execute(&mut connection).await.is_err(), "{change}");

@@ -103,12 +103,11 @@ impl Cluster {
             writers: 3,
             readers: 2,
             lease: Duration::from_secs(4),
-            keys: keys.clone(),
+            keys,
             ..Database::of(url)
         };
         let url = server("FLOWMILL_TEST_RABBITMQ", "amqp://guest:guest@127.0.0.1:5672/%2f");
-        let transit = Transit::new(keys);
-        let broker = Broker { prefix: schema.clone(), transit, ..Broker::new(url) };
+        let broker = Broker { prefix: schema.clone(), ..Broker::new(url) };
         rabbitmq::remove(&broker, SHARDS).await.unwrap_or_else(|error| {
             panic!("no RabbitMQ for the tests: {error}; `./dev setup` starts one")
         });
@@ -117,9 +116,15 @@ impl Cluster {
         Self { database, broker, schema, store, pokes, _silent: silent }
     }
 
+    /// The broker for a process with this store.
+    fn broker_of(&self, store: &PostgresStore) -> Broker {
+        let transit = Transit::new(self.database.keys.clone()).with_stash(store.stash());
+        Broker { transit, ..self.broker.clone() }
+    }
+
     pub(crate) async fn owner(&self, name: &str) -> Owner {
         let store = Arc::new(PostgresStore::open(&self.database).await.unwrap());
-        let ends = rabbitmq::scheduler(&self.broker).await.unwrap();
+        let ends = rabbitmq::scheduler(&self.broker_of(&store)).await.unwrap();
         let workflows = Arc::new(Workflows::new(store.clone()));
         let me = Announcement { scheduler: name.into(), reads: 1 };
         let duties = Sharded::new(store.clone(), workflows, me);
@@ -139,7 +144,7 @@ impl Cluster {
         let store = Arc::new(PostgresStore::open(&self.database).await.unwrap());
         let slots = [TaskClass::Light, TaskClass::Code, TaskClass::Http, TaskClass::Llm]
             .map(|class| u16::try_from(SLOTS.of(class)).unwrap());
-        let ends = rabbitmq::worker(&self.broker, slots).await.unwrap();
+        let ends = rabbitmq::worker(&self.broker_of(&store), slots).await.unwrap();
         let workflows = Arc::new(Workflows::new(store.clone()));
         let settings = Settings {
             name: name.into(),
@@ -277,6 +282,13 @@ impl Cluster {
         let mut connection = PgConnection::connect(&self.database.url).await.unwrap();
         sqlx::raw_sql("SET xmlbinary = hex").execute(&mut connection).await.unwrap();
         sqlx::query_scalar::<_, String>(DUMP).fetch_one(&mut connection).await.unwrap()
+    }
+
+    /// How many payloads there are.
+    pub(crate) async fn payloads(&self) -> i64 {
+        let mut connection = PgConnection::connect(&self.database.url).await.unwrap();
+        let count = sqlx::query_scalar("SELECT count(*) FROM payloads");
+        count.fetch_one(&mut connection).await.unwrap()
     }
 
     /// A run's status; None while it is queued.
