@@ -126,15 +126,16 @@ pub trait Intake: Send + Sync + 'static {
         named: &str,
     ) -> impl Future<Output = Result<Option<Document>, StoreError>> + Send;
 
-    /// The same without its text, which is left empty: cheap, however large it is.
+    /// Documents, each by its digest or as the latest of a name, in the order in which they are
+    /// asked for. Their texts are left empty: cheap, however large they are.
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn version(
+    fn versions(
         &self,
         tenant: &Name,
-        named: &str,
-    ) -> impl Future<Output = Result<Option<Document>, StoreError>> + Send;
+        named: &[Name],
+    ) -> impl Future<Output = Result<Vec<Option<Document>>, StoreError>> + Send;
 
     /// Keeps a text that documents are compiled with, mocks, under its digest.
     ///

@@ -16,6 +16,7 @@ mod request;
 mod runs;
 mod show;
 mod submit;
+mod versions;
 mod workflows;
 
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use ends::Ends;
 use intake::Submitter;
 use pokes::Pokes;
 use problem::Problem;
+use versions::Versions;
 
 pub use door::Door;
 pub use guard::Key;
@@ -100,6 +102,7 @@ struct Api<S> {
     store: Arc<S>,
     workflows: Arc<Workflows<S>>,
     submitter: Submitter,
+    versions: Versions,
     ends: Ends,
     pokes: Pokes,
     clock: SystemClock,
@@ -130,10 +133,23 @@ where
     tasks.spawn(poking);
     tasks.spawn(taking_in);
     tasks.spawn(looking);
+    let (versions, finding) = versions::versions(store.clone(), tenant.clone());
+    tasks.spawn(finding);
     let key = settings.key.clone();
     let kept_mocks = submit::KeptMocks::default();
     let clock = SystemClock::new();
-    let api = Api { store, workflows, submitter, ends, pokes, clock, tenant, settings, kept_mocks };
+    let api = Api {
+        store,
+        workflows,
+        submitter,
+        versions,
+        ends,
+        pokes,
+        clock,
+        tenant,
+        settings,
+        kept_mocks,
+    };
     let router = Router::new()
         .route("/api/v1/workflows", post(workflows::push::<S>).get(workflows::list::<S>))
         .route("/api/v1/workflows/{named}", get(workflows::show::<S>))

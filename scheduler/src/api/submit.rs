@@ -69,7 +69,7 @@ pub(super) async fn submit<S: Intake + Texts>(
     if (request.mocks.is_some() || !request.system.is_empty()) && !api.settings.allow_mocks {
         return Err(Problem::new(Code::MocksRefused, "this server runs no mocks"));
     }
-    let version = api.store.version(&api.tenant, &request.workflow).await?;
+    let version = api.versions.find(&request.workflow).await?;
     let version = version.ok_or_else(|| Problem::no_workflow(&request.workflow))?;
     let (submission, warnings) = prepare(&api, &version, request).await?;
     let run = submission.start.run.clone();

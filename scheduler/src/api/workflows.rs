@@ -48,7 +48,7 @@ pub(super) async fn push<S: Intake + Texts>(
     let (graph, warnings) = checked.map_err(|problems| Problem::document(&problems))?;
     let name = named(name.as_deref(), &graph)?;
     let digest = digest(&text);
-    let known = api.store.version(&api.tenant, &digest).await?;
+    let known = api.versions.find(&digest).await?;
     let is_new = known.is_none();
     let pushed_at = known.map_or_else(|| api.clock.now(), |known| known.pushed_at);
     let has_secrets = graph.has_secrets();
@@ -126,7 +126,8 @@ pub(super) async fn show<S: Intake + Texts>(
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         return Ok(response);
     }
-    let found = api.store.version(&api.tenant, &named).await?;
+    let named = Name::from(named);
+    let found = api.versions.find(&named).await?;
     let found = found.ok_or_else(|| Problem::no_workflow(&named))?;
     let mut members = members(&found);
     let key = PlanKey { workflow: found.digest.clone(), ..PlanKey::default() };

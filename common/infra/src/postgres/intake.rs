@@ -76,15 +76,29 @@ impl Intake for PostgresStore {
         Ok(Some(Document { text, has_secrets, ..document }))
     }
 
-    async fn version(&self, tenant: &Name, named: &str) -> Result<Option<Document>, StoreError> {
-        const VERSION: &str = "
-            SELECT digest, name, pushed_at FROM workflows
-            WHERE tenant = $1 AND digest IN (
-                $2, (SELECT digest FROM workflow_names WHERE tenant = $1 AND name = $2))
-            ORDER BY digest = $2 DESC LIMIT 1";
-        let found = sqlx::query(VERSION).bind(&**tenant).bind(named);
-        let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
-        found.as_ref().map(document).transpose()
+    async fn versions(
+        &self,
+        tenant: &Name,
+        named: &[Name],
+    ) -> Result<Vec<Option<Document>>, StoreError> {
+        const VERSIONS: &str = "
+            SELECT asked.nth, found.digest, found.name, found.pushed_at
+            FROM unnest($2::text[]) WITH ORDINALITY AS asked (named, nth)
+            CROSS JOIN LATERAL (
+                SELECT digest, name, pushed_at FROM workflows
+                WHERE tenant = $1 AND digest IN (asked.named, (
+                    SELECT digest FROM workflow_names WHERE tenant = $1 AND name = asked.named))
+                ORDER BY digest = asked.named DESC LIMIT 1) AS found";
+        let names: Vec<&str> = named.iter().map(|named| &**named).collect();
+        let rows = sqlx::query(VERSIONS).bind(&**tenant).bind(&names).fetch_all(&self.readers);
+        let mut found = vec![None; named.len()];
+        for row in &rows.await.map_err(|error| trouble(&error))? {
+            let place = usize::try_from(get::<i64>(row, "nth")? - 1).unwrap_or(usize::MAX);
+            if let Some(found) = found.get_mut(place) {
+                *found = Some(document(row)?);
+            }
+        }
+        Ok(found)
     }
 
     async fn keep(&self, tenant: &Name, digest: &Name, text: &Name) -> Result<(), StoreError> {

@@ -74,12 +74,13 @@ async fn a_name_means_its_latest_document<S: Intake>(store: S) {
     store.push(&tenant(), &second).await.unwrap();
     assert_eq!(named("shout").await.unwrap(), second);
     assert_eq!(named("d1").await.unwrap(), first);
-    let version = async |named: &str| store.version(&tenant(), named).await.unwrap();
-    for named in ["d2", "shout"] {
-        let found = version(named).await.unwrap();
-        assert_eq!(found, Document { text: "".into(), ..second.clone() });
-    }
-    assert_eq!(version("whisper").await, None);
+    let asked = ["d2", "whisper", "shout", "d1", "d2"].map(Name::from);
+    let bare = |document: &Document| Some(Document { text: "".into(), ..document.clone() });
+    let (of_first, of_second) = (bare(&first), bare(&second));
+    assert_eq!(
+        store.versions(&tenant(), &asked).await.unwrap(),
+        [of_second.clone(), None, of_second.clone(), of_first, of_second]
+    );
     // going back to an earlier text: it is the latest again, and as old as it was
     store.push(&tenant(), &Document { pushed_at: Time(3), ..first.clone() }).await.unwrap();
     assert_eq!(named("shout").await.unwrap(), first);
@@ -95,7 +96,7 @@ async fn documents_belong_to_their_tenant<S: Intake>(store: S) {
     store.push(&others, &document("d1", "shout", 1)).await.unwrap();
     for named in ["d1", "shout"] {
         assert_eq!(store.document(&tenant(), named).await.unwrap(), None);
-        assert_eq!(store.version(&tenant(), named).await.unwrap(), None);
+        assert_eq!(store.versions(&tenant(), &[named.into()]).await.unwrap(), [None]);
     }
     assert!(store.documents(&tenant()).await.unwrap().is_empty());
     store.push(&tenant(), &document("d1", "whisper", 2)).await.unwrap();

@@ -29,9 +29,17 @@ impl Intake for SharedStore {
         Ok(found.cloned())
     }
 
-    async fn version(&self, tenant: &Name, named: &str) -> Result<Option<Document>, StoreError> {
-        let found = self.document(tenant, named).await?;
-        Ok(found.map(|document| Document { text: "".into(), ..document }))
+    async fn versions(
+        &self,
+        tenant: &Name,
+        named: &[Name],
+    ) -> Result<Vec<Option<Document>>, StoreError> {
+        let mut found = Vec::with_capacity(named.len());
+        for named in named {
+            let version = self.document(tenant, named).await?;
+            found.push(version.map(|document| Document { text: "".into(), ..document }));
+        }
+        Ok(found)
     }
 
     async fn keep(&self, tenant: &Name, digest: &Name, text: &Name) -> Result<(), StoreError> {
