@@ -7,9 +7,14 @@
 //! `service` is the loop around its ports, `owner` the runs, `active` one of them and what it waits
 //! for, `gate` who may send how many tasks, `effects` what facts call for, `fence` what keeps a
 //! fault of one run from the others, `shards` the share of one of several schedulers,
-//! `dead_letters` what becomes of messages that nobody could use.
+//! `dead_letters` what becomes of messages that nobody could use. With the feature `service` there
+//! is the program: `config` its settings, `program` how it is joined.
 
 mod active;
+#[cfg(feature = "service")]
+pub mod api;
+#[cfg(feature = "service")]
+pub mod config;
 mod dead_letters;
 mod duties;
 mod effects;
@@ -18,6 +23,8 @@ mod gate;
 mod handle;
 mod owner;
 mod plans;
+#[cfg(feature = "service")]
+pub mod program;
 mod service;
 mod shards;
 

@@ -1,9 +1,15 @@
 //! Takes tasks, executes nodes, answers. A worker keeps nothing: whatever it knows came with the
 //! task, whatever it learns goes back with the answer.
+//!
+//! With the feature `service` there is the program: `config` its settings, `program` how it is joined.
 
 mod chunks;
+#[cfg(feature = "service")]
+pub mod config;
 mod execute;
 mod held;
+#[cfg(feature = "service")]
+pub mod program;
 mod recall;
 mod service;
 

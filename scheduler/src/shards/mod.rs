@@ -272,6 +272,7 @@ impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
             }
         };
         tokio::select! {
+            biased;
             () = self.keeper.changed() => {}
             () = tokio::time::sleep_until(self.sweep_at) => {}
             () = doubts => {}

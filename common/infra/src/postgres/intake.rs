@@ -23,7 +23,7 @@ macro_rules! run_rows {
     ($rest:literal) => {
         concat!(
             "SELECT run, workflow, coalesce(name, '') AS name, status, accepted_at, started_at,
-                finished_at, wake_at, in_flight
+                finished_at, wake_at, in_flight, seq
             FROM runs LEFT JOIN workflows
                 ON workflows.tenant = runs.tenant AND digest = workflow
             WHERE runs.tenant = $1 AND ",
@@ -69,6 +69,35 @@ impl Intake for PostgresStore {
         let found = sqlx::query(DOCUMENT).bind(&**tenant).bind(named).bind(WORKFLOW);
         let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
         found.as_ref().map(|row| Ok(Document { text: payload(row)?, ..document(row)? })).transpose()
+    }
+
+    async fn version(&self, tenant: &Name, named: &str) -> Result<Option<Document>, StoreError> {
+        const VERSION: &str = "
+            SELECT digest, name, pushed_at FROM workflows
+            WHERE tenant = $1 AND digest IN (
+                $2, (SELECT digest FROM workflow_names WHERE tenant = $1 AND name = $2))
+            ORDER BY digest = $2 DESC LIMIT 1";
+        let found = sqlx::query(VERSION).bind(&**tenant).bind(named);
+        let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
+        found.as_ref().map(document).transpose()
+    }
+
+    async fn keep(&self, tenant: &Name, digest: &Name, text: &Name) -> Result<(), StoreError> {
+        const KEEP: &str = "
+            INSERT INTO payloads (tenant, owner, digest, bytes) VALUES ($1, $2, $3, $4)
+            ON CONFLICT DO NOTHING";
+        let mut tries = Tries::new();
+        loop {
+            let keep = sqlx::query(KEEP)
+                .bind(&**tenant)
+                .bind(WORKFLOW)
+                .bind(&**digest)
+                .bind(text.as_bytes());
+            match keep.execute(&self.writers).await {
+                Ok(_) => return Ok(()),
+                Err(error) => tries.after(error).await?,
+            }
+        }
     }
 
     async fn documents(&self, tenant: &Name) -> Result<Vec<Document>, StoreError> {
@@ -138,7 +167,8 @@ impl Intake for PostgresStore {
 
     async fn runs(&self, tenant: &Name, filter: &Filter) -> Result<Vec<RunRow>, StoreError> {
         const RUNS: &str = run_rows!(
-            "($2 IS NULL OR workflow = $2) AND ($3 IS NULL OR status = $3)
+            "($2 IS NULL OR workflow = $2 OR name = $2)
+                AND ($3 IS NULL OR status = $3) AND (NOT $6 OR status IS NULL)
                 AND ($4 IS NULL OR place <
                     (SELECT place FROM runs WHERE tenant = $1 AND run = $4))
             ORDER BY place DESC LIMIT $5"
@@ -149,9 +179,19 @@ impl Intake for PostgresStore {
             .bind(filter.status.map(Status::name))
             .bind(filter.before.as_deref())
             .bind(rows(filter.most))
+            .bind(filter.is_queued)
             .fetch_all(&self.readers)
             .await;
         found.map_err(|error| trouble(&error))?.iter().map(run_row).collect()
+    }
+
+    async fn ended(&self, tenant: &Name, runs: &[Name]) -> Result<Vec<Name>, StoreError> {
+        const ENDED: &str = "
+            SELECT run FROM runs
+            WHERE tenant = $1 AND run = ANY($2) AND finished_at IS NOT NULL";
+        let runs: Vec<&str> = runs.iter().map(|run| &**run).collect();
+        let found = sqlx::query(ENDED).bind(&**tenant).bind(&runs).fetch_all(&self.readers).await;
+        found.map_err(|error| trouble(&error))?.iter().map(|row| text(row, "run")).collect()
     }
 
     async fn facts(
@@ -311,6 +351,7 @@ fn run_row(row: &PgRow) -> Result<RunRow, StoreError> {
         started_at: point("started_at")?,
         finished_at: point("finished_at")?,
         wake_at: point("wake_at")?,
+        seq: get::<i64>(row, "seq")?.unsigned_abs(),
         in_flight: get::<i32>(row, "in_flight")?.unsigned_abs(),
         run,
     })

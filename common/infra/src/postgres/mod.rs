@@ -32,7 +32,7 @@ use crate::store::{Batch, Store, StoreError};
 
 use codec::Codec;
 
-pub use schema::{SHARDS, maintain, migrate};
+pub use schema::{SHARDS, maintain, make_schema, migrate, remove_schema};
 
 /// How long whoever needs a connection waits for one.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -160,6 +160,25 @@ impl PostgresStore {
     #[must_use]
     pub fn with_history(self, history: History) -> Self {
         Self { history, ..self }
+    }
+
+    /// Asks the server for nothing, to see whether it answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let asked = sqlx::query("SELECT 1").execute(&self.readers).await;
+        asked.map(drop).map_err(|error| trouble(&error))
+    }
+
+    /// How many shards there are. It never changes.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn shards(&self) -> Result<u16, StoreError> {
+        let count = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM shards");
+        let count = count.fetch_one(&self.readers).await.map_err(|error| trouble(&error))?;
+        Ok(u16::try_from(count).unwrap_or(u16::MAX))
     }
 
     /// Ends its connections; what was answered is kept without that.

@@ -83,6 +83,42 @@ async fn partition(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
     Ok(made)
 }
 
+/// Makes a schema for one installation among several of a database, unless it is there. Answers the
+/// address that leads to it.
+///
+/// # Errors
+/// [`OpenError`].
+pub async fn make_schema(url: &str, name: &str) -> Result<String, OpenError> {
+    change_schema(url, name, "CREATE SCHEMA IF NOT EXISTS").await?;
+    let sign = if url.contains('?') { '&' } else { '?' };
+    Ok(format!("{url}{sign}options=-c%20search_path%3D{name}"))
+}
+
+/// Removes a schema with all that is in it; no process may use it.
+///
+/// # Errors
+/// [`OpenError`].
+pub async fn remove_schema(url: &str, name: &str) -> Result<(), OpenError> {
+    change_schema(url, name, "DROP SCHEMA IF EXISTS").await
+}
+
+async fn change_schema(url: &str, name: &str, change: &str) -> Result<(), OpenError> {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if name.is_empty() || !name.bytes().all(is_plain) {
+        let why = format!("{name:?} is no name of a schema: use letters a to z, digits and _");
+        return Err(OpenError::Url { why });
+    }
+    let options = read_url(url)?;
+    let unreachable = |error| OpenError::Unreachable { at: place(&options), why: trouble(&error) };
+    let mut connection = options.connect().await.map_err(unreachable)?;
+    let cascade = if change.starts_with("DROP") { " CASCADE" } else { "" };
+    let change = sqlx::AssertSqlSafe(format!("{change} \"{name}\"{cascade}"));
+    sqlx::raw_sql(change).execute(&mut connection).await.map_err(unreachable)?;
+    // all that was asked for is there, however the connection ends
+    let _ = connection.close().await;
+    Ok(())
+}
+
 /// Makes what a store needs from time to time: the partitions of the months to come. Once a day is
 /// often enough. Answers how many it made.
 ///

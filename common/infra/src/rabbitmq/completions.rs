@@ -23,8 +23,9 @@ pub struct RabbitCompletions {
 }
 
 impl RabbitCompletions {
-    pub(super) fn start(settings: &Settings) -> Self {
-        Self { link: Link::start(settings, "answers"), names: settings.names() }
+    /// `role` says in the server's list what the connection is for.
+    pub(super) fn start(settings: &Settings, role: &'static str) -> Self {
+        Self { link: Link::start(settings, role), names: settings.names() }
     }
 }
 

@@ -14,9 +14,10 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection, Consumer};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::aside::Aside;
+use super::contact::Contact;
 use super::names::{CLASSES, Dead, Lane};
 use super::{End, RabbitError, Settings, connect, topology, waits};
 use crate::broker::{Receipt, TaskConsumer, Work};
@@ -50,6 +51,7 @@ pub struct RabbitWorker {
     words: mpsc::Receiver<Control>,
     tasks: mpsc::Receiver<(Box<Task>, RabbitReceipt)>,
     drain: watch::Sender<bool>,
+    connected: watch::Receiver<Option<Instant>>,
 }
 
 impl RabbitWorker {
@@ -59,6 +61,7 @@ impl RabbitWorker {
         let (word_sender, words) = mpsc::channel(WORDS);
         let (task_sender, tasks) = mpsc::channel(TASKS);
         let (drain, draining) = watch::channel(false);
+        let (connecting, connected) = watch::channel(None);
         let (ready, first) = oneshot::channel();
         let fetcher = Fetcher {
             settings: settings.clone(),
@@ -66,11 +69,17 @@ impl RabbitWorker {
             words: word_sender,
             tasks: task_sender,
             draining,
+            connected: connecting,
             ready: Some(ready),
         };
         tokio::spawn(fetcher.run());
         first.await.ok();
-        Self { words, tasks, drain }
+        Self { words, tasks, drain, connected }
+    }
+
+    /// Whether it is in touch with the broker, for others to watch.
+    pub fn contact(&self) -> Contact {
+        Contact::of(&self.connected)
     }
 }
 
@@ -143,6 +152,7 @@ struct Fetcher {
     words: mpsc::Sender<Control>,
     tasks: mpsc::Sender<(Box<Task>, RabbitReceipt)>,
     draining: watch::Receiver<bool>,
+    connected: watch::Sender<Option<Instant>>,
     /// Told once, when it consumes for the first time.
     ready: Option<oneshot::Sender<()>>,
 }
@@ -154,6 +164,7 @@ impl Fetcher {
             let end = match connect(&self.settings, "worker").await {
                 Ok(connection) => {
                     let end = self.session(&connection, &mut waits).await;
+                    self.connected.send_replace(None);
                     connection.close(200, "done".into()).await.ok();
                     end
                 }
@@ -179,6 +190,7 @@ impl Fetcher {
             return End::Broken(error);
         }
         waits.reset();
+        self.connected.send_replace(Some(Instant::now()));
         if let Some(ready) = self.ready.take() {
             ready.send(()).ok();
         }

@@ -13,6 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
 use super::aside::Aside;
+use super::contact::Contact;
 use super::names::Dead;
 use super::{End, RabbitError, Settings, connect, headers, topology, waits};
 use crate::broker::{Closed, Inbox};
@@ -90,6 +91,11 @@ impl RabbitInbox {
             openings: 0,
             unsettled: BTreeMap::new(),
         }
+    }
+
+    /// Whether it is in touch with the broker, for others to watch.
+    pub fn contact(&self) -> Contact {
+        Contact::of(&self.connected)
     }
 
     /// Keeps what is still the shard's owner's. What came over a connection that is lost or over

@@ -10,6 +10,7 @@
 mod aside;
 mod completions;
 mod consumer;
+mod contact;
 mod dead_letters;
 mod headers;
 mod inbox;
@@ -29,6 +30,7 @@ use crate::retry::Waits;
 
 pub use completions::RabbitCompletions;
 pub use consumer::{RabbitReceipt, RabbitWorker, Slots};
+pub use contact::Contact;
 pub use dead_letters::RabbitDeadLetters;
 pub use inbox::RabbitInbox;
 pub use tasks::RabbitTasks;
@@ -133,7 +135,7 @@ pub enum RabbitError {
 
 impl RabbitError {
     /// Whether trying again cannot help.
-    fn is_final(&self) -> bool {
+    pub fn is_final(&self) -> bool {
         match self {
             Self::Url(_) | Self::Differs { .. } | Self::Refused { .. } => true,
             Self::Unreachable { .. } | Self::Lost(_) => false,
@@ -170,7 +172,13 @@ pub async fn worker(
 ) -> Result<(RabbitWorker, RabbitCompletions), RabbitError> {
     topology::check(settings).await?;
     let worker = RabbitWorker::start(settings, slots).await;
-    Ok((worker, RabbitCompletions::start(settings)))
+    Ok((worker, RabbitCompletions::start(settings, "answers")))
+}
+
+/// A publisher of pokes: a process that accepts runs tells their owners. Nothing is looked up, so it
+/// cannot fail; what it is given waits until there is a connection.
+pub fn pokes(settings: &Settings) -> RabbitCompletions {
+    RabbitCompletions::start(settings, "pokes")
 }
 
 /// A consumer of dead letters, and the publisher of the answers that they call for.
@@ -181,7 +189,10 @@ pub async fn dead_letters(
     settings: &Settings,
 ) -> Result<(RabbitDeadLetters, RabbitCompletions), RabbitError> {
     topology::check(settings).await?;
-    Ok((RabbitDeadLetters::start(settings), RabbitCompletions::start(settings)))
+    Ok((
+        RabbitDeadLetters::start(settings),
+        RabbitCompletions::start(settings, "dead letters' answers"),
+    ))
 }
 
 /// Removes the queues and exchanges of an installation with so many shards, and all that lies in

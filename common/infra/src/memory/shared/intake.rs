@@ -29,6 +29,17 @@ impl Intake for SharedStore {
         Ok(found.cloned())
     }
 
+    async fn version(&self, tenant: &Name, named: &str) -> Result<Option<Document>, StoreError> {
+        let document = self.document(tenant, named).await?;
+        Ok(document.map(|document| Document { text: "".into(), ..document }))
+    }
+
+    async fn keep(&self, tenant: &Name, digest: &Name, text: &Name) -> Result<(), StoreError> {
+        let key = (tenant.clone(), digest.clone());
+        self.lock().texts.insert(key, text.clone());
+        Ok(())
+    }
+
     async fn documents(&self, tenant: &Name) -> Result<Vec<Document>, StoreError> {
         let state = self.lock();
         let theirs = state.names.iter().filter(|((whose, _), _)| whose == tenant);
@@ -92,18 +103,29 @@ impl Intake for SharedStore {
         filter: &Filter,
     ) -> Result<Vec<intake::RunRow>, StoreError> {
         let state = self.lock();
-        let Filter { workflow, status, before, most } = filter;
+        let Filter { workflow, status, is_queued, before, most } = filter;
         let before =
             before.as_ref().map(|run| state.run_of(tenant, run).map_or(0, |row| row.place));
+        let is_of = |row: &RunRow, named: &Name| {
+            row.plan.workflow == *named || state.name_of(row).as_ref() == Some(named)
+        };
         let is_shown = |row: &RunRow| {
             row.tenant == *tenant
-                && workflow.as_ref().is_none_or(|digest| row.plan.workflow == *digest)
+                && workflow.as_ref().is_none_or(|named| is_of(row, named))
+                && (!is_queued || row.status.is_none())
                 && status.is_none_or(|status| row.status == Some(status))
                 && before.is_none_or(|before| row.place < before)
         };
         let mut found: Vec<_> = state.runs.iter().filter(|(_, row)| is_shown(row)).collect();
         found.sort_by_key(|(_, row)| std::cmp::Reverse(row.place));
         Ok(found.into_iter().take(*most).map(|(run, row)| state.shown(run, row)).collect())
+    }
+
+    async fn ended(&self, tenant: &Name, runs: &[Name]) -> Result<Vec<Name>, StoreError> {
+        let state = self.lock();
+        let has_ended =
+            |run: &&Name| state.run_of(tenant, run).is_some_and(|row| row.finished_at.is_some());
+        Ok(runs.iter().filter(has_ended).cloned().collect())
     }
 
     async fn facts(
@@ -137,18 +159,24 @@ impl State {
         self.runs.get(run).filter(|row| row.tenant == *tenant)
     }
 
+    /// What a run's document is called.
+    fn name_of(&self, row: &RunRow) -> Option<Name> {
+        let key = (row.tenant.clone(), row.plan.workflow.clone());
+        self.documents.get(&key).map(|document| document.name.clone())
+    }
+
     fn shown(&self, run: &Name, row: &RunRow) -> intake::RunRow {
-        let document = self.documents.get(&(row.tenant.clone(), row.plan.workflow.clone()));
         intake::RunRow {
             run: run.clone(),
             workflow: row.plan.workflow.clone(),
-            name: document.map_or_else(|| "".into(), |document| document.name.clone()),
+            name: self.name_of(row).unwrap_or_else(|| "".into()),
             status: row.status,
             accepted_at: row.accepted_at,
             started_at: row.started_at,
             finished_at: row.finished_at,
             wake_at: row.standing.wake_at,
             in_flight: row.standing.in_flight,
+            seq: row.journal.last().map_or(0, |fact| fact.seq),
         }
     }
 }

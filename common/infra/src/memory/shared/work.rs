@@ -47,8 +47,9 @@ impl Checkpoints for SharedStore {
 impl Texts for SharedStore {
     async fn text(&self, tenant: &Name, digest: &Name) -> Result<Option<Name>, StoreError> {
         let state = self.lock();
-        let document = state.documents.get(&(tenant.clone(), digest.clone()));
-        Ok(document.map(|document| document.text.clone()))
+        let key = (tenant.clone(), digest.clone());
+        let document = state.documents.get(&key).map(|document| &document.text);
+        Ok(document.or_else(|| state.texts.get(&key)).cloned())
     }
 }
 
