@@ -11,6 +11,7 @@ use crate::value::Name;
 
 use super::Run;
 use super::frame::{FrameIx, Place};
+use super::retry::Attempt;
 
 /// What is to happen next.
 #[derive(Debug)]
@@ -192,15 +193,14 @@ impl Run {
         let (frame, generation) = self.identity(place);
         let node = self.plan.node(place.node);
         let failures = self.failures(place);
-        let then = if failures < node.retry.max_retries {
-            let wait = std::time::Duration::from_millis(node.retry.interval_ms);
-            Then::RetryAt(now.after(wait))
-        } else {
-            match node.strategy {
+        let attempt = Attempt { run: &self.id, frame: &frame, node: &node.id, failures };
+        let then = match attempt.wait(node.retry, &error) {
+            Some(wait) => Then::RetryAt(now.after(wait)),
+            None => match node.strategy {
                 Strategy::Unhandled => Then::Unhandled,
                 Strategy::FailBranch => Then::FailBranch,
                 Strategy::DefaultValue(_) => Then::DefaultValue,
-            }
+            },
         };
         NodeFailed {
             frame,

@@ -6,7 +6,7 @@
 //!
 //! `decide` holds what follows from a state, `admit` what follows from an input, `evolve` how a
 //! fact changes it, `errors` what is remembered of failures, `container` what iterations and loops
-//! do, `frame` how node and edge states spread, `adopt` what is taken over from an earlier run,
+//! do, `retry` when a node is tried again, `frame` how node and edge states spread, `adopt` what is taken over from an earlier run,
 //! `inspect` what can be seen of all that.
 
 mod admit;
@@ -21,6 +21,7 @@ mod input;
 mod inspect;
 pub mod invariants;
 mod queues;
+mod retry;
 mod root;
 
 use std::collections::BTreeMap;
@@ -103,6 +104,8 @@ pub struct Outstanding<'a> {
     pub class: TaskClass,
     /// The number it was published under.
     pub number: u64,
+    /// When it was sent.
+    pub sent_at: Time,
     /// When it counts as timed out.
     pub due: Time,
 }
@@ -115,6 +118,7 @@ impl<'a> Outstanding<'a> {
             dispatch: sent.dispatch,
             class: sent.class,
             number: sent.number,
+            sent_at: sent.sent_at,
             due: sent.due,
         }
     }
