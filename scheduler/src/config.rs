@@ -9,7 +9,7 @@ use flowmill_infra::postgres;
 use flowmill_infra::program::{Common, Database, Log, Memory, Messages, Sealing};
 use serde::{Deserialize, Serialize};
 
-use crate::Window;
+use crate::{Window, api};
 
 /// Letters of an API key, at least: a shorter one is guessed.
 const KEY_LETTERS: usize = 16;
@@ -88,6 +88,16 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The API's settings, over a store with so many shards.
+    pub(crate) fn api(&self, shards: u16) -> api::Settings {
+        let key = Some(&self.api.key).filter(|key| !key.is_empty());
+        let key = key.map(|key| api::Key::of(key.expose()));
+        let allow_mocks = self.api.allow_mocks;
+        api::Settings { key, allow_mocks, ..api::Settings::new(shards) }
+    }
+}
+
 impl Tasks {
     /// What the scheduler is held to.
     pub(crate) fn window(&self) -> Window {
@@ -102,6 +112,9 @@ impl Tasks {
 
 impl Settings for Config {
     const DEFAULTS: &'static str = include_str!("config.default.toml");
+
+    // a worker's
+    const OTHERS: &'static [&'static str] = &["beat", "code", "drain", "outbound", "slots"];
 
     fn check(&self, problems: &mut Problems<'_>) {
         let key = &self.api.key;

@@ -8,7 +8,7 @@
 //! for, `gate` who may send how many tasks, `effects` what facts call for, `fence` what keeps a
 //! fault of one run from the others, `shards` the share of one of several schedulers,
 //! `dead_letters` what becomes of messages that nobody could use. With the feature `service` there
-//! is the program: `config` its settings, `program` how it is joined.
+//! is the program: `config` its settings, `program` how it is joined, `api` what it answers.
 
 mod active;
 #[cfg(feature = "service")]

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_infra::clock::SystemClock;
-use flowmill_infra::memory::MemoryLive;
 use flowmill_infra::postgres::{self, OpenError, PostgresStore};
 use flowmill_infra::program::{Failure, Health, Listener, Stop, name_or, patiently, watch};
 use flowmill_infra::rabbitmq::{
@@ -18,6 +17,7 @@ use flowmill_infra::shards::Announcement;
 use flowmill_workflow::Workflows;
 use tokio::task::JoinError;
 
+use crate::api::{self, Door};
 use crate::config::Config;
 use crate::{Service, Sharded, deal_with_dead_letters};
 
@@ -38,9 +38,14 @@ const DAILY: Duration = Duration::from_hours(24);
 /// How soon again when it did not answer.
 const AGAIN: Duration = Duration::from_mins(10);
 
+/// How long requests that were let in may take when the program ends.
+const REQUESTS: Duration = Duration::from_secs(5);
+
 /// The servers, when they can be used.
 struct Servers {
     store: Arc<PostgresStore>,
+    /// How many shards it has.
+    shards: u16,
     tasks: RabbitTasks,
     inbox: RabbitInbox,
     /// Dead letters, and where their answers go.
@@ -54,13 +59,15 @@ struct Servers {
 pub async fn run(config: Config, stop: Stop) -> Result<(), Failure> {
     let name = name_or(&config.name);
     let health = Health::waiting_for(&["postgres", "rabbitmq"]);
-    let listener = Listener::open(config.http.listen, health.router(), stop.clone()).await?;
+    let door = Door::default();
+    let router = health.router().merge(door.router());
+    let listener = Listener::open(config.http.listen, router, stop.clone()).await?;
     let reached = tokio::select! {
         reached = reach(&config, &name, &health) => Some(reached),
         () = stop.told(1) => None,
     };
     let served = match reached {
-        Some(Ok(servers)) => own(&config, &name, &health, servers, &stop).await,
+        Some(Ok(servers)) => own(&config, &name, (&health, &door), servers, &stop).await,
         Some(Err(failure)) => Err(failure),
         None => Ok(()),
     };
@@ -73,32 +80,39 @@ async fn reach(config: &Config, name: &str, health: &Health) -> Result<Servers, 
     let database = config.store();
     let open = async || PostgresStore::open(&database).await;
     let store = Arc::new(patiently("postgres", health, open).await?);
+    let shards = patiently("postgres", health, async || store.shards().await).await?;
     let broker = config.rabbitmq.settings(name);
     let join = async || rabbitmq::scheduler(&broker).await;
     let (tasks, inbox) = patiently("rabbitmq", health, join).await?;
     let join = async || rabbitmq::dead_letters(&broker).await;
     let letters = patiently("rabbitmq", health, join).await?;
-    Ok(Servers { store, tasks, inbox, letters })
+    Ok(Servers { store, shards, tasks, inbox, letters })
 }
 
 /// Owns runs until it is told to stop.
 async fn own(
     config: &Config,
     name: &str,
-    health: &Health,
+    (health, door): (&Health, &Door),
     servers: Servers,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    let Servers { store, tasks, inbox, letters: (letters, answers) } = servers;
+    let Servers { store, shards, tasks, inbox, letters: (letters, answers) } = servers;
     let watching = tokio::spawn(watch(health.clone(), store.clone(), inbox.contact()));
     let looking_after = tokio::spawn(look_after(config.postgres.url.expose().to_owned()));
     let workflows = Arc::new(Workflows::new(store.clone()));
     let me = Announcement { scheduler: name.into(), reads: READS };
+    let pokes = rabbitmq::pokes(&config.rabbitmq.settings(name));
+    let (router, answering) =
+        api::router(store.clone(), workflows.clone(), pokes, config.api(shards));
     let duties = Sharded::new(store.clone(), workflows, me);
+    let redis = config.redis.open(&config.rabbitmq.prefix);
+    let redis = redis.map_err(|error| Failure::Broken(format!("failed to {error}")))?;
+    let keys = config.secrets.keys().map_err(|error| Failure::Broken(error.to_string()))?;
     let (service, handle) = Service::sharing(
         store.clone(),
         (tasks, inbox),
-        MemoryLive::default(),
+        redis.live(keys),
         SystemClock::new(),
         config.window.window(),
         duties,
@@ -106,6 +120,7 @@ async fn own(
     let dealing = deal_with_dead_letters(letters, answers, store.clone(), SystemClock::new());
     let dealing = tokio::spawn(dealing);
     let mut owning = tokio::spawn(service.run());
+    door.open(router);
     tracing::info!(scheduler.name = name, "serving");
     let ended = tokio::select! {
         ended = &mut owning => Some(ended),
@@ -116,6 +131,10 @@ async fn own(
     looking_after.abort();
     // what it has in hand comes to another scheduler
     dealing.abort();
+    door.close();
+    if tokio::time::timeout(REQUESTS, answering.ended()).await.is_err() {
+        tracing::warn!("requests are still under way");
+    }
     // it ends when nobody can submit to it any more
     drop(handle);
     match ended {

@@ -149,6 +149,9 @@ impl Code {
 impl Settings for Config {
     const DEFAULTS: &'static str = include_str!("config.default.toml");
 
+    // a scheduler's
+    const OTHERS: &'static [&'static str] = &["api", "shards", "window"];
+
     fn check(&self, problems: &mut Problems<'_>) {
         if self.beat > BEAT {
             problems.add("beat", "schedulers would take it for lost: 10s at most");

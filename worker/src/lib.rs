@@ -4,6 +4,7 @@
 //! With the feature `service` there is the program: `config` its settings, `program` how it is joined.
 
 mod chunks;
+mod claims;
 #[cfg(feature = "service")]
 pub mod config;
 mod execute;
@@ -13,6 +14,7 @@ pub mod program;
 mod recall;
 mod service;
 
+pub use claims::{Claiming, HeldClaim};
 pub use execute::{Library, Loaded, Missing};
 pub use recall::{Checkpointed, Forgetful, Recall};
 pub use service::{Service, Settings, Slots};

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_infra::clock::SystemClock;
-use flowmill_infra::memory::MemoryLive;
 use flowmill_infra::postgres::PostgresStore;
 use flowmill_infra::program::{Failure, Health, Listener, Stop, name_or, patiently, watch};
 use flowmill_infra::rabbitmq::{self, RabbitCompletions, RabbitWorker};
@@ -20,7 +19,7 @@ use flowmill_nodes::outbound;
 use flowmill_workflow::Workflows;
 
 use crate::config::Config;
-use crate::{Checkpointed, Service, Settings};
+use crate::{Checkpointed, Claiming, Service, Settings};
 
 /// What the program is called.
 pub const NAME: &str = "flowmill-worker";
@@ -122,13 +121,18 @@ async fn work(
         drain: config.drain,
         beat: Some(config.beat),
     };
+    let redis = config.redis.open(&config.rabbitmq.prefix);
+    let redis = redis.map_err(|error| Failure::Broken(format!("failed to {error}")))?;
+    let keys = config.secrets.keys().map_err(|error| Failure::Broken(error.to_string()))?;
+    let recall = Checkpointed::new(Arc::new(redis.hot(store.clone())));
+    let recall = Claiming::new(recall, redis.claims(), &name.into());
     let service = Service::remembering(
         (tasks, answers),
-        MemoryLive::default(),
+        redis.live(keys),
         workflows,
         SystemClock::new(),
         settings,
-        (outside, Checkpointed::new(store.clone())),
+        (outside, recall),
     );
     tracing::info!(worker.name = name, "working");
     let mut was_told = false;

@@ -22,6 +22,7 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::chunks::feed;
+use crate::claims;
 use crate::execute::{Library, Missing, attempt};
 use crate::held::{Held, Key, Order};
 use crate::recall::{Forgetful, Recall};
@@ -259,14 +260,16 @@ where
             return;
         }
         let key = Key::of(&task);
-        let mut slot = Box::pin(self.slots[task.class as usize].clone().acquire_owned());
+        let row = &self.slots[task.class as usize];
+        let mut slot = Box::pin(row.clone().acquire_owned());
         // asked for here, so that tasks get their slots in the order in which they came
         let slot = match (&mut slot).now_or_never() {
             Some(slot) => Turn::Now(slot),
             None => Turn::Later(slot),
         };
         let (line, order) = watch::channel(Order::Work);
-        let handle = self.running.spawn(self.bench.clone().hold(task, receipt, slot, order));
+        let handle =
+            self.running.spawn(self.bench.clone().hold(task, receipt, (slot, row.clone()), order));
         self.held.insert(handle.id(), key, line);
     }
 
@@ -289,7 +292,7 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
         self: Arc<Self>,
         task: Task,
         receipt: E,
-        slot: Turn<impl Future<Output = Slot>>,
+        turn: (Turn<impl Future<Output = Slot>>, Arc<Semaphore>),
         mut order: watch::Receiver<Order>,
     ) {
         let is_lost = receipt.is_redelivered();
@@ -297,7 +300,7 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
             biased;
             // the line is held for as long as the task is
             Ok(order) = order.wait_for(|order| *order != Order::Work) => Err(*order),
-            outcome = self.work(&task, slot, is_lost) => Ok(outcome),
+            outcome = self.work(&task, turn, is_lost) => Ok(outcome),
         };
         let delivery = match outcome {
             Ok(Ok(completion)) => Delivery::Completed { run: task.run.clone(), completion },
@@ -324,7 +327,7 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
     async fn work(
         &self,
         task: &Task,
-        slot: Turn<impl Future<Output = Slot>>,
+        (slot, row): (Turn<impl Future<Output = Slot>>, Arc<Semaphore>),
         is_lost: bool,
     ) -> Result<Completion, Missing> {
         let slot = match slot {
@@ -346,16 +349,24 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
         let loading = AssertUnwindSafe(self.library.node(tenant, plan, &task.task.node));
         let loaded =
             loading.catch_unwind().await.unwrap_or_else(|_| Err(Missing::Bad("it broke".into())));
-        let started_at = self.clock.now();
         let loaded = match loaded {
             Ok(loaded) => loaded,
             Err(Missing::Bad(_)) => {
                 let message = "this worker cannot load the workflow";
                 let error = NodeError::escaped(message).with_class(ErrorClass::Internal);
-                return Ok(self.completion(task, started_at, Err(error)));
+                return Ok(self.completion(task, self.clock.now(), Err(error)));
             }
             Err(missing) => return Err(missing),
         };
+        let (slot, _claim) = if loaded.is_costly {
+            match claims::begin(&self.recall, &key, slot, row).await {
+                Ok((slot, claim)) => (slot, Some(claim)),
+                Err(done) => return Ok(Completion { dispatch: task.dispatch, ..done }),
+            }
+        } else {
+            (slot, None)
+        };
+        let started_at = self.clock.now();
         let (feed, pieces) = feed();
         let mut context = self.outside.for_attempt(task.attempt, task.timeout);
         context.chunks = Some(feed.sink());
@@ -433,7 +444,7 @@ fn poisoned(known: &Known) -> NodeError {
 }
 
 /// Leave to execute; the semaphore is never closed.
-type Slot = Result<OwnedSemaphorePermit, AcquireError>;
+pub(crate) type Slot = Result<OwnedSemaphorePermit, AcquireError>;
 
 /// A task's place in the row for a slot.
 enum Turn<F> {

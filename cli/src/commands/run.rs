@@ -354,7 +354,7 @@ pub(super) fn exit_code(status: Status) -> u8 {
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<String> {
+pub(super) fn read(path: &Path) -> anyhow::Result<String> {
     if path.as_os_str() != "-" {
         return read_file(path);
     }
@@ -364,7 +364,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
 }
 
 /// The members of a JSON object in a file.
-fn object(path: &Path) -> anyhow::Result<Vec<(Name, Value)>> {
+pub(super) fn object(path: &Path) -> anyhow::Result<Vec<(Name, Value)>> {
     let name = path.display();
     match loads(&read(path)?).with_context(|| format!("failed to read {name} as JSON"))? {
         Value::Object(members) => {
@@ -374,7 +374,7 @@ fn object(path: &Path) -> anyhow::Result<Vec<(Name, Value)>> {
     }
 }
 
-fn pair(text: &str) -> Result<(Name, Name), String> {
+pub(super) fn pair(text: &str) -> Result<(Name, Name), String> {
     let (name, value) = text.split_once('=').ok_or("write it as name=value")?;
     if name.is_empty() {
         Err("the name is missing".to_owned())

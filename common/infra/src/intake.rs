@@ -20,6 +20,8 @@ pub struct Document {
     pub name: Name,
     /// Its text.
     pub text: Name,
+    /// Whether there are secrets in its text; then it is kept sealed.
+    pub has_secrets: bool,
     /// When it was pushed first.
     pub pushed_at: Time,
 }
@@ -145,7 +147,8 @@ pub trait Intake: Send + Sync + 'static {
         text: &Name,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// The latest document of each name, by name; their texts are left empty.
+    /// The latest document of each name, by name; their texts are left empty, and whether there
+    /// are secrets in them is not said.
     ///
     /// # Errors
     /// When the store cannot be read.

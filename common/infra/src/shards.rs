@@ -169,7 +169,8 @@ pub trait Shards: Send + Sync + 'static {
         most: usize,
     ) -> impl Future<Output = Result<Vec<Signal>, StoreError>> + Send;
 
-    /// The journals of these runs; those that are unknown or have not begun are left out.
+    /// The journals of these runs; those that are unknown or have not begun are left out, and
+    /// those with secrets that no key opens, which the log tells.
     ///
     /// # Errors
     /// When the store cannot be read.

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
+#[cfg(feature = "redis")]
+mod redis;
 mod suite;
 
 use std::time::Duration;
@@ -11,11 +13,11 @@ use flowmill_engine::value::Name;
 use flowmill_infra::clock::SystemClock;
 use flowmill_infra::live::Event;
 use flowmill_infra::memory::{
-    MemoryBroker, MemoryLive, MemoryStore, MemoryWorker, SharedStore, Watcher,
+    MemoryBroker, MemoryClaims, MemoryLive, MemoryStore, MemoryWorker, SharedStore, Watcher,
 };
 
-use suite::live::Watching;
 use suite::server::Schema;
+use suite::watched::Watching;
 
 #[tokio::test]
 async fn the_memory_store() {
@@ -90,7 +92,17 @@ async fn the_memory_broker() {
 
 #[tokio::test(start_paused = true)]
 async fn the_memory_live_feed() {
-    suite::live::all(MemoryLive::default).await;
+    suite::live::all(async || {
+        let live = MemoryLive::default();
+        (live.clone(), live)
+    })
+    .await;
+    suite::watched::all(MemoryLive::default).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_memory_claims() {
+    suite::claims::all(async || MemoryClaims::default()).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -46,13 +46,15 @@ impl Ends {
     }
 }
 
-/// Where callers wait, and what looks for them until all its ends are gone.
+/// Where callers wait, and what looks for them until all its ends are gone, or it was `enough`: then
+/// all callers are let go.
 pub(super) fn ends<S: Intake>(
     store: Arc<S>,
     tenant: Name,
+    enough: oneshot::Receiver<()>,
 ) -> (Ends, impl Future<Output = ()> + Send) {
     let (callers, asked) = mpsc::channel(WAITING);
-    (Ends(callers), look(store, tenant, asked))
+    (Ends(callers), look(store, tenant, asked, enough))
 }
 
 /// A run that somebody waits for.
@@ -63,7 +65,12 @@ struct Watched {
     pause: Duration,
 }
 
-async fn look<S: Intake>(store: Arc<S>, tenant: Name, mut asked: mpsc::Receiver<(Name, Told)>) {
+async fn look<S: Intake>(
+    store: Arc<S>,
+    tenant: Name,
+    mut asked: mpsc::Receiver<(Name, Told)>,
+    mut enough: oneshot::Receiver<()>,
+) {
     let mut watched: BTreeMap<Name, Watched> = BTreeMap::new();
     loop {
         let next = watched.values().map(|run| run.next).min();
@@ -74,6 +81,7 @@ async fn look<S: Intake>(store: Arc<S>, tenant: Name, mut asked: mpsc::Receiver<
             }
         };
         tokio::select! {
+            _ = &mut enough => return,
             caller = asked.recv() => match caller {
                 Some((run, told)) => watch(&mut watched, run, told),
                 None => return,

@@ -4,9 +4,9 @@
 //! and the run's owner is told to look. What was asked at the same time shares a transaction
 //! (`intake`), whoever waits for an end shares a query (`ends`).
 
+mod door;
 mod ends;
 mod guard;
-mod health;
 mod intake;
 mod json;
 mod nodes;
@@ -29,6 +29,7 @@ use flowmill_infra::clock::SystemClock;
 use flowmill_infra::intake::Intake;
 use flowmill_infra::texts::Texts;
 use flowmill_workflow::Workflows;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use ends::Ends;
@@ -36,8 +37,8 @@ use intake::Submitter;
 use pokes::Pokes;
 use problem::Problem;
 
+pub use door::Door;
 pub use guard::Key;
-pub use health::Readiness;
 pub use problem::Code;
 
 /// Whose everything is, until there are others.
@@ -56,8 +57,6 @@ pub struct Settings {
     pub document_bytes: usize,
     /// The largest submission, in bytes.
     pub submission_bytes: usize,
-    /// What else must be so before the process counts as ready.
-    pub readiness: Readiness,
 }
 
 impl Settings {
@@ -69,19 +68,25 @@ impl Settings {
             allow_mocks: false,
             document_bytes: 10 << 20,
             submission_bytes: 10 << 20,
-            readiness: Readiness::default(),
         }
     }
 }
 
 /// What works for the requests, beside them. It ends by itself once the router is gone.
 #[derive(Debug)]
-pub struct Background(JoinSet<()>);
+pub struct Background {
+    tasks: JoinSet<()>,
+    /// Nobody waits for an end any longer once this is gone.
+    waiting: oneshot::Sender<()>,
+}
 
 impl Background {
-    /// Waits until what was taken in is dealt with. The router must have been dropped.
-    pub async fn ended(mut self) {
-        while let Some(ended) = self.0.join_next().await {
+    /// Waits until what was taken in is dealt with. The router must have been dropped; who waits for
+    /// the end of a run is answered at once.
+    pub async fn ended(self) {
+        let Self { mut tasks, waiting } = self;
+        drop(waiting);
+        while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
                 tracing::error!(%error, "a part of the API did not end well");
             }
@@ -116,21 +121,20 @@ where
     S: Intake + Texts,
     P: CompletionPublisher,
 {
-    let mut background = JoinSet::new();
+    let mut tasks = JoinSet::new();
+    let (waiting, enough) = oneshot::channel();
     let tenant = Name::from(TENANT);
     let (pokes, poking) = pokes::pokes(pokes, settings.shards);
     let (submitter, taking_in) = intake::submitter(store.clone(), pokes.clone());
-    let (ends, looking) = ends::ends(store.clone(), tenant.clone());
-    background.spawn(poking);
-    background.spawn(taking_in);
-    background.spawn(looking);
+    let (ends, looking) = ends::ends(store.clone(), tenant.clone(), enough);
+    tasks.spawn(poking);
+    tasks.spawn(taking_in);
+    tasks.spawn(looking);
     let key = settings.key.clone();
     let kept_mocks = submit::KeptMocks::default();
     let clock = SystemClock::new();
     let api = Api { store, workflows, submitter, ends, pokes, clock, tenant, settings, kept_mocks };
     let router = Router::new()
-        .route("/healthz", get(health::live))
-        .route("/readyz", get(health::ready::<S>))
         .route("/api/v1/workflows", post(workflows::push::<S>).get(workflows::list::<S>))
         .route("/api/v1/workflows/{named}", get(workflows::show::<S>))
         .route("/api/v1/runs", post(submit::submit::<S>).get(runs::list::<S>))
@@ -141,7 +145,7 @@ where
         .fallback(no_path)
         .layer(middleware::from_fn_with_state(key, guard::admit))
         .with_state(Arc::new(api));
-    (router, Background(background))
+    (router, Background { tasks, waiting })
 }
 
 async fn no_method() -> Problem {

@@ -229,7 +229,7 @@ impl From<StoreError> for Problem {
                 tracing::warn!(%error, "a request is refused for now");
                 Self::new(Code::Unavailable, "the store cannot be reached; try again")
             }
-            StoreError::Corrupt(_) | StoreError::Sealed(_) | StoreError::Later(_) => {
+            StoreError::Corrupt(_) | StoreError::Later(_) | StoreError::Sealed(_) => {
                 tracing::error!(%error, "a request failed");
                 Self::new(Code::Internal, "the store refused it; the log says why")
             }

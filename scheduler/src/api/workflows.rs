@@ -51,7 +51,8 @@ pub(super) async fn push<S: Intake + Texts>(
     let known = api.store.version(&api.tenant, &digest).await?;
     let is_new = known.is_none();
     let pushed_at = known.map_or_else(|| api.clock.now(), |known| known.pushed_at);
-    let document = Document { digest, name, text, pushed_at };
+    let has_secrets = graph.has_secrets();
+    let document = Document { digest, name, text, has_secrets, pushed_at };
     api.store.push(&api.tenant, &document).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok(Answer(

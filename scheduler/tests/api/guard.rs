@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use flowmill_scheduler::api::{Code, Key, Readiness};
+use flowmill_scheduler::api::{Code, Key};
 use reqwest::Method;
 use serde_json::json;
 
 use crate::server::{Server, greeting, send};
 
 #[tokio::test]
-async fn without_the_key_only_health_is_told() {
+async fn without_the_key_nothing_is_told() {
     let server = Server::with(|settings| settings.key = Some(Key::of("s3cret"))).await;
     let path = "/api/v1/workflows";
     let refused = server.get(path).await;
@@ -24,8 +24,6 @@ async fn without_the_key_only_health_is_told() {
         let request = server.request(Method::GET, path).header("authorization", right);
         send(request).await.json(200);
     }
-    server.get("/healthz").await.json(200);
-    server.get("/readyz").await.json(200);
     assert!(!format!("{:?}", Key::of("s3cret")).contains("s3cret"));
 }
 
@@ -42,21 +40,9 @@ async fn pages_of_other_origins_may_not_ask() {
 }
 
 #[tokio::test]
-async fn a_process_says_whether_it_is_ready_and_why_not() {
-    let readiness = Readiness::default();
-    let server = Server::with(|settings| settings.readiness = readiness.clone()).await;
-    assert_eq!(server.get("/readyz").await.json(200), json!({"status": "ready"}));
-    readiness.lacks("broker", "the broker does not answer");
-    let problem = server.get("/readyz").await;
-    assert_eq!(problem.header("retry-after"), "2");
-    let problem = problem.problem(503, "not_ready");
-    assert_eq!(problem["reasons"], json!({"broker": "the broker does not answer"}));
-    readiness.has("broker");
-    server.get("/readyz").await.json(200);
+async fn without_the_store_callers_are_told_to_come_again() {
+    let server = Server::alone().await;
     server.store.close().await;
-    let problem = server.get("/readyz").await.problem(503, "not_ready");
-    assert!(problem["reasons"]["store"].is_string(), "{problem}");
-    server.get("/healthz").await.json(200);
     let unavailable = server.get("/api/v1/runs").await;
     unavailable.problem(503, "unavailable");
     assert_eq!(unavailable.header("retry-after"), "2");

@@ -60,27 +60,33 @@ pub(super) fn defaults(text: &str) -> Result<Defaults, ConfigError> {
     Ok(Layer { origin: Origin::Defaults, values })
 }
 
-/// A file.
-pub(super) fn file(path: &Path) -> Result<Layer, ConfigError> {
+/// A file, without what is for other programs.
+pub(super) fn file(path: &Path, others: &[&str]) -> Result<Layer, ConfigError> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path);
     let text = text.map_err(|error| ConfigError::of_source(&shown, error))?;
-    let values =
-        Toml::from_str(&text).map_err(|error| ConfigError::of_source(&shown, error.to_string()))?;
+    let values = Toml::from_str::<Dict>(&text);
+    let mut values = values.map_err(|error| ConfigError::of_source(&shown, error))?;
+    values.retain(|key, _| !others.contains(&key.as_str()));
     Ok(Layer { origin: Origin::File(shown), values })
 }
 
 /// Environment variables. One with a section in its name is meant for us; without one, only if
-/// there is such a key: other programs have variables of this prefix, too.
+/// there is such a key: other programs have variables of this prefix, too. What is for `others` is
+/// passed over.
 pub(super) fn environment(
     defaults: &Defaults,
-    variables: &[(String, String)],
+    (variables, others): (&[(String, String)], &[&str]),
     problems: &mut Vec<Problem>,
 ) -> Layer {
     let mut layer = Layer { origin: Origin::Environment, values: Dict::new() };
     for (name, text) in variables {
         let Some(rest) = name.strip_prefix(PREFIX) else { continue };
         let key = rest.replace(BETWEEN, ".").to_lowercase();
+        let section = key.split('.').next().unwrap_or_default();
+        if others.contains(&section) {
+            continue;
+        }
         if rest.contains(BETWEEN) || defaults.at(&key).is_some() {
             layer.take(defaults, &key, text, problems);
         }

@@ -32,6 +32,10 @@ pub trait Settings: DeserializeOwned + Serialize {
     /// comments.
     const DEFAULTS: &'static str;
 
+    /// Keys and sections that other programs have and this one has not: a file and an environment
+    /// may be shared, so these are passed over there.
+    const OTHERS: &'static [&'static str] = &[];
+
     /// What is wrong though every value by itself is of its type.
     fn check(&self, problems: &mut Problems<'_>);
 }
@@ -75,9 +79,10 @@ pub fn load<T: Settings>(sources: &Sources) -> Result<Loaded<T>, ConfigError> {
     let defaults = layers::defaults(T::DEFAULTS)?;
     let mut given = Vec::new();
     if let Some(path) = &sources.file {
-        given.push(layers::file(path)?);
+        given.push(layers::file(path, T::OTHERS)?);
     }
-    given.push(layers::environment(&defaults, &sources.environment, &mut problems));
+    let environment = (&sources.environment[..], T::OTHERS);
+    given.push(layers::environment(&defaults, environment, &mut problems));
     given.push(layers::flags(&defaults, &sources.flags, &mut problems));
     for layer in &given {
         layer.check(&defaults, &mut problems);
@@ -145,6 +150,8 @@ hosts = []
 listen = \"\"
 ";
 
+        const OTHERS: &'static [&'static str] = &["kitchen"];
+
         fn check(&self, problems: &mut Problems<'_>) {
             if self.database.connections == 0 {
                 problems.add("database.connections", "it needs one at least");
@@ -208,6 +215,15 @@ listen = \"\"
         let flags = pairs(&[("patients", "3s")]);
         let said = wrong(&Sources { flags, ..Sources::default() });
         assert!(said.contains("--set patients") && said.contains("patience"), "{said}");
+    }
+
+    #[test]
+    fn a_file_and_an_environment_may_be_shared_with_other_programs() {
+        let (_folder, mut sources) = file("name = 'file'\n[kitchen]\noven = 3");
+        sources.environment = pairs(&[("FLOWMILL_KITCHEN__OVEN", "hot")]);
+        assert_eq!(load::<Shop>(&sources).unwrap().settings.name, "file");
+        sources.flags = pairs(&[("kitchen.oven", "4")]);
+        assert!(wrong(&sources).contains("kitchen.oven: there is no such key"));
     }
 
     #[test]

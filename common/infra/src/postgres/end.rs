@@ -17,7 +17,7 @@ const TRIES: usize = 3;
 /// Writes the end of a run that has none yet; false when it is unknown or has one.
 pub(super) async fn end(
     to: &PgPool,
-    codec: Codec,
+    codec: &Codec,
     tenure: Tenure,
     run: &Name,
     finished: &RunFinished,
@@ -61,7 +61,7 @@ impl Held {
     }
 
     /// The end, and the beginning before it if there was none.
-    fn facts(&self, codec: Codec, finished: &RunFinished) -> Vec<Fact> {
+    fn facts(&self, codec: &Codec, finished: &RunFinished) -> Vec<Fact> {
         let is_new = self.seq == 0;
         let start = self.start.as_deref().filter(|_| is_new);
         let start = start.and_then(|text| codec.read_start(text).ok());
@@ -79,7 +79,7 @@ enum Written {
 
 async fn write(
     to: &PgPool,
-    codec: Codec,
+    codec: &Codec,
     tenure: Tenure,
     (run, seq): (&Name, i64),
     facts: &[Fact],
@@ -106,7 +106,7 @@ async fn write(
         return Ok(Written::Moved);
     };
     let Event::RunFinished(finished) = &last.event else { return Ok(Written::Moved) };
-    let text = codec.facts(facts)?;
+    let text = codec.facts(run, facts)?;
     let mut tries = Tries::new();
     let row = loop {
         let end = sqlx::query(END)

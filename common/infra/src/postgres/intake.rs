@@ -43,6 +43,7 @@ impl Intake for PostgresStore {
                 ON CONFLICT (tenant, digest) DO UPDATE SET name = excluded.name)
             INSERT INTO workflow_names (tenant, name, digest) VALUES ($1, $3, $2)
             ON CONFLICT (tenant, name) DO UPDATE SET digest = excluded.digest";
+        let text = self.codec.document(document)?;
         let mut tries = Tries::new();
         loop {
             let push = sqlx::query(PUSH)
@@ -51,7 +52,7 @@ impl Intake for PostgresStore {
                 .bind(&*document.name)
                 .bind(number(document.pushed_at.0))
                 .bind(WORKFLOW)
-                .bind(document.text.as_bytes());
+                .bind(text.as_bytes());
             match push.execute(&self.writers).await {
                 Ok(_) => return Ok(()),
                 Err(error) => tries.after(error).await?,
@@ -68,7 +69,11 @@ impl Intake for PostgresStore {
             ORDER BY digest = $2 DESC LIMIT 1";
         let found = sqlx::query(DOCUMENT).bind(&**tenant).bind(named).bind(WORKFLOW);
         let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
-        found.as_ref().map(|row| Ok(Document { text: payload(row)?, ..document(row)? })).transpose()
+        let Some(row) = found else { return Ok(None) };
+        let document = document(&row)?;
+        let (text, has_secrets) =
+            self.codec.read_document(&document.digest, get(&row, "bytes")?)?;
+        Ok(Some(Document { text, has_secrets, ..document }))
     }
 
     async fn version(&self, tenant: &Name, named: &str) -> Result<Option<Document>, StoreError> {
@@ -110,7 +115,7 @@ impl Intake for PostgresStore {
     }
 
     async fn submit(&self, submissions: &[Submission]) -> Result<Vec<Accepted>, StoreError> {
-        let form = Form::of(self.codec, submissions)?;
+        let form = Form::of(&self.codec, submissions)?;
         let mut tries = Tries::new();
         // what a first try wrote is recognised by the new ids
         let known = loop {
@@ -215,7 +220,7 @@ impl Intake for PostgresStore {
             // the first row may hold earlier facts too
             let before = facts.last().map(|fact| number(fact.seq));
             let before = before.map_or_else(|| Ok(get::<i64>(row, "first")? - 1), Ok)?;
-            facts.extend(reading::part(self.codec, run, before, row)?);
+            facts.extend(reading::part(&self.codec, run, before, row)?);
         }
         facts.retain(|fact| fact.seq > after);
         if facts.first().is_some_and(|fact| fact.seq != after + 1) {
@@ -245,7 +250,7 @@ struct Form {
 type Known = HashMap<(Name, Name), (Name, Name)>;
 
 impl Form {
-    fn of(codec: Codec, submissions: &[Submission]) -> Result<Self, StoreError> {
+    fn of(codec: &Codec, submissions: &[Submission]) -> Result<Self, StoreError> {
         let mut form = Self::default();
         for submission in submissions {
             let Submission { tenant, shard, plan, start, wake_at, key } = submission;
@@ -319,21 +324,15 @@ pub(super) fn plan_key(row: &PgRow) -> Result<PlanKey, StoreError> {
     })
 }
 
-/// A document without its text.
+/// A document without its text, and what is known of it.
 fn document(row: &PgRow) -> Result<Document, StoreError> {
     Ok(Document {
         digest: text(row, "digest")?,
         name: text(row, "name")?,
         text: Name::from(""),
+        has_secrets: false,
         pushed_at: time(get(row, "pushed_at")?),
     })
-}
-
-/// The text of a document.
-pub(super) fn payload(row: &PgRow) -> Result<Name, StoreError> {
-    let text = std::str::from_utf8(get(row, "bytes")?);
-    text.map(Name::from)
-        .map_err(|error| StoreError::Corrupt(format!("the text of a document: {error}")))
 }
 
 fn run_row(row: &PgRow) -> Result<RunRow, StoreError> {

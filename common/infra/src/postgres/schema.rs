@@ -134,6 +134,19 @@ pub async fn maintain(url: &str) -> Result<u32, OpenError> {
     Ok(u32::try_from(made).unwrap_or_default())
 }
 
+/// The number of a database's form; None when it has none of flowmill's tables, or was not brought
+/// to the end of one.
+///
+/// # Errors
+/// [`OpenError`] when it cannot be read.
+pub async fn version(url: &str) -> Result<Option<i64>, OpenError> {
+    let options = read_url(url)?;
+    let found = form(&options).await;
+    let found =
+        found.map_err(|error| OpenError::Unreachable { at: place(&options), why: trouble(&error) });
+    Ok(found?.version)
+}
+
 /// Whether this release can work on a database. Forms only grow, so a newer one will do, unless it
 /// says that it will not.
 pub(super) async fn check(options: &PgConnectOptions) -> Result<(), OpenError> {

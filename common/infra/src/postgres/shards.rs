@@ -138,7 +138,7 @@ impl Shards for PostgresStore {
     }
 
     async fn end(&self, tenure: Tenure, run: &Name, end: &RunFinished) -> Result<bool, StoreError> {
-        super::end::end(&self.writers, self.codec, tenure, run, end).await
+        super::end::end(&self.writers, &self.codec, tenure, run, end).await
     }
 
     async fn without_deadline(
@@ -168,7 +168,7 @@ impl PostgresStore {
         let mut facts: Vec<Fact> = Vec::new();
         for row in rows {
             let last = facts.last().map_or(0, |fact| number(fact.seq));
-            facts.extend(reading::part(self.codec, run, last, row)?);
+            facts.extend(reading::part(&self.codec, run, last, row)?);
         }
         let last = facts.last().map_or(0, |fact| number(fact.seq));
         if get::<i64>(row, "seq")? > last {

@@ -12,8 +12,10 @@ use super::{Failure, Health};
 use crate::config::{Address, Problems, Secret, blank};
 use crate::postgres::{self, OpenError, PostgresStore};
 use crate::rabbitmq::{self, Contact, Queues, RabbitError};
+use crate::redis::{self, Redis, UrlError};
 use crate::retry::Waits;
 use crate::seal::{KeyError, Keys};
+use crate::store::StoreError;
 
 /// How long one try to reach a server may take.
 const TRY: Duration = Duration::from_secs(30);
@@ -113,10 +115,20 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// The server, which nobody waits for; keys begin with a prefix.
+    ///
+    /// # Errors
+    /// When the address cannot be used.
+    pub fn open(&self, prefix: &str) -> Result<Redis, UrlError> {
+        let Some(url) = &self.url else { return Ok(Redis::absent()) };
+        let settings = redis::Settings::new(url.expose());
+        Redis::new(&redis::Settings { prefix: prefix.to_owned(), ..settings })
+    }
+
     /// Notes what is wrong with it.
     pub fn check(&self, problems: &mut Problems<'_>) {
-        if self.url.as_ref().is_some_and(|url| !url.has_scheme(&["redis", "rediss"])) {
-            problems.add("redis.url", "it must look like redis://:password@host:6379/0");
+        if let Err(error) = self.open("check") {
+            problems.add("redis.url", format!("failed to {error}"));
         }
     }
 }
@@ -168,6 +180,17 @@ impl Trouble for OpenError {
             Self::Unreachable { .. } => None,
             Self::Outdated { .. } | Self::Later { .. } => Some(Failure::Form(self.to_string())),
             Self::Url { .. } | Self::Migration { .. } => Some(Failure::Broken(self.to_string())),
+        }
+    }
+}
+
+impl Trouble for StoreError {
+    fn failure(&self) -> Option<Failure> {
+        match self {
+            Self::Unavailable(_) | Self::Conflict { .. } | Self::Fenced { .. } => None,
+            Self::Corrupt(_) | Self::Later(_) | Self::Sealed(_) => {
+                Some(Failure::Broken(self.to_string()))
+            }
         }
     }
 }

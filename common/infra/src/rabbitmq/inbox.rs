@@ -18,7 +18,7 @@ use super::names::Dead;
 use super::{End, RabbitError, Settings, connect, headers, topology, waits};
 use crate::broker::{Closed, Inbox};
 use crate::message::{Delivery, Shard};
-use crate::wire::decode_delivery;
+use crate::wire::{Transit, Unreadable};
 
 /// Delivered and not settled, of each shard: two batches.
 const PREFETCH: u16 = 512;
@@ -288,6 +288,7 @@ impl Receiver {
                 channel: channel.clone(),
                 arrivals: self.arrivals.clone(),
                 aside: aside.clone(),
+                transit: self.settings.transit.clone(),
             };
             let handle = opened.readers.spawn(reader.run(consumer));
             opened.shards.insert(*shard, (channel, handle));
@@ -321,6 +322,7 @@ struct Reader {
     channel: Channel,
     arrivals: mpsc::Sender<Arrival>,
     aside: Aside,
+    transit: Transit,
 }
 
 impl Reader {
@@ -329,9 +331,13 @@ impl Reader {
         &self,
         delivered: &lapin::message::Delivery,
     ) -> Result<Option<Delivery>, RabbitError> {
-        let error = match decode_delivery(&delivered.data) {
+        let error = match self.transit.read_delivery(&delivered.data) {
             Ok(delivery) => return Ok(Some(delivery)),
-            Err(error) => error,
+            Err(Unreadable::Bytes(error)) => error,
+            Err(error @ Unreadable::Sealed { .. }) => {
+                tracing::error!(%error, "an answer stands for a failure");
+                return Ok(error.failure());
+            }
         };
         let headers = delivered.properties.headers().as_ref();
         if let Some(back) = headers.and_then(headers::handed_back) {

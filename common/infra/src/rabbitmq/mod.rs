@@ -27,6 +27,7 @@ use lapin::{Connection, ConnectionProperties};
 use tokio::sync::mpsc;
 
 use crate::retry::Waits;
+use crate::wire::Transit;
 
 pub use completions::RabbitCompletions;
 pub use consumer::{RabbitReceipt, RabbitWorker, Slots};
@@ -64,6 +65,8 @@ pub struct Settings {
     pub queues: Queues,
     /// What the server calls the connections, for people.
     pub name: String,
+    /// What values go through on their way: secrets are sealed with its keys.
+    pub transit: Transit,
 }
 
 impl Settings {
@@ -74,6 +77,7 @@ impl Settings {
             prefix: "flowmill".to_owned(),
             queues: Queues::Quorum,
             name: "flowmill".to_owned(),
+            transit: Transit::default(),
         }
     }
 
@@ -171,8 +175,9 @@ pub async fn worker(
     slots: Slots,
 ) -> Result<(RabbitWorker, RabbitCompletions), RabbitError> {
     topology::check(settings).await?;
-    let worker = RabbitWorker::start(settings, slots).await;
-    Ok((worker, RabbitCompletions::start(settings, "answers")))
+    let answers = RabbitCompletions::start(settings, "answers");
+    let worker = RabbitWorker::start(settings, slots, answers.clone()).await;
+    Ok((worker, answers))
 }
 
 /// A publisher of pokes: a process that accepts runs tells their owners. Nothing is looked up, so it
@@ -189,10 +194,7 @@ pub async fn dead_letters(
     settings: &Settings,
 ) -> Result<(RabbitDeadLetters, RabbitCompletions), RabbitError> {
     topology::check(settings).await?;
-    Ok((
-        RabbitDeadLetters::start(settings),
-        RabbitCompletions::start(settings, "dead letters' answers"),
-    ))
+    Ok((RabbitDeadLetters::start(settings), RabbitCompletions::start(settings, "dead letters")))
 }
 
 /// Removes the queues and exchanges of an installation with so many shards, and all that lies in

@@ -16,13 +16,14 @@ use super::names::{CLASSES, Lane, Names};
 use crate::broker::{Closed, TaskPublisher};
 use crate::clock::{Clock, SystemClock};
 use crate::message::{Control, Delivery, Task};
-use crate::wire::{EncodeError, encode_control, encode_task};
+use crate::wire::{EncodeError, Transit, encode_control};
 
 /// The scheduler's publisher.
 #[derive(Debug)]
 pub struct RabbitTasks {
     link: Link,
     names: Names,
+    transit: Transit,
     /// Into the inbox of the same process.
     notices: mpsc::UnboundedSender<Delivery>,
     /// How many tasks of each class came back because there was no queue.
@@ -36,6 +37,7 @@ impl RabbitTasks {
         Self {
             link: Link::start(settings, "tasks"),
             names: settings.names(),
+            transit: settings.transit.clone(),
             notices,
             unroutable: Default::default(),
             without_queue: Default::default(),
@@ -78,7 +80,7 @@ impl RabbitTasks {
             properties: BasicProperties::default()
                 .with_delivery_mode(2)
                 .with_headers(of_task(task)),
-            body: encode_task(task)?,
+            body: self.transit.write_task(task)?,
             care: Care::OrUnroutable,
         })
     }

@@ -35,7 +35,13 @@ fn tenant() -> Name {
 
 fn document(digest: &str, name: &str, at: u64) -> Document {
     let text = format!("text of {digest} \0 \u{1F600}").into();
-    Document { digest: digest.into(), name: name.into(), text, pushed_at: Time(at) }
+    Document {
+        digest: digest.into(),
+        name: name.into(),
+        text,
+        has_secrets: false,
+        pushed_at: Time(at),
+    }
 }
 
 fn keyed(run: &str, key: &str, fingerprint: &str) -> Submission {
@@ -210,7 +216,7 @@ async fn ends_are_told_of_many_runs_at_once<S: Store + Intake>(store: S) {
     store.commit(&together([commit("b", facts, of(1))])).await.unwrap();
     store.commit(&together([commit("c", begin("c").1, of(1))])).await.unwrap();
     let asked = ["a", "b", "c", "d"].map(Name::from);
-    assert_eq!(store.ended(&tenant(), &asked).await.unwrap(), ["b".into()]);
+    assert_eq!(store.ended(&tenant(), &asked).await.unwrap(), [Name::from("b")]);
     assert!(store.ended(&"others".into(), &asked).await.unwrap().is_empty());
     assert!(store.ended(&tenant(), &[]).await.unwrap().is_empty());
 }

@@ -223,7 +223,13 @@ async fn a_worker_may_write_down_what_it_did_and_nothing_else() {
     let store = schema.store().await;
     let tenant: Name = "default".into();
     let (digest, text) = (Name::from("d"), Name::from("a\0b"));
-    let document = Document { digest, name: "n".into(), text: text.clone(), pushed_at: Time(1) };
+    let document = Document {
+        digest,
+        name: "n".into(),
+        text: text.clone(),
+        has_secrets: false,
+        pushed_at: Time(1),
+    };
     store.push(&tenant, &document).await.unwrap();
     let settings =
         Settings { url: schema.url_with("-c role=flowmill_worker"), ..schema.settings() };

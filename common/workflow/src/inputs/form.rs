@@ -70,6 +70,11 @@ const KINDS: [(FieldKind, &str); 9] = [
 ];
 
 impl FieldKind {
+    /// The kind of this word of Dify's.
+    pub fn named(word: &str) -> Option<Self> {
+        KINDS.iter().find(|(_, name)| *name == word).map(|(kind, _)| *kind)
+    }
+
     /// Dify's word for it.
     pub fn name(self) -> &'static str {
         KINDS.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
@@ -101,13 +106,13 @@ impl Form {
 
 fn field(item: &Item) -> Option<Field> {
     let word = item.get("type")?.as_str()?;
-    let (kind, _) = KINDS.iter().find(|(_, name)| *name == word)?;
+    let kind = FieldKind::named(word)?;
     let name = item.get("variable")?.as_name()?.clone();
     let label = item.get("label").and_then(Item::as_name).cloned().unwrap_or_else(|| name.clone());
     Some(Field {
         name,
         label,
-        kind: *kind,
+        kind,
         required: item.get("required").and_then(lax_bool).unwrap_or(false),
         default: item.get("default").map_or(Value::None, Item::to_value),
         max_length: item.get("max_length").and_then(lax_integer),

@@ -84,7 +84,7 @@ pub fn check(form: &Form, given: &Given) -> Result<Accepted, Vec<Rejection>> {
         let value = match raw.shift_remove(&field.name) {
             None => Ok(Value::None),
             Some(Raw::Value(value)) => Ok(value),
-            Some(Raw::Text(text)) => field.read_text(&text),
+            Some(Raw::Text(text)) => field.kind.read_text(&field.name, &text),
             Some(Raw::Files(files)) => field.take(files),
         };
         let name = &field.name;
@@ -110,8 +110,9 @@ fn alone_or_list(mut files: Vec<Value>) -> Value {
     }
 }
 
-/// A trigger declares no form: lists and objects are read, everything else is text.
-fn open_text(text: &Name) -> Value {
+/// What text on a command line stands for where no form is declared, as for a trigger: lists and
+/// objects are read, everything else is text.
+pub fn open_text(text: &Name) -> Value {
     match loads(text) {
         Ok(value @ (Value::Array(_) | Value::Object(_))) => value,
         _ => Value::Str(text.clone()),
@@ -125,32 +126,32 @@ fn without_nul(value: Value) -> Value {
     }
 }
 
-impl Field {
-    /// What text on a command line stands for.
-    fn read_text(&self, text: &Name) -> Result<Value, String> {
-        let name = &self.name;
-        match self.kind {
-            FieldKind::Text
-            | FieldKind::Paragraph
-            | FieldKind::Select
-            | FieldKind::Number
-            | FieldKind::Checkbox
-            | FieldKind::External => Ok(Value::Str(text.clone())),
-            FieldKind::JsonObject | FieldKind::File | FieldKind::FileList
-                if text.trim().is_empty() =>
-            {
+impl FieldKind {
+    /// What text on a command line stands for, as the value of an input.
+    ///
+    /// # Errors
+    /// Why it stands for nothing: a whole sentence that names the input.
+    pub fn read_text(self, name: &str, text: &Name) -> Result<Value, String> {
+        match self {
+            Self::Text
+            | Self::Paragraph
+            | Self::Select
+            | Self::Number
+            | Self::Checkbox
+            | Self::External => Ok(Value::Str(text.clone())),
+            Self::JsonObject | Self::File | Self::FileList if text.trim().is_empty() => {
                 Ok(Value::None)
             }
-            FieldKind::File if is_address(text) => Ok(file::of_address(text)),
-            FieldKind::FileList if is_address(text) => {
-                Ok(Value::array(vec![file::of_address(text)]))
-            }
-            FieldKind::JsonObject | FieldKind::File | FieldKind::FileList => {
+            Self::File if is_address(text) => Ok(file::of_address(text)),
+            Self::FileList if is_address(text) => Ok(Value::array(vec![file::of_address(text)])),
+            Self::JsonObject | Self::File | Self::FileList => {
                 loads(text).map_err(|error| format!("{name} in input form must be JSON: {error}"))
             }
         }
     }
+}
 
+impl Field {
     /// Files given on a command line.
     fn take(&self, files: Vec<Value>) -> Result<Value, String> {
         let name = &self.name;
@@ -448,7 +449,7 @@ mod tests {
         assert_eq!(names, ["a", "b"]);
         let accepted = check(&form, &texts(&[("c", "1"), ("a", "3")])).unwrap();
         assert_eq!(accepted.inputs, [("a".into(), Value::int(3)), ("b".into(), Value::None)]);
-        assert_eq!(accepted.undeclared, ["c".into()]);
+        assert_eq!(accepted.undeclared, [Name::from("c")]);
     }
 
     #[test]

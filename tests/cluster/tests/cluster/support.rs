@@ -15,7 +15,9 @@ use flowmill_infra::memory::MemoryLive;
 use flowmill_infra::message::{Delivery, PlanKey, Shard};
 use flowmill_infra::postgres::{PostgresStore, Settings as Database, migrate};
 use flowmill_infra::rabbitmq::{self, RabbitCompletions, RabbitWorker, Settings as Broker};
+use flowmill_infra::seal::Keys;
 use flowmill_infra::shards::Announcement;
+use flowmill_infra::wire::Transit;
 use flowmill_nodes::code::{CodeRunner, CodeSettings};
 use flowmill_nodes::context::NodeContext;
 use flowmill_nodes::files::MemoryFiles;
@@ -96,10 +98,17 @@ impl Cluster {
         let sign = if base.contains('?') { '&' } else { '?' };
         let url = format!("{base}{sign}options=-c%20search_path%3D{schema}");
         migrate(&url, SHARDS).await.unwrap();
-        let database =
-            Database { writers: 3, readers: 2, lease: Duration::from_secs(4), ..Database::of(url) };
+        let keys = Keys::parse(&"5".repeat(64)).unwrap();
+        let database = Database {
+            writers: 3,
+            readers: 2,
+            lease: Duration::from_secs(4),
+            keys: keys.clone(),
+            ..Database::of(url)
+        };
         let url = server("FLOWMILL_TEST_RABBITMQ", "amqp://guest:guest@127.0.0.1:5672/%2f");
-        let broker = Broker { prefix: schema.clone(), ..Broker::new(url) };
+        let transit = Transit::new(keys);
+        let broker = Broker { prefix: schema.clone(), transit, ..Broker::new(url) };
         rabbitmq::remove(&broker, SHARDS).await.unwrap_or_else(|error| {
             panic!("no RabbitMQ for the tests: {error}; `./dev setup` starts one")
         });
@@ -192,6 +201,7 @@ impl Cluster {
             digest: digest(text),
             name: "test".into(),
             text: text.into(),
+            has_secrets: text.contains("value_type: secret"),
             pushed_at: SystemClock::new().now(),
         };
         self.store.push(&"default".into(), &document).await.unwrap();
@@ -256,6 +266,17 @@ impl Cluster {
             }
         };
         assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "{what} did not come");
+    }
+
+    /// All rows of all tables, as the server writes them; bytes as hexadecimal digits.
+    pub(crate) async fn dump(&self) -> String {
+        const DUMP: &str = "
+            SELECT string_agg(query_to_xml(
+                format('SELECT * FROM %I.%I', schemaname, tablename), true, false, '')::text, '')
+            FROM pg_tables WHERE schemaname = current_schema()";
+        let mut connection = PgConnection::connect(&self.database.url).await.unwrap();
+        sqlx::raw_sql("SET xmlbinary = hex").execute(&mut connection).await.unwrap();
+        sqlx::query_scalar::<_, String>(DUMP).fetch_one(&mut connection).await.unwrap()
     }
 
     /// A run's status; None while it is queued.

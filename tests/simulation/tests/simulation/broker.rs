@@ -140,6 +140,18 @@ fn first<T>(queue: &mut Queue<T>) -> Result<T, Option<Instant>> {
     if at > Instant::now() { Err(Some(at)) } else { Ok(entry.remove()) }
 }
 
+/// The first messages of a queue that can be seen, and when the next will be.
+fn several<T>(queue: &mut Queue<T>, most: usize) -> (Vec<T>, Option<Instant>) {
+    let mut taken = Vec::new();
+    while taken.len() < most {
+        match first(queue) {
+            Ok(message) => taken.push(message),
+            Err(next) => return (taken, next),
+        }
+    }
+    (taken, None)
+}
+
 /// A scheduler's publisher.
 #[derive(Debug)]
 pub(crate) struct Tasks {
@@ -209,15 +221,9 @@ impl Inbox for Answers {
                 let mut until: Option<Instant> = None;
                 for shard in open {
                     let queue = state.results.entry(*shard).or_default();
-                    while received.len() < most {
-                        match first(queue) {
-                            Ok(delivery) => received.push((*shard, delivery)),
-                            Err(at) => {
-                                until = until.into_iter().chain(at).min();
-                                break;
-                            }
-                        }
-                    }
+                    let (some, next) = several(queue, most - received.len());
+                    received.extend(some.into_iter().map(|delivery| (*shard, delivery)));
+                    until = until.into_iter().chain(next).min();
                 }
                 if received.is_empty() { Err(until) } else { Ok(received) }
             })

@@ -92,7 +92,8 @@ impl Cluster {
         for text in documents() {
             let digest = digest(&text);
             let (name, text) = (digest.clone(), text.as_str().into());
-            let document = Document { digest: digest.clone(), name, text, pushed_at: Time(0) };
+            let (pushed_at, has_secrets) = (Time(0), false);
+            let document = Document { digest: digest.clone(), name, text, pushed_at, has_secrets };
             store.push(&"default".into(), &document).await.unwrap();
             plans.push(PlanKey { workflow: digest, ..PlanKey::default() });
         }

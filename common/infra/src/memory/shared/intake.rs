@@ -30,13 +30,13 @@ impl Intake for SharedStore {
     }
 
     async fn version(&self, tenant: &Name, named: &str) -> Result<Option<Document>, StoreError> {
-        let document = self.document(tenant, named).await?;
-        Ok(document.map(|document| Document { text: "".into(), ..document }))
+        let found = self.document(tenant, named).await?;
+        Ok(found.map(|document| Document { text: "".into(), ..document }))
     }
 
     async fn keep(&self, tenant: &Name, digest: &Name, text: &Name) -> Result<(), StoreError> {
         let key = (tenant.clone(), digest.clone());
-        self.lock().texts.insert(key, text.clone());
+        self.lock().texts.entry(key).or_insert_with(|| text.clone());
         Ok(())
     }
 
@@ -112,8 +112,11 @@ impl Intake for SharedStore {
         let is_shown = |row: &RunRow| {
             row.tenant == *tenant
                 && workflow.as_ref().is_none_or(|named| is_of(row, named))
-                && (!is_queued || row.status.is_none())
-                && status.is_none_or(|status| row.status == Some(status))
+                && if *is_queued {
+                    row.status.is_none()
+                } else {
+                    status.is_none_or(|status| row.status == Some(status))
+                }
                 && before.is_none_or(|before| row.place < before)
         };
         let mut found: Vec<_> = state.runs.iter().filter(|(_, row)| is_shown(row)).collect();

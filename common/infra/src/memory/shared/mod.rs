@@ -46,8 +46,8 @@ struct State {
     signals: Vec<SignalRow>,
     /// By digest.
     documents: BTreeMap<(Name, Name), Document>,
-    /// What documents are compiled with, by digest.
-    texts: HashMap<(Name, Name), Name>,
+    /// What documents are compiled with.
+    texts: BTreeMap<(Name, Name), Name>,
     /// The digest that a name means.
     names: BTreeMap<(Name, Name), Name>,
     /// The run that was submitted under a key.
