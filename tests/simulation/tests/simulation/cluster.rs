@@ -198,6 +198,15 @@ impl Cluster {
         row.finished_at.is_some()
     }
 
+    pub(crate) fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// When a run began.
+    pub(crate) async fn began(&self, run: &Name) -> Time {
+        self.store.journal(run).await.unwrap()[0].at
+    }
+
     /// A run's facts as text.
     pub(crate) async fn journal(&self, run: &Name) -> String {
         format!("{run}: {:?}\n", self.store.journal(run).await.unwrap())
