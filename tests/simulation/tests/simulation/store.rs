@@ -1,7 +1,8 @@
 //! The shared store as one process reaches it: calls take their time, and it is away for some.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use flowmill_engine::fact::{Fact, RunFinished};
 use flowmill_engine::plan::Plan;
@@ -24,11 +25,23 @@ pub(crate) struct Reach {
     gate: Gate,
     /// Commits that were refused because their writer had lost its shard.
     pub(crate) fenced: Arc<AtomicU64>,
+    /// For how long the process stands still as it commits next.
+    standstill: Arc<Mutex<Option<Duration>>>,
 }
 
 impl Reach {
     pub(crate) fn new(store: &SharedStore, gate: &Gate) -> Self {
-        Self { store: store.clone(), gate: gate.clone(), fenced: Arc::default() }
+        Self {
+            store: store.clone(),
+            gate: gate.clone(),
+            fenced: Arc::default(),
+            standstill: Arc::default(),
+        }
+    }
+
+    /// The process stands still for so long in the middle of its next commit.
+    pub(crate) fn freeze_in_commit(&self, wait: Duration) {
+        *self.standstill.lock().unwrap() = Some(wait);
     }
 
     /// A call goes there.
@@ -49,6 +62,10 @@ impl Reach {
 
 impl Store for Reach {
     async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        let standstill = self.standstill.lock().unwrap().take();
+        if let Some(wait) = standstill {
+            self.gate.freeze(wait);
+        }
         self.go().await?;
         let committed = self.store.commit(batch).await;
         if matches!(committed, Err(StoreError::Fenced { .. })) {

@@ -65,8 +65,8 @@ async fn one_that_wakes_with_a_stale_memory_is_fenced() {
     sleep(Duration::from_secs(5)).await;
     let runs = submit_some(&cluster, 0).await;
     sleep(Duration::from_millis(700)).await;
-    // it holds all shards, and stands still with answers on their way
-    first.gate.freeze(Duration::from_mins(1));
+    // it holds all shards, and stands still with facts in its hands
+    first.reach.freeze_in_commit(Duration::from_mins(1));
     let frozen_at = cluster.now();
     let second = cluster.scheduler();
     let late = submit_some(&cluster, 120).await;
@@ -80,7 +80,7 @@ async fn one_that_wakes_with_a_stale_memory_is_fenced() {
     sleep(Duration::from_mins(1)).await;
     assert!(!first.has_ended() && !second.has_ended());
     let fenced = first.reach.fenced.load(Ordering::Relaxed);
-    // it may try once for each shard, before it is told
+    // it tries once for each shard at most before it is told
     assert!((1..=u64::from(SHARDS)).contains(&fenced), "it was fenced {fenced} times");
     let more = submit_some(&cluster, 60).await;
     all_end(&cluster, &more).await;
