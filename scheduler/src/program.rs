@@ -10,7 +10,9 @@ use std::time::Duration;
 use flowmill_infra::clock::SystemClock;
 use flowmill_infra::postgres::{self, OpenError, PostgresStore};
 use flowmill_infra::program::{Failure, Health, Listener, Redis, Stop, name_or, patiently, watch};
-use flowmill_infra::rabbitmq::{self, RabbitInbox, RabbitTasks};
+use flowmill_infra::rabbitmq::{
+    self, RabbitCompletions, RabbitDeadLetters, RabbitInbox, RabbitTasks,
+};
 use flowmill_infra::seal::Keys;
 use flowmill_infra::shards::Announcement;
 use flowmill_infra::wire::Transit;
@@ -19,7 +21,7 @@ use tokio::task::JoinError;
 
 use crate::api::{self, Door};
 use crate::config::Config;
-use crate::{Service, Sharded};
+use crate::{Service, Sharded, deal_with_dead_letters};
 
 /// What the program is called.
 pub const NAME: &str = "flowmill-scheduler";
@@ -48,6 +50,8 @@ struct Servers {
     shards: u16,
     tasks: RabbitTasks,
     inbox: RabbitInbox,
+    /// Dead letters, and where their answers go.
+    letters: (RabbitDeadLetters, RabbitCompletions),
     redis: Redis,
     keys: Keys,
 }
@@ -89,7 +93,9 @@ async fn reach(config: &Config, name: &str, health: &Health) -> Result<Servers, 
     let broker = rabbitmq::Settings { transit, ..config.rabbitmq.settings(name) };
     let join = async || rabbitmq::scheduler(&broker).await;
     let (tasks, inbox) = patiently("rabbitmq", health, join).await?;
-    Ok(Servers { store, shards, tasks, inbox, redis, keys })
+    let join = async || rabbitmq::dead_letters(&broker).await;
+    let letters = patiently("rabbitmq", health, join).await?;
+    Ok(Servers { store, shards, tasks, inbox, letters, redis, keys })
 }
 
 /// Owns runs until it is told to stop.
@@ -100,7 +106,8 @@ async fn own(
     servers: Servers,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    let Servers { store, shards, tasks, inbox, redis, keys } = servers;
+    let Servers { store, shards, tasks, inbox, letters, redis, keys } = servers;
+    let (letters, answers) = letters;
     let watching = tokio::spawn(watch(health.clone(), store.clone(), inbox.contact()));
     let looking_after = tokio::spawn(look_after(config.postgres.url.expose().to_owned()));
     let workflows = Arc::new(Workflows::new(store.clone()));
@@ -117,6 +124,8 @@ async fn own(
         config.window.window(),
         duties,
     );
+    let dealing = deal_with_dead_letters(letters, answers, store.clone(), SystemClock::new());
+    let dealing = tokio::spawn(dealing);
     let mut owning = tokio::spawn(service.run());
     door.open(router);
     tracing::info!(scheduler.name = name, "serving");
@@ -127,6 +136,8 @@ async fn own(
     health.lacks("stopping", "it was told to stop");
     watching.abort();
     looking_after.abort();
+    // what it has in hand comes to another scheduler
+    dealing.abort();
     door.close();
     if tokio::time::timeout(REQUESTS, answering.ended()).await.is_err() {
         tracing::warn!("requests are still under way");

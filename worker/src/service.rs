@@ -177,6 +177,7 @@ where
         let mut has_patience = true;
         while !self.running.is_empty() {
             tokio::select! {
+                biased;
                 Some(ended) = self.running.join_next_with_id() => self.ended(ended),
                 () = &mut time_is_over, if has_patience => {
                     has_patience = false;

@@ -1,5 +1,7 @@
 //! What a failed node says.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::fact::FramePath;
@@ -38,6 +40,9 @@ pub struct NodeError {
     /// The program's traceback, where there is one; at most 8 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceback: Option<Name>,
+    /// How long the other side asked to be left alone, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
     /// What the failed attempt had produced. It is shown and never reaches a variable.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Outputs,
@@ -54,6 +59,7 @@ impl NodeError {
             kind: kind.into(),
             message: message.into(),
             traceback: None,
+            retry_after_ms: None,
             outputs: Vec::new(),
         }
     }
@@ -61,6 +67,13 @@ impl NodeError {
     /// A failure that leaves the node's body as an exception would (`WorkflowNodeError`).
     pub fn escaped(message: impl Into<Name>) -> Self {
         Self::new(ESCAPED, message)
+    }
+
+    /// The same, with how long the other side asked to be left alone.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
+        self.retry_after_ms = wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        self
     }
 
     /// The same with another class.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use flowmill_engine::fact::TaskId;
 use flowmill_engine::plan::TaskClass;
+use flowmill_engine::run::Fragment;
 use flowmill_engine::value::Value;
 use flowmill_engine::variables::{Variable, Variables};
 use flowmill_infra::broker::{Receipt as _, TaskConsumer as _, TaskPublisher as _, Work};
@@ -103,6 +104,8 @@ fn task(run: &str, value: Value) -> Task {
         dispatch: 1,
         number: 1,
         class: TaskClass::Light,
+        fragment: Fragment::Nodes(vec!["n".into()]),
+        is_fused: false,
         variables,
         timeout: Duration::from_mins(1),
         trace: None,

@@ -32,7 +32,11 @@ impl SystemClock {
     /// Reads the machine's clock.
     pub fn new() -> Self {
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let epoch_us = u64::try_from(epoch.as_micros()).unwrap_or(u64::MAX);
+        Self::beginning_at(Time(u64::try_from(epoch.as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    /// A clock that now shows this time: all that begin so at once show the same.
+    pub fn beginning_at(Time(epoch_us): Time) -> Self {
         let start = tokio::time::Instant::now();
         Self { origin: Arc::new(Origin { epoch_us, start }) }
     }

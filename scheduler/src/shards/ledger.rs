@@ -19,7 +19,7 @@ use crate::gate::CLASSES;
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// How long a task may be out that nobody says to hold. It waits in a queue, if all is well.
-const UNHELD: Duration = Duration::from_mins(10);
+pub(crate) const UNHELD: Duration = Duration::from_mins(10);
 
 /// How long a task is out before it is told that nobody holds it: three beats of a worker.
 const UNSEEN: Duration = Duration::from_secs(15);
@@ -32,6 +32,8 @@ type Number = (Shard, u64);
 pub(crate) struct Ledger {
     out: BTreeMap<Number, Out>,
     workers: HashMap<Name, Worker>,
+    /// What was held by workers that are gone, of runs that are not in memory.
+    unknown: BTreeSet<Number>,
 }
 
 #[derive(Debug)]
@@ -53,9 +55,10 @@ struct Worker {
 }
 
 impl Ledger {
-    pub(crate) fn sent(&mut self, now: Time, sent: Sent) {
+    /// A task was sent then.
+    pub(crate) fn sent(&mut self, at: Time, sent: Sent) {
         let Sent { shard, number, run, task, class } = sent;
-        self.out.insert((shard, number), Out { run, task, class, at: now });
+        self.out.insert((shard, number), Out { run, task, class, at });
     }
 
     /// A worker says what it holds. What an earlier worker of its name held is lost.
@@ -74,7 +77,7 @@ impl Ledger {
         let worker = Worker { began, heard_at: now, slots, held };
         let before = self.workers.insert(beat.worker.clone(), worker);
         let lost = before.filter(|before| before.began < beat.began).map(|before| before.held);
-        self.lose(lost.into_iter().flatten())
+        self.lose_held(lost.unwrap_or_default())
     }
 
     /// What was held by workers that have been silent for too long, and what nobody held for even
@@ -90,11 +93,32 @@ impl Ledger {
             }
             !is_silent
         });
+        let mut lost = self.lose_held(held);
         let has_room = CLASSES.map(|class| self.has_room(class));
         let unheld =
             |out: &Out| now.since(out.at.max(since)) >= UNHELD && has_room[out.class as usize];
-        held.extend(self.out.iter().filter(|(_, out)| unheld(out)).map(|(number, _)| *number));
-        self.lose(held)
+        let unheld: Vec<Number> =
+            self.out.iter().filter(|(_, out)| unheld(out)).map(|(number, _)| *number).collect();
+        lost.append(&mut self.lose(unheld));
+        lost
+    }
+
+    /// Where runs must be loaded because a worker is gone that held tasks of theirs: the lowest
+    /// number in each shard.
+    pub(crate) fn unknown(&self) -> BTreeMap<Shard, u64> {
+        let mut lowest = BTreeMap::new();
+        for (shard, number) in &self.unknown {
+            lowest.entry(*shard).or_insert(*number);
+        }
+        lowest
+    }
+
+    /// The runs of a shard were loaded: gives what is lost of them.
+    pub(crate) fn made_known(&mut self, shard: Shard) -> Vec<Sent> {
+        let (known, others) = self.unknown.iter().partition(|(of, _)| *of == shard);
+        self.unknown = others;
+        let known: BTreeSet<Number> = known;
+        self.lose(known)
     }
 
     /// Whether a worker may have a free slot of a class: all who are known to serve it must be full
@@ -162,6 +186,16 @@ impl Ledger {
     /// Forgets all tasks of a shard.
     pub(crate) fn forget(&mut self, shard: Shard) {
         self.out.retain(|(of, _), _| *of != shard);
+        self.unknown.retain(|(of, _)| *of != shard);
+    }
+
+    /// What was held by workers that are gone. Of a run that is not in memory it is noted.
+    fn lose_held(&mut self, held: BTreeSet<Number>) -> Vec<Sent> {
+        let (known, unknown) = held.into_iter().partition(|number| self.out.contains_key(number));
+        let known: Vec<Number> = known;
+        let unknown: Vec<Number> = unknown;
+        self.unknown.extend(unknown);
+        self.lose(known)
     }
 
     fn lose(&mut self, numbers: impl IntoIterator<Item = Number>) -> Vec<Sent> {
@@ -264,6 +298,19 @@ mod tests {
         assert!(ledger.lost(at(615), at(0)).is_empty(), "task 4 waits for a slot");
         ledger.hear(at(620), &beat("a", 1, &[]));
         assert_eq!(numbers(ledger.lost(at(640), at(0))), [4]);
+    }
+
+    #[test]
+    fn what_is_not_in_memory_is_asked_for() {
+        let mut ledger = ledger();
+        ledger.hear(at(1), &beat("a", 1, &[1, 7, 8]));
+        ledger.hear(at(20), &beat("b", 1, &[3]));
+        assert_eq!(numbers(ledger.lost(at(31), at(0))), [1]);
+        assert_eq!(ledger.unknown(), [(SHARD, 7)].into());
+        ledger.sent(at(0), task(8));
+        assert!(ledger.made_known(Shard(0)).is_empty());
+        assert_eq!(numbers(ledger.made_known(SHARD)), [8], "the other has its answer by now");
+        assert!(ledger.unknown().is_empty());
     }
 
     #[test]

@@ -30,7 +30,7 @@ use crate::plans::{PlanError, Plans};
 
 use condemned::Condemned;
 use keeper::{Keeper, share};
-use ledger::Ledger;
+use ledger::{Ledger, UNHELD};
 use sweep::send_again;
 
 /// How often the store is asked for what nobody told.
@@ -60,6 +60,8 @@ pub struct Sharded<S, P> {
     settled: Vec<Settled>,
     /// Runs that cannot be moved, with their ends.
     condemned: Condemned,
+    /// When all runs of a shard are loaded that have tasks out.
+    visits: BTreeMap<Shard, Time>,
     /// What workers are to be told.
     controls: Vec<Control>,
     /// When the store is asked next.
@@ -81,6 +83,7 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
             doubts: Vec::new(),
             settled: Vec::new(),
             condemned: Condemned::default(),
+            visits: BTreeMap::new(),
             controls: Vec::new(),
             sweep_at: Instant::now(),
             watch_at: Instant::now(),
@@ -151,6 +154,7 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
         owner.count_from(tenure.shard, tenure.last);
         self.tenures.insert(tenure.shard, tenure);
         self.doubts.push((now.after(ANSWERS), tenure.shard, (tenure.mark, tenure.last)));
+        self.visits.insert(tenure.shard, now.after(UNHELD));
         self.sweep_at = Instant::now();
         if let Err(error) = self.load(owner, unfinished.into_iter().collect(), now).await {
             tracing::warn!(shard = %tenure.shard, %error, "a shard is given up again");
@@ -169,6 +173,7 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
             }
             owner.disown(*shard);
             self.ledger.forget(*shard);
+            self.visits.remove(shard);
             self.doubts.retain(|(_, doubted, _)| doubted != shard);
         }
     }
@@ -231,7 +236,8 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
         }
         for sent in run.outstanding() {
             let (task, number, class) = (sent.task.clone(), sent.number, sent.class);
-            self.ledger.sent(now, Sent { shard, number, run: run.id().clone(), task, class });
+            self.ledger
+                .sent(sent.sent_at, Sent { shard, number, run: run.id().clone(), task, class });
         }
         owner.take_up(now, run, tenant);
         Ok(())
@@ -252,6 +258,7 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
                     return None;
                 }
                 tracing::warn!(%shard, "the broker lost queues");
+                self.visits.insert(*shard, now);
                 self.doubts.push((now.after(ANSWERS), *shard, (0, last)));
                 Some(Control::Beat)
             }
@@ -275,6 +282,7 @@ impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
             }
         };
         tokio::select! {
+            biased;
             () = self.keeper.changed() => {}
             () = tokio::time::sleep_until(self.sweep_at) => {}
             () = doubts => {}
@@ -309,6 +317,7 @@ impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
         let since = Time(
             now.0.saturating_sub(u64::try_from(inbox.live_for().as_micros()).unwrap_or(u64::MAX)),
         );
+        self.visit(owner, now).await;
         let (due, later) = self.doubts.drain(..).partition(|(at, _, _)| *at <= now);
         self.doubts = later;
         let due: Vec<(Time, Shard, (u64, u64))> = due;

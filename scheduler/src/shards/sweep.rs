@@ -1,16 +1,16 @@
 //! Asks the store every few seconds for what nobody told: runs to begin, wishes, runs that are due,
 //! tasks that are lost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use flowmill_engine::fact::{Reason, Returned};
 use flowmill_engine::run::{Input, Rejected};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
-use flowmill_infra::message::{Control, Delivery};
+use flowmill_infra::message::{Control, Delivery, Shard};
 use flowmill_infra::shards::{Damaged, Queued, Shards, Signal, Wish};
-use flowmill_infra::store::{Settled, StoreError};
+use flowmill_infra::store::{Settled, StoreError, Tenure};
 use tokio::time::Instant;
 
 use crate::duties::Sent;
@@ -118,6 +118,38 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
         };
         let refused = taken.err().map(Name::from);
         self.settled.push(Settled { signal: id, refused });
+    }
+
+    /// Loads runs for what their tasks met while they were not in memory: the broker lost queues, a
+    /// worker is gone, or nobody has heard of them since the shard was taken up.
+    pub(super) async fn visit(&mut self, owner: &mut Owner, now: Time) {
+        let due: Vec<Shard> =
+            self.visits.iter().filter(|(_, at)| **at <= now).map(|(shard, _)| *shard).collect();
+        let mut above: BTreeMap<Shard, u64> = self.ledger.unknown();
+        for number in above.values_mut() {
+            *number -= 1;
+        }
+        above.extend(due.into_iter().map(|shard| (shard, 0)));
+        for (shard, mark) in above {
+            let Some(tenure) = self.tenures.get(&shard) else {
+                self.ledger.forget(shard);
+                continue;
+            };
+            let loaded = match self.store.unfinished(Tenure { mark, ..*tenure }).await {
+                Ok(runs) => self.load(owner, runs.into_iter().collect(), now).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = loaded {
+                tracing::warn!(%shard, %error, "runs with tasks out are not loaded yet");
+                self.visits.insert(shard, now.after(SWEEP));
+                continue;
+            }
+            if mark == 0 {
+                self.visits.remove(&shard);
+            }
+            let lost = self.ledger.made_known(shard);
+            send_again(owner, lost, now);
+        }
     }
 
     /// Sends again what is lost by all that workers say.

@@ -5,7 +5,7 @@ use crate::graph::{Fields, Item, Problem, Problems};
 use crate::value::{Name, Value, loads, python_float};
 use crate::variables::Variable;
 
-use super::{Outputs, Retry, Source, Strategy};
+use super::{Growth, Outputs, Retry, Source, Strategy};
 
 /// What was read of them.
 #[derive(Clone, Debug, Default)]
@@ -88,7 +88,19 @@ fn retry(fields: &mut Fields<'_>) -> Retry {
             0
         },
         interval_ms: u64::try_from(interval_ms).unwrap_or(0),
+        growth: growth(fields),
     }
+}
+
+/// Our extension; Dify does not look at these fields.
+fn growth(fields: &mut Fields<'_>) -> Option<Growth> {
+    const MAX_INTERVAL_MS: i64 = 60_000;
+    if fields.one_of_or("backoff", &["constant", "exponential"], "constant") != "exponential" {
+        return None;
+    }
+    let max_interval = fields.integer_or("max_interval", MAX_INTERVAL_MS);
+    let jitter = fields.flag("jitter", true);
+    Some(Growth { max_interval_ms: u64::try_from(max_interval).unwrap_or(0), jitter })
 }
 
 /// One entry of `default_value`, converted as Dify does at load (spec/engine.md §5).

@@ -171,6 +171,18 @@ pub struct Retry {
     pub max_retries: u32,
     /// The wait before each of them, in milliseconds.
     pub interval_ms: u64,
+    /// How the wait grows. None when it stays the same, as in Dify.
+    pub growth: Option<Growth>,
+}
+
+/// Our extension of `retry_config`: waits that double, for errors that another try may help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Growth {
+    /// The longest wait, in milliseconds.
+    pub max_interval_ms: u64,
+    /// Whether each wait is drawn between nothing and what it has grown to, so that runs that failed
+    /// together do not come back together.
+    pub jitter: bool,
 }
 
 impl Plan {

@@ -10,6 +10,7 @@ use crate::time::Time;
 use crate::value::Name;
 
 use super::frame::{FrameIx, Place};
+use super::retry::Attempt;
 use super::{InFlight, Run};
 
 /// What is to happen next.
@@ -231,15 +232,14 @@ impl Run {
         let (frame, generation) = self.identity(place);
         let node = self.plan.node(place.node);
         let failures = self.failures(place);
-        let then = if failures < node.retry.max_retries {
-            let wait = std::time::Duration::from_millis(node.retry.interval_ms);
-            Then::RetryAt(now.after(wait))
-        } else {
-            match node.strategy {
+        let attempt = Attempt { run: &self.id, frame: &frame, node: &node.id, failures };
+        let then = match attempt.wait(node.retry, &error) {
+            Some(wait) => Then::RetryAt(now.after(wait)),
+            None => match node.strategy {
                 Strategy::Unhandled => Then::Unhandled,
                 Strategy::FailBranch => Then::FailBranch,
                 Strategy::DefaultValue(_) => Then::DefaultValue,
-            }
+            },
         };
         NodeFailed {
             frame,

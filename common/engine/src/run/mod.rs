@@ -6,9 +6,10 @@
 //!
 //! `decide` holds what follows from a state, `admit` what follows from an input, `outcomes` what
 //! follows from a worker's answer, `evolve` how a fact changes it, `errors` what is remembered of
-//! failures, `container` what iterations and loops do, `frame` how node and edge states spread,
-//! `carry` and `chunks` what one task carries, `fragment` what of a run a worker needs to do that,
-//! `adopt` what is taken over from an earlier run, `inspect` what can be seen of all that.
+//! failures, `container` what iterations and loops do, `retry` when a node is tried again, `frame`
+//! how node and edge states spread, `carry` and `chunks` what one task carries, `fragment` what of
+//! a run a worker needs to do that, `adopt` what is taken over from an earlier run, `inspect` what
+//! can be seen of all that.
 
 mod admit;
 mod adopt;
@@ -26,6 +27,7 @@ mod inspect;
 pub mod invariants;
 mod outcomes;
 mod queues;
+mod retry;
 mod root;
 
 use std::collections::BTreeMap;
@@ -113,6 +115,8 @@ pub struct Outstanding<'a> {
     pub class: TaskClass,
     /// The number it was published under.
     pub number: u64,
+    /// When it was sent.
+    pub sent_at: Time,
     /// When it counts as timed out.
     pub due: Time,
 }
@@ -125,6 +129,7 @@ impl<'a> Outstanding<'a> {
             dispatch: sent.dispatch,
             class: sent.class,
             number: sent.number,
+            sent_at: sent.sent_at,
             due: sent.due,
         }
     }

@@ -27,8 +27,6 @@ pub use name::name_or;
 pub use servers::{Database, Kind, Memory, Messages, Sealing, patiently, watch};
 pub use stop::Stop;
 
-pub use crate::redis::Redis;
-
 /// A program's settings as far as this module needs them.
 pub trait Common: Settings {
     /// How it logs.

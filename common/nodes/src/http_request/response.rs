@@ -1,6 +1,7 @@
 //! What a node makes of an answer (spec/nodes.md §4.2 "Response").
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use flowmill_engine::error::{ErrorClass, NodeError};
 use flowmill_engine::plan::Success;
@@ -58,10 +59,20 @@ pub(super) fn read(
     ];
     if fails_on_status && !(200..300).contains(&status) {
         let message = format!("Request failed with status code {status}");
-        let error = NodeError::new("HTTPResponseCodeError", message).with_class(class_of(status));
+        let error = NodeError::new("HTTPResponseCodeError", message)
+            .with_class(class_of(status))
+            .with_retry_after(retry_after(response));
         return Err(NodeError { outputs, ..error });
     }
     Ok(Success { outputs, ..Success::default() })
+}
+
+/// How long a server that is busy asks to be left alone. Of the two forms of the header only the
+/// number of seconds is read: a date means nothing without the server's clock.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let is_busy = matches!(response.status, 429 | 503);
+    let asked = header(response, "retry-after").filter(|_| is_busy)?;
+    asked.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// What a status means for another try.
@@ -226,6 +237,17 @@ mod tests {
         fails_on_status: bool,
     ) -> Result<Success, NodeError> {
         super::read(response, download(response, url, limits)?, fails_on_status)
+    }
+
+    #[test]
+    fn a_server_that_is_busy_says_for_how_long() {
+        let asked = |status, wait: &str| {
+            let headers = vec![("retry-after".to_owned(), wait.to_owned())];
+            let response = Response { status, headers, body: Vec::new(), cut_off: false };
+            super::read(&response, None, true).unwrap_err().retry_after_ms
+        };
+        assert_eq!((asked(429, "30"), asked(503, " 2 ")), (Some(30_000), Some(2000)));
+        assert_eq!((asked(500, "30"), asked(429, "Fri, 01 Jan 2027 00:00:00 GMT")), (None, None));
     }
 
     fn recorded() -> Json {

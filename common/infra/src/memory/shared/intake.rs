@@ -114,9 +114,12 @@ impl Intake for SharedStore {
         let Filter { workflow, status, is_queued, before, most } = filter;
         let before =
             before.as_ref().map(|run| state.run_of(tenant, run).map_or(0, |row| row.place));
+        let is_of = |row: &RunRow, named: &Name| {
+            row.plan.workflow == *named || state.name_of(row).as_ref() == Some(named)
+        };
         let is_shown = |row: &RunRow| {
             row.tenant == *tenant
-                && workflow.as_ref().is_none_or(|digest| row.plan.workflow == *digest)
+                && workflow.as_ref().is_none_or(|named| is_of(row, named))
                 && if *is_queued {
                     row.status.is_none()
                 } else {
@@ -167,12 +170,17 @@ impl State {
         self.runs.get(run).filter(|row| row.tenant == *tenant)
     }
 
+    /// What a run's document is called.
+    fn name_of(&self, row: &RunRow) -> Option<Name> {
+        let key = (row.tenant.clone(), row.plan.workflow.clone());
+        self.documents.get(&key).map(|document| document.name.clone())
+    }
+
     fn shown(&self, run: &Name, row: &RunRow) -> intake::RunRow {
-        let document = self.documents.get(&(row.tenant.clone(), row.plan.workflow.clone()));
         intake::RunRow {
             run: run.clone(),
             workflow: row.plan.workflow.clone(),
-            name: document.map_or_else(|| "".into(), |document| document.name.clone()),
+            name: self.name_of(row).unwrap_or_else(|| "".into()),
             status: row.status,
             accepted_at: row.accepted_at,
             started_at: row.started_at,

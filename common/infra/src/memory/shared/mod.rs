@@ -44,6 +44,7 @@ struct State {
     /// How many runs were accepted or begun.
     places: u64,
     signals: Vec<SignalRow>,
+    /// By digest.
     documents: BTreeMap<(Name, Name), Document>,
     /// What documents are compiled with.
     texts: BTreeMap<(Name, Name), Name>,
@@ -98,6 +99,12 @@ impl SharedStore {
         let rows = vec![ShardRow::default(); usize::from(shards.max(1))];
         let state = State { shards: rows, ..State::default() };
         Self { state: Arc::new(Mutex::new(state)), clock: SystemClock::new(), lease }
+    }
+
+    /// The same by another clock.
+    #[must_use]
+    pub fn with_clock(self, clock: SystemClock) -> Self {
+        Self { clock, ..self }
     }
 
     /// Another way into the same store, by which a lease lasts this long.
