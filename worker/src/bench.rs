@@ -21,6 +21,7 @@ use futures::future::BoxFuture;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::chunks::feed;
+use crate::claims;
 use crate::execute::{Library, Loaded, Missing, attempt};
 use crate::held::Order;
 use crate::recall::Recall;
@@ -152,17 +153,25 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
             }
             Err(missing) => return Err(missing),
         };
-        let is_costly = loaded.is_costly;
+        let (slot, claim) = if loaded.is_costly {
+            let row = self.slots[task.class as usize].clone();
+            match claims::begin(&self.recall, &key, slot, row).await {
+                Ok((slot, claim)) => (slot, Some(claim)),
+                Err(outcome) => return Ok(outcome),
+            }
+        } else {
+            (slot, None)
+        };
         let keep = async |outcome: Outcome| {
-            if !is_costly {
+            let Some(claim) = claim else {
                 drop(slot);
                 return outcome;
-            }
+            };
             // nothing else begins in its slot before it is kept: what a death can repeat are the
             // slots, and no more
             let checkpoint = Checkpoint { key, outcome: outcome.clone() };
             let mut earlier = self.recall.keep(vec![checkpoint]).await;
-            drop(slot);
+            drop((slot, claim));
             earlier.pop().map_or(outcome, |first| first.outcome)
         };
         Ok(self.execute(task, task.into(), loaded, keep).await)
@@ -188,7 +197,7 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
         let (feed, pieces) = feed();
         let mut context = self.outside.for_attempt(one.attempt, task.timeout);
         context.chunks = Some(feed.sink());
-        let place = one.place.clone();
+        let (place, number) = (one.place.clone(), one.attempt);
         let execution = async {
             let at = (&task.run, &place);
             let outcome = attempt(&*loaded.node, at, &one.variables, &context).await;
@@ -196,7 +205,8 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
             then(self.outcome(one, started_at, outcome)).await
         };
         // its text is shown before its end
-        let (end, ()) = tokio::join!(execution, pieces.show(&self.live, &task.run, &place));
+        let (end, ()) =
+            tokio::join!(execution, pieces.show(&self.live, &task.run, (&place, number)));
         end
     }
 

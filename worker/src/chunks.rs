@@ -48,20 +48,41 @@ impl Feed {
 
 impl Pieces {
     /// Shows all pieces in order, until the feed is closed.
-    pub(crate) async fn show<L: Live>(mut self, live: &L, run: &Name, at: &TaskId) {
-        let mut outputs: Vec<Name> = Vec::new();
+    pub(crate) async fn show<L: Live>(
+        mut self,
+        live: &L,
+        run: &Name,
+        (at, attempt): (&TaskId, u32),
+    ) {
+        // a node has few outputs with text; each with the bytes of it that were shown
+        let mut outputs: Vec<(Name, u64)> = Vec::new();
         while let Some(Chunk { name, text }) = self.0.recv().await {
-            if !outputs.contains(&name) {
-                outputs.push(name.clone());
-            }
-            live.publish(run, piece(at, name, text, false)).await;
+            let known = outputs.iter().position(|(output, _)| *output == name);
+            let known = known.unwrap_or_else(|| {
+                outputs.push((name.clone(), 0));
+                outputs.len() - 1
+            });
+            let shown = &mut outputs[known].1;
+            let offset = *shown;
+            *shown += text.len() as u64;
+            live.publish(run, piece((at, attempt), name, offset, Some(text))).await;
         }
-        for name in outputs {
-            live.publish(run, piece(at, name, "".into(), true)).await;
+        for (name, shown) in outputs {
+            live.publish(run, piece((at, attempt), name, shown, None)).await;
         }
     }
 }
 
-fn piece(at: &TaskId, output: Name, text: Name, is_final: bool) -> Event {
-    Event::Chunk { frame: at.frame.clone(), node: at.node.clone(), output, text, is_final }
+/// One piece, or the end of an output.
+fn piece((at, attempt): (&TaskId, u32), output: Name, offset: u64, text: Option<Name>) -> Event {
+    Event::Chunk {
+        frame: at.frame.clone(),
+        node: at.node.clone(),
+        generation: at.generation,
+        attempt,
+        output,
+        offset,
+        is_final: text.is_none(),
+        text: text.unwrap_or_default(),
+    }
 }

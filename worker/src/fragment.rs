@@ -10,7 +10,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowmill_engine::fact::{Event, Fact, FramePath, Returned};
+use flowmill_engine::fact::{Event, Fact, FramePath, Returned, TaskId};
 use flowmill_engine::run::{
     Completion, End, Fragment, Input, LANE_WAIT_MS, Outcome, Run, Seed, Wake,
 };
@@ -28,6 +28,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::bench::{Bench, CLASSES, Execution, Slot, checkpoint_key, release, unloadable};
+use crate::claims;
 use crate::execute::{Library, Missing};
 use crate::held::Order;
 use crate::recall::Recall;
@@ -43,10 +44,12 @@ const SLICE: Duration = Duration::from_mins(10);
 const TELL_BYTES: usize = 128 * 1024;
 const TELL_AFTER: Duration = Duration::from_secs(2);
 
-/// What happened inside.
-enum Step {
-    /// A node was executed; if it cost something, its slot is still taken.
-    Executed { outcome: Outcome, dispatch: u32, slot: Option<Slot> },
+/// What happened inside. `K` is a claim to a costly attempt.
+enum Step<K> {
+    /// A node was executed; if it cost something, its slot is still taken, and it is claimed.
+    Executed { outcome: Outcome, dispatch: u32, held: Option<(Slot, K)> },
+    /// It ran elsewhere meanwhile, and this came of it.
+    Elsewhere { outcome: Outcome, dispatch: u32 },
     /// Its outcome, and what it rests on, are durable; these came second.
     Kept { outcome: Outcome, dispatch: u32, earlier: Vec<Checkpoint> },
     /// It could not be begun here.
@@ -57,7 +60,7 @@ enum Step {
 type Part = Option<u64>;
 
 /// A fragment in work.
-struct Inside<'a> {
+struct Inside<'a, K> {
     task: &'a Task,
     core: Run,
     /// Outcomes that were not told yet, with about how many bytes.
@@ -66,7 +69,7 @@ struct Inside<'a> {
     told_at: Instant,
     /// Outcomes of free nodes that are not durable, by part.
     unkept: HashMap<Part, Vec<Outcome>>,
-    running: FuturesUnordered<BoxFuture<'a, Step>>,
+    running: FuturesUnordered<BoxFuture<'a, Step<K>>>,
     /// Nothing more begins.
     is_halted: bool,
 }
@@ -99,7 +102,7 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
         &self,
         task: &'a Task,
         is_lost: bool,
-    ) -> Result<Option<Inside<'a>>, Missing> {
+    ) -> Result<Option<Inside<'a, R::Claim>>, Missing> {
         let mut known = Vec::new();
         if is_lost || task.dispatch > 1 {
             let scope = Scope::of(task);
@@ -136,28 +139,37 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
     }
 
     /// Executes a node of a fragment once there is a slot of its class.
-    async fn inner(&self, task: &Task, one: Execution, sent: (u32, usize)) -> Step {
+    async fn inner(&self, task: &Task, one: Execution, sent: (u32, usize)) -> Step<R::Claim> {
         let (dispatch, class) = sent;
         let slot = self.turn(CLASSES[class]).come().await;
         match self.load(task, &one.place).await {
+            Ok(loaded) if loaded.is_costly => {
+                let key = key_of(task, &one.place, one.attempt);
+                let row = self.slots[class].clone();
+                let held = match claims::begin(&self.recall, &key, slot, row).await {
+                    Ok(held) => Some(held),
+                    Err(outcome) => return Step::Elsewhere { outcome, dispatch },
+                };
+                let then = async |outcome| Step::Executed { outcome, dispatch, held };
+                self.execute(task, one, loaded, then).await
+            }
             Ok(loaded) => {
-                let is_costly = loaded.is_costly;
                 let then = async |outcome| {
-                    let slot = Some(slot).filter(|_| is_costly);
-                    Step::Executed { outcome, dispatch, slot }
+                    drop(slot);
+                    Step::Executed { outcome, dispatch, held: None }
                 };
                 self.execute(task, one, loaded, then).await
             }
             Err(Missing::Bad(_)) => {
                 let outcome = self.outcome(one, self.clock.now(), Err(unloadable()));
-                Step::Executed { outcome, dispatch, slot: None }
+                Step::Executed { outcome, dispatch, held: None }
             }
             Err(missing) => Step::Missing(missing),
         }
     }
 }
 
-impl<'a> Inside<'a> {
+impl<'a, K: Send + 'static> Inside<'a, K> {
     /// Takes what was kept of earlier sendings for done.
     fn go_over(&mut self, mut known: Vec<Outcome>, now: Time) {
         self.tell_core(now, Input::Tick);
@@ -181,7 +193,7 @@ impl<'a> Inside<'a> {
         V: Live,
         L: Library,
         C: Clock,
-        R: Recall,
+        R: Recall<Claim = K>,
     {
         let ends_at = Instant::now() + SLICE;
         loop {
@@ -233,7 +245,7 @@ impl<'a> Inside<'a> {
         V: Live,
         L: Library,
         C: Clock,
-        R: Recall,
+        R: Recall<Claim = K>,
     {
         for class in CLASSES {
             let count = self.core.ready(class, now);
@@ -252,33 +264,36 @@ impl<'a> Inside<'a> {
         }
     }
 
-    fn happened<A, V, L, C, R>(&mut self, bench: &'a Bench<A, V, L, C, R>, step: Step)
+    fn happened<A, V, L, C, R>(&mut self, bench: &'a Bench<A, V, L, C, R>, step: Step<K>)
     where
         A: CompletionPublisher,
         V: Live,
         L: Library,
         C: Clock,
-        R: Recall,
+        R: Recall<Claim = K>,
     {
         let now = bench.clock.now();
         match step {
-            Step::Executed { outcome, dispatch, slot: None } => {
+            Step::Executed { outcome, dispatch, held: None } => {
                 let part = self.part(&outcome.task.frame);
                 self.unkept.entry(part).or_default().push(outcome.clone());
                 self.accept(now, outcome, dispatch);
             }
-            Step::Executed { outcome, dispatch, slot: Some(slot) } => {
+            Step::Executed { outcome, dispatch, held: Some(held) } => {
                 let part = self.part(&outcome.task.frame);
                 let before = self.unkept.remove(&part).unwrap_or_default();
                 let all = before.into_iter().chain([outcome.clone()]);
                 let checkpoints = all.map(|outcome| self.checkpoint(outcome)).collect();
                 let keep = async move {
                     let earlier = bench.recall.keep(checkpoints).await;
-                    // nothing begins in its slot before it is kept
-                    drop(slot);
+                    // nothing begins in its slot before it is kept, nor does it begin elsewhere
+                    drop(held);
                     Step::Kept { outcome, dispatch, earlier }
                 };
                 self.running.push(keep.boxed());
+            }
+            Step::Elsewhere { outcome, dispatch } => {
+                self.accept(now, outcome, dispatch);
             }
             Step::Kept { outcome, dispatch, earlier } => {
                 let is_own = |first: &Checkpoint| first.outcome.task == outcome.task;
@@ -315,10 +330,7 @@ impl<'a> Inside<'a> {
     }
 
     fn checkpoint(&self, outcome: Outcome) -> Checkpoint {
-        let Task { tenant, run, .. } = self.task;
-        let (task, attempt) = (outcome.task.clone(), outcome.attempt);
-        let key = CheckpointKey { tenant: tenant.clone(), run: run.clone(), task, attempt };
-        Checkpoint { key, outcome }
+        Checkpoint { key: key_of(self.task, &outcome.task, outcome.attempt), outcome }
     }
 
     /// Tells the core what became of a node. False when it waits for no such thing.
@@ -395,6 +407,12 @@ impl<'a> Inside<'a> {
         }
         None
     }
+}
+
+/// What an attempt of a node inside is known by.
+fn key_of(task: &Task, place: &TaskId, attempt: u32) -> CheckpointKey {
+    let (tenant, run) = (task.tenant.clone(), task.run.clone());
+    CheckpointKey { tenant, run, task: place.clone(), attempt }
 }
 
 fn returned(task: &Task, outcomes: Vec<Outcome>, reason: Returned) -> Completion {

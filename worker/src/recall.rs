@@ -5,7 +5,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Checkpoints, Known, Scope};
+use flowmill_engine::run::Outcome;
+use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Checkpoints, Extent, Known, Scope};
 use flowmill_infra::store::StoreError;
 use tokio::sync::{mpsc, oneshot};
 
@@ -22,6 +23,9 @@ const PATIENCE: [Duration; 4] = [
 
 /// Remembers.
 pub trait Recall: Clone + Send + Sync + 'static {
+    /// Held while a costly attempt runs here, so that it runs nowhere else.
+    type Claim: Send + 'static;
+
     /// What is known of a task that was sent before, and of all that it carries, now that it begins
     /// again. Whether a worker was lost over it is counted.
     fn again(
@@ -34,6 +38,18 @@ pub trait Recall: Clone + Send + Sync + 'static {
     /// Makes outcomes durable, all or none; gives those that came second, as they were first. It
     /// waits for as long as that is not possible.
     fn keep(&self, checkpoints: Vec<Checkpoint>) -> impl Future<Output = Vec<Checkpoint>> + Send;
+
+    /// Claims a costly attempt. None while another worker is at it.
+    fn claim(&self, key: &CheckpointKey) -> impl Future<Output = Option<Self::Claim>> + Send;
+
+    /// Waits until an attempt that another worker is at has ended, or can be claimed.
+    ///
+    /// # Errors
+    /// Its outcome, once it has one.
+    fn outlast(
+        &self,
+        key: &CheckpointKey,
+    ) -> impl Future<Output = Result<Self::Claim, Outcome>> + Send;
 }
 
 /// For a worker that shares its life with the only scheduler: what is lost is lost together.
@@ -41,6 +57,8 @@ pub trait Recall: Clone + Send + Sync + 'static {
 pub struct Forgetful;
 
 impl Recall for Forgetful {
+    type Claim = ();
+
     async fn again(&self, _: &CheckpointKey, _: &Scope, _: bool) -> Known {
         Known::default()
     }
@@ -48,12 +66,22 @@ impl Recall for Forgetful {
     async fn keep(&self, _: Vec<Checkpoint>) -> Vec<Checkpoint> {
         Vec::new()
     }
+
+    async fn claim(&self, _: &CheckpointKey) -> Option<()> {
+        Some(())
+    }
+
+    async fn outlast(&self, _: &CheckpointKey) -> Result<(), Outcome> {
+        Ok(())
+    }
 }
 
 /// Outcomes that are to be written together, and whom to tell.
 type Waiting = (Vec<Checkpoint>, oneshot::Sender<Vec<Checkpoint>>);
 
-/// Remembers in a store. What waits is written together.
+/// Remembers in a store; what waits is written together. It keeps no claims: [`Claiming`] does.
+///
+/// [`Claiming`]: crate::Claiming
 #[derive(Debug)]
 pub struct Checkpointed<S> {
     store: Arc<S>,
@@ -80,12 +108,21 @@ impl<S: Checkpoints> Checkpointed<S> {
         scope: &Scope,
         is_lost: bool,
     ) -> Result<Known, StoreError> {
+        // one node that has ended: nobody needs to know how often it came
+        if let Extent::Nodes(nodes) = &scope.extent
+            && let [_] = nodes[..]
+            && let Some(outcome) = self.store.outcome(key).await?
+        {
+            return Ok(Known { outcomes: vec![outcome], redeliveries: 0 });
+        }
         let redeliveries = if is_lost { self.store.seen_again(key).await? } else { 0 };
         Ok(Known { outcomes: self.store.find(scope).await?, redeliveries })
     }
 }
 
 impl<S: Checkpoints> Recall for Checkpointed<S> {
+    type Claim = ();
+
     async fn again(&self, key: &CheckpointKey, scope: &Scope, is_lost: bool) -> Known {
         let mut patience = Patience::default();
         loop {
@@ -102,6 +139,14 @@ impl<S: Checkpoints> Recall for Checkpointed<S> {
             return Vec::new();
         }
         receiver.await.unwrap_or_default()
+    }
+
+    async fn claim(&self, _: &CheckpointKey) -> Option<()> {
+        Some(())
+    }
+
+    async fn outlast(&self, _: &CheckpointKey) -> Result<(), Outcome> {
+        Ok(())
     }
 }
 

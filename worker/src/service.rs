@@ -132,7 +132,16 @@ where
 
     /// Works until the broker closes or `stop` is done. Then it takes nothing more and lets what it
     /// holds finish, for as long as its settings say; the rest goes back to the scheduler.
-    pub async fn run_until(mut self, stop: impl Future<Output = ()> + Send) {
+    pub async fn run_until(self, stop: impl Future<Output = ()> + Send) {
+        self.run_until_either(stop, std::future::pending()).await;
+    }
+
+    /// The same; once `hurry` is done, nodes that still run go back at once.
+    pub async fn run_until_either(
+        mut self,
+        stop: impl Future<Output = ()> + Send,
+        hurry: impl Future<Output = ()> + Send,
+    ) {
         let mut stop = std::pin::pin!(stop);
         let mut beat = Beats::new(self.settings.beat);
         loop {
@@ -153,12 +162,18 @@ where
                 },
             }
         }
-        self.finish(beat).await;
+        self.finish(beat, hurry).await;
     }
 
-    async fn finish(&mut self, mut beat: Beats) {
+    async fn finish(&mut self, mut beat: Beats, hurry: impl Future<Output = ()> + Send) {
         self.held.tell_all(Order::Halt);
-        let mut time_is_over = std::pin::pin!(tokio::time::sleep(self.settings.drain));
+        let drain = self.settings.drain;
+        let mut time_is_over = std::pin::pin!(async {
+            tokio::select! {
+                () = tokio::time::sleep(drain) => {}
+                () = hurry => {}
+            }
+        });
         let mut has_patience = true;
         while !self.running.is_empty() {
             tokio::select! {

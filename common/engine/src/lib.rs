@@ -4,6 +4,7 @@
 //! in hash order: everything it needs is an argument. See `docs/ARCHITECTURE.md`.
 
 pub mod condition;
+pub mod contents;
 pub mod error;
 pub mod fact;
 pub mod form;

@@ -81,7 +81,8 @@ impl fmt::Display for Selector {
 
 /// What a variable's content is held as.
 ///
-/// Large values will be references to stored payloads; so far every value is held inline.
+/// A process holds every value itself; where values leave it, large ones become payloads
+/// ([`crate::contents`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Datum {
     /// The value itself.
@@ -92,6 +93,13 @@ pub enum Datum {
 impl Datum {
     /// The value.
     pub fn value(&self) -> &Value {
+        match self {
+            Self::Inline(value) => value,
+        }
+    }
+
+    /// The value, to be changed.
+    pub fn value_mut(&mut self) -> &mut Value {
         match self {
             Self::Inline(value) => value,
         }

@@ -75,6 +75,18 @@ impl Scope {
         };
         Self { tenant: tenant.clone(), run: run.clone(), extent }
     }
+
+    /// Whether an attempt lies in it.
+    pub fn holds(&self, key: &CheckpointKey) -> bool {
+        let frame = key.task.frame.clone();
+        let mut around = std::iter::successors(Some(frame), |frame| frame.split().map(|at| at.0));
+        self.tenant == key.tenant
+            && self.run == key.run
+            && match &self.extent {
+                Extent::Nodes(nodes) => nodes.contains(&key.task),
+                Extent::Frames(frames) => around.any(|frame| frames.contains(&frame)),
+            }
+    }
 }
 
 /// What is known of a task that was delivered again.
@@ -82,7 +94,8 @@ impl Scope {
 pub struct Known {
     /// The outcomes that were kept of what it carries, in no particular order.
     pub outcomes: Vec<Outcome>,
-    /// How often it was delivered again, this time among them.
+    /// How often it was delivered again, this time among them. It says nothing once there is an
+    /// outcome of the task itself.
     pub redeliveries: u32,
 }
 
@@ -102,6 +115,15 @@ pub trait Checkpoints: Send + Sync + 'static {
     /// # Errors
     /// When the store cannot be read.
     fn find(&self, scope: &Scope) -> impl Future<Output = Result<Vec<Outcome>, StoreError>> + Send;
+
+    /// The outcome of one attempt, if it came so far.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn outcome(
+        &self,
+        key: &CheckpointKey,
+    ) -> impl Future<Output = Result<Option<Outcome>, StoreError>> + Send;
 
     /// Notes that a task was delivered again and answers how often that was, this time among them.
     ///

@@ -3,23 +3,36 @@
 //! A port is a small trait with the verbs its caller needs. Each has its in-memory adapter, which
 //! is all that a run inside one process needs; with the feature `sqlite` there is a store that
 //! keeps runs in a folder, with `postgres` one that several processes share; both seal secrets
-//! (`seal`). With `rabbitmq` there is a broker between processes, and messages are bytes (`wire`).
+//! (`seal`), and large values become `payloads`. With `rabbitmq` there is a broker between
+//! processes, and messages are bytes (`wire`).
+//! With `redis` processes share what may vanish: the live feed, claims, copies of checkpoints.
+//! `config` reads settings; `program`, with `service`, is what the programs of a cluster share.
 //! What works over these ports works over any others that pass the same
 //! suite (`tests/ports.rs`).
 
 pub mod broker;
 pub mod checkpoints;
+pub mod claims;
 pub mod clock;
+#[cfg(feature = "config")]
+pub mod config;
+pub mod dead_letters;
 pub mod intake;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod journal;
 pub mod live;
 pub mod memory;
 pub mod message;
+#[cfg(feature = "payloads")]
+pub mod payloads;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "service")]
+pub mod program;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[cfg(feature = "rabbitmq")]
 mod retry;
 #[cfg(feature = "seal")]
@@ -27,6 +40,8 @@ pub mod seal;
 pub mod shards;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(feature = "payloads")]
+pub mod stash;
 pub mod store;
 pub mod texts;
 #[cfg(feature = "rabbitmq")]

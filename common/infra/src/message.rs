@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use flowmill_engine::error::NodeError;
 use flowmill_engine::fact::{Options, Returned, TaskId};
 use flowmill_engine::plan::TaskClass;
-use flowmill_engine::run::{Completion, Fragment};
+use flowmill_engine::run::{Completion, Fragment, Outcome};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_engine::variables::Variables;
@@ -89,6 +90,27 @@ pub struct Task {
     pub trace: Option<Name>,
 }
 
+impl Task {
+    /// Whether it is for one node and nothing else.
+    pub fn is_of_one_node(&self) -> bool {
+        matches!(&self.fragment, Fragment::Nodes(nodes) if nodes.len() == 1)
+    }
+
+    /// The answer that it cannot be done. Where it carries several nodes they go out one by one:
+    /// the guilty one will say so, and the others are done.
+    pub fn failed(self, error: NodeError, now: Time) -> Delivery {
+        let is_of_one_node = self.is_of_one_node();
+        let Self { run, task, attempt, dispatch, .. } = self;
+        if !is_of_one_node {
+            let reason = Returned::Suspected;
+            return Delivery::Returned { run, task, attempt, dispatch, reason };
+        }
+        let outcome =
+            Outcome { task, attempt, outcome: Err(error), started_at: now, elapsed_us: 0 };
+        Delivery::Completed { run, completion: Completion::of(dispatch, outcome) }
+    }
+}
+
 /// What arrives in a shard's inbox.
 #[derive(Clone, Debug)]
 pub enum Delivery {
@@ -119,7 +141,8 @@ pub enum Delivery {
     },
     /// A worker says what it holds.
     Beat(Beat),
-    /// The broker lost queues, and with them what was sent for a shard and is held by nobody.
+    /// The broker had no queue for a shard. If anything was sent for the shard, queues were lost, and
+    /// with them whatever is held by nobody.
     Lost {
         /// The shard.
         shard: Shard,

@@ -2,16 +2,25 @@
 
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
+#[cfg(feature = "redis")]
+mod redis;
 mod suite;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use flowmill_engine::report::History;
 use flowmill_engine::value::Name;
 use flowmill_infra::clock::SystemClock;
 use flowmill_infra::live::Event;
-use flowmill_infra::memory::{MemoryBroker, MemoryLive, MemoryStore, MemoryWorker, Watcher};
+use flowmill_infra::memory::{
+    MemoryBroker, MemoryClaims, MemoryLive, MemoryPayloads, MemoryStore, MemoryWorker, SharedStore,
+    Watcher,
+};
+use flowmill_infra::payloads::{CachedPayloads, FilePayloads};
 
-use suite::live::Watching;
 use suite::server::Schema;
+use suite::watched::Watching;
 
 #[tokio::test]
 async fn the_memory_store() {
@@ -21,6 +30,19 @@ async fn the_memory_store() {
 #[tokio::test]
 async fn the_memory_store_of_reports() {
     suite::store::all(async || MemoryStore::of_reports(History::Full), false).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_memory_store_that_is_shared() {
+    let make = async || SharedStore::new(16, Duration::from_secs(10));
+    suite::store::all(make, true).await;
+    suite::intake::all(make).await;
+    suite::checkpoints::all(make).await;
+    let hasty = async || {
+        let store = make().await;
+        (store.with_lease(Duration::ZERO), store)
+    };
+    suite::shards::all(make, hasty).await;
 }
 
 #[cfg(feature = "sqlite")]
@@ -64,6 +86,37 @@ async fn the_shared_store_for_workers() {
     suite::checkpoints::all(async || schema.cleared().await.store().await).await;
 }
 
+#[tokio::test]
+async fn payloads_in_memory() {
+    suite::payloads::all(async || MemoryPayloads::default()).await;
+}
+
+#[tokio::test]
+async fn payloads_in_files() {
+    let parent = tempfile::tempdir().unwrap();
+    let made = std::cell::Cell::new(0);
+    suite::payloads::all(async || {
+        made.set(made.get() + 1);
+        FilePayloads::new(parent.path().join(made.get().to_string()))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn payloads_in_the_shared_store() {
+    let schema = Schema::migrated().await;
+    suite::payloads::all(async || schema.cleared().await.store().await.payloads()).await;
+}
+
+#[tokio::test]
+async fn payloads_behind_a_cache() {
+    suite::payloads::all(async || {
+        let cache = Arc::new(suite::payloads::Shelf::default());
+        CachedPayloads::new(cache, Arc::new(MemoryPayloads::default()))
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_memory_broker() {
     suite::broker::all(async || MemoryBroker::new(), async |worker| MemoryWorker::another(worker))
@@ -73,7 +126,17 @@ async fn the_memory_broker() {
 
 #[tokio::test(start_paused = true)]
 async fn the_memory_live_feed() {
-    suite::live::all(MemoryLive::default).await;
+    suite::live::all(async || {
+        let live = MemoryLive::default();
+        (live.clone(), live)
+    })
+    .await;
+    suite::watched::all(MemoryLive::default).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_memory_claims() {
+    suite::claims::all(async || MemoryClaims::default()).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -79,3 +79,16 @@ fn links_are_found() {
         ["a.md", "../b.md#part"]
     );
 }
+
+#[test]
+fn the_page_of_settings_has_all_defaults() {
+    let all = files();
+    let page = all.iter().find(|file| file.path == "docs/configuration.md").unwrap();
+    let defaults: Vec<&File> =
+        all.iter().filter(|file| file.path.ends_with("/config.default.toml")).collect();
+    assert!(defaults.len() >= 2, "the list lacks the programs' defaults");
+    let lacking = |file: &&&File| !page.text.contains(&format!("```toml\n{}```\n", file.text));
+    let found: Vec<String> =
+        defaults.iter().filter(lacking).map(|file| file.path.clone()).collect();
+    none(&found, "docs/configuration.md repeats these files word for word: copy them there.");
+}

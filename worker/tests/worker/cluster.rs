@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flowmill_engine::plan::TaskClass::Light;
+use flowmill_engine::run::Outcome;
 use flowmill_infra::broker::{Inbox as _, TaskPublisher as _};
 use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Extent, Known, Scope};
 use flowmill_infra::message::{Control, Delivery};
@@ -19,7 +20,7 @@ use super::{LONG, slow};
 /// Remembers in memory; it keeps nothing before it may.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memory {
-    kept: Arc<Mutex<Vec<Checkpoint>>>,
+    pub(crate) kept: Arc<Mutex<Vec<Checkpoint>>>,
     closed: Option<Arc<Notify>>,
 }
 
@@ -31,6 +32,8 @@ impl Memory {
 }
 
 impl Recall for Memory {
+    type Claim = ();
+
     async fn again(&self, _: &CheckpointKey, scope: &Scope, is_lost: bool) -> Known {
         assert!(!is_lost, "this broker delivers nothing twice");
         let Extent::Nodes(nodes) = &scope.extent else { panic!("{scope:?}") };
@@ -46,9 +49,17 @@ impl Recall for Memory {
         self.kept.lock().unwrap().extend(checkpoints);
         Vec::new()
     }
+
+    async fn claim(&self, _: &CheckpointKey) -> Option<()> {
+        Some(())
+    }
+
+    async fn outlast(&self, _: &CheckpointKey) -> Result<(), Outcome> {
+        Ok(())
+    }
 }
 
-fn settings(drain: Duration, beat: Option<Duration>) -> Settings {
+pub(crate) fn settings(drain: Duration, beat: Option<Duration>) -> Settings {
     Settings { name: "w".into(), slots: ONE_EACH, drain, beat }
 }
 

@@ -11,8 +11,8 @@ use crate::checkpoints::{Checkpoint, CheckpointKey, Checkpoints, Extent, Scope};
 use crate::store::StoreError;
 use crate::texts::Texts;
 
-use super::intake::{WORKFLOW, payload};
-use super::{PostgresStore, Tries, trouble};
+use super::intake::WORKFLOW;
+use super::{PostgresStore, Tries, get, trouble};
 
 /// Tries to take the next number, before others that do the same are told to be in the way.
 const TRIES: usize = 20;
@@ -23,8 +23,9 @@ impl Checkpoints for PostgresStore {
         // there twice, the first wins
         let mut rows = BTreeMap::new();
         for checkpoint in checkpoints {
-            let row = (self.row(&checkpoint.key)?, self.codec.outcome(&checkpoint.outcome)?);
-            rows.entry(row.0.clone()).or_insert(row.1);
+            let Checkpoint { key, outcome } = checkpoint;
+            let text = self.codec.outcome(&key.run, outcome).await?;
+            rows.entry(self.row(key)?).or_insert(text);
         }
         let mut tries = Tries::new();
         let kept = loop {
@@ -44,7 +45,7 @@ impl Checkpoints for PostgresStore {
             let is_first = seen.insert(row.clone(), checkpoint).is_none();
             let is_ours = rows.get(&row) == Some(kept) && is_first;
             if !is_ours {
-                let outcome = self.codec.read_outcome(kept)?;
+                let outcome = self.codec.read_outcome(&checkpoint.key.run, kept).await?;
                 losers.push(Checkpoint { key: checkpoint.key.clone(), outcome });
             }
         }
@@ -77,7 +78,26 @@ impl Checkpoints for PostgresStore {
             }
         };
         let found = found.map_err(|error| trouble(&error))?;
-        found.iter().map(|text| self.codec.read_outcome(text)).collect()
+        let mut outcomes = Vec::with_capacity(found.len());
+        for text in &found {
+            outcomes.push(self.codec.read_outcome(run, text).await?);
+        }
+        Ok(outcomes)
+    }
+
+    async fn outcome(&self, key: &CheckpointKey) -> Result<Option<Outcome>, StoreError> {
+        // read where it is written: a copy that lags behind does not count
+        const OUTCOME: &str = "
+            SELECT completion FROM checkpoints
+            WHERE tenant = $1 AND run = $2 AND task = $3 AND attempt = $4 AND n = 0";
+        let Row { tenant, run, task, attempt } = self.row(key)?;
+        let outcome = sqlx::query_scalar::<_, String>(OUTCOME);
+        let outcome = outcome.bind(tenant).bind(run).bind(task).bind(attempt);
+        let found = outcome.fetch_optional(&self.writers).await.map_err(|error| trouble(&error))?;
+        match found {
+            Some(text) => self.codec.read_outcome(&key.run, &text).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn seen_again(&self, key: &CheckpointKey) -> Result<u32, StoreError> {
@@ -108,7 +128,9 @@ impl Texts for PostgresStore {
             SELECT bytes FROM payloads WHERE tenant = $1 AND owner = $2 AND digest = $3";
         let found = sqlx::query(TEXT).bind(&**tenant).bind(WORKFLOW).bind(&**digest);
         let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
-        found.as_ref().map(payload).transpose()
+        let Some(row) = found else { return Ok(None) };
+        let (text, _) = self.codec.read_document(digest, get(&row, "bytes")?)?;
+        Ok(Some(text))
     }
 }
 

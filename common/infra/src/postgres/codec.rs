@@ -1,6 +1,9 @@
 //! How facts and what else is kept of a run become text, and how they are read again. Nothing
 //! else in this adapter writes or reads such text.
 
+use std::borrow::Cow;
+
+use flowmill_engine::contents::{values_of, values_of_outcome, values_of_start};
 use flowmill_engine::error::NodeError;
 use flowmill_engine::fact::{Fact, FramePath, TaskId};
 use flowmill_engine::plan::Success;
@@ -9,66 +12,206 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value, decode};
 use serde::{Deserialize, Serialize};
 
+use crate::intake::Document;
 use crate::journal::Part;
+use crate::payloads::Owner;
+use crate::seal::{Keys, SealError};
 use crate::shards::Wish;
+use crate::stash::{Bounded, Stash, StashError, may_hold_tickets};
 use crate::store::StoreError;
 
-/// Writes and reads.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Codec;
+/// Writes and reads. What is secret is sealed before it is written, and large values become
+/// payloads of their run; the payloads are durable when this returns.
+#[derive(Clone, Debug)]
+pub(super) struct Codec {
+    pub(super) keys: Keys,
+    pub(super) stash: Stash,
+}
 
-#[expect(clippy::unused_self, reason = "what seals secrets is held here, and nowhere else")]
 impl Codec {
-    pub(super) fn facts(self, facts: &[Fact]) -> Result<String, StoreError> {
-        write("facts", facts)
+    pub(super) async fn facts(&self, run: &Name, facts: &[Fact]) -> Result<String, StoreError> {
+        let facts = self.keys.seal_facts(run, facts).map_err(|error| of_run(run, &error))?;
+        if let Some(text) = self.small("facts", &*facts)? {
+            return Ok(text);
+        }
+        let mut facts = facts.into_owned();
+        let values = facts.iter_mut().flat_map(|fact| values_of(&mut fact.event)).collect();
+        self.check_in(run, values).await?;
+        write("facts", &facts)
     }
 
     /// The facts of one row, which follow fact `before`.
-    pub(super) fn read_facts(
-        self,
-        run: &str,
+    pub(super) async fn read_facts(
+        &self,
+        run: &Name,
         before: i64,
         part: &Part<'_>,
     ) -> Result<Vec<Fact>, StoreError> {
-        part.read(run, before)
+        let mut facts = part.read(run, before)?;
+        if may_hold_tickets(part.facts) {
+            let values = facts.iter_mut().flat_map(|fact| values_of(&mut fact.event)).collect();
+            self.redeem(run, values).await?;
+        }
+        self.keys.open_facts(run, &mut facts).map_err(|error| of_run(run, &error))?;
+        Ok(facts)
     }
 
-    pub(super) fn start(self, start: &Start) -> Result<String, StoreError> {
-        write("a start", start)
+    pub(super) async fn start(&self, start: &Start) -> Result<String, StoreError> {
+        let mut start = start.clone();
+        self.keys.seal_start(&mut start).map_err(|error| of_run(&start.run, &error))?;
+        if let Some(text) = self.small("a start", &start)? {
+            return Ok(text);
+        }
+        let run = start.run.clone();
+        self.check_in(&run, values_of_start(&mut start)).await?;
+        write("a start", &start)
     }
 
-    pub(super) fn read_start(self, text: &str) -> Result<Start, StoreError> {
-        read("the start of a run", text)
+    pub(super) async fn read_start(&self, text: &str) -> Result<Start, StoreError> {
+        let mut start: Start = read("the start of a run", text)?;
+        let run = start.run.clone();
+        if may_hold_tickets(text) {
+            self.redeem(&run, values_of_start(&mut start)).await?;
+        }
+        self.keys.open_start(&mut start).map_err(|error| of_run(&run, &error))?;
+        Ok(start)
     }
 
-    pub(super) fn wish(self, wish: &Wish) -> Result<String, StoreError> {
+    /// What was entered into a form is no secret variable: nothing in a wish is sealed.
+    #[expect(clippy::unused_self, reason = "all that is written is written here")]
+    pub(super) fn wish(&self, wish: &Wish) -> Result<String, StoreError> {
         write("a wish", &Wanted(wish.clone()))
     }
 
-    pub(super) fn read_wish(self, text: &str) -> Result<Wish, StoreError> {
+    #[expect(clippy::unused_self, reason = "all that is read is read here")]
+    pub(super) fn read_wish(&self, text: &str) -> Result<Wish, StoreError> {
         read("a wish", text).map(|Wanted(wish)| wish)
     }
 
-    pub(super) fn outcome(self, outcome: &Outcome) -> Result<String, StoreError> {
-        write("an outcome", &Done(outcome.clone()))
+    pub(super) async fn outcome(
+        &self,
+        run: &Name,
+        outcome: &Outcome,
+    ) -> Result<String, StoreError> {
+        let mut done = Done(outcome.clone());
+        let sealed = self.keys.seal_outcome(run, &mut done.0.outcome);
+        sealed.map_err(|error| of_run(run, &error))?;
+        if let Some(text) = self.small("an outcome", &done)? {
+            return Ok(text);
+        }
+        self.check_in(run, values_of_outcome(&mut done.0.outcome)).await?;
+        write("an outcome", &done)
     }
 
-    pub(super) fn read_outcome(self, text: &str) -> Result<Outcome, StoreError> {
-        read("a checkpoint", text).map(|Done(outcome)| outcome)
+    pub(super) async fn read_outcome(&self, run: &Name, text: &str) -> Result<Outcome, StoreError> {
+        let Done(mut outcome) = read("a checkpoint", text)?;
+        if may_hold_tickets(text) {
+            self.redeem(run, values_of_outcome(&mut outcome.outcome)).await?;
+        }
+        let opened = self.keys.open_outcome(run, &mut outcome.outcome);
+        opened.map_err(|error| of_run(run, &error))?;
+        Ok(outcome)
+    }
+
+    /// What needs no payload: it is small, and nothing in it looks like a ticket.
+    fn small<T: Serialize + ?Sized>(
+        &self,
+        what: &str,
+        value: &T,
+    ) -> Result<Option<String>, StoreError> {
+        let text = write_within(what, value, self.stash.limits().inline_bytes)?;
+        Ok(text.filter(|text| !may_hold_tickets(text)))
+    }
+
+    async fn check_in(&self, run: &Name, values: Vec<&mut Value>) -> Result<(), StoreError> {
+        let done = self.stash.check_in(&Owner::Run(run.clone()), values).await;
+        done.map(|_| ()).map_err(|error| ticket(run, &error))
+    }
+
+    async fn redeem(&self, run: &Name, values: Vec<&mut Value>) -> Result<(), StoreError> {
+        let done = self.stash.redeem(&Owner::Run(run.clone()), values).await;
+        done.map(|_| ()).map_err(|error| ticket(run, &error))
+    }
+
+    /// The text of a document, as it is kept.
+    pub(super) fn document<'a>(&self, document: &'a Document) -> Result<Cow<'a, str>, StoreError> {
+        let Document { digest, text, has_secrets, .. } = document;
+        if !has_secrets {
+            return Ok(Cow::Borrowed(text));
+        }
+        let sealed = self.keys.seal(&about_document(digest), text);
+        sealed.map(Cow::Owned).map_err(|error| of_document(digest, &error))
+    }
+
+    /// The text of a document, and whether it was sealed.
+    pub(super) fn read_document(
+        &self,
+        digest: &str,
+        kept: &[u8],
+    ) -> Result<(Name, bool), StoreError> {
+        let kept = std::str::from_utf8(kept);
+        let kept = kept.map_err(|error| {
+            StoreError::Corrupt(format!("the text of document {digest}: {error}"))
+        })?;
+        let text = self.keys.open(&about_document(digest), kept);
+        let text = text.map_err(|error| of_document(digest, &error))?;
+        Ok((Name::from(&*text), matches!(text, Cow::Owned(_))))
     }
 
     /// What a task's rows are found by. It is the same in every release.
-    pub(super) fn task(self, task: &TaskId) -> Result<String, StoreError> {
+    #[expect(clippy::unused_self, reason = "all that is written is written here")]
+    pub(super) fn task(&self, task: &TaskId) -> Result<String, StoreError> {
         write("a task", &(task.frame.as_str(), &*task.node, task.generation))
     }
 
     /// The rows of all tasks in a pass, and in what lies in it, are found from the first text on
     /// and before the second: its path ends there, or goes on with a `/`.
-    pub(super) fn tasks_in(self, pass: &FramePath) -> Result<(String, String), StoreError> {
+    #[expect(clippy::unused_self, reason = "all that is written is written here")]
+    pub(super) fn tasks_in(&self, pass: &FramePath) -> Result<(String, String), StoreError> {
         let path = write("a frame", pass.as_str())?;
         let first = format!("[{}", path.trim_end_matches('"'));
         let beyond = format!("{first}0");
         Ok((first, beyond))
+    }
+}
+
+/// What the text of a document is sealed for.
+fn about_document(digest: &str) -> String {
+    format!("document/{digest}")
+}
+
+fn of_run(run: &str, error: &SealError) -> StoreError {
+    StoreError::Sealed(format!("a variable of run {run}: {error}{}", error.advice()))
+}
+
+fn of_document(digest: &str, error: &SealError) -> StoreError {
+    StoreError::Sealed(format!("document {digest}: {error}{}", error.advice()))
+}
+
+fn ticket(run: &str, error: &StashError) -> StoreError {
+    if error.is_passing() {
+        StoreError::Unavailable(error.to_string())
+    } else {
+        StoreError::Corrupt(format!("a value of run {run}: {error}"))
+    }
+}
+
+/// The text of a value; None when it has more bytes than that.
+fn write_within<T: Serialize + ?Sized>(
+    what: &str,
+    value: &T,
+    most: usize,
+) -> Result<Option<String>, StoreError> {
+    let mut bytes = Bounded::new(most);
+    let unwritable = |error: &dyn std::fmt::Display| {
+        StoreError::Corrupt(format!("{what} cannot be written: {error}"))
+    };
+    match serde_json::to_writer(&mut bytes, value) {
+        Ok(()) => {
+            String::from_utf8(bytes.into_bytes()).map(Some).map_err(|error| unwritable(&error))
+        }
+        Err(error) if error.is_io() => Ok(None),
+        Err(error) => Err(unwritable(&error)),
     }
 }
 

@@ -1,21 +1,26 @@
 //! A store that several processes share: a `PostgreSQL` database.
 //!
-//! The tables are made by [`migrate`]; a store that finds another form refuses to open. Each port
-//! has its file; `commit` writes facts in one statement, which is all of its transaction. Reads
-//! and writes have connections of their own, so that neither waits for the other.
+//! The tables are made by [`migrate`]; a store that finds an older form refuses to open, as it
+//! does when a newer one asks for that. Each port has its file; `commit` writes facts in one
+//! statement, which is all of its transaction. Reads and writes have connections of their own, so
+//! that neither waits for the other.
 //!
-//! Times of leases are the server's. Values are held inline, however large they are.
+//! Times of leases are the server's. Secrets are sealed, and large values are payloads.
 
 mod checkpoints;
 mod codec;
 mod commit;
+mod dead_letters;
+mod end;
 mod intake;
+mod payloads;
 mod reading;
 mod schema;
 mod shards;
 
 use std::fmt;
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::fact::Fact;
@@ -25,11 +30,15 @@ use flowmill_engine::value::Name;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{Executor as _, PgPool, Postgres, Row as _};
 
+use crate::payloads::{CachedPayloads, PayloadCache};
+use crate::seal::Keys;
+use crate::stash::Stash;
 use crate::store::{Batch, Store, StoreError};
 
 use codec::Codec;
 
-pub use schema::{SHARDS, maintain, migrate};
+pub use payloads::PostgresPayloads;
+pub use schema::{SHARDS, maintain, make_schema, migrate, remove_schema, version};
 
 /// How long whoever needs a connection waits for one.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -45,6 +54,14 @@ const AGAIN: [Duration; 3] =
 /// on the disk. No statement here is so large that compiling it would pay.
 const EVERYONE: &str = "
     SET statement_timeout = '5s'; SET idle_in_transaction_session_timeout = '5s';
+    SET synchronous_commit = on; SET jit = off";
+
+/// Connections on which payloads travel: a large value fills the line by itself.
+const TRANSFERS: u32 = 2;
+
+/// What those connections are told. The largest value takes seconds where the disk is slow.
+const TRANSFER: &str = "
+    SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '5s';
     SET synchronous_commit = on; SET jit = off";
 
 /// What those are told that write. They change a few rows that are found by their keys: plans that
@@ -64,23 +81,27 @@ pub struct Settings {
     pub readers: u32,
     /// How long a lease lasts.
     pub lease: Duration,
+    /// What secret variables are sealed with; without any, what holds secrets is refused.
+    pub keys: Keys,
 }
 
 impl Settings {
     /// A server with the usual settings.
     pub fn of(url: impl Into<String>) -> Self {
-        Self { url: url.into(), writers: 4, readers: 4, lease: Duration::from_secs(10) }
+        let lease = Duration::from_secs(10);
+        Self { url: url.into(), writers: 4, readers: 4, lease, keys: Keys::default() }
     }
 }
 
 impl fmt::Debug for Settings {
     /// Without the address, which may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, writers, readers, lease } = self;
+        let Self { url: _, writers, readers, lease, keys } = self;
         f.debug_struct("Settings")
             .field("writers", writers)
             .field("readers", readers)
             .field("lease", lease)
+            .field("keys", keys)
             .finish_non_exhaustive()
     }
 }
@@ -113,7 +134,7 @@ pub enum OpenError {
         /// What it has.
         form: &'static str,
     },
-    /// It was changed by a later release.
+    /// A later release changed it, and left nothing that this one could work on.
     #[error("the database at {at} has the form of a later release of flowmill; use that one")]
     Later {
         /// Where it is.
@@ -134,6 +155,7 @@ pub enum OpenError {
 pub struct PostgresStore {
     history: History,
     codec: Codec,
+    payloads: PostgresPayloads,
     lease: Duration,
     writers: PgPool,
     readers: PgPool,
@@ -147,10 +169,33 @@ impl PostgresStore {
     pub async fn open(settings: &Settings) -> Result<Self, OpenError> {
         let options = read_url(&settings.url)?.application_name("flowmill");
         schema::check(&options).await?;
-        let readers = pool(settings.readers, false).connect_lazy_with(options.clone());
-        let writers = pool(settings.writers, true).connect_lazy_with(options);
-        let (history, codec, lease) = (History::Full, Codec, settings.lease);
-        Ok(Self { history, codec, lease, writers, readers })
+        let readers = pool(settings.readers, EVERYONE, false).connect_lazy_with(options.clone());
+        let writers = pool(settings.writers, EVERYONE, true).connect_lazy_with(options.clone());
+        let pool = pool(TRANSFERS, TRANSFER, true).connect_lazy_with(options);
+        let payloads = PostgresPayloads { pool };
+        let stash = Stash::new(Arc::new(payloads.clone()));
+        let codec = Codec { keys: settings.keys.clone(), stash };
+        let (history, lease) = (History::Full, settings.lease);
+        Ok(Self { history, codec, payloads, lease, writers, readers })
+    }
+
+    /// Its payloads, without what is held of them in this process.
+    pub fn payloads(&self) -> PostgresPayloads {
+        self.payloads.clone()
+    }
+
+    /// What it leaves large values to. Whoever sends messages shares it, so that a process holds
+    /// a value once.
+    pub fn stash(&self) -> Stash {
+        self.codec.stash.clone()
+    }
+
+    /// The same with a cache in front of its payloads.
+    #[must_use]
+    pub fn cached(mut self, cache: Arc<dyn PayloadCache>) -> Self {
+        let payloads = CachedPayloads::new(cache, Arc::new(self.payloads()));
+        self.codec.stash = Stash::new(Arc::new(payloads));
+        self
     }
 
     /// The same with this much history in its reports.
@@ -159,21 +204,41 @@ impl PostgresStore {
         Self { history, ..self }
     }
 
+    /// Asks the server for nothing, to see whether it answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let asked = sqlx::query("SELECT 1").execute(&self.readers).await;
+        asked.map(drop).map_err(|error| trouble(&error))
+    }
+
+    /// How many shards there are. It never changes.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn shards(&self) -> Result<u16, StoreError> {
+        let count = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM shards");
+        let count = count.fetch_one(&self.readers).await.map_err(|error| trouble(&error))?;
+        Ok(u16::try_from(count).unwrap_or(u16::MAX))
+    }
+
     /// Ends its connections; what was answered is kept without that.
     pub async fn close(&self) {
         self.writers.close().await;
         self.readers.close().await;
+        self.payloads.pool.close().await;
     }
 }
 
 impl Store for PostgresStore {
     async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
-        commit::commit(&self.writers, self.codec, batch).await
+        commit::commit(&self.writers, &self.codec, batch).await
     }
 
     async fn journal(&self, run: &Name) -> Result<Vec<Fact>, StoreError> {
         let mut journal = Vec::new();
-        reading::facts(&self.readers, self.codec, run, |facts| journal.extend(facts)).await?;
+        reading::facts(&self.readers, &self.codec, run, |facts| journal.extend(facts)).await?;
         Ok(journal)
     }
 
@@ -181,7 +246,7 @@ impl Store for PostgresStore {
     async fn report(&self, plan: &Plan, run: &Name) -> Result<Option<Report>, StoreError> {
         let mut report = Report::new(self.history);
         let mut is_known = false;
-        reading::facts(&self.readers, self.codec, run, |facts| {
+        reading::facts(&self.readers, &self.codec, run, |facts| {
             is_known = true;
             for fact in &facts {
                 report.add(plan, fact);
@@ -197,16 +262,14 @@ impl Store for PostgresStore {
             WITH facts AS (DELETE FROM journal WHERE run = $1),
                 work AS (DELETE FROM checkpoints WHERE run = $1),
                 wishes AS (DELETE FROM signals WHERE run = $1),
-                bytes AS (
-                    DELETE FROM payloads USING runs
-                    WHERE runs.run = $1 AND payloads.tenant = runs.tenant AND owner = runs.run)
+                bytes AS (DELETE FROM payloads WHERE tenant = '' AND owner = $1)
             DELETE FROM runs WHERE run = $1";
         let forget = sqlx::query(FORGET).bind(&**run).execute(&self.writers).await;
         forget.map(|_| ()).map_err(|error| trouble(&error))
     }
 }
 
-fn pool(most: u32, writes: bool) -> PgPoolOptions {
+fn pool(most: u32, everyone: &'static str, writes: bool) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(most.max(1))
         .acquire_timeout(PATIENCE)
@@ -222,7 +285,7 @@ fn pool(most: u32, writes: bool) -> PgPoolOptions {
         })
         .after_connect(move |connection, _| {
             Box::pin(async move {
-                connection.execute(EVERYONE).await?;
+                connection.execute(everyone).await?;
                 if !writes {
                     return Ok(());
                 }

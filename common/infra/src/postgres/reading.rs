@@ -17,7 +17,7 @@ const ROWS: i64 = 64;
 /// Gives a run's facts to `each` in order, a part at a time.
 pub(super) async fn facts(
     from: &PgPool,
-    codec: Codec,
+    codec: &Codec,
     run: &Name,
     mut each: impl FnMut(Vec<Fact>),
 ) -> Result<(), StoreError> {
@@ -35,7 +35,7 @@ pub(super) async fn facts(
             return Err(missing(run, last + 1));
         }
         for row in rows {
-            let facts = part(codec, run, last, &row)?;
+            let facts = part(codec, run, last, &row).await?;
             last = get(&row, "last")?;
             each(facts);
         }
@@ -44,9 +44,9 @@ pub(super) async fn facts(
 }
 
 /// The facts of one row, which follow fact `last`.
-pub(super) fn part(
-    codec: Codec,
-    run: &str,
+pub(super) async fn part(
+    codec: &Codec,
+    run: &Name,
     last: i64,
     row: &PgRow,
 ) -> Result<Vec<Fact>, StoreError> {
@@ -56,5 +56,5 @@ pub(super) fn part(
         version: i64::from(get::<i32>(row, "version")?),
         facts: get(row, "facts")?,
     };
-    codec.read_facts(run, last, &part)
+    codec.read_facts(run, last, &part).await
 }

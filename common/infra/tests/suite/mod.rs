@@ -5,16 +5,21 @@
 pub(crate) mod broker;
 pub(crate) mod channels;
 pub(crate) mod checkpoints;
+pub(crate) mod claims;
 pub(crate) mod clock;
 #[cfg(feature = "sqlite")]
 mod folder;
 pub(crate) mod intake;
 pub(crate) mod live;
+pub(crate) mod payloads;
 mod postgres;
 mod proxy;
+mod secrets;
 pub(crate) mod server;
 pub(crate) mod shards;
+mod stash;
 pub(crate) mod store;
+pub(crate) mod watched;
 
 use std::future::Future;
 use std::pin::pin;

@@ -5,5 +5,6 @@
 
 mod deaths;
 mod fragments;
+mod letters;
 mod runs;
 mod support;

@@ -7,7 +7,7 @@ use super::support::{Cluster, document};
 
 const START: &str = "{id: s, data: {type: start, title: S, variables: [{variable: who, label: who, type: text-input}]}}";
 
-fn shout() -> String {
+pub(crate) fn shout() -> String {
     let code = "{id: c, data: {type: code, title: C, code_language: javascript, code: 'function main({who}) { return {loud: who.toUpperCase()} }', variables: [{variable: who, value_selector: [s, who]}], outputs: {loud: {type: string}}}}";
     let end = "{id: e, data: {type: end, title: E, outputs: [{variable: says, value_selector: [c, loud]}]}}";
     document(&[START, code, end], &["{source: s, target: c}", "{source: c, target: e}"])
@@ -68,6 +68,68 @@ async fn what_is_accepted_waits_for_a_scheduler() {
     let hand = cluster.hand("hand").await;
     let owner = cluster.owner("late").await;
     assert_eq!(cluster.end(&run).await.outputs["says"], "ADA");
+    hand.stop().await;
+    owner.stop().await;
+    cluster.leave().await;
+}
+
+/// Items that each read a list far larger than a message.
+fn lists() -> String {
+    let list = "{id: l, data: {type: code, title: L, code_language: javascript, code: 'function main() { return {items: Array.from({length: 20}, (_, i) => i), large: Array.from({length: 30}, (_, i) => String(i).repeat(4000))} }', variables: [], outputs: {items: {type: 'array[number]'}, large: {type: 'array[string]'}}}}";
+    let nodes = [
+        START,
+        list,
+        "{id: it, data: {type: iteration, title: It, start_node_id: b, iterator_selector: [l, items], output_selector: [d, size], is_parallel: true, parallel_nums: 10, error_handle_mode: terminated}}",
+        "{id: b, parentId: it, data: {type: iteration-start}}",
+        "{id: d, parentId: it, data: {type: code, title: D, code_language: javascript, code: 'function main({x, large}) { return {size: large[x].length} }', variables: [{variable: x, value_selector: [it, item]}, {variable: large, value_selector: [l, large]}], outputs: {size: {type: number}}}}",
+        "{id: e, data: {type: end, title: E, outputs: [{variable: all, value_selector: [it, output]}, {variable: large, value_selector: [l, large]}]}}",
+    ];
+    let edges = [
+        "{source: s, target: l}",
+        "{source: l, target: it}",
+        "{source: b, target: d}",
+        "{source: it, target: e}",
+    ];
+    document(&nodes, &edges)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_value_is_read_by_many_and_lies_once() {
+    let cluster = Cluster::new("large").await;
+    let owner = cluster.owner("owner").await;
+    let (left, right) = (cluster.hand("left").await, cluster.hand("right").await);
+    let run = cluster.submit(&cluster.push(&lists()).await, &[("who", "x".into())]).await;
+    let ended = cluster.end(&run).await;
+    assert_eq!(ended.status, Status::Succeeded);
+    let sizes: Vec<&str> = (0..20).map(|at| if at < 10 { "4000" } else { "8000" }).collect();
+    assert_eq!(ended.outputs["all"], format!("[{}]", sizes.join(", ")));
+    assert!(ended.outputs["large"].contains(&"29".repeat(4000)));
+    // the document, and the list as the node gave it
+    assert_eq!(cluster.payloads().await, 2);
+    left.stop().await;
+    right.stop().await;
+    owner.stop().await;
+    cluster.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_reaches_its_node_and_no_row() {
+    let cluster = Cluster::new("secret").await;
+    let (owner, hand) = (cluster.owner("owner").await, cluster.hand("hand").await);
+    let code = "{id: c, data: {type: code, title: C, code_language: javascript, code: 'function main({key}) { return {size: key.length} }', variables: [{variable: key, value_selector: [env, key]}], outputs: {size: {type: number}}}}";
+    let end = "{id: e, data: {type: end, title: E, outputs: [{variable: size, value_selector: [c, size]}]}}";
+    let secret =
+        "environment_variables: [{id: v, name: key, value_type: secret, value: tops3cret}], graph:";
+    let text = document(&[START, code, end], &["{source: s, target: c}", "{source: c, target: e}"])
+        .replace("graph:", secret);
+    let run = cluster.submit(&cluster.push(&text).await, &[("who", "ada".into())]).await;
+    let ended = cluster.end(&run).await;
+    assert_eq!((ended.status, &*ended.outputs["size"]), (Status::Succeeded, "9"));
+    let dump = cluster.dump().await.to_lowercase();
+    // as bytes are written
+    let hex = "746f70733363726574";
+    assert!(dump.contains("flowmill-sealed:1:") && dump.contains("ada"), "{dump}");
+    assert!(!dump.contains("tops3cret") && !dump.contains(hex), "{dump}");
     hand.stop().await;
     owner.stop().await;
     cluster.leave().await;

@@ -1,0 +1,121 @@
+//! Payloads as rows. Their statements need no more than the role `flowmill_worker` may do, but
+//! for [`remove`](Payloads::remove).
+//!
+//! They have connections of their own: whoever commits does not wait for a large value that is
+//! on its way.
+
+use std::ops::Range;
+
+use sqlx::PgPool;
+
+use crate::payloads::{Answer, Digest, Owner, Payload, PayloadError, Payloads, check};
+
+use super::intake::WORKFLOW;
+use super::{Tries, is_lost};
+
+/// A payload of this size is only sent when it is not there yet.
+const ASKED_FIRST_BYTES: usize = 64 << 10;
+
+/// Keeps payloads in a database that several processes share.
+#[derive(Clone, Debug)]
+pub struct PostgresPayloads {
+    pub(super) pool: PgPool,
+}
+
+impl PostgresPayloads {
+    async fn try_put(
+        &self,
+        (tenant, owner): &(String, String),
+        payload: &Payload,
+    ) -> Result<(), sqlx::Error> {
+        const IS_THERE: &str = "
+            SELECT EXISTS (SELECT FROM payloads WHERE tenant = $1 AND owner = $2 AND digest = $3)";
+        const PUT: &str = "
+            INSERT INTO payloads (tenant, owner, digest, bytes) VALUES ($1, $2, $3, $4)
+            ON CONFLICT DO NOTHING";
+        let digest = payload.digest().to_string();
+        if payload.bytes().len() > ASKED_FIRST_BYTES {
+            let is_there = sqlx::query_scalar::<_, bool>(IS_THERE).bind(tenant).bind(owner);
+            if is_there.bind(&digest).fetch_one(&self.pool).await? {
+                return Ok(());
+            }
+        }
+        let put = sqlx::query(PUT).bind(tenant).bind(owner).bind(&digest).bind(payload.bytes());
+        put.execute(&self.pool).await.map(|_| ())
+    }
+}
+
+impl Payloads for PostgresPayloads {
+    fn put<'a>(&'a self, owner: &'a Owner, payload: &'a Payload) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let key = key(owner);
+            let mut tries = Tries::new();
+            loop {
+                match self.try_put(&key, payload).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) if is_lost(&error) => {
+                        let tried = tries.after(error).await;
+                        tried.map_err(|error| PayloadError::Unavailable(error.to_string()))?;
+                    }
+                    Err(error) => return Err(unavailable(&error)),
+                }
+            }
+        })
+    }
+
+    fn get<'a>(&'a self, owner: &'a Owner, digest: Digest) -> Answer<'a, Vec<u8>> {
+        const GET: &str = "
+            SELECT bytes FROM payloads WHERE tenant = $1 AND owner = $2 AND digest = $3";
+        Box::pin(async move {
+            let (tenant, owner) = key(owner);
+            let get = sqlx::query_scalar::<_, Vec<u8>>(GET).bind(tenant).bind(owner);
+            let found = get.bind(digest.to_string()).fetch_optional(&self.pool).await;
+            let found = found.map_err(|error| unavailable(&error))?;
+            check(digest, found.ok_or(PayloadError::Lost { digest })?).await
+        })
+    }
+
+    fn get_range<'a>(
+        &'a self,
+        owner: &'a Owner,
+        digest: Digest,
+        range: Range<u64>,
+    ) -> Answer<'a, Vec<u8>> {
+        // bytes of the database are counted from 1, in 32 bits
+        const GET: &str = "
+            SELECT substring(bytes FROM $4 FOR $5) FROM payloads
+            WHERE tenant = $1 AND owner = $2 AND digest = $3";
+        let small = |number: u64| i32::try_from(number).unwrap_or(i32::MAX);
+        Box::pin(async move {
+            let (tenant, owner) = key(owner);
+            let get = sqlx::query_scalar::<_, Vec<u8>>(GET).bind(tenant).bind(owner);
+            let from = small(range.start.saturating_add(1));
+            let length = small(range.end.saturating_sub(range.start));
+            let get = get.bind(digest.to_string()).bind(from).bind(length);
+            let found = get.fetch_optional(&self.pool).await;
+            found.map_err(|error| unavailable(&error))?.ok_or(PayloadError::Lost { digest })
+        })
+    }
+
+    fn remove<'a>(&'a self, owner: &'a Owner) -> Answer<'a, ()> {
+        const REMOVE: &str = "DELETE FROM payloads WHERE tenant = $1 AND owner = $2";
+        Box::pin(async move {
+            let (tenant, owner) = key(owner);
+            let removed = sqlx::query(REMOVE).bind(tenant).bind(owner).execute(&self.pool).await;
+            removed.map(|_| ()).map_err(|error| unavailable(&error))
+        })
+    }
+}
+
+/// The tenant and the owner of a row. A run's rows lie by its id alone, which is one tenant's.
+fn key(owner: &Owner) -> (String, String) {
+    match owner {
+        Owner::Run(run) => (String::new(), run.to_string()),
+        Owner::Workflow { tenant } => (tenant.to_string(), WORKFLOW.to_owned()),
+        Owner::Upload { tenant, upload } => (tenant.to_string(), format!("upload/{upload}")),
+    }
+}
+
+fn unavailable(error: &sqlx::Error) -> PayloadError {
+    PayloadError::Unavailable(error.to_string())
+}
