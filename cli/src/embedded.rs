@@ -29,10 +29,13 @@ use tokio::task::JoinHandle;
 use crate::keep::Keep;
 use crate::workflow::Workflow;
 
+/// A workflow's plan, and what executes its nodes.
+type Known = (Arc<Plan>, Arc<Executors>);
+
 /// The workflows that the worker of this process can execute, by digest.
 #[derive(Debug, Default)]
 struct Workflows {
-    by_digest: RwLock<HashMap<Name, (Arc<Plan>, Arc<Executors>)>>,
+    by_digest: RwLock<HashMap<Name, Known>>,
 }
 
 impl Library for Workflows {

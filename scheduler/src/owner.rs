@@ -371,13 +371,14 @@ impl Owner {
             while let Some((id, count)) = self.gate.next(class) {
                 let Some(active) = self.runs.get_mut(&id) else { continue };
                 active.is_hungry[class as usize] = false;
-                let before = active.out[class as usize];
+                let before = active.run.seq();
                 let number = self.numbers.get(&active.home.shard).map_or(1, |last| last + 1);
                 // a run that ended meanwhile needs no place
                 let workers = self.workers;
                 let _ = self.apply(now, &id, Input::Grant { class, count, number, workers });
                 let active = self.runs.get(&id);
-                let took = active.is_some_and(|active| active.out[class as usize] > before);
+                // passes without a task in them end as soon as they may begin
+                let took = active.is_some_and(|active| active.run.seq() > before);
                 let wants_more = active.is_some_and(|active| active.is_hungry[class as usize]);
                 if wants_more && !took {
                     tracing::warn!(run.id = %id, "a run wanted a place and did not take it");

@@ -69,7 +69,7 @@ impl Turn {
 
 /// One attempt of a node.
 #[derive(Clone, Debug)]
-pub(crate) struct Attempt {
+pub(crate) struct Execution {
     pub(crate) place: TaskId,
     pub(crate) attempt: u32,
     pub(crate) variables: Variables,
@@ -189,7 +189,7 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
     pub(crate) async fn execute<O>(
         &self,
         task: &Task,
-        one: Attempt,
+        one: Execution,
         loaded: Loaded,
         then: impl AsyncFnOnce(Outcome) -> O,
     ) -> O {
@@ -212,18 +212,18 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
 
     pub(crate) fn outcome(
         &self,
-        one: Attempt,
+        one: Execution,
         started_at: Time,
         outcome: Result<flowmill_engine::plan::Success, NodeError>,
     ) -> Outcome {
-        let Attempt { place: task, attempt, .. } = one;
+        let Execution { place: task, attempt, .. } = one;
         let elapsed_us = self.clock.now().since(started_at).as_micros();
         let elapsed_us = u64::try_from(elapsed_us).unwrap_or(u64::MAX);
         Outcome { task, attempt, outcome, started_at, elapsed_us }
     }
 }
 
-impl From<&Task> for Attempt {
+impl From<&Task> for Execution {
     fn from(task: &Task) -> Self {
         let Task { task: place, attempt, variables, .. } = task.clone();
         Self { place, attempt, variables }

@@ -27,7 +27,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::bench::{Attempt, Bench, CLASSES, Slot, checkpoint_key, release, unloadable};
+use crate::bench::{Bench, CLASSES, Execution, Slot, checkpoint_key, release, unloadable};
 use crate::claims;
 use crate::execute::{Library, Missing};
 use crate::held::Order;
@@ -139,7 +139,7 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
     }
 
     /// Executes a node of a fragment once there is a slot of its class.
-    async fn inner(&self, task: &Task, one: Attempt, sent: (u32, usize)) -> Step<R::Claim> {
+    async fn inner(&self, task: &Task, one: Execution, sent: (u32, usize)) -> Step<R::Claim> {
         let (dispatch, class) = sent;
         let slot = self.turn(CLASSES[class]).come().await;
         match self.load(task, &one.place).await {
@@ -257,7 +257,7 @@ impl<'a, K: Send + 'static> Inside<'a, K> {
                 let Event::TaskDispatched(sent) = fact.event else { continue };
                 let Some(seed) = self.core.seed_of(&sent.task) else { continue };
                 let (place, variables) = (sent.task, seed.variables);
-                let one = Attempt { place, attempt: sent.attempt, variables };
+                let one = Execution { place, attempt: sent.attempt, variables };
                 let sent = (sent.dispatch, sent.class as usize);
                 self.running.push(bench.inner(self.task, one, sent).boxed());
             }

@@ -100,7 +100,7 @@ async fn rerun(args: &Args) -> anyhow::Result<u8> {
     say_what_is_kept(&start, &flags.store.display().to_string());
     let begin = Begin::Anew(Box::new(start));
     let show = Show::new(flags.output, &after);
-    flags.drive(store, &settings, &after, (begin, answers), show).await
+    Box::pin(flags.drive(store, &settings, &after, (begin, answers), show)).await
 }
 
 /// What is kept of the old run.

@@ -65,5 +65,5 @@ async fn resume(args: &Args) -> anyhow::Result<u8> {
         return Ok(exit_code(status));
     }
     let begin = Begin::Again(Box::new(run));
-    flags.drive(store, &settings, &workflow, (begin, answers), show).await
+    Box::pin(flags.drive(store, &settings, &workflow, (begin, answers), show)).await
 }

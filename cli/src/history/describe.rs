@@ -1,6 +1,6 @@
 //! A fact in a line.
 
-use flowmill_engine::fact::{Event, Fact, FramePath, Kept, Pass, Then};
+use flowmill_engine::fact::{Event, Fact, FramePath, Kept, Pass, TaskDispatched, Then};
 use flowmill_engine::time::Time;
 
 use crate::console::one_line;
@@ -13,6 +13,17 @@ const MESSAGE: usize = 120;
 /// What a fact says; `began` is when its run did.
 pub(crate) fn fact(fact: &Fact, began: Time) -> String {
     format!("{:>6}  {:>10}  {}", fact.seq, show(fact.at.since(began)), event(&fact.event))
+}
+
+fn task_sent(sent: &TaskDispatched) -> String {
+    let again = if sent.dispatch > 1 { ", sent again" } else { "" };
+    let name = one_line(&key(&sent.task.frame, &sent.task.node), MESSAGE);
+    let more = match (sent.passes, sent.nodes.len()) {
+        (Some(passes), _) => format!(", {} passes", passes.count),
+        (None, 0 | 1) => String::new(),
+        (None, nodes) => format!(" and {} nodes after it", nodes - 1),
+    };
+    format!("task sent: {name}{more}, attempt {}{again}", sent.attempt)
 }
 
 fn event(event: &Event) -> String {
@@ -30,16 +41,7 @@ fn event(event: &Event) -> String {
             let from = one_line(&adopted.from, MESSAGE);
             format!("{part} kept of run {from}: {}", at(&adopted.frame, &adopted.node))
         }
-        Event::TaskDispatched(sent) => {
-            let again = if sent.dispatch > 1 { ", sent again" } else { "" };
-            let name = at(&sent.task.frame, &sent.task.node);
-            let more = match (sent.passes, sent.nodes.len()) {
-                (Some(passes), _) => format!(", {} passes", passes.count),
-                (None, 0 | 1) => String::new(),
-                (None, nodes) => format!(" and {} nodes after it", nodes - 1),
-            };
-            format!("task sent: {name}{more}, attempt {}{again}", sent.attempt)
-        }
+        Event::TaskDispatched(sent) => task_sent(sent),
         Event::TaskReturned { task, reason, .. } => {
             format!("task came back: {} ({reason:?})", at(&task.frame, &task.node))
         }

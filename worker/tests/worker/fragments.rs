@@ -1,5 +1,7 @@
 //! What a worker does with tasks that carry several nodes or passes.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

@@ -250,7 +250,15 @@ impl Run {
                     let node = self.plan.node(*node);
                     node.reads.iter().chain(&node.writes)
                 });
-                (Fragment::Nodes(ids.collect()), read(frame, reads))
+                let mut variables = read(frame, reads);
+                for node in nodes {
+                    // what a node holds before it began, as the inputs of a start node
+                    let id = &self.plan.node(*node).id;
+                    for (name, variable) in frame.variables.of_node(id) {
+                        variables.set(id, name, variable.clone());
+                    }
+                }
+                (Fragment::Nodes(ids.collect()), variables)
             }
             Load::Passes(first) => {
                 let container = frame.container(sent.place.node)?;

@@ -134,7 +134,7 @@ async fn a_worker_that_dies_over_passes_repeats_at_most_those_in_hand() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_told_to_stop_gives_back_passes() {
     let cluster = Cluster::new("gives").await;
-    let calls = Counting::new(Duration::from_millis(100)).await;
+    let calls = Counting::new(Duration::from_millis(400)).await;
     let owner = cluster.owner("owner").await;
     let leaving = cluster.hand("leaving").await;
     let plan = cluster.push(&each(&calls, 6)).await;
