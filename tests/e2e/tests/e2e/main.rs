@@ -2,8 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
+mod chaos;
+mod cluster;
+mod documents;
 mod http;
 mod process;
+mod random;
 mod servers;
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! PostgreSQL, RabbitMQ and Redis, each with an instance that only this test has.
+//! `PostgreSQL`, `RabbitMQ` and Redis, each with an instance that only this test has.
 
 mod postgres;
 mod rabbitmq;
