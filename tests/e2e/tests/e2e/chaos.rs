@@ -170,7 +170,7 @@ impl Chaos {
             if done < faults {
                 let by_chance = self.random.below(FAULTS.len());
                 let fault = FAULTS.get(done).copied().unwrap_or(FAULTS[by_chance]);
-                tell(&format!("{} calls made, {fault:?}", calls.total()));
+                eprintln!("{} calls made, {fault:?}", calls.total());
                 wounds.extend(self.harm(cluster, fault).await);
                 done += 1;
             }
@@ -258,7 +258,7 @@ async fn whatever_dies_every_run_ends_once_and_nothing_kept_is_paid_twice() {
     let mut cluster = Cluster::start(SCHEDULERS, WORKERS).await;
     let api = cluster.api.clone();
     let workflows =
-        [api.push(&two_calls(calls.port)).await, api.push(&calls_of_items(calls.port)).await];
+        [api.push(&two_calls(calls.port)).await, api.push(&calls_of_items(calls.port, "")).await];
     let runs = Runs::default();
     let submitting = {
         let (api, runs) = (api.clone(), runs.clone());

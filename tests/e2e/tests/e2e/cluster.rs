@@ -146,9 +146,17 @@ impl Api {
 
     /// Submits a run under a key, again and again until it is accepted; its id.
     pub(crate) async fn submit(&self, workflow: &str, inputs: Value, key: &str) -> String {
+        self.submitted(&json!({ "workflow": workflow, "inputs": inputs }), key).await
+    }
+
+    /// Says something to a chat; the run's id.
+    pub(crate) async fn submit_chat(&self, workflow: &str, query: &str, key: &str) -> String {
+        self.submitted(&json!({ "workflow": workflow, "query": query }), key).await
+    }
+
+    async fn submitted(&self, body: &Value, key: &str) -> String {
         let headers = format!("content-type: application/json\r\nidempotency-key: {key}\r\n");
-        let body = json!({ "workflow": workflow, "inputs": inputs }).to_string();
-        let answer = self.ask("POST", "/api/v1/runs", &headers, &body).await;
+        let answer = self.ask("POST", "/api/v1/runs", &headers, &body.to_string()).await;
         assert_eq!(answer.status, 202, "{answer:?}");
         answer.body["id"].as_str().unwrap().to_owned()
     }

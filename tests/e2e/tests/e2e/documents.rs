@@ -49,8 +49,9 @@ pub(crate) fn two_calls(port: u16) -> String {
     document("two-calls", &nodes, &[edge("s", "a"), edge("a", "b"), edge("b", "e")])
 }
 
-/// A code node that makes a list, then a call for each of its elements, ten at a time.
-pub(crate) fn calls_of_items(port: u16) -> String {
+/// A code node that makes a list, then a call for each of its elements, ten at a time. `more` are
+/// members of the call, each ending with a comma.
+pub(crate) fn calls_of_items(port: u16, more: &str) -> String {
     let code = "{id: c, data: {type: code, title: C, code_language: python3, \
          variables: [{variable: count, value_selector: [s, count]}, {variable: who, value_selector: [s, who]}], \
          code: \"def main(count, who):\\n    return {'items': [f'{who}-{i}' for i in range(int(count))]}\", \
@@ -66,11 +67,60 @@ pub(crate) fn calls_of_items(port: u16) -> String {
         iteration.to_owned(),
         "{id: itstart, parentId: it, data: {type: iteration-start, title: '', isInIteration: true, iteration_id: it}}"
             .to_owned(),
-        call("a", port, "{{#it.item#}}", "isInIteration: true, iteration_id: it,", "parentId: it,"),
+        call("a", port, "{{#it.item#}}", &format!("isInIteration: true, iteration_id: it, {more}"), "parentId: it,"),
         end("items", "[it, output]"),
     ];
     let edges = [edge("s", "c"), edge("c", "it"), edge("itstart", "a"), edge("it", "e")];
     document("calls-of-items", &nodes, &edges)
+}
+
+/// A code node, then a call with a fail branch, then another call: what walkthrough 1 of the design
+/// is about.
+pub(crate) fn chain(port: u16) -> String {
+    let code = "{id: a, data: {type: code, title: A, code_language: javascript, \
+         variables: [{variable: who, value_selector: [s, who]}], \
+         code: 'function main({who}) { return {text: who + \"-x\"} }', outputs: {text: {type: string, children: null}}}}";
+    let again = "error_strategy: fail-branch, retry_config: {retry_enabled: true, max_retries: 1, retry_interval: 100},";
+    let nodes = [
+        start("who", "text-input"),
+        code.to_owned(),
+        call("b", port, "{{#a.text#}}-b", again, ""),
+        call("c", port, "{{#b.body#}}-c", "", ""),
+        call("d", port, "{{#a.text#}}-d", "", ""),
+        "{id: e, data: {type: end, title: E, outputs: [\
+         {variable: c, value_selector: [c, body]}, {variable: d, value_selector: [d, body]}]}}"
+            .to_owned(),
+    ];
+    let failed = "{source: b, sourceHandle: fail-branch, target: d}".to_owned();
+    let good = "{source: b, sourceHandle: success-branch, target: c}".to_owned();
+    let edges = [edge("s", "a"), edge("a", "b"), good, failed, edge("c", "e"), edge("d", "e")];
+    document("chain", &nodes, &edges)
+}
+
+/// A loop of five rounds: one is added to a conversation variable, then a call is made.
+pub(crate) fn rounds(port: u16) -> String {
+    let within = "parentId: l,";
+    let nodes = [
+        "{id: s, data: {type: start, title: S, variables: []}}".to_owned(),
+        "{id: l, data: {type: loop, title: L, loop_count: 5, start_node_id: ls, break_conditions: [], \
+         logical_operator: and, error_handle_mode: terminated, loop_variables: []}}"
+            .to_owned(),
+        "{id: ls, parentId: l, data: {type: loop-start, title: '', isInLoop: true, loop_id: l}}".to_owned(),
+        "{id: p, parentId: l, data: {type: assigner, title: P, version: '2', isInLoop: true, loop_id: l, \
+         items: [{input_type: constant, operation: +=, value: 1, write_mode: over-write, \
+         variable_selector: [conversation, n]}]}}"
+            .to_owned(),
+        call("c", port, "round-{{#conversation.n#}}", "isInLoop: true, loop_id: l,", within),
+        "{id: e, data: {type: answer, title: E, answer: 'counted to {{#conversation.n#}}'}}".to_owned(),
+    ];
+    let edges = [edge("s", "l"), edge("ls", "p"), edge("p", "c"), edge("l", "e")];
+    let workflow = document("rounds", &nodes, &edges);
+    let chat = workflow.replace("mode: workflow", "mode: advanced-chat");
+    chat.replace(
+        "workflow: {graph:",
+        "workflow: {conversation_variables: [{id: v, name: n, value: 0, value_type: number, \
+         selector: [conversation, n]}], graph:",
+    )
 }
 
 /// As many code nodes beside each other, and an end that waits for all of them.

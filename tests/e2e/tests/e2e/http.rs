@@ -61,15 +61,16 @@ async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Seen>>, wait: Duration) {
     let said = path.trim_start_matches('/').to_owned();
     *seen.lock().unwrap().entry(path).or_default() += 1;
     tokio::time::sleep(wait).await;
+    let status = if said.contains("fail") { "500 Oh" } else { "200 OK" };
     let answer = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{said}",
+        "HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{said}",
         said.len()
     );
     stream.write_all(answer.as_bytes()).await.ok();
 }
 
 impl Counter {
-    /// It answers each request with its path, after this time.
+    /// It answers each request with its path, after this time; one that says `fail` does.
     pub(crate) async fn start(wait: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -97,10 +97,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         if self.child.is_some() {
             if std::thread::panicking() {
-                #[expect(clippy::print_stderr, reason = "it tells why the test failed")]
-                {
-                    eprintln!("{}", self.last_words());
-                }
+                eprintln!("{}", self.last_words());
             }
             self.kill();
         }

@@ -60,6 +60,15 @@ impl Rabbit {
         self.process.kill();
     }
 
+    /// The node stands still: it takes and confirms nothing.
+    pub(crate) fn freeze(&mut self) {
+        self.process.freeze();
+    }
+
+    pub(crate) fn thaw(&mut self) {
+        self.process.thaw();
+    }
+
     /// What a stopped node had written is lost.
     pub(crate) fn wipe(&mut self) {
         assert!(!self.process.runs());
