@@ -20,6 +20,7 @@ mod people;
 mod plan;
 mod problems;
 mod result;
+mod server;
 #[cfg(feature = "store")]
 mod settings;
 mod show;

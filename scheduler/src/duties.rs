@@ -3,7 +3,10 @@
 
 use std::future::Future;
 
+use flowmill_engine::fact::TaskId;
+use flowmill_engine::plan::TaskClass;
 use flowmill_engine::time::Time;
+use flowmill_engine::value::Name;
 use flowmill_infra::broker::{Closed, Inbox};
 use flowmill_infra::message::{Control, Delivery, Shard, Task};
 use flowmill_infra::store::{Settled, StoreError, Tenure};
@@ -42,7 +45,11 @@ pub trait Duties: Send + 'static {
     /// A commit failed for good. None when whoever waits for the runs concerned is to be told;
     /// else the shards whose runs leave memory, to be taken up anew from the store.
     #[doc(hidden)]
-    fn failed(&mut self, error: &StoreError) -> Option<Vec<Shard>>;
+    fn failed(&mut self, owner: &Owner, error: &StoreError) -> Option<Vec<Shard>>;
+
+    /// A run cannot even begin, because what it begins with can never be stored.
+    #[doc(hidden)]
+    fn condemn(&mut self, run: &Name, why: &str);
 
     /// Forgets these shards, and leaves what was received of them to their next owner.
     #[doc(hidden)]
@@ -71,8 +78,9 @@ pub trait Duties: Send + 'static {
 pub struct Sent {
     pub(crate) shard: Shard,
     pub(crate) number: u64,
-    pub(crate) run: flowmill_engine::value::Name,
-    pub(crate) task: flowmill_engine::fact::TaskId,
+    pub(crate) run: Name,
+    pub(crate) task: TaskId,
+    pub(crate) class: TaskClass,
 }
 
 impl From<&Task> for Sent {
@@ -82,6 +90,7 @@ impl From<&Task> for Sent {
             number: task.number,
             run: task.run.clone(),
             task: task.task.clone(),
+            class: task.class,
         }
     }
 }
@@ -115,9 +124,11 @@ impl Duties for Alone {
 
     fn published(&mut self, _: Time, _: Vec<Sent>) {}
 
-    fn failed(&mut self, _: &StoreError) -> Option<Vec<Shard>> {
+    fn failed(&mut self, _: &Owner, _: &StoreError) -> Option<Vec<Shard>> {
         None
     }
+
+    fn condemn(&mut self, _: &Name, _: &str) {}
 
     async fn forget<I: Inbox>(&mut self, _: &mut Owner, _: &mut I, _: &[Shard]) {}
 

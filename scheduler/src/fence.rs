@@ -20,14 +20,9 @@ pub(crate) fn crash(run: &mut Run, seq: u64, has_tasks: bool, now: Time, why: &s
     tracing::error!(run.id = %run.id(), %why, "a run broke the core and ends");
     let cancelled = Event::TaskCancelled { task: None, mode: CancelMode::Drop };
     let finished = Event::RunFinished(Box::new(RunFinished {
-        status: Status::Failed,
-        reason: Some(Reason::Internal),
-        error: Some(format!("internal error: {why}").into()),
-        outputs: Vec::new(),
-        errors: Vec::new(),
-        errors_omitted: 0,
         exceptions_count: run.exceptions_count(),
         steps: run.root_steps(),
+        ..broken(why)
     }));
     let events = has_tasks.then_some(cancelled).into_iter().chain([finished]);
     let facts: Vec<Fact> =
@@ -35,6 +30,25 @@ pub(crate) fn crash(run: &mut Run, seq: u64, has_tasks: bool, now: Time, why: &s
     // the end is the first thing that these facts change, so it holds whatever comes after
     let _ = fenced(|| facts.iter().for_each(|fact| run.evolve(fact)));
     facts
+}
+
+/// The end of a run that cannot go on by a fault of ours.
+pub(crate) fn broken(why: &str) -> RunFinished {
+    cut_short(Status::Failed, Reason::Internal, format!("internal error: {why}"))
+}
+
+/// The end of a run of which nothing else is known.
+pub(crate) fn cut_short(status: Status, reason: Reason, error: String) -> RunFinished {
+    RunFinished {
+        status,
+        reason: Some(reason),
+        error: Some(error.into()),
+        outputs: Vec::new(),
+        errors: Vec::new(),
+        errors_omitted: 0,
+        exceptions_count: 0,
+        steps: 0,
+    }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

@@ -4,12 +4,18 @@
 //! arrives, commits the facts that follow and only then lets their effects happen. Nothing here
 //! decides what becomes of a run; that is `flowmill_engine::run`.
 //!
-//! `service` is the loop around its ports, `owner` the runs, `active` one of them and
-//! what it waits for, `gate` who may
-//! send how many tasks, `effects` what facts call for, `fence` what keeps a fault of one run from
-//! the others.
+//! `service` is the loop around its ports, `owner` the runs, `active` one of them and what it waits
+//! for, `gate` who may send how many tasks, `effects` what facts call for, `fence` what keeps a
+//! fault of one run from the others, `shards` the share of one of several schedulers,
+//! `dead_letters` what becomes of messages that nobody could use. With the feature `service` there
+//! is the program: `config` its settings, `program` how it is joined, `api` what it answers.
 
 mod active;
+#[cfg(feature = "service")]
+pub mod api;
+#[cfg(feature = "service")]
+pub mod config;
+mod dead_letters;
 mod duties;
 mod effects;
 mod fence;
@@ -17,9 +23,12 @@ mod gate;
 mod handle;
 mod owner;
 mod plans;
+#[cfg(feature = "service")]
+pub mod program;
 mod service;
 mod shards;
 
+pub use dead_letters::deal_with_dead_letters;
 pub use duties::{Alone, Duties};
 pub use gate::Window;
 pub use handle::{Finished, Handle, Submission, SubmitError};

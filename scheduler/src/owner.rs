@@ -16,15 +16,24 @@ use flowmill_infra::store::{Commit, StoreError};
 
 use crate::active::{Active, Wants, go_on};
 use crate::effects::{Effects, Home};
-use crate::fence::fenced;
+use crate::fence::{crash, fenced};
 use crate::gate::{CLASSES, Gate, PerClass, Window};
 use crate::handle::{Done, Finished, Request, Submission, SubmitError, Taken};
 
 /// Whose runs are of whoever has no tenants.
 pub(crate) const DEFAULT_TENANT: &str = "default";
 
-/// How long a task waits that no queue took.
+/// How long a task waits at first that no queue took.
 const WITHOUT_A_QUEUE: Duration = Duration::from_secs(5);
+
+/// How long a task waits at first that comes back again and again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How often a task may come back and be sent again at once.
+const AT_ONCE: u32 = 3;
+
+/// The longest that a task waits that came back.
+const LONGEST_REST: Duration = Duration::from_mins(1);
 
 /// The most runs that get a slice of time before messages are looked at again.
 const SLICES: usize = 64;
@@ -137,14 +146,19 @@ impl Owner {
     }
 
     /// Begins a run for which nobody waits here.
-    pub(crate) fn begin(&mut self, now: Time, plan: Arc<Plan>, tenant: Name, start: Start) {
-        let id = start.run.clone();
-        match fenced(|| Run::start(plan, start, now)) {
-            Ok((run, facts)) => {
-                self.hold(now, run, tenant, facts, None);
-            }
-            Err(why) => tracing::error!(run.id = %id, %why, "a run broke the core as it began"),
-        }
+    ///
+    /// # Errors
+    /// How it broke the core; then it did not begin.
+    pub(crate) fn begin(
+        &mut self,
+        now: Time,
+        plan: Arc<Plan>,
+        tenant: Name,
+        start: Start,
+    ) -> Result<(), String> {
+        let (run, facts) = fenced(|| Run::start(plan, start, now))?;
+        self.hold(now, run, tenant, facts, None);
+        Ok(())
     }
 
     /// Takes up a run as the store has it; whatever is out of it stays out.
@@ -268,9 +282,7 @@ impl Owner {
             }
             Delivery::Returned { run, task, attempt, dispatch, reason } => {
                 let id = task.clone();
-                // without a queue it would come back at once, again and again
-                let is_unroutable = reason == Returned::Unroutable;
-                let not_before = is_unroutable.then(|| now.after(WITHOUT_A_QUEUE));
+                let not_before = rest(reason, dispatch).map(|rest| now.after(rest));
                 (run, id, Input::Returned { task, attempt, dispatch, reason, not_before })
             }
             // whoever owns shards looks after these
@@ -402,6 +414,22 @@ impl Owner {
         }
     }
 
+    /// Facts of a run can never be stored: it ends, as if they had never been. Gives its end, to be
+    /// stored in their place; None when nothing of the run is stored.
+    pub(crate) fn condemn(&mut self, now: Time, commit: &Commit, why: &str) -> Option<Commit> {
+        let stored = commit.facts.first().map(|fact| fact.seq - 1).filter(|seq| *seq > 0)?;
+        let active = self.runs.get_mut(&commit.run)?;
+        let facts = crash(&mut active.run, stored, true, now, why);
+        let last = self.numbers.entry(active.home.shard).or_default();
+        active.effects = Effects::default();
+        active.effects.add(&active.run, &active.home, &facts, last);
+        self.gate.moved(active.out, PerClass::default());
+        active.out = PerClass::default();
+        let standing = active.standing(&facts);
+        let (run, plan) = (commit.run.clone(), commit.plan.clone());
+        Some(Commit { run, plan, facts: facts.into(), standing })
+    }
+
     /// Facts of a run could not be stored: it leaves memory as if they had never been. What
     /// workers hold of it is of no more use.
     pub(crate) fn lose(&mut self, commit: &Commit, error: StoreError) -> Option<Control> {
@@ -431,6 +459,17 @@ impl Owner {
         self.gate.moved(active.out, PerClass::default());
         Some(active)
     }
+}
+
+/// How long a task that came back rests before it is sent again: longer each time, so that what
+/// nobody can take does not go round and round.
+fn rest(reason: Returned, dispatch: u32) -> Option<Duration> {
+    let (first, free) = match reason {
+        Returned::Unroutable => (WITHOUT_A_QUEUE, 0),
+        Returned::HandedBack | Returned::WorkerLost => (AGAIN, AT_ONCE),
+    };
+    let doublings = dispatch.checked_sub(free + 1)?.min(10);
+    Some((first * (1 << doublings)).min(LONGEST_REST))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The scheduler's loop: takes what arrives, commits what follows, does what that calls for.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -161,7 +162,7 @@ impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock, D: Duties> Service
         if !commits.is_empty() || !signals.is_empty() {
             let mut effects = Effects::default();
             let batch = Batch { commits, tenures: self.duties.tenures(), signals };
-            let commits = self.commit(batch, &mut effects).await;
+            let commits = self.commit(now, batch, &mut effects).await;
             for commit in &commits {
                 effects.append(self.owner.take_effects(&commit.run));
                 self.live.publish(&commit.run, Event::Facts(commit.facts.clone())).await;
@@ -182,42 +183,123 @@ impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock, D: Duties> Service
         Ok(())
     }
 
-    /// Stores facts and answers which were stored. A run whose facts cannot be stored stops here
-    /// and no other does; where others may take it up, its whole shard does.
-    async fn commit(&mut self, mut batch: Batch, effects: &mut Effects) -> Vec<Commit> {
+    /// Stores facts and answers which were stored. What the store refuses for a reason of its data
+    /// is halved until the guilty run is alone: that one ends. Facts that cannot be stored for
+    /// another reason stop their run here and no other; where others may take it up, its whole
+    /// shard does.
+    async fn commit(&mut self, now: Time, batch: Batch, effects: &mut Effects) -> Vec<Commit> {
+        let mut stored = Vec::new();
         let mut patience = PATIENCE.iter();
-        while !batch.commits.is_empty() || !batch.signals.is_empty() {
-            let Err(error) = self.store.commit(&batch).await else { break };
-            if let StoreError::Unavailable(_) = &error
-                && let Some(wait) = patience.next()
-            {
-                tracing::warn!(%error, ?wait, "the store does not answer");
-                self.clock.sleep_until(self.clock.now().after(*wait)).await;
+        let mut condemned = BTreeSet::new();
+        let mut open = vec![batch];
+        while let Some(mut batch) = open.pop() {
+            if batch.commits.is_empty() && batch.signals.is_empty() {
                 continue;
+            }
+            let Err(error) = self.store.commit(&batch).await else {
+                stored.append(&mut batch.commits);
+                continue;
+            };
+            match &error {
+                StoreError::Unavailable(_) => {
+                    if let Some(wait) = patience.next() {
+                        tracing::warn!(%error, ?wait, "the store does not answer");
+                        self.clock.sleep_until(self.clock.now().after(*wait)).await;
+                        open.push(batch);
+                        continue;
+                    }
+                }
+                StoreError::Corrupt(_) | StoreError::Sealed(_) | StoreError::Later(_) => {
+                    if let Some(rest) = halve(&mut batch) {
+                        open.extend([rest, batch]);
+                        continue;
+                    }
+                    let end = self.judge(now, &batch, &error, &mut condemned);
+                    match end {
+                        Some(end) => open.push(Batch { commits: vec![end], ..batch }),
+                        None => self.lose(&mut batch, &error, effects),
+                    }
+                    continue;
+                }
+                StoreError::Conflict { .. } | StoreError::Fenced { .. } => {}
             }
             batch.signals.clear();
-            if let Some(shards) = self.duties.failed(&error) {
+            let before = (batch.commits.len(), batch.tenures.len());
+            if let Some(shards) = self.duties.failed(&self.owner, &error) {
                 tracing::error!(%error, shards = shards.len(), "shards are given up");
                 self.duties.forget(&mut self.owner, &mut self.inbox, &shards).await;
-                batch.commits.retain(|commit| !shards.contains(&commit.standing.shard));
-                batch.tenures.retain(|tenure| !shards.contains(&tenure.shard));
-                continue;
-            }
-            let lost = match &error {
-                StoreError::Conflict { run, .. } => {
-                    batch.commits.iter().position(|commit| commit.run == *run)
+                for batch in open.iter_mut().chain([&mut batch]) {
+                    batch.commits.retain(|commit| !shards.contains(&commit.standing.shard));
+                    batch.tenures.retain(|tenure| !shards.contains(&tenure.shard));
                 }
-                _ => None,
-            };
-            let lost = match lost {
-                Some(position) => vec![batch.commits.remove(position)],
-                None => std::mem::take(&mut batch.commits),
-            };
-            for commit in lost {
-                effects.controls.extend(self.owner.lose(&commit, error.clone()));
             }
+            if (batch.commits.len(), batch.tenures.len()) == before {
+                self.lose(&mut batch, &error, effects);
+            }
+            open.push(batch);
         }
-        batch.commits
+        stored
+    }
+
+    /// The end of the only run of a batch, in the place of facts that can never be stored. None
+    /// when it has no end to store, or that was refused as well.
+    fn judge(
+        &mut self,
+        now: Time,
+        batch: &Batch,
+        error: &StoreError,
+        condemned: &mut BTreeSet<Name>,
+    ) -> Option<Commit> {
+        let [commit] = &batch.commits[..] else { return None };
+        // whoever has no key for its secrets, or is too old, is not to judge it
+        let StoreError::Corrupt(why) = error else { return None };
+        if !condemned.insert(commit.run.clone()) {
+            return None;
+        }
+        let why = format!("its facts cannot be stored: {why}");
+        let end = self.owner.condemn(now, commit, &why);
+        if end.is_none() {
+            self.duties.condemn(&commit.run, &why);
+        }
+        end
+    }
+
+    /// Runs whose facts were not stored leave memory: the one that is in the way, or all of them.
+    fn lose(&mut self, batch: &mut Batch, error: &StoreError, effects: &mut Effects) {
+        let lost = match error {
+            StoreError::Conflict { run, .. } => {
+                batch.commits.iter().position(|commit| commit.run == *run)
+            }
+            _ => None,
+        };
+        let lost = match lost {
+            Some(position) => vec![batch.commits.remove(position)],
+            None => std::mem::take(&mut batch.commits),
+        };
+        if lost.is_empty() {
+            tracing::error!(%error, signals = batch.signals.len(), "signals are not settled");
+        }
+        for commit in lost {
+            effects.controls.extend(self.owner.lose(&commit, error.clone()));
+        }
+    }
+}
+
+/// Takes the second half of a batch out of it. None when there is only one thing in it.
+fn halve(batch: &mut Batch) -> Option<Batch> {
+    let tenures = batch.tenures.clone();
+    match batch.commits.len() {
+        0 => None,
+        // signals may be what is wrong
+        1 if batch.signals.is_empty() => None,
+        1 => {
+            let signals = std::mem::take(&mut batch.signals);
+            Some(Batch { commits: Vec::new(), tenures, signals })
+        }
+        count => {
+            let commits = batch.commits.split_off(count / 2);
+            Some(Batch { commits, tenures, signals: Vec::new() })
+        }
     }
 }
 

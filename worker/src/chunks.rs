@@ -49,25 +49,35 @@ impl Feed {
 impl Pieces {
     /// Shows all pieces in order, until the feed is closed.
     pub(crate) async fn show<L: Live>(mut self, live: &L, task: &Task) {
-        let mut outputs: Vec<Name> = Vec::new();
+        // a node has few outputs with text; each with the bytes of it that were shown
+        let mut outputs: Vec<(Name, u64)> = Vec::new();
         while let Some(Chunk { name, text }) = self.0.recv().await {
-            if !outputs.contains(&name) {
-                outputs.push(name.clone());
-            }
-            live.publish(&task.run, piece(task, name, text, false)).await;
+            let known = outputs.iter().position(|(output, _)| *output == name);
+            let known = known.unwrap_or_else(|| {
+                outputs.push((name.clone(), 0));
+                outputs.len() - 1
+            });
+            let shown = &mut outputs[known].1;
+            let offset = *shown;
+            *shown += text.len() as u64;
+            live.publish(&task.run, piece(task, name, offset, Some(text))).await;
         }
-        for name in outputs {
-            live.publish(&task.run, piece(task, name, "".into(), true)).await;
+        for (name, shown) in outputs {
+            live.publish(&task.run, piece(task, name, shown, None)).await;
         }
     }
 }
 
-fn piece(task: &Task, output: Name, text: Name, is_final: bool) -> Event {
+/// One piece, or the end of an output.
+fn piece(task: &Task, output: Name, offset: u64, text: Option<Name>) -> Event {
     Event::Chunk {
         frame: task.task.frame.clone(),
         node: task.task.node.clone(),
+        generation: task.task.generation,
+        attempt: task.attempt,
         output,
-        text,
-        is_final,
+        offset,
+        is_final: text.is_none(),
+        text: text.unwrap_or_default(),
     }
 }

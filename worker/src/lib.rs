@@ -1,12 +1,20 @@
 //! Takes tasks, executes nodes, answers. A worker keeps nothing: whatever it knows came with the
 //! task, whatever it learns goes back with the answer.
+//!
+//! With the feature `service` there is the program: `config` its settings, `program` how it is joined.
 
 mod chunks;
+mod claims;
+#[cfg(feature = "service")]
+pub mod config;
 mod execute;
 mod held;
+#[cfg(feature = "service")]
+pub mod program;
 mod recall;
 mod service;
 
+pub use claims::{Claiming, HeldClaim};
 pub use execute::{Library, Loaded, Missing};
 pub use recall::{Checkpointed, Forgetful, Recall};
 pub use service::{Service, Settings, Slots};

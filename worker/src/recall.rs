@@ -23,6 +23,9 @@ const PATIENCE: [Duration; 4] = [
 
 /// Remembers.
 pub trait Recall: Clone + Send + Sync + 'static {
+    /// Held while a costly attempt runs here, so that it runs nowhere else.
+    type Claim: Send + 'static;
+
     /// What is known of an attempt that was sent before, now that it begins again. Whether a worker
     /// was lost over it is counted.
     fn again(&self, key: &CheckpointKey, is_lost: bool) -> impl Future<Output = Known> + Send;
@@ -30,6 +33,18 @@ pub trait Recall: Clone + Send + Sync + 'static {
     /// Makes the outcome of a costly attempt durable; gives the one that counts. It waits for as
     /// long as that is not possible.
     fn keep(&self, checkpoint: Checkpoint) -> impl Future<Output = Completion> + Send;
+
+    /// Claims a costly attempt. None while another worker is at it.
+    fn claim(&self, key: &CheckpointKey) -> impl Future<Output = Option<Self::Claim>> + Send;
+
+    /// Waits until an attempt that another worker is at has ended, or can be claimed.
+    ///
+    /// # Errors
+    /// Its outcome, once it has one.
+    fn outlast(
+        &self,
+        key: &CheckpointKey,
+    ) -> impl Future<Output = Result<Self::Claim, Completion>> + Send;
 }
 
 /// For a worker that shares its life with the only scheduler: what is lost is lost together.
@@ -37,6 +52,8 @@ pub trait Recall: Clone + Send + Sync + 'static {
 pub struct Forgetful;
 
 impl Recall for Forgetful {
+    type Claim = ();
+
     async fn again(&self, _: &CheckpointKey, _: bool) -> Known {
         Known::default()
     }
@@ -44,9 +61,19 @@ impl Recall for Forgetful {
     async fn keep(&self, checkpoint: Checkpoint) -> Completion {
         checkpoint.completion
     }
+
+    async fn claim(&self, _: &CheckpointKey) -> Option<()> {
+        Some(())
+    }
+
+    async fn outlast(&self, _: &CheckpointKey) -> Result<(), Completion> {
+        Ok(())
+    }
 }
 
-/// Remembers in a store. What waits is written together.
+/// Remembers in a store; what waits is written together. It keeps no claims: [`Claiming`] does.
+///
+/// [`Claiming`]: crate::Claiming
 #[derive(Debug)]
 pub struct Checkpointed<S> {
     store: Arc<S>,
@@ -69,6 +96,8 @@ impl<S: Checkpoints> Checkpointed<S> {
 }
 
 impl<S: Checkpoints> Recall for Checkpointed<S> {
+    type Claim = ();
+
     async fn again(&self, key: &CheckpointKey, is_lost: bool) -> Known {
         let mut patience = Patience::default();
         loop {
@@ -92,6 +121,14 @@ impl<S: Checkpoints> Recall for Checkpointed<S> {
             return completion;
         }
         receiver.await.unwrap_or(completion)
+    }
+
+    async fn claim(&self, _: &CheckpointKey) -> Option<()> {
+        Some(())
+    }
+
+    async fn outlast(&self, _: &CheckpointKey) -> Result<(), Completion> {
+        Ok(())
     }
 }
 

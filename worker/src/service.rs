@@ -22,6 +22,7 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::chunks::feed;
+use crate::claims;
 use crate::execute::{Library, Missing, attempt};
 use crate::held::{Held, Key, Order};
 use crate::recall::{Forgetful, Recall};
@@ -161,7 +162,16 @@ where
 
     /// Works until the broker closes or `stop` is done. Then it takes nothing more and lets what it
     /// holds finish, for as long as its settings say; the rest goes back to the scheduler.
-    pub async fn run_until(mut self, stop: impl Future<Output = ()> + Send) {
+    pub async fn run_until(self, stop: impl Future<Output = ()> + Send) {
+        self.run_until_either(stop, std::future::pending()).await;
+    }
+
+    /// The same; once `hurry` is done, nodes that still run go back at once.
+    pub async fn run_until_either(
+        mut self,
+        stop: impl Future<Output = ()> + Send,
+        hurry: impl Future<Output = ()> + Send,
+    ) {
         let mut stop = std::pin::pin!(stop);
         let mut beat = Beats::new(self.settings.beat);
         loop {
@@ -182,11 +192,17 @@ where
                 },
             }
         }
-        self.finish(beat).await;
+        self.finish(beat, hurry).await;
     }
 
-    async fn finish(&mut self, mut beat: Beats) {
-        let mut time_is_over = std::pin::pin!(tokio::time::sleep(self.settings.drain));
+    async fn finish(&mut self, mut beat: Beats, hurry: impl Future<Output = ()> + Send) {
+        let drain = self.settings.drain;
+        let mut time_is_over = std::pin::pin!(async {
+            tokio::select! {
+                () = tokio::time::sleep(drain) => {}
+                () = hurry => {}
+            }
+        });
         let mut has_patience = true;
         while !self.running.is_empty() {
             tokio::select! {
@@ -243,14 +259,16 @@ where
             return;
         }
         let key = Key::of(&task);
-        let mut slot = Box::pin(self.slots[task.class as usize].clone().acquire_owned());
+        let row = &self.slots[task.class as usize];
+        let mut slot = Box::pin(row.clone().acquire_owned());
         // asked for here, so that tasks get their slots in the order in which they came
         let slot = match (&mut slot).now_or_never() {
             Some(slot) => Turn::Now(slot),
             None => Turn::Later(slot),
         };
         let (line, order) = watch::channel(Order::Work);
-        let handle = self.running.spawn(self.bench.clone().hold(task, receipt, slot, order));
+        let handle =
+            self.running.spawn(self.bench.clone().hold(task, receipt, (slot, row.clone()), order));
         self.held.insert(handle.id(), key, line);
     }
 
@@ -273,7 +291,7 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
         self: Arc<Self>,
         task: Task,
         receipt: E,
-        slot: Turn<impl Future<Output = Slot>>,
+        turn: (Turn<impl Future<Output = Slot>>, Arc<Semaphore>),
         mut order: watch::Receiver<Order>,
     ) {
         let is_lost = receipt.is_redelivered();
@@ -281,7 +299,7 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
             biased;
             // the line is held for as long as the task is
             Ok(order) = order.wait_for(|order| *order != Order::Work) => Err(*order),
-            outcome = self.work(&task, slot, is_lost) => Ok(outcome),
+            outcome = self.work(&task, turn, is_lost) => Ok(outcome),
         };
         let delivery = match outcome {
             Ok(Ok(completion)) => Delivery::Completed { run: task.run.clone(), completion },
@@ -308,7 +326,7 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
     async fn work(
         &self,
         task: &Task,
-        slot: Turn<impl Future<Output = Slot>>,
+        (slot, row): (Turn<impl Future<Output = Slot>>, Arc<Semaphore>),
         is_lost: bool,
     ) -> Result<Completion, Missing> {
         let slot = match slot {
@@ -330,16 +348,24 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
         let loading = AssertUnwindSafe(self.library.node(tenant, plan, &task.task.node));
         let loaded =
             loading.catch_unwind().await.unwrap_or_else(|_| Err(Missing::Bad("it broke".into())));
-        let started_at = self.clock.now();
         let loaded = match loaded {
             Ok(loaded) => loaded,
             Err(Missing::Bad(_)) => {
                 let message = "this worker cannot load the workflow";
                 let error = NodeError::escaped(message).with_class(ErrorClass::Internal);
-                return Ok(self.completion(task, started_at, Err(error)));
+                return Ok(self.completion(task, self.clock.now(), Err(error)));
             }
             Err(missing) => return Err(missing),
         };
+        let (slot, _claim) = if loaded.is_costly {
+            match claims::begin(&self.recall, &key, slot, row).await {
+                Ok((slot, claim)) => (slot, Some(claim)),
+                Err(done) => return Ok(Completion { dispatch: task.dispatch, ..done }),
+            }
+        } else {
+            (slot, None)
+        };
+        let started_at = self.clock.now();
         let (feed, pieces) = feed();
         let mut context = self.outside.for_attempt(task.attempt, task.timeout);
         context.chunks = Some(feed.sink());
@@ -417,7 +443,7 @@ fn poisoned(known: &Known) -> NodeError {
 }
 
 /// Leave to execute; the semaphore is never closed.
-type Slot = Result<OwnedSemaphorePermit, AcquireError>;
+pub(crate) type Slot = Result<OwnedSemaphorePermit, AcquireError>;
 
 /// A task's place in the row for a slot.
 enum Turn<F> {

@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use clap::Command;
 
 /// What verbs are for. Those that stand nowhere come last.
-const GROUPS: [(&str, &[&str]); 4] = [
+const GROUPS: [(&str, &[&str]); 5] = [
     ("Run workflows", &["run", "resume", "rerun", "runs", "replay"]),
+    ("Use a server", &["workflows", "submit"]),
     ("Write workflows", &["validate", "plan", "nodes", "test"]),
     ("Measure and compare", &["bench", "conform"]),
-    ("Set up", &["sandbox", "completions"]),
+    ("Set up", &["sandbox", "migrate", "completions"]),
 ];
 
 /// The command line with its verbs in groups.

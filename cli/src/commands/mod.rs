@@ -6,6 +6,7 @@ mod conform;
 mod help;
 #[cfg(feature = "store")]
 mod kept;
+mod migrate;
 mod nodes;
 mod plan;
 #[cfg(feature = "store")]
@@ -15,12 +16,13 @@ mod rerun;
 #[cfg(feature = "store")]
 mod resume;
 mod run;
-#[cfg(feature = "store")]
 mod runs;
 mod sandbox;
 pub(crate) mod start;
+mod submit;
 mod test;
 mod validate;
+mod workflows;
 
 use std::process::ExitCode;
 
@@ -43,6 +45,7 @@ Examples:
   flowmill test *.test.yml
   flowmill validate *.yml
   flowmill plan workflow.yml --format mermaid
+  flowmill submit workflow.yml --input name=Ada --wait
   flowmill nodes http-request
 
 `flowmill <COMMAND> --help` shows the options of a command and examples."
@@ -62,12 +65,15 @@ enum Command {
     /// Run once more what is kept in a folder, without doing again what went well.
     #[cfg(feature = "store")]
     Rerun(rerun::Args),
-    /// List and show runs that are kept in a folder.
-    #[cfg(feature = "store")]
+    /// List, show and stop runs of a server, or those that are kept in a folder.
     Runs(runs::Args),
     /// Rebuild a run that is kept, as it was after any of its facts.
     #[cfg(feature = "store")]
     Replay(replay::Args),
+    /// Push workflows to a server, list and show them.
+    Workflows(workflows::Args),
+    /// Submit a run to a server.
+    Submit(Box<submit::Args>),
     /// Hold workflows against what they must do: tests in files.
     Test(test::Args),
     /// Check documents: ok, or everything that is wrong with them.
@@ -80,6 +86,8 @@ enum Command {
     Sandbox(sandbox::Args),
     /// Measure runs of one workflow in this process.
     Bench(bench::Args),
+    /// Make the database of a cluster ready, or bring it up to date.
+    Migrate(migrate::Args),
     /// Run a batch of cases as the reference engine does and write its result lines.
     Conform(conform::Args),
     /// Write what a shell needs to complete these words.
@@ -107,16 +115,18 @@ impl Cli {
             Command::Resume(args) => resume::run(args),
             #[cfg(feature = "store")]
             Command::Rerun(args) => rerun::run(args),
-            #[cfg(feature = "store")]
             Command::Runs(args) => runs::run(args),
             #[cfg(feature = "store")]
             Command::Replay(args) => replay::run(args),
+            Command::Workflows(args) => workflows::run(args),
+            Command::Submit(args) => submit::run(*args),
             Command::Test(args) => test::run(args),
             Command::Validate(args) => validate::run(args),
             Command::Plan(args) => plan::run(args),
             Command::Nodes(args) => nodes::run(args),
             Command::Sandbox(args) => sandbox::run(&args),
             Command::Bench(args) => bench::run(args),
+            Command::Migrate(args) => migrate::run(args),
             Command::Conform(args) => conform::run(args),
             Command::Completions(args) => completions::run(&args),
             Command::ConvertDocument { arguments } => {

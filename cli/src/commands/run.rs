@@ -11,21 +11,23 @@ use flowmill_engine::fact::{Options, Status};
 use flowmill_engine::graph::Mode;
 use flowmill_engine::report::History;
 use flowmill_engine::run::Start;
+use flowmill_engine::time::parse_duration;
 use flowmill_engine::value::{Name, Value, loads};
 #[cfg(feature = "store")]
 use flowmill_infra::sqlite::SqliteStore;
 use flowmill_nodes::context::NodeContext;
 use flowmill_nodes::http_request::client::{Limits as Sizes, Policy};
 use flowmill_nodes::mock::Mocks;
+use flowmill_workflow::inputs::Given;
 use uuid::Uuid;
 
-use super::start::{form, system, uploads};
+use super::start::system;
 use crate::code::{CodeFlags, warn};
 use crate::console::talk;
 use crate::drive::Drive;
 use crate::embedded::{Embedded, outside};
 use crate::files::RunFiles;
-use crate::inputs::{FileArgument, Given, LocalFiles, Rejection, check, refusal};
+use crate::inputs::{FileArgument, LocalFiles, refusal};
 use crate::keep::Keep;
 #[cfg(feature = "store")]
 use crate::keep::keys;
@@ -112,7 +114,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = Output::Pretty, value_name = "HOW")]
     output: Output,
     /// Stop the run after this time: 500ms, 30s, 5m, 1h30m.
-    #[arg(long, value_name = "TIME", value_parser = crate::duration::parse)]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
     #[command(flatten)]
     code: CodeFlags,
@@ -190,37 +192,30 @@ fn reads_stdin(args: &Args) -> bool {
 
 /// What the run begins with; None when inputs were rejected, which has been said.
 fn start(args: &Args, workflow: &Workflow, files: &LocalFiles) -> anyhow::Result<Option<Start>> {
-    let form = form(workflow);
     let values = match &args.inputs {
         Some(path) => object(path)?,
         None => Vec::new(),
     };
-    let given = Given { values, texts: args.input.clone(), files: files.clone() };
-    let chat = workflow.plan.mode() == Mode::Chat;
-    let mut rejections = Vec::new();
-    if chat && args.query.is_none() {
-        let message = "query is required: a chat answers what the user says".to_owned();
-        rejections.push(Rejection { name: "query".into(), message });
-    }
-    let system_files = uploads(workflow, &given);
-    let system_files = system_files.map_err(|more| rejections.extend(more)).unwrap_or_default();
-    let accepted = check(&form, &given).map_err(|more| rejections.extend(more)).unwrap_or_default();
-    if !rejections.is_empty() {
-        talk(refusal(&args.document.display().to_string(), &form, chat, &rejections));
-        return Ok(None);
-    }
-    for name in &accepted.undeclared {
-        talk(format_args!("warning: the start node declares no input {name:?}; it is dropped"));
-    }
-    if !chat && args.query.is_some() {
-        talk("warning: only chats (advanced-chat) take a query; it is dropped");
+    let given = Given { values, texts: args.input.clone(), files: files.given() };
+    let query = args.query.as_deref();
+    let beginning = match workflow.begin(query, &given) {
+        Ok(beginning) => beginning,
+        Err(rejections) => {
+            let file = args.document.display().to_string();
+            let chat = workflow.plan.mode() == Mode::Chat;
+            talk(refusal(&file, &workflow.form(), chat, &rejections));
+            return Ok(None);
+        }
+    };
+    for dropped in &beginning.dropped {
+        talk(format_args!("warning: {dropped}"));
     }
     let run: Name = Uuid::now_v7().to_string().into();
     Ok(Some(Start {
-        system: system(args.query.as_deref(), workflow, &run, system_files),
+        system: system(query, workflow, &run, beginning.files),
         run,
         workflow: workflow.digest.clone(),
-        inputs: accepted.inputs,
+        inputs: beginning.inputs,
         conversation: Vec::new(),
         options: options(args),
         adoption: None,
@@ -359,7 +354,7 @@ pub(super) fn exit_code(status: Status) -> u8 {
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<String> {
+pub(super) fn read(path: &Path) -> anyhow::Result<String> {
     if path.as_os_str() != "-" {
         return read_file(path);
     }
@@ -369,7 +364,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
 }
 
 /// The members of a JSON object in a file.
-fn object(path: &Path) -> anyhow::Result<Vec<(Name, Value)>> {
+pub(super) fn object(path: &Path) -> anyhow::Result<Vec<(Name, Value)>> {
     let name = path.display();
     match loads(&read(path)?).with_context(|| format!("failed to read {name} as JSON"))? {
         Value::Object(members) => {
@@ -379,7 +374,7 @@ fn object(path: &Path) -> anyhow::Result<Vec<(Name, Value)>> {
     }
 }
 
-fn pair(text: &str) -> Result<(Name, Name), String> {
+pub(super) fn pair(text: &str) -> Result<(Name, Name), String> {
     let (name, value) = text.split_once('=').ok_or("write it as name=value")?;
     if name.is_empty() {
         Err("the name is missing".to_owned())

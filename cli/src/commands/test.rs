@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use flowmill_engine::time::parse_duration;
 use flowmill_nodes::http_request::client::Policy;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -44,7 +45,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: u16,
     /// How long a test may take that says nothing of it.
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = crate::duration::parse)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     timeout: Duration,
     #[command(flatten)]
     code: CodeFlags,

@@ -7,7 +7,6 @@ pub(crate) mod describe;
 mod graph;
 pub(crate) mod html;
 mod inputs;
-mod redact;
 pub(crate) mod replay;
 mod rows;
 pub(crate) mod standing;
@@ -26,6 +25,7 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value};
 use flowmill_infra::sqlite::{RunRow, SqliteStore};
 use flowmill_infra::store::Store as _;
+use flowmill_workflow::redact;
 
 use crate::embedded::Ended;
 use crate::keep::keys;

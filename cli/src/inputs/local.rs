@@ -10,8 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail, ensure};
 use flowmill_engine::value::{File, Name, Value};
 use flowmill_nodes::files::{FileStore, address_of, media_type_of};
-
-use super::file::{extension_of, kind_of};
+use flowmill_workflow::inputs::{GivenFiles, extension_of, kind_of};
 
 /// How a file comes that is given so, in Dify's word for it.
 const LOCAL_FILE: &str = "local_file";
@@ -43,11 +42,11 @@ impl FromStr for FileArgument {
 }
 
 /// The files that were given, described.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct LocalFiles {
-    named: Vec<(Name, Arc<File>)>,
+    given: GivenFiles,
     /// By what `upload_file_id` says: the path as it was written.
-    paths: HashMap<Name, (PathBuf, Arc<File>)>,
+    paths: HashMap<Name, PathBuf>,
 }
 
 impl LocalFiles {
@@ -56,55 +55,20 @@ impl LocalFiles {
     /// # Errors
     /// When one is no file, or too large.
     pub(crate) fn look(arguments: &[FileArgument], dify_sizes: bool) -> anyhow::Result<Self> {
-        let mut files = Self::default();
+        let mut given = GivenFiles::new("give it with --file PATH");
+        let mut paths = HashMap::new();
         for argument in arguments {
-            let file = Arc::new(describe(&argument.path, dify_sizes)?);
+            let file = describe(&argument.path, dify_sizes)?;
             let id: Name = argument.path.to_string_lossy().into();
-            files.paths.insert(id, (argument.path.clone(), file.clone()));
-            files.named.extend(argument.name.clone().map(|name| (name, file)));
+            paths.insert(id.clone(), argument.path.clone());
+            given.add(id, argument.name.clone(), file);
         }
-        Ok(files)
+        Ok(Self { given, paths })
     }
 
-    /// The files given under a name.
-    pub(crate) fn of(&self, name: &str) -> Vec<Value> {
-        let named = self.named.iter().filter(|(held, _)| &**held == name);
-        named.map(|(_, file)| Value::File(file.clone())).collect()
-    }
-
-    /// The names, each once, in order.
-    pub(super) fn names(&self) -> Vec<Name> {
-        let mut names: Vec<Name> = Vec::new();
-        for (name, _) in &self.named {
-            if !names.contains(name) {
-                names.push(name.clone());
-            }
-        }
-        names
-    }
-
-    /// Mappings that say a file is of this machine become files that were given; the error is a
-    /// fragment.
-    pub(super) fn find(&self, given: Value) -> Result<Value, String> {
-        match given {
-            Value::Array(items) => {
-                let found = items.iter().map(|item| self.find(item.clone()));
-                Ok(Value::array(found.collect::<Result<_, _>>()?))
-            }
-            Value::Object(members) => {
-                let text = |key: &str| members.get(key).and_then(Value::as_str);
-                if text("transfer_method") != Some(LOCAL_FILE) {
-                    return Ok(Value::Object(members));
-                }
-                let id = text("upload_file_id").or(text("related_id")).unwrap_or_default();
-                let Some((_, file)) = self.paths.get(id) else {
-                    return Err(format!("no file {id:?} was given: give it with --file PATH"));
-                };
-                let kind = text("type").map_or_else(|| file.kind.clone(), Into::into);
-                Ok(Value::File(Arc::new(File { kind, ..file.as_ref().clone() })))
-            }
-            other => Ok(other),
-        }
+    /// What is said of them where inputs are checked.
+    pub(crate) fn given(&self) -> GivenFiles {
+        self.given.clone()
     }
 
     /// Reads the files in a value and keeps their content.
@@ -132,7 +96,7 @@ impl LocalFiles {
 
     async fn keep_file(&self, file: Arc<File>, store: &dyn FileStore) -> anyhow::Result<Arc<File>> {
         let path = file.related_id.as_ref().and_then(|id| self.paths.get(id));
-        let Some((path, _)) = path.filter(|_| &*file.transfer_method == LOCAL_FILE) else {
+        let Some(path) = path.filter(|_| &*file.transfer_method == LOCAL_FILE) else {
             return Ok(file);
         };
         let content = tokio::fs::read(path).await;

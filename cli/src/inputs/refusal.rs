@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Field, Form, Rejection};
+use flowmill_workflow::inputs::{Field, Form, Rejection};
+
 use crate::console::{one_line, plain};
 
 /// Letters of a line.
@@ -62,16 +63,17 @@ fn quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::form::tests::form;
     use super::*;
 
     #[test]
     fn a_person_learns_why_and_what_to_write() {
-        let form = form(
-            r#"[{"variable": "name", "label": "Your name", "type": "text-input", "required": true},
+        let variables = r#"[{"variable": "name", "label": "Your name", "type": "text-input", "required": true},
                 {"variable": "n", "label": "n", "type": "number"},
-                {"variable": "other", "label": "other", "type": "number"}]"#,
-        );
+                {"variable": "other", "label": "other", "type": "number"}]"#;
+        let text =
+            format!("graph: {{nodes: [{{id: a, data: {{type: start, variables: {variables}}}}}]}}");
+        let document = flowmill_dsl::document::read(&text).unwrap();
+        let form = Form::of_start(&document.graph.nodes[0].data);
         let rejection =
             |name: &str, message: &str| Rejection { name: name.into(), message: message.into() };
         let rejections =

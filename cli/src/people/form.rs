@@ -9,10 +9,10 @@ use flowmill_engine::plan::{Behaviour, Plan};
 use flowmill_engine::run::{Input, Run};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value, loads};
+use flowmill_workflow::inputs::{FileRules, of_address, of_mapping};
 
 use crate::console::{one_line, plain};
 use crate::duration;
-use crate::inputs::file::{FileRules, of_address, of_mapping};
 
 /// Letters of a name on a line.
 const LINE: usize = 120;

@@ -36,7 +36,7 @@ impl Answer {
     /// The text that a node's chunk lets out.
     pub(super) fn chunk(&mut self, event: &live::Event) -> String {
         match event {
-            live::Event::Chunk { frame, node, output, text: chunk, is_final } => {
+            live::Event::Chunk { frame, node, output, text: chunk, is_final, .. } => {
                 text(&self.stream.chunk(frame, node, output, chunk.clone(), *is_final))
             }
             live::Event::Facts(_) => String::new(),

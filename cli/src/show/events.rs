@@ -76,7 +76,7 @@ impl<'a> Events<'a> {
                     self.fact(fact, &mut lines);
                 }
             }
-            live::Event::Chunk { frame, node, output, text, is_final } => {
+            live::Event::Chunk { frame, node, output, text, is_final, .. } => {
                 let pieces = self.stream.chunk(frame, node, output, text.clone(), *is_final);
                 lines.extend(pieces.iter().map(|piece| self.piece(piece)));
             }

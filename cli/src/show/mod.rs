@@ -29,8 +29,7 @@ use pretty::Pretty;
 
 #[cfg(feature = "store")]
 pub(crate) use json::{causes, handled, kept_object, key};
-#[cfg(feature = "store")]
-pub(crate) use outputs::outputs_text;
+pub(crate) use outputs::{for_terminal, outputs_text};
 #[cfg(feature = "store")]
 pub(crate) use pretty::describe;
 

@@ -64,7 +64,7 @@ pub(super) fn lone_answer<'a>(outputs: &[(&'a Name, &'a Value)]) -> Option<&'a s
 }
 
 /// Text as a terminal may show it: nothing that steers it, and no more than a person reads.
-pub(super) fn for_terminal(text: &str) -> String {
+pub(crate) fn for_terminal(text: &str) -> String {
     let text = plain(text);
     let by_lines = text.match_indices('\n').nth(MOST_LINES - 1).map(|(at, _)| at + 1);
     let by_letters = text.char_indices().nth(MOST_LETTERS).map(|(at, _)| at);

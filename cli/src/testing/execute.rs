@@ -11,14 +11,14 @@ use flowmill_engine::run::Start;
 use flowmill_engine::value::{Name, Value};
 use flowmill_nodes::context::NodeContext;
 use flowmill_nodes::mock::Mocks;
+use flowmill_workflow::inputs::{Given, check};
 
 use super::file::{Spot, Test, TestFile};
 use super::judge::{judge, judge_rejected};
 use super::matcher::Difference;
 use super::{Problem, Verdict};
-use crate::commands::start::{form, system};
+use crate::commands::start::system;
 use crate::embedded::Embedded;
-use crate::inputs::{Given, check};
 use crate::workflow::{Reading, Workflow, load, node_id, read_file};
 
 /// How tests are run.
@@ -140,7 +140,7 @@ impl Executor {
         let Ready { test, workflow } = ready;
         let given = Given { values: test.inputs.clone(), ..Given::default() };
         let lacks_query = workflow.plan.mode() == Mode::Chat && test.query.is_none();
-        let inputs = match check(&form(workflow), &given) {
+        let inputs = match check(&workflow.form(), &given) {
             Ok(accepted) if !lacks_query => accepted.inputs,
             rejected => {
                 let rejections = rejected.err().unwrap_or_default();

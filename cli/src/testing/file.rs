@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use flowmill_dsl::yaml;
 use flowmill_engine::graph::{Content, Item};
+use flowmill_engine::time::parse_duration;
 use flowmill_engine::value::{Name, Value};
 
 use super::Problem;
@@ -222,7 +223,7 @@ impl Reader {
 
     fn timeout(&mut self, item: Option<&Item>) -> Option<Duration> {
         let item = item?;
-        match crate::duration::parse(item.as_str().unwrap_or_default()) {
+        match parse_duration(item.as_str().unwrap_or_default()) {
             Ok(timeout) => Some(timeout),
             Err(message) => {
                 self.wrong(item, format!("timeout: {message}"));

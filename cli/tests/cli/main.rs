@@ -12,6 +12,7 @@ mod errors;
 mod files;
 #[cfg(feature = "store")]
 mod kept;
+mod migrate;
 mod people;
 #[cfg(feature = "store")]
 mod reruns;

@@ -3,7 +3,9 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::fact::{Adopted, Event, Fact, FramePath, Kept, NodeFailed, NodeSucceeded, Then};
+use crate::fact::{
+    Adopted, Event, Fact, FramePath, Kept, NodeFailed, NodeSucceeded, TaskId, Then, Waiting,
+};
 use crate::plan::{Outputs, Plan};
 use crate::time::Time;
 use crate::value::Name;
@@ -69,6 +71,8 @@ pub struct NodeRecord {
     pub error: Option<Name>,
     /// That error's `error_type`.
     pub error_type: Option<Name>,
+    /// Which activation of it, counted from 1.
+    pub generation: u32,
     /// Attempts after the first.
     pub retries: u32,
     /// The handle it chose, unless `source`.
@@ -109,13 +113,15 @@ impl Report {
     pub fn add(&mut self, plan: &Plan, fact: &Fact) {
         match &fact.event {
             Event::TaskDispatched(sent) => {
-                self.begin(plan, &sent.task.frame, &sent.task.node, fact.at);
+                let TaskId { frame, node, generation } = &sent.task;
+                self.begin(plan, frame, node, (*generation, fact.at));
             }
-            Event::ContainerStarted { frame, node, .. } => {
-                self.begin(plan, frame, node, fact.at);
+            Event::ContainerStarted { frame, node, generation, .. } => {
+                self.begin(plan, frame, node, (*generation, fact.at));
             }
             Event::PauseRequested { node: Some(waiting), .. } => {
-                if let Some(record) = self.begin(plan, &waiting.frame, &waiting.node, fact.at) {
+                let Waiting { frame, node, generation } = waiting;
+                if let Some(record) = self.begin(plan, frame, node, (*generation, fact.at)) {
                     record.status = NodeStatus::Paused;
                 }
             }
@@ -141,14 +147,14 @@ impl Report {
         plan: &Plan,
         frame: &FramePath,
         node: &Name,
-        at: Time,
+        (generation, at): (u32, Time),
     ) -> Option<&mut NodeRecord> {
         if self.history == History::Off && !frame.is_root() {
             return None;
         }
         let found = plan.find(node).map(|index| plan.node(index))?;
         let key = (frame.clone(), node.clone());
-        Some(self.nodes.entry(key).or_insert_with(|| NodeRecord {
+        let record = self.nodes.entry(key).or_insert_with(|| NodeRecord {
             node: node.clone(),
             frame: frame.clone(),
             node_type: found.kind.clone(),
@@ -157,18 +163,22 @@ impl Report {
             outputs: Outputs::new(),
             error: None,
             error_type: None,
+            generation,
             retries: 0,
             handle: None,
             adopted_from: None,
             started_at: at,
             finished_at: None,
-        }))
+        });
+        record.generation = generation;
+        Some(record)
     }
 
     fn succeeded(&mut self, plan: &Plan, fact: &NodeSucceeded, at: Time) {
         self.finished += 1;
+        let began = (fact.generation, fact.started_at);
         let forget = self.history == History::Failures && !fact.frame.is_root();
-        let Some(record) = self.begin(plan, &fact.frame, &fact.node, fact.started_at) else {
+        let Some(record) = self.begin(plan, &fact.frame, &fact.node, began) else {
             return;
         };
         if forget && record.retries == 0 {
@@ -191,7 +201,9 @@ impl Report {
         if self.history == History::Failures && !fact.frame.is_root() && own_error.is_none() {
             return;
         }
-        let Some(record) = self.begin(plan, &fact.frame, &fact.node, at) else { return };
+        let Some(record) = self.begin(plan, &fact.frame, &fact.node, (1, at)) else {
+            return;
+        };
         let status =
             if own_error.is_some() { NodeStatus::Exception } else { NodeStatus::Succeeded };
         record.status = status;
@@ -207,7 +219,8 @@ impl Report {
     fn failed(&mut self, plan: &Plan, fact: &NodeFailed, at: Time) {
         let retries = matches!(fact.then, Then::RetryAt(_));
         self.finished += u64::from(!retries);
-        let Some(record) = self.begin(plan, &fact.frame, &fact.node, fact.started_at) else {
+        let began = (fact.generation, fact.started_at);
+        let Some(record) = self.begin(plan, &fact.frame, &fact.node, began) else {
             return;
         };
         record.error = Some(fact.error.message.clone());

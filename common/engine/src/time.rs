@@ -1,4 +1,4 @@
-//! Points in time, as numbers that the outside hands in.
+//! Points in time, as numbers that the outside hands in, and lengths of time.
 
 use std::fmt;
 use std::time::Duration;
@@ -24,10 +24,102 @@ impl Time {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
+
+    /// As RFC 3339 writes it, in UTC to the millisecond: `2026-11-26T01:27:52.123Z`.
+    pub fn rfc3339(self) -> String {
+        let (seconds, millis) = (self.0 / 1_000_000, self.0 / 1000 % 1000);
+        let (year, month, day) = date(seconds / 86_400);
+        let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    }
+}
+
+/// The date so many days after 1970-01-01. Years begin in March here, so that the day which some
+/// of them lack is their last.
+fn date(days: u64) -> (u64, u64, u64) {
+    const DAYS_OF_400_YEARS: u64 = 146_097;
+    let days = days + 719_468;
+    let (era, day) = (days / DAYS_OF_400_YEARS, days % DAYS_OF_400_YEARS);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year + u64::from(month <= 2), month, day)
+}
+
+const UNITS: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+/// Reads a length of time as people write it: `500ms`, `30s`, `5m`, `1h30m`.
+///
+/// # Errors
+/// What is wrong with it, a fragment.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "write it as 500ms, 30s, 5m or 1h30m".to_owned();
+    let mut rest = text.trim();
+    let mut total: u64 = 0;
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    while !rest.is_empty() {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, tail) = rest.split_at(digits);
+        let letters = tail.len() - tail.trim_start_matches(|c: char| c.is_ascii_alphabetic()).len();
+        let (unit, tail) = tail.split_at(letters);
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let (_, milliseconds) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
+        let part = number.checked_mul(*milliseconds).ok_or_else(wrong)?;
+        total = total.checked_add(part).ok_or_else(wrong)?;
+        rest = tail;
+    }
+    if total == 0 {
+        Err("it must be longer than nothing".to_owned())
+    } else {
+        Ok(Duration::from_millis(total))
+    }
 }
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        let shown = |seconds: u64| Time(seconds * 1_000_000 + 7_999).rfc3339();
+        assert_eq!(shown(0), "1970-01-01T00:00:00.007Z");
+        assert_eq!(shown(951_782_399), "2000-02-28T23:59:59.007Z");
+        assert_eq!(shown(951_782_400), "2000-02-29T00:00:00.007Z");
+        assert_eq!(shown(4_107_542_400), "2100-03-01T00:00:00.007Z");
+        assert_eq!(shown(1_795_656_472), "2026-11-26T01:27:52.007Z");
+    }
+
+    #[test]
+    fn lengths_of_time_are_read_as_people_write_them() {
+        let millis = |text| parse_duration(text).map(|time| time.as_millis());
+        assert_eq!(millis("500ms"), Ok(500));
+        assert_eq!(millis("5m"), Ok(300_000));
+        assert_eq!(millis("1h30m"), Ok(5_400_000));
+        assert_eq!(millis("2d"), Ok(172_800_000));
+        for wrong in [
+            "",
+            "5",
+            "m",
+            "5 m",
+            "-5s",
+            "5x",
+            "0s",
+            "1.5s",
+            "99999999999999999999s",
+            "9999999999999999999h",
+        ] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -34,11 +34,12 @@ pub trait Inbox: Send + 'static {
     /// All that was received so far has been dealt with, for good.
     fn settle(&mut self) -> impl Future<Output = ()> + Send;
 
-    /// Takes what arrives for a shard from now on.
+    /// Takes what arrives for a shard from now on. It waits for no broker that is away: until that
+    /// is back, nothing arrives.
     fn open(&mut self, shard: Shard) -> impl Future<Output = Result<(), Closed>> + Send;
 
-    /// How long it has been in touch with the broker without a break: silence of others means
-    /// nothing before.
+    /// How long it has been in touch with the broker without a break, with all its shards open:
+    /// silence of others means nothing before.
     fn live_for(&self) -> Duration {
         Duration::MAX
     }

@@ -38,7 +38,8 @@ pub struct Checkpoint {
 pub struct Known {
     /// Its outcome, if it came so far.
     pub completion: Option<Completion>,
-    /// How often it was delivered again, this time among them.
+    /// How often it was delivered again, this time among them. It says nothing once there is an
+    /// outcome.
     pub redeliveries: u32,
 }
 
@@ -62,7 +63,8 @@ pub trait Checkpoints: Send + Sync + 'static {
         key: &CheckpointKey,
     ) -> impl Future<Output = Result<Option<Completion>, StoreError>> + Send;
 
-    /// Notes that a task was delivered again and answers what is known of its attempt.
+    /// Notes that a task was delivered again and answers what is known of its attempt. One that has
+    /// its outcome need not be counted any more.
     ///
     /// # Errors
     /// When the store cannot be reached or changed.

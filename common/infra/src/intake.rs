@@ -20,6 +20,8 @@ pub struct Document {
     pub name: Name,
     /// Its text.
     pub text: Name,
+    /// Whether there are secrets in its text; then it is kept sealed.
+    pub has_secrets: bool,
     /// When it was pushed first.
     pub pushed_at: Time,
 }
@@ -82,15 +84,19 @@ pub struct RunRow {
     pub wake_at: Option<Time>,
     /// Tasks that are out.
     pub in_flight: u32,
+    /// Its last fact's number; 0 until it began.
+    pub seq: u64,
 }
 
 /// Which runs a list shows, the latest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Runs of this document, by digest.
+    /// Runs of this document, by its digest, or of all documents of this name.
     pub workflow: Option<Name>,
     /// Runs that came this far.
     pub status: Option<Status>,
+    /// Runs that have not begun; `status` is not asked for then.
+    pub is_queued: bool,
     /// Runs that were accepted before this one.
     pub before: Option<Name>,
     /// How many.
@@ -120,7 +126,29 @@ pub trait Intake: Send + Sync + 'static {
         named: &str,
     ) -> impl Future<Output = Result<Option<Document>, StoreError>> + Send;
 
-    /// The latest document of each name, by name; their texts are left empty.
+    /// The same without its text, which is left empty: cheap, however large it is.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn version(
+        &self,
+        tenant: &Name,
+        named: &str,
+    ) -> impl Future<Output = Result<Option<Document>, StoreError>> + Send;
+
+    /// Keeps a text that documents are compiled with, mocks, under its digest.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or changed.
+    fn keep(
+        &self,
+        tenant: &Name,
+        digest: &Name,
+        text: &Name,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The latest document of each name, by name; their texts are left empty, and whether there
+    /// are secrets in them is not said.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -169,6 +197,16 @@ pub trait Intake: Send + Sync + 'static {
         tenant: &Name,
         filter: &Filter,
     ) -> impl Future<Output = Result<Vec<RunRow>, StoreError>> + Send;
+
+    /// Which of these runs have ended.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn ended(
+        &self,
+        tenant: &Name,
+        runs: &[Name],
+    ) -> impl Future<Output = Result<Vec<Name>, StoreError>> + Send;
 
     /// Which plan a run follows, and its facts after number `after`, in order.
     ///

@@ -23,7 +23,8 @@ impl Part<'_> {
     /// Its facts, which follow fact `before` of a run.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when they do not, or cannot be read.
+    /// [`StoreError::Corrupt`] when they do not, or cannot be read; [`StoreError::Later`] when this
+    /// release is too old for them.
     pub(crate) fn read(&self, run: &str, before: i64) -> Result<Vec<Fact>, StoreError> {
         let mut expected = before + 1;
         if self.first != expected {
@@ -31,9 +32,10 @@ impl Part<'_> {
         }
         if self.version > i64::from(VERSION) {
             let version = self.version;
-            let why =
-                format!("it is of version {version}, which a later release of flowmill wrote");
-            return Err(damaged(run, expected, &why));
+            return Err(StoreError::Later(format!(
+                "fact {expected} of run {run}: it is of version {version}, which a later release of \
+                 flowmill wrote"
+            )));
         }
         let facts: Vec<Fact> = decode(self.facts.as_bytes())
             .map_err(|error| damaged(run, expected, &format!("it cannot be read: {error}")))?;

@@ -4,12 +4,18 @@
 //! is all that a run inside one process needs; with the feature `sqlite` there is a store that
 //! keeps runs in a folder, with `postgres` one that several processes share; both seal secrets
 //! (`seal`). With `rabbitmq` there is a broker between processes, and messages are bytes (`wire`).
+//! With `redis` processes share what may vanish: the live feed, claims, copies of checkpoints.
+//! `config` reads settings; `program`, with `service`, is what the programs of a cluster share.
 //! What works over these ports works over any others that pass the same
 //! suite (`tests/ports.rs`).
 
 pub mod broker;
 pub mod checkpoints;
+pub mod claims;
 pub mod clock;
+#[cfg(feature = "config")]
+pub mod config;
+pub mod dead_letters;
 pub mod intake;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod journal;
@@ -18,8 +24,12 @@ pub mod memory;
 pub mod message;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "service")]
+pub mod program;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[cfg(feature = "rabbitmq")]
 mod retry;
 #[cfg(feature = "seal")]

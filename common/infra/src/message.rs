@@ -114,7 +114,8 @@ pub enum Delivery {
     },
     /// A worker says what it holds.
     Beat(Beat),
-    /// The broker lost queues, and with them what was sent for a shard and is held by nobody.
+    /// The broker had no queue for a shard. If anything was sent for the shard, queues were lost, and
+    /// with them whatever is held by nobody.
     Lost {
         /// The shard.
         shard: Shard,

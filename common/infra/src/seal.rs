@@ -13,10 +13,15 @@ use std::fmt::{self, Write as _};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+use flowmill_engine::error::NodeError;
 use flowmill_engine::fact::Fact;
-use flowmill_engine::secrets::{has_secrets, secrets_mut};
+use flowmill_engine::plan::Success;
+use flowmill_engine::run::Start;
+use flowmill_engine::secrets::{
+    has_secrets, secrets_among, secrets_mut, secrets_of_outcome, secrets_of_start,
+};
 use flowmill_engine::value::{Name, Value, decode};
-use flowmill_engine::variables::Variable;
+use flowmill_engine::variables::{Variable, Variables};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, Prk, Salt};
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -61,9 +66,23 @@ pub enum SealError {
     NoRandomness,
 }
 
+impl SealError {
+    /// What to do about it where keys come from a configuration, to be added to the error.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::NoKeys => "; set secrets.key",
+            Self::NoSuchKey { .. } => "; add the key it was sealed with to secrets.old_keys",
+            Self::Changed | Self::Later | Self::NoRandomness => "",
+        }
+    }
+}
+
 /// Why keys could not be read. What was read is not shown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("key {number} is not {} hexadecimal digits", 2 * KEY_BYTES)]
+#[error(
+    "key {number} is neither {} hexadecimal digits nor {KEY_BYTES} bytes as base64",
+    2 * KEY_BYTES
+)]
 pub struct KeyError {
     /// Which of them, counted from 1.
     pub number: usize,
@@ -87,14 +106,15 @@ impl fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// Reads keys of 64 hexadecimal digits, with blanks, lines or commas between them.
+    /// Reads keys of 64 hexadecimal digits, or of 32 bytes as base64 (43 letters, whichever
+    /// alphabet, with or without padding), with blanks, lines or commas between them.
     ///
     /// # Errors
     /// [`KeyError`] names the first that is none.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let words = text.split(|letter: char| letter.is_whitespace() || letter == ',');
         let words = words.filter(|word| !word.is_empty());
-        let key = |(number, word)| from_hex(word).map(Key::of).ok_or(KeyError { number });
+        let key = |(number, word)| read_key(word).map(Key::of).ok_or(KeyError { number });
         (1..).zip(words).map(key).collect::<Result<_, _>>().map(Self)
     }
 
@@ -106,6 +126,24 @@ impl Keys {
         let mut bytes = [0; KEY_BYTES];
         SystemRandom::new().fill(&mut bytes).map_err(|_| SealError::NoRandomness)?;
         Ok(to_hex(&bytes))
+    }
+
+    /// The key that seals, and older ones that open what they sealed, each as [`Keys::parse`]
+    /// reads it.
+    ///
+    /// # Errors
+    /// [`KeyError`] names the first that is none; the one that seals is number 1.
+    pub fn rotated<'a>(
+        key: &'a str,
+        old: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, KeyError> {
+        let read = |(number, text)| match Self::parse(text) {
+            Ok(keys) if keys.0.len() == 1 => Ok(keys),
+            Ok(_) | Err(_) => Err(KeyError { number }),
+        };
+        let key = read((1, key))?;
+        let old = (2..).zip(old).map(read).collect::<Result<Vec<_>, _>>()?;
+        Ok(old.into_iter().chain([key]).fold(Self::default(), Self::and))
     }
 
     /// Whether there are none.
@@ -201,6 +239,72 @@ impl Keys {
         variables.try_for_each(|variable| self.open_variable(run, variable))
     }
 
+    /// What a run begins with, with its secret variables sealed.
+    ///
+    /// # Errors
+    /// [`SealError`] as in [`Keys::seal`].
+    pub fn seal_start(&self, start: &mut Start) -> Result<(), SealError> {
+        let run = start.run.clone();
+        secrets_of_start(start).try_for_each(|variable| self.seal_variable(&run, variable))
+    }
+
+    /// Opens the secret variables of what a run begins with.
+    ///
+    /// # Errors
+    /// [`SealError`] as in [`Keys::open`].
+    pub fn open_start(&self, start: &mut Start) -> Result<(), SealError> {
+        let run = start.run.clone();
+        secrets_of_start(start).try_for_each(|variable| self.open_variable(&run, variable))
+    }
+
+    /// Seals the secret variables of what became of a run's node.
+    ///
+    /// # Errors
+    /// [`SealError`] as in [`Keys::seal`].
+    pub fn seal_outcome(
+        &self,
+        run: &str,
+        outcome: &mut Result<Success, NodeError>,
+    ) -> Result<(), SealError> {
+        secrets_of_outcome(outcome).try_for_each(|variable| self.seal_variable(run, variable))
+    }
+
+    /// Opens the secret variables of what became of a run's node.
+    ///
+    /// # Errors
+    /// [`SealError`] as in [`Keys::open`].
+    pub fn open_outcome(
+        &self,
+        run: &str,
+        outcome: &mut Result<Success, NodeError>,
+    ) -> Result<(), SealError> {
+        secrets_of_outcome(outcome).try_for_each(|variable| self.open_variable(run, variable))
+    }
+
+    /// Seals the secret ones among a run's variables.
+    ///
+    /// # Errors
+    /// [`SealError`] as in [`Keys::seal`].
+    pub fn seal_variables(&self, run: &str, variables: &mut Variables) -> Result<(), SealError> {
+        for (node, name, mut variable) in secrets_among(variables) {
+            self.seal_variable(run, &mut variable)?;
+            variables.set(&node, &name, variable);
+        }
+        Ok(())
+    }
+
+    /// Opens the secret ones among a run's variables.
+    ///
+    /// # Errors
+    /// [`SealError`] as in [`Keys::open`].
+    pub fn open_variables(&self, run: &str, variables: &mut Variables) -> Result<(), SealError> {
+        for (node, name, mut variable) in secrets_among(variables) {
+            self.open_variable(run, &mut variable)?;
+            variables.set(&node, &name, variable);
+        }
+        Ok(())
+    }
+
     /// Seals one variable of a run, whatever its value is.
     ///
     /// # Errors
@@ -209,7 +313,7 @@ impl Keys {
         // every value can be written
         let plain = serde_json::to_string(variable.value()).map_err(|_| SealError::Changed)?;
         let sealed = self.seal(&about_run(run), &plain)?;
-        *variable = Variable::typed(variable.kind, sealed.into());
+        variable.datum = Value::from(sealed).into();
         Ok(())
     }
 
@@ -221,7 +325,7 @@ impl Keys {
         let Value::Str(sealed) = variable.value() else { return Ok(()) };
         let Cow::Owned(plain) = self.open(&about_run(run), sealed)? else { return Ok(()) };
         let value: Value = decode(plain.as_bytes()).map_err(|_| SealError::Changed)?;
-        *variable = Variable::typed(variable.kind, value);
+        variable.datum = value.into();
         Ok(())
     }
 }
@@ -269,6 +373,13 @@ fn to_hex(bytes: &[u8]) -> String {
         // writing to text cannot fail
         let _ = write!(text, "{byte:02x}");
         text
+    })
+}
+
+fn read_key(text: &str) -> Option<[u8; KEY_BYTES]> {
+    from_hex(text).or_else(|| {
+        let text = text.trim_end_matches('=').replace('-', "+").replace('_', "/");
+        BASE64.decode(text).ok()?.try_into().ok()
     })
 }
 
@@ -335,7 +446,33 @@ mod tests {
     }
 
     #[test]
+    fn a_key_may_be_base64_and_the_new_one_seals() {
+        let bytes = [0xfb; KEY_BYTES];
+        let (hex, base64) = ("fb".repeat(KEY_BYTES), BASE64.encode(bytes));
+        let url_safe = base64.replace('+', "-").replace('/', "_") + "=";
+        assert!(base64.contains(['+', '/']), "{base64}");
+        let sealed = Keys::parse(&hex).unwrap().seal("r", "x").unwrap();
+        for text in [base64, url_safe] {
+            assert_eq!(Keys::parse(&text).unwrap().open("r", &sealed).unwrap(), "x");
+        }
+        let new = "a".repeat(64);
+        let both = Keys::rotated(&new, [&*hex]).unwrap();
+        assert_eq!(both.open("r", &sealed).unwrap(), "x");
+        assert!(key("a").open("r", &both.seal("r", "y").unwrap()).is_ok());
+        let number = |key: &str, old: &str| Keys::rotated(key, [old]).unwrap_err().number;
+        assert_eq!((number("", &hex), number(&new, "short")), (1, 2));
+    }
+
+    #[test]
     fn any_value_of_a_variable_is_sealed() {
+        let mut held = Variables::default();
+        held.set(&"env".into(), &"k".into(), Variable::typed(Kind::Secret, "x".into()));
+        // where it was taken from stays known
+        let mut taken = held.take(&["env".into(), "k".into()]).unwrap();
+        let before = taken.clone();
+        key("a").seal_variable("r", &mut taken).unwrap();
+        key("a").open_variable("r", &mut taken).unwrap();
+        assert_eq!(taken, before);
         for value in [Value::None, Value::int(7), "flowmill-sealed:1:x:y".into()] {
             let variable = Variable::typed(Kind::Secret, value);
             let mut sealed = variable.clone();

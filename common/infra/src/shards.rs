@@ -5,7 +5,7 @@
 
 use std::future::Future;
 
-use flowmill_engine::fact::Fact;
+use flowmill_engine::fact::{Event, Fact, RULES, RunFinished, RunStarted, VERSION};
 use flowmill_engine::run::Start;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
@@ -59,6 +59,16 @@ pub struct Journal {
     pub facts: Vec<Fact>,
 }
 
+/// A run of which something cannot be read. It concerns no other.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("run {run}: {why}")]
+pub struct Damaged {
+    /// The run.
+    pub run: Name,
+    /// Why: [`StoreError::Corrupt`] when that never changes.
+    pub why: StoreError,
+}
+
 /// Something that a person or a program wants of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Wish {
@@ -88,8 +98,8 @@ pub struct Signal {
     pub id: i64,
     /// The run.
     pub run: Name,
-    /// What is wanted.
-    pub wish: Wish,
+    /// What is wanted; else why that cannot be read.
+    pub wish: Result<Wish, StoreError>,
     /// Who wants it.
     pub actor: Name,
 }
@@ -118,7 +128,7 @@ pub trait Shards: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Runs of these shards that were accepted and did not begin, in the order of their
-    /// acceptance; what cannot be read is left out and reported in the log.
+    /// acceptance.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -126,7 +136,7 @@ pub trait Shards: Send + Sync + 'static {
         &self,
         shards: &[Shard],
         most: usize,
-    ) -> impl Future<Output = Result<Vec<Queued>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Result<Queued, Damaged>>, StoreError>> + Send;
 
     /// Runs of a shard that its last owner left with something to do: nodes that wait for a grant,
     /// or tasks that were sent with numbers above the mark. Ended runs are never among them.
@@ -159,12 +169,67 @@ pub trait Shards: Send + Sync + 'static {
         most: usize,
     ) -> impl Future<Output = Result<Vec<Signal>, StoreError>> + Send;
 
-    /// The journals of these runs; those that are unknown or have not begun are left out.
+    /// The journals of these runs; those that are unknown or have not begun are left out, and
+    /// those with secrets that no key opens, which the log tells.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn journals(
         &self,
         runs: &[Name],
-    ) -> impl Future<Output = Result<Vec<Journal>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Result<Journal, Damaged>>, StoreError>> + Send;
+
+    /// Ends a run that its owner cannot move, because something of it cannot be read, stored or
+    /// planned: writes its last fact without knowing the others. Its journal is kept, and what was
+    /// wanted of it is refused. False when the run is unknown or has ended.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when the shard has another owner. When the store cannot be reached
+    /// or changed.
+    fn end(
+        &self,
+        tenure: Tenure,
+        run: &Name,
+        end: &RunFinished,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Runs of these shards that have not ended and that nobody would ever wake. There are none,
+    /// unless something is wrong with this program.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn without_deadline(
+        &self,
+        shards: &[Shard],
+        most: usize,
+    ) -> impl Future<Output = Result<Vec<Name>, StoreError>> + Send;
+}
+
+/// The last facts of a run that ends without its plan: that it began, if it did not and what it
+/// begins with can be read, and its end. They follow fact `last`.
+pub(crate) fn last_facts(
+    start: Option<Start>,
+    last: u64,
+    now: Time,
+    end: &RunFinished,
+) -> Vec<Fact> {
+    let begun = |start: Start| {
+        Event::RunStarted(Box::new(RunStarted {
+            version: VERSION,
+            rules: RULES,
+            run: start.run,
+            workflow: start.workflow,
+            // what the plan would say of it
+            root: "".into(),
+            environment: Vec::new(),
+            inputs: start.inputs,
+            system: start.system,
+            conversation: start.conversation,
+            options: start.options,
+            rerun_of: start.adoption.map(|adoption| adoption.from),
+        }))
+    };
+    let end = Event::RunFinished(Box::new(end.clone()));
+    let events = start.map(begun).into_iter().chain([end]);
+    events.zip(last + 1..).map(|(event, seq)| Fact { seq, at: now, event }).collect()
 }

@@ -102,6 +102,9 @@ pub enum StoreError {
     /// that cannot know looks it up first.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// A later release wrote it, and only that one can read it.
+    #[error("a later release is needed: {0}")]
+    Later(String),
     /// What it holds cannot be read; trying again does not help.
     #[error("the store is damaged: {0}")]
     Corrupt(String),

@@ -2,16 +2,22 @@
 
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
+#[cfg(feature = "redis")]
+mod redis;
 mod suite;
+
+use std::time::Duration;
 
 use flowmill_engine::report::History;
 use flowmill_engine::value::Name;
 use flowmill_infra::clock::SystemClock;
 use flowmill_infra::live::Event;
-use flowmill_infra::memory::{MemoryBroker, MemoryLive, MemoryStore, MemoryWorker, Watcher};
+use flowmill_infra::memory::{
+    MemoryBroker, MemoryClaims, MemoryLive, MemoryStore, MemoryWorker, SharedStore, Watcher,
+};
 
-use suite::live::Watching;
 use suite::server::Schema;
+use suite::watched::Watching;
 
 #[tokio::test]
 async fn the_memory_store() {
@@ -21,6 +27,19 @@ async fn the_memory_store() {
 #[tokio::test]
 async fn the_memory_store_of_reports() {
     suite::store::all(async || MemoryStore::of_reports(History::Full), false).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_memory_store_that_is_shared() {
+    let make = async || SharedStore::new(16, Duration::from_secs(10));
+    suite::store::all(make, true).await;
+    suite::intake::all(make).await;
+    suite::checkpoints::all(make).await;
+    let hasty = async || {
+        let store = make().await;
+        (store.with_lease(Duration::ZERO), store)
+    };
+    suite::shards::all(make, hasty).await;
 }
 
 #[cfg(feature = "sqlite")]
@@ -73,7 +92,17 @@ async fn the_memory_broker() {
 
 #[tokio::test(start_paused = true)]
 async fn the_memory_live_feed() {
-    suite::live::all(MemoryLive::default).await;
+    suite::live::all(async || {
+        let live = MemoryLive::default();
+        (live.clone(), live)
+    })
+    .await;
+    suite::watched::all(MemoryLive::default).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_memory_claims() {
+    suite::claims::all(async || MemoryClaims::default()).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,15 @@
 //! From a document to something that runs: read, compiled, with what executes its nodes.
 //!
 //! [`Workflow`] is one document, [`Workflows`] those that a process of a cluster knows: each is
-//! loaded once, by its key.
+//! loaded once, by its key. `inputs` checks what was given for a run, `redact` hides secrets from
+//! those who look at one.
 
+mod begin;
+pub mod inputs;
 mod load;
+pub mod redact;
 mod workflows;
 
-pub use load::{Reading, Workflow, digest, load};
+pub use begin::{Beginning, Identity};
+pub use load::{Reading, Workflow, digest, load, read};
 pub use workflows::{LoadError, Workflows};

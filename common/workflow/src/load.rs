@@ -64,6 +64,16 @@ pub fn load(text: &str, reading: Reading<'_>, mocks: Mocks) -> Result<Workflow, 
     })
 }
 
+/// Reads a document without compiling it: what it says, and what is questionable about it.
+///
+/// # Errors
+/// Why it is no document of a workflow.
+pub fn read(text: &str) -> Result<(Graph, Problems), CompileError> {
+    let document =
+        flowmill_dsl::document::read(text).map_err(|problems| CompileError { problems })?;
+    Ok((document.graph, document.warnings))
+}
+
 /// A document's version: the SHA-256 of its text, in hexadecimal.
 pub fn digest(text: &str) -> Name {
     let mut hex = String::with_capacity(64);

@@ -7,17 +7,22 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use flowmill_engine::fact::TaskId;
+use flowmill_engine::plan::TaskClass;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_infra::message::{Beat, Shard};
 
 use crate::duties::Sent;
+use crate::gate::CLASSES;
 
 /// How long a worker may say nothing.
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// How long a task may be out that nobody says to hold. It waits in a queue, if all is well.
 const UNHELD: Duration = Duration::from_mins(10);
+
+/// How long a task is out before it is told that nobody holds it: three beats of a worker.
+const UNSEEN: Duration = Duration::from_secs(15);
 
 /// A task's number.
 type Number = (Shard, u64);
@@ -33,6 +38,7 @@ pub(crate) struct Ledger {
 struct Out {
     run: Name,
     task: TaskId,
+    class: TaskClass,
     /// When it was sent, or last held.
     at: Time,
 }
@@ -41,13 +47,15 @@ struct Out {
 struct Worker {
     began: Time,
     heard_at: Time,
+    /// How many nodes of each class it runs at a time.
+    slots: [u16; CLASSES.len()],
     held: BTreeSet<Number>,
 }
 
 impl Ledger {
     pub(crate) fn sent(&mut self, now: Time, sent: Sent) {
-        let Sent { shard, number, run, task } = sent;
-        self.out.insert((shard, number), Out { run, task, at: now });
+        let Sent { shard, number, run, task, class } = sent;
+        self.out.insert((shard, number), Out { run, task, class, at: now });
     }
 
     /// A worker says what it holds. What an earlier worker of its name held is lost.
@@ -62,14 +70,15 @@ impl Ledger {
                 out.at = now;
             }
         }
-        let worker = Worker { began: beat.began, heard_at: now, held };
+        let Beat { began, slots, .. } = *beat;
+        let worker = Worker { began, heard_at: now, slots, held };
         let before = self.workers.insert(beat.worker.clone(), worker);
         let lost = before.filter(|before| before.began < beat.began).map(|before| before.held);
         self.lose(lost.into_iter().flatten())
     }
 
     /// What was held by workers that have been silent for too long, and what nobody held for even
-    /// longer. Silence before `since` means nothing.
+    /// longer although there was room for it. Silence before `since` means nothing.
     pub(crate) fn lost(&mut self, now: Time, since: Time) -> Vec<Sent> {
         let is_silent = |worker: &Worker| now.since(worker.heard_at.max(since)) >= SILENCE;
         let mut held = BTreeSet::new();
@@ -81,9 +90,46 @@ impl Ledger {
             }
             !is_silent
         });
-        let unheld = |out: &Out| now.since(out.at.max(since)) >= UNHELD;
+        let has_room = CLASSES.map(|class| self.has_room(class));
+        let unheld =
+            |out: &Out| now.since(out.at.max(since)) >= UNHELD && has_room[out.class as usize];
         held.extend(self.out.iter().filter(|(_, out)| unheld(out)).map(|(number, _)| *number));
         self.lose(held)
+    }
+
+    /// Whether a worker may have a free slot of a class: all who are known to serve it must be full
+    /// before it is said that none has.
+    fn has_room(&self, class: TaskClass) -> bool {
+        let mut serving =
+            self.workers.values().filter(|worker| worker.slots[class as usize] > 0).peekable();
+        let is_full = |worker: &Worker| {
+            let is_of_it =
+                |number: &&Number| self.out.get(*number).is_some_and(|out| out.class == class);
+            let slots = usize::from(worker.slots[class as usize]);
+            worker.held.iter().filter(is_of_it).count() >= slots
+        };
+        serving.peek().is_none() || !serving.all(is_full)
+    }
+
+    /// What nobody holds and whose time is over. A task that is held fails by its time instead.
+    pub(crate) fn late(
+        &mut self,
+        now: Time,
+        since: Time,
+        is_due: impl Fn(&Name, &TaskId) -> bool,
+    ) -> Vec<Sent> {
+        let held: BTreeSet<Number> = self.held();
+        let is_late = |number: &Number, out: &Out| {
+            let is_unseen = now.since(out.at.max(since)) >= UNSEEN && !held.contains(number);
+            is_unseen && is_due(&out.run, &out.task)
+        };
+        let late: Vec<Number> =
+            self.out.iter().filter(|(number, out)| is_late(number, out)).map(|(n, _)| *n).collect();
+        self.lose(late)
+    }
+
+    fn held(&self) -> BTreeSet<Number> {
+        self.workers.values().flat_map(|worker| worker.held.iter().copied()).collect()
     }
 
     /// What was sent for a shard under a number above the first and up to the second, and is held by
@@ -92,8 +138,7 @@ impl Ledger {
         if above >= last {
             return Vec::new();
         }
-        let held: BTreeSet<Number> =
-            self.workers.values().flat_map(|worker| worker.held.iter().copied()).collect();
+        let held = self.held();
         let range = (shard, above + 1)..=(shard, last);
         let lost: Vec<Number> = self
             .out
@@ -116,8 +161,8 @@ impl Ledger {
 
     fn lose(&mut self, numbers: impl IntoIterator<Item = Number>) -> Vec<Sent> {
         let taken = numbers.into_iter().filter_map(|(shard, number)| {
-            let Out { run, task, .. } = self.out.remove(&(shard, number))?;
-            Some(Sent { shard, number, run, task })
+            let Out { run, task, class, .. } = self.out.remove(&(shard, number))?;
+            Some(Sent { shard, number, run, task, class })
         });
         taken.collect()
     }
@@ -132,12 +177,12 @@ mod tests {
     fn task(number: u64) -> Sent {
         let task =
             TaskId { frame: "".into(), node: format!("n{number}").as_str().into(), generation: 1 };
-        Sent { shard: SHARD, number, run: "r".into(), task }
+        Sent { shard: SHARD, number, run: "r".into(), task, class: TaskClass::Http }
     }
 
     fn beat(worker: &str, began: u64, held: &[u64]) -> Beat {
         let held = vec![(SHARD, held.to_vec())];
-        Beat { worker: worker.into(), began: Time(began), slots: [1; 4], held }
+        Beat { worker: worker.into(), began: Time(began), slots: [2; 4], held }
     }
 
     fn at(seconds: u64) -> Time {
@@ -200,6 +245,30 @@ mod tests {
         ledger.hear(at(600), &beat("a", 1, &[1, 2]));
         ledger.hear(at(600), &beat("b", 1, &[3]));
         assert_eq!(numbers(ledger.lost(at(600), at(0))), [4]);
+    }
+
+    #[test]
+    fn what_waits_behind_full_slots_is_not_lost() {
+        let mut ledger = ledger();
+        let full = |at_s: u64, held: &[u64]| (at(at_s), beat("a", 1, held));
+        for (now, beat) in [full(590, &[1, 2]), full(610, &[1, 2])] {
+            ledger.hear(now, &beat);
+        }
+        // the other worker fell silent, and with it went its slot
+        assert_eq!(numbers(ledger.lost(at(612), at(0))), [3]);
+        assert!(ledger.lost(at(615), at(0)).is_empty(), "task 4 waits for a slot");
+        ledger.hear(at(620), &beat("a", 1, &[]));
+        assert_eq!(numbers(ledger.lost(at(640), at(0))), [4]);
+    }
+
+    #[test]
+    fn what_is_due_and_not_held_is_late() {
+        let mut ledger = ledger();
+        assert!(ledger.late(at(10), at(0), |_, _| true).is_empty(), "it may be held unseen");
+        assert!(ledger.late(at(20), at(10), |_, _| true).is_empty());
+        assert!(ledger.late(at(20), at(0), |_, _| false).is_empty());
+        assert_eq!(numbers(ledger.late(at(20), at(0), |_, _| true)), [4]);
+        assert!(ledger.late(at(20), at(0), |_, _| true).is_empty());
     }
 
     #[test]

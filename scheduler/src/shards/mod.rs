@@ -1,41 +1,43 @@
 //! The share that one of several schedulers has in the runs: whole shards, each with one owner at a
 //! time.
 //!
-//! `keeper` keeps the leases, `ledger` knows what is out and who holds it; here shards are taken up
-//! and given up, and runs are loaded when something concerns them.
+//! `keeper` keeps the leases, `ledger` knows what is out and who holds it, `sweep` asks the store for
+//! what nobody told, `condemned` ends runs that cannot be moved; here shards are taken up and given
+//! up, and runs are loaded when something concerns them.
 
+mod condemned;
 mod keeper;
 mod ledger;
+mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowmill_engine::fact::{Reason, Returned};
-use flowmill_engine::run::{Input, Rejected, Run};
+use flowmill_engine::run::Run;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_infra::broker::{Closed, Inbox};
 use flowmill_infra::message::{Control, Delivery, Shard};
-use flowmill_infra::shards::{Announcement, Held, Journal, Queued, Shards, Signal, Wish};
+use flowmill_infra::shards::{Announcement, Damaged, Held, Journal, Shards};
 use flowmill_infra::store::{Settled, StoreError, Tenure};
 use tokio::time::Instant;
 
 use crate::duties::{Duties, Sent};
+use crate::fence::fenced;
 use crate::owner::Owner;
 use crate::plans::{PlanError, Plans};
 
+use condemned::Condemned;
 use keeper::{Keeper, share};
 use ledger::Ledger;
+use sweep::send_again;
 
 /// How often the store is asked for what nobody told.
 const SWEEP: Duration = Duration::from_secs(5);
 
 /// How long workers have to say what they hold before something is sent again.
 const ANSWERS: Duration = Duration::from_secs(2);
-
-/// The most runs in memory that did not end; more stay rows.
-const ACTIVE: usize = 10_000;
 
 /// The most rows that one question brings.
 const ROWS: usize = 512;
@@ -53,8 +55,14 @@ pub struct Sharded<S, P> {
     /// unless somebody holds it. What was sent later is beyond doubt.
     doubts: Vec<(Time, Shard, (u64, u64))>,
     settled: Vec<Settled>,
+    /// Runs that cannot be moved, with their ends.
+    condemned: Condemned,
+    /// What workers are to be told.
+    controls: Vec<Control>,
     /// When the store is asked next.
     sweep_at: Instant,
+    /// When the store is asked next for what must not be there.
+    watch_at: Instant,
 }
 
 impl<S: Shards, P: Plans> Sharded<S, P> {
@@ -69,7 +77,10 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
             ledger: Ledger::default(),
             doubts: Vec::new(),
             settled: Vec::new(),
+            condemned: Condemned::default(),
+            controls: Vec::new(),
             sweep_at: Instant::now(),
+            watch_at: Instant::now(),
         }
     }
 
@@ -159,93 +170,68 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
         }
     }
 
-    /// Brings runs into memory, if they are of ours and go on.
+    /// Brings runs into memory, if they are of ours and go on. A run that cannot be read or planned
+    /// is condemned, and no other suffers. Gives those of which there is no journal.
     async fn load(
         &mut self,
         owner: &mut Owner,
         runs: BTreeSet<Name>,
         now: Time,
-    ) -> Result<(), StoreError> {
-        let runs: Vec<Name> = runs.into_iter().filter(|run| !owner.holds(run)).collect();
+    ) -> Result<BTreeSet<Name>, StoreError> {
+        let mut absent: BTreeSet<Name> = runs.into_iter().filter(|run| !owner.holds(run)).collect();
+        let runs: Vec<Name> = absent.iter().cloned().collect();
         for some in runs.chunks(ROWS) {
-            for Journal { run, tenant, plan, facts } in self.store.journals(some).await? {
-                let plan = match self.plans.plan(&tenant, &plan).await {
-                    Ok(plan) => plan,
-                    Err(PlanError::Unavailable(why)) => return Err(StoreError::Unavailable(why)),
-                    Err(error @ PlanError::Bad(_)) => {
-                        tracing::error!(run.id = %run, %error, "a run cannot go on");
+            for journal in self.store.journals(some).await? {
+                let journal = match journal {
+                    Ok(journal) => journal,
+                    Err(Damaged { run, why }) => {
+                        absent.remove(&run);
+                        self.condemned.cannot_be_read(&run, &why);
                         continue;
                     }
                 };
-                let run = Run::replay(plan, &facts);
-                if run.outcome().is_some() || !self.tenures.contains_key(&owner.shard_of(run.id()))
-                {
-                    continue;
-                }
-                for sent in run.outstanding() {
-                    let (task, number) = (sent.task.clone(), sent.number);
-                    let shard = owner.shard_of(run.id());
-                    self.ledger.sent(now, Sent { shard, number, run: run.id().clone(), task });
-                }
-                owner.take_up(now, run, tenant);
+                absent.remove(&journal.run);
+                self.load_one(owner, journal, now).await?;
             }
         }
-        Ok(())
+        Ok(absent)
     }
 
-    /// Asks the store for what has come: runs to begin, wishes, runs that are due.
-    async fn sweep(&mut self, owner: &mut Owner, now: Time) -> Result<(), StoreError> {
-        let shards = self.shards();
-        if shards.is_empty() {
+    async fn load_one(
+        &mut self,
+        owner: &mut Owner,
+        journal: Journal,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        let Journal { run, tenant, plan, facts } = journal;
+        let shard = owner.shard_of(&run);
+        if !self.tenures.contains_key(&shard) {
             return Ok(());
         }
-        let room = ACTIVE.saturating_sub(owner.active());
-        if room > 0 {
-            let queued = self.store.queued(&shards, room.min(ROWS)).await?;
-            let is_full = queued.len() == room.min(ROWS);
-            let before = owner.active();
-            for queued in queued {
-                self.begin(owner, queued, now).await;
+        let plan = match self.plans.plan(&tenant, &plan).await {
+            Ok(plan) => plan,
+            Err(PlanError::Unavailable(why)) => return Err(StoreError::Unavailable(why)),
+            Err(error @ PlanError::Bad(_)) => {
+                self.condemned.broken(&run, &error.to_string());
+                return Ok(());
             }
-            // what cannot begin is asked for again in its time, not at once
-            if is_full && owner.active() > before {
-                self.sweep_at = Instant::now();
+        };
+        let run = match fenced(|| Run::replay(plan, &facts)) {
+            Ok(run) => run,
+            Err(why) => {
+                self.condemned.broken(&run, &why);
+                return Ok(());
             }
+        };
+        if run.outcome().is_some() {
+            return Ok(());
         }
-        let signals = self.store.signals(&shards, ROWS).await?;
-        let mut wanted: BTreeSet<Name> = signals.iter().map(|signal| signal.run.clone()).collect();
-        let soon = now.after(SWEEP);
-        wanted.extend(self.store.due(&shards, soon, ROWS).await?.into_iter().map(|(_, run)| run));
-        self.load(owner, wanted, now).await?;
-        for signal in signals {
-            self.grant_wish(owner, signal, now);
+        for sent in run.outstanding() {
+            let (task, number, class) = (sent.task.clone(), sent.number, sent.class);
+            self.ledger.sent(now, Sent { shard, number, run: run.id().clone(), task, class });
         }
-        owner.put_aside();
+        owner.take_up(now, run, tenant);
         Ok(())
-    }
-
-    async fn begin(&mut self, owner: &mut Owner, queued: Queued, now: Time) {
-        let Queued { plan, tenant, start } = queued;
-        if owner.holds(&start.run) {
-            return;
-        }
-        match self.plans.plan(&tenant, &plan).await {
-            Ok(plan) => owner.begin(now, plan, tenant, start),
-            Err(error) => tracing::error!(run.id = %start.run, %error, "a run cannot begin yet"),
-        }
-    }
-
-    fn grant_wish(&mut self, owner: &mut Owner, signal: Signal, now: Time) {
-        let Signal { id, run, wish, actor } = signal;
-        let taken = inputs(wish, &actor).into_iter().enumerate().try_for_each(|(at, input)| {
-            match owner.tell(now, &run, input) {
-                // what was wanted comes first; that the run goes on after it may be so already
-                Err(_) if at > 0 => Ok(()),
-                taken => taken,
-            }
-        });
-        let refused = taken.err().map(|reason: Rejected| reason.to_string().as_str().into());
-        self.settled.push(Settled { signal: id, refused });
     }
 
     /// Notes what a message says of shards and workers; the rest is for the runs.
@@ -257,8 +243,13 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
                 None
             }
             Delivery::Lost { shard } => {
+                let last = owner.last_number(*shard);
+                // a shard that never sent anything had nothing to lose
+                if last == 0 {
+                    return None;
+                }
                 tracing::warn!(%shard, "the broker lost queues");
-                self.doubts.push((now.after(ANSWERS), *shard, (0, owner.last_number(*shard))));
+                self.doubts.push((now.after(ANSWERS), *shard, (0, last)));
                 Some(Control::Beat)
             }
             Delivery::Poke { .. } => {
@@ -294,7 +285,7 @@ impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
         delivered: &[Delivery],
         now: Time,
     ) -> Result<Vec<Control>, Closed> {
-        let mut controls = Vec::new();
+        let mut controls = std::mem::take(&mut self.controls);
         if self.change_hands(owner, inbox, now).await? {
             controls.push(Control::Beat);
         }
@@ -322,17 +313,15 @@ impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
             let lost = self.ledger.unheld(shard, numbers);
             send_again(owner, lost, now);
         }
+        self.end_condemned(owner).await;
         if Instant::now() >= self.sweep_at {
             self.sweep_at = Instant::now() + SWEEP;
             if let Err(error) = self.sweep(owner, now).await {
                 tracing::warn!(%error, "the store was not asked for what has come");
             }
-            self.ledger.keep(|run, task, number| {
-                owner.is_out(run, task).is_some_and(|out| out.number == number)
-            });
-            let lost = self.ledger.lost(now, since);
-            send_again(owner, lost, now);
+            self.look_for_lost(owner, now, since);
         }
+        controls.append(&mut self.controls);
         Ok(controls)
     }
 
@@ -353,12 +342,18 @@ impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
         }
     }
 
-    fn failed(&mut self, error: &StoreError) -> Option<Vec<Shard>> {
+    fn failed(&mut self, owner: &Owner, error: &StoreError) -> Option<Vec<Shard>> {
         self.settled.clear();
         Some(match error {
             StoreError::Fenced { shard } => vec![*shard],
+            // what is in memory of it is not what the store has
+            StoreError::Conflict { run, .. } => vec![owner.shard_of(run)],
             _ => self.shards(),
         })
+    }
+
+    fn condemn(&mut self, run: &Name, why: &str) {
+        self.condemned.broken(run, why);
     }
 
     async fn forget<I: Inbox>(&mut self, owner: &mut Owner, inbox: &mut I, shards: &[Shard]) {
@@ -374,37 +369,6 @@ impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
         self.give_up(owner, inbox, &all).await;
         if let Err(error) = self.store.release(&self.me, &[]).await {
             tracing::warn!(%error, "the shards could not be released; their leases run out");
-        }
-    }
-}
-
-/// Sends again what is lost.
-fn send_again(owner: &mut Owner, lost: Vec<Sent>, now: Time) {
-    for Sent { run, task, number, .. } in lost {
-        let Some(out) = owner.is_out(&run, &task).filter(|out| out.number == number) else {
-            continue;
-        };
-        let (attempt, dispatch) = (out.attempt, out.dispatch);
-        tracing::warn!(run.id = %run, node.id = %task.node, attempt, dispatch, "a task is lost");
-        let reason = Returned::WorkerLost;
-        owner.deliver(now, Delivery::Returned { run, task, attempt, dispatch, reason });
-    }
-}
-
-/// What a wish means to a run.
-fn inputs(wish: Wish, actor: &Name) -> Vec<Input> {
-    match wish {
-        Wish::Stop => {
-            vec![Input::Stop { reason: Reason::User, message: "User requested abort".into() }]
-        }
-        Wish::Pause => {
-            let reason = format!("paused by {actor}").as_str().into();
-            vec![Input::Pause { reason }]
-        }
-        Wish::Resume => vec![Input::Resume],
-        Wish::Answer { frame, node, action, values } => {
-            let frame = (&*frame).into();
-            vec![Input::Answered { frame, node, action, values }, Input::Resume]
         }
     }
 }

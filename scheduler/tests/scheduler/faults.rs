@@ -77,6 +77,71 @@ async fn a_conflict_ends_its_run_and_no_other_of_the_batch() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_a_batch_that_can_never_be_stored_only_the_guilty_run_ends() {
+    let mut world = World::over(Faulty::default(), |_| 8);
+    let shape = plan("start llm1 llm2");
+    let guilty = world.begin("guilty", &shape).await;
+    let mut others = Vec::new();
+    for number in 0..6 {
+        others.push(world.begin(&format!("other{number}"), &shape).await);
+    }
+    let held = world.tasks().await;
+    world.store.refuse(Some("guilty"));
+    world.succeed_all(&held).await;
+    let run = guilty.await.unwrap().unwrap().run;
+    let outcome = run.outcome().unwrap();
+    assert_eq!((outcome.status, outcome.reason), (Status::Failed, Some(Reason::Internal)));
+    let error = outcome.error.as_deref().unwrap();
+    assert!(error.contains("its facts cannot be stored: it does not fit"), "{error}");
+    let dropped = world.word().await.expect("workers are told");
+    assert!(matches!(&dropped, Control::Drop { run, task: None, .. } if &**run == "guilty"));
+    // its journal is kept up to there, and the end follows it
+    let journal = world.store.journal(&"guilty".into()).await.unwrap();
+    let replayed = Run::replay(shape, &journal);
+    assert_eq!((replayed.outcome(), replayed.seq()), (run.outcome(), run.seq()));
+    let held = world.tasks().await;
+    assert_eq!(held.len(), others.len());
+    for task in &held {
+        world.succeed(task).await;
+    }
+    for other in others {
+        assert_eq!(other.await.unwrap().unwrap().run.status(), Status::Succeeded);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_beginning_can_never_be_stored_is_refused() {
+    let mut world = World::over(Faulty::default(), |_| 2);
+    world.store.refuse(Some("odd"));
+    let error = world.run("odd", &plan("start llm1")).await.unwrap_err();
+    assert_eq!(error, SubmitError::NotStored(StoreError::Corrupt("it does not fit".into())));
+    let next = world.begin("next", &plan("start llm1")).await;
+    let task = world.task().await.unwrap();
+    world.succeed(&task).await;
+    next.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_back_again_and_again_rests_longer_each_time() {
+    let mut world = World::new(2);
+    let _ended = world.begin("r", &plan("start llm1")).await;
+    let mut rests = Vec::new();
+    let mut since = world.now();
+    for _ in 0..12 {
+        let task = loop {
+            match world.task().await {
+                Some(task) => break task,
+                None => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        };
+        rests.push(world.now().since(since).as_secs());
+        since = world.now();
+        world.give_back(&task).await;
+    }
+    assert_eq!(rests, [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_lost_by_a_conflict_can_be_taken_up_from_its_journal() {
     let mut world = World::over(Faulty::default(), |_| 2);
     let plan = plan("start llm1 end");

@@ -19,12 +19,14 @@ use super::{LONG, slow};
 
 /// Remembers in memory; it keeps nothing before it may.
 #[derive(Clone, Debug, Default)]
-struct Memory {
-    kept: Arc<Mutex<Vec<Checkpoint>>>,
+pub(crate) struct Memory {
+    pub(crate) kept: Arc<Mutex<Vec<Checkpoint>>>,
     closed: Option<Arc<Notify>>,
 }
 
 impl Recall for Memory {
+    type Claim = ();
+
     async fn again(&self, key: &CheckpointKey, is_lost: bool) -> Known {
         assert!(!is_lost, "this broker delivers nothing twice");
         let kept = self.kept.lock().unwrap();
@@ -39,9 +41,17 @@ impl Recall for Memory {
         self.kept.lock().unwrap().push(checkpoint.clone());
         checkpoint.completion
     }
+
+    async fn claim(&self, _: &CheckpointKey) -> Option<()> {
+        Some(())
+    }
+
+    async fn outlast(&self, _: &CheckpointKey) -> Result<(), Completion> {
+        Ok(())
+    }
 }
 
-fn settings(drain: Duration, beat: Option<Duration>) -> Settings {
+pub(crate) fn settings(drain: Duration, beat: Option<Duration>) -> Settings {
     Settings { name: "w".into(), slots: ONE_EACH, drain, beat }
 }
 

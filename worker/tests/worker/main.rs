@@ -1,5 +1,6 @@
 //! What a worker does with tasks, words, nodes that misbehave, and text on the way.
 
+mod claims;
 mod cluster;
 mod support;
 
@@ -278,9 +279,10 @@ async fn without_a_scheduler_it_ends() {
 
 fn shown(event: &Event) -> String {
     match event {
-        Event::Chunk { frame, node, output, text, is_final } => {
+        Event::Chunk { frame, node, generation, attempt, output, offset, text, is_final } => {
+            assert_eq!((*generation, *attempt), (1, 1));
             let end = if *is_final { "." } else { "" };
-            format!("{frame}{node}.{output}:{text}{end}")
+            format!("{frame}{node}.{output}@{offset}:{text}{end}")
         }
         Event::Facts(_) => panic!("a worker makes no facts"),
     }
@@ -304,10 +306,10 @@ async fn text_is_shown_in_order_and_before_the_answer() {
     let mut watcher = world.live.watch("r".into());
     let mut other = world.live.watch("other".into());
     world.send("r", "llm", Llm).await;
-    assert_eq!(all(&mut watcher), ["llm.text:a", "llm.text:b"], "as it is produced");
+    assert_eq!(all(&mut watcher), ["llm.text@0:a", "llm.text@1:b"], "as it is produced");
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(world.answer().await.is_some());
-    let rest = ["llm.thoughts:c", "llm.text:d", "llm.text:.", "llm.thoughts:."];
+    let rest = ["llm.thoughts@0:c", "llm.text@2:d", "llm.text@3:.", "llm.thoughts@1:."];
     assert_eq!(all(&mut watcher), rest);
     assert!(all(&mut other).is_empty());
 }
@@ -334,12 +336,13 @@ async fn a_watcher_that_does_not_take_it_holds_the_answer_but_not_the_node() {
     world.send("other", "n", Llm).await;
     assert_eq!(&*world.answer().await.expect("the slot is free").0, "other");
     // what is shown is the beginning of the text, without a hole
-    let mut next = 0;
+    let (mut next, mut bytes) = (0, 0);
     loop {
         match watcher.next().await.unwrap() {
             Event::Chunk { is_final: true, .. } => break,
-            event => assert_eq!(shown(&event), format!("llm.text:{next}")),
+            event => assert_eq!(shown(&event), format!("llm.text@{bytes}:{next}")),
         }
+        bytes += next.to_string().len();
         next += 1;
     }
     assert!(next > 100 && next < PIECES, "{next} pieces were kept for nobody");

@@ -34,6 +34,15 @@ pub struct Graph {
     pub dependencies: Item,
 }
 
+impl Graph {
+    /// Whether secrets stand in the document.
+    pub fn has_secrets(&self) -> bool {
+        let is_secret =
+            |variable: &Item| variable.get("value_type").and_then(Item::as_str) == Some("secret");
+        self.environment.iter().any(is_secret)
+    }
+}
+
 /// `app.mode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {

@@ -11,8 +11,8 @@ use crate::checkpoints::{Checkpoint, CheckpointKey, Checkpoints, Known};
 use crate::store::StoreError;
 use crate::texts::Texts;
 
-use super::intake::{WORKFLOW, payload};
-use super::{PostgresStore, Tries, trouble};
+use super::intake::WORKFLOW;
+use super::{PostgresStore, Tries, get, trouble};
 
 /// Tries to take the next number, before others that do the same are told to be in the way.
 const TRIES: usize = 20;
@@ -23,8 +23,9 @@ impl Checkpoints for PostgresStore {
         // there twice, the first wins
         let mut rows = BTreeMap::new();
         for checkpoint in checkpoints {
-            let row = (self.row(&checkpoint.key)?, self.codec.completion(&checkpoint.completion)?);
-            rows.entry(row.0.clone()).or_insert(row.1);
+            let Checkpoint { key, completion } = checkpoint;
+            let text = self.codec.completion(&key.run, completion)?;
+            rows.entry(self.row(key)?).or_insert(text);
         }
         let mut tries = Tries::new();
         let kept = loop {
@@ -44,7 +45,7 @@ impl Checkpoints for PostgresStore {
             let is_first = seen.insert(row.clone(), checkpoint).is_none();
             let is_ours = rows.get(&row) == Some(kept) && is_first;
             if !is_ours {
-                let completion = self.codec.read_completion(kept)?;
+                let completion = self.codec.read_completion(&row.run, kept)?;
                 losers.push(Checkpoint { key: checkpoint.key.clone(), completion });
             }
         }
@@ -84,7 +85,9 @@ impl Texts for PostgresStore {
             SELECT bytes FROM payloads WHERE tenant = $1 AND owner = $2 AND digest = $3";
         let found = sqlx::query(TEXT).bind(&**tenant).bind(WORKFLOW).bind(&**digest);
         let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
-        found.as_ref().map(payload).transpose()
+        let Some(row) = found else { return Ok(None) };
+        let (text, _) = self.codec.read_document(digest, get(&row, "bytes")?)?;
+        Ok(Some(text))
     }
 }
 
@@ -108,7 +111,7 @@ impl PostgresStore {
         let outcome = outcome.bind(tenant).bind(run).bind(task).bind(attempt);
         let outcome = outcome.fetch_optional(&self.writers).await;
         let outcome = outcome.map_err(|error| trouble(&error))?;
-        outcome.map(|text| self.codec.read_completion(&text)).transpose()
+        outcome.map(|text| self.codec.read_completion(run, &text)).transpose()
     }
 
     fn row(&self, key: &CheckpointKey) -> Result<Row, StoreError> {

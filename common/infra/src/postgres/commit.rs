@@ -84,7 +84,7 @@ FROM verdict";
 
 /// Makes a batch durable. When the connection breaks while the server works on it, the same is
 /// asked again: the locks of the first try are waited for, and what it wrote is recognised.
-pub(super) async fn commit(to: &PgPool, codec: Codec, batch: &Batch) -> Result<(), StoreError> {
+pub(super) async fn commit(to: &PgPool, codec: &Codec, batch: &Batch) -> Result<(), StoreError> {
     let form = Form::of(codec, batch)?;
     let mut is_unknown = false;
     let mut tries = Tries::new();
@@ -157,7 +157,7 @@ struct Entry {
 }
 
 impl Form {
-    fn of(codec: Codec, batch: &Batch) -> Result<Self, StoreError> {
+    fn of(codec: &Codec, batch: &Batch) -> Result<Self, StoreError> {
         let commits = || batch.commits.iter().filter_map(|commit| Some((commit, ends(commit)?)));
         let mut runs = BTreeMap::new();
         for (commit, (first, last)) in commits() {
@@ -175,7 +175,7 @@ impl Form {
             let hole = hole.map(|(fact, _)| fact.seq);
             let before = reached.insert(place, last);
             is_even &= hole.is_none() && before.is_none_or(|before| before + 1 == first);
-            let facts = codec.facts(&commit.facts)?;
+            let facts = codec.facts(&commit.run, &commit.facts)?;
             entries.push(Entry { place, first, last, hole, facts });
         }
         let mut tenures = batch.tenures.clone();

@@ -23,7 +23,7 @@ macro_rules! run_rows {
     ($rest:literal) => {
         concat!(
             "SELECT run, workflow, coalesce(name, '') AS name, status, accepted_at, started_at,
-                finished_at, wake_at, in_flight
+                finished_at, wake_at, in_flight, seq
             FROM runs LEFT JOIN workflows
                 ON workflows.tenant = runs.tenant AND digest = workflow
             WHERE runs.tenant = $1 AND ",
@@ -43,6 +43,7 @@ impl Intake for PostgresStore {
                 ON CONFLICT (tenant, digest) DO UPDATE SET name = excluded.name)
             INSERT INTO workflow_names (tenant, name, digest) VALUES ($1, $3, $2)
             ON CONFLICT (tenant, name) DO UPDATE SET digest = excluded.digest";
+        let text = self.codec.document(document)?;
         let mut tries = Tries::new();
         loop {
             let push = sqlx::query(PUSH)
@@ -51,7 +52,7 @@ impl Intake for PostgresStore {
                 .bind(&*document.name)
                 .bind(number(document.pushed_at.0))
                 .bind(WORKFLOW)
-                .bind(document.text.as_bytes());
+                .bind(text.as_bytes());
             match push.execute(&self.writers).await {
                 Ok(_) => return Ok(()),
                 Err(error) => tries.after(error).await?,
@@ -68,7 +69,40 @@ impl Intake for PostgresStore {
             ORDER BY digest = $2 DESC LIMIT 1";
         let found = sqlx::query(DOCUMENT).bind(&**tenant).bind(named).bind(WORKFLOW);
         let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
-        found.as_ref().map(|row| Ok(Document { text: payload(row)?, ..document(row)? })).transpose()
+        let Some(row) = found else { return Ok(None) };
+        let document = document(&row)?;
+        let (text, has_secrets) =
+            self.codec.read_document(&document.digest, get(&row, "bytes")?)?;
+        Ok(Some(Document { text, has_secrets, ..document }))
+    }
+
+    async fn version(&self, tenant: &Name, named: &str) -> Result<Option<Document>, StoreError> {
+        const VERSION: &str = "
+            SELECT digest, name, pushed_at FROM workflows
+            WHERE tenant = $1 AND digest IN (
+                $2, (SELECT digest FROM workflow_names WHERE tenant = $1 AND name = $2))
+            ORDER BY digest = $2 DESC LIMIT 1";
+        let found = sqlx::query(VERSION).bind(&**tenant).bind(named);
+        let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
+        found.as_ref().map(document).transpose()
+    }
+
+    async fn keep(&self, tenant: &Name, digest: &Name, text: &Name) -> Result<(), StoreError> {
+        const KEEP: &str = "
+            INSERT INTO payloads (tenant, owner, digest, bytes) VALUES ($1, $2, $3, $4)
+            ON CONFLICT DO NOTHING";
+        let mut tries = Tries::new();
+        loop {
+            let keep = sqlx::query(KEEP)
+                .bind(&**tenant)
+                .bind(WORKFLOW)
+                .bind(&**digest)
+                .bind(text.as_bytes());
+            match keep.execute(&self.writers).await {
+                Ok(_) => return Ok(()),
+                Err(error) => tries.after(error).await?,
+            }
+        }
     }
 
     async fn documents(&self, tenant: &Name) -> Result<Vec<Document>, StoreError> {
@@ -81,7 +115,7 @@ impl Intake for PostgresStore {
     }
 
     async fn submit(&self, submissions: &[Submission]) -> Result<Vec<Accepted>, StoreError> {
-        let form = Form::of(self.codec, submissions)?;
+        let form = Form::of(&self.codec, submissions)?;
         let mut tries = Tries::new();
         // what a first try wrote is recognised by the new ids
         let known = loop {
@@ -138,7 +172,8 @@ impl Intake for PostgresStore {
 
     async fn runs(&self, tenant: &Name, filter: &Filter) -> Result<Vec<RunRow>, StoreError> {
         const RUNS: &str = run_rows!(
-            "($2 IS NULL OR workflow = $2) AND ($3 IS NULL OR status = $3)
+            "($2 IS NULL OR workflow = $2 OR name = $2)
+                AND ($3 IS NULL OR status = $3) AND (NOT $6 OR status IS NULL)
                 AND ($4 IS NULL OR place <
                     (SELECT place FROM runs WHERE tenant = $1 AND run = $4))
             ORDER BY place DESC LIMIT $5"
@@ -149,9 +184,19 @@ impl Intake for PostgresStore {
             .bind(filter.status.map(Status::name))
             .bind(filter.before.as_deref())
             .bind(rows(filter.most))
+            .bind(filter.is_queued)
             .fetch_all(&self.readers)
             .await;
         found.map_err(|error| trouble(&error))?.iter().map(run_row).collect()
+    }
+
+    async fn ended(&self, tenant: &Name, runs: &[Name]) -> Result<Vec<Name>, StoreError> {
+        const ENDED: &str = "
+            SELECT run FROM runs
+            WHERE tenant = $1 AND run = ANY($2) AND finished_at IS NOT NULL";
+        let runs: Vec<&str> = runs.iter().map(|run| &**run).collect();
+        let found = sqlx::query(ENDED).bind(&**tenant).bind(&runs).fetch_all(&self.readers).await;
+        found.map_err(|error| trouble(&error))?.iter().map(|row| text(row, "run")).collect()
     }
 
     async fn facts(
@@ -175,7 +220,7 @@ impl Intake for PostgresStore {
             // the first row may hold earlier facts too
             let before = facts.last().map(|fact| number(fact.seq));
             let before = before.map_or_else(|| Ok(get::<i64>(row, "first")? - 1), Ok)?;
-            facts.extend(reading::part(self.codec, run, before, row)?);
+            facts.extend(reading::part(&self.codec, run, before, row)?);
         }
         facts.retain(|fact| fact.seq > after);
         if facts.first().is_some_and(|fact| fact.seq != after + 1) {
@@ -205,7 +250,7 @@ struct Form {
 type Known = HashMap<(Name, Name), (Name, Name)>;
 
 impl Form {
-    fn of(codec: Codec, submissions: &[Submission]) -> Result<Self, StoreError> {
+    fn of(codec: &Codec, submissions: &[Submission]) -> Result<Self, StoreError> {
         let mut form = Self::default();
         for submission in submissions {
             let Submission { tenant, shard, plan, start, wake_at, key } = submission;
@@ -279,21 +324,15 @@ pub(super) fn plan_key(row: &PgRow) -> Result<PlanKey, StoreError> {
     })
 }
 
-/// A document without its text.
+/// A document without its text, and what is known of it.
 fn document(row: &PgRow) -> Result<Document, StoreError> {
     Ok(Document {
         digest: text(row, "digest")?,
         name: text(row, "name")?,
         text: Name::from(""),
+        has_secrets: false,
         pushed_at: time(get(row, "pushed_at")?),
     })
-}
-
-/// The text of a document.
-pub(super) fn payload(row: &PgRow) -> Result<Name, StoreError> {
-    let text = std::str::from_utf8(get(row, "bytes")?);
-    text.map(Name::from)
-        .map_err(|error| StoreError::Corrupt(format!("the text of a document: {error}")))
 }
 
 fn run_row(row: &PgRow) -> Result<RunRow, StoreError> {
@@ -311,6 +350,7 @@ fn run_row(row: &PgRow) -> Result<RunRow, StoreError> {
         started_at: point("started_at")?,
         finished_at: point("finished_at")?,
         wake_at: point("wake_at")?,
+        seq: get::<i64>(row, "seq")?.unsigned_abs(),
         in_flight: get::<i32>(row, "in_flight")?.unsigned_abs(),
         run,
     })

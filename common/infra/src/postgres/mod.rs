@@ -1,14 +1,17 @@
 //! A store that several processes share: a `PostgreSQL` database.
 //!
-//! The tables are made by [`migrate`]; a store that finds another form refuses to open. Each port
-//! has its file; `commit` writes facts in one statement, which is all of its transaction. Reads
-//! and writes have connections of their own, so that neither waits for the other.
+//! The tables are made by [`migrate`]; a store that finds an older form refuses to open, as it
+//! does when a newer one asks for that. Each port has its file; `commit` writes facts in one
+//! statement, which is all of its transaction. Reads and writes have connections of their own, so
+//! that neither waits for the other.
 //!
 //! Times of leases are the server's. Values are held inline, however large they are.
 
 mod checkpoints;
 mod codec;
 mod commit;
+mod dead_letters;
+mod end;
 mod intake;
 mod reading;
 mod schema;
@@ -25,11 +28,12 @@ use flowmill_engine::value::Name;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{Executor as _, PgPool, Postgres, Row as _};
 
+use crate::seal::Keys;
 use crate::store::{Batch, Store, StoreError};
 
 use codec::Codec;
 
-pub use schema::{SHARDS, maintain, migrate};
+pub use schema::{SHARDS, maintain, make_schema, migrate, remove_schema, version};
 
 /// How long whoever needs a connection waits for one.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -64,23 +68,27 @@ pub struct Settings {
     pub readers: u32,
     /// How long a lease lasts.
     pub lease: Duration,
+    /// What secret variables are sealed with; without any, what holds secrets is refused.
+    pub keys: Keys,
 }
 
 impl Settings {
     /// A server with the usual settings.
     pub fn of(url: impl Into<String>) -> Self {
-        Self { url: url.into(), writers: 4, readers: 4, lease: Duration::from_secs(10) }
+        let lease = Duration::from_secs(10);
+        Self { url: url.into(), writers: 4, readers: 4, lease, keys: Keys::default() }
     }
 }
 
 impl fmt::Debug for Settings {
     /// Without the address, which may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, writers, readers, lease } = self;
+        let Self { url: _, writers, readers, lease, keys } = self;
         f.debug_struct("Settings")
             .field("writers", writers)
             .field("readers", readers)
             .field("lease", lease)
+            .field("keys", keys)
             .finish_non_exhaustive()
     }
 }
@@ -113,7 +121,7 @@ pub enum OpenError {
         /// What it has.
         form: &'static str,
     },
-    /// It was changed by a later release.
+    /// A later release changed it, and left nothing that this one could work on.
     #[error("the database at {at} has the form of a later release of flowmill; use that one")]
     Later {
         /// Where it is.
@@ -149,7 +157,8 @@ impl PostgresStore {
         schema::check(&options).await?;
         let readers = pool(settings.readers, false).connect_lazy_with(options.clone());
         let writers = pool(settings.writers, true).connect_lazy_with(options);
-        let (history, codec, lease) = (History::Full, Codec, settings.lease);
+        let codec = Codec { keys: settings.keys.clone() };
+        let (history, lease) = (History::Full, settings.lease);
         Ok(Self { history, codec, lease, writers, readers })
     }
 
@@ -157,6 +166,25 @@ impl PostgresStore {
     #[must_use]
     pub fn with_history(self, history: History) -> Self {
         Self { history, ..self }
+    }
+
+    /// Asks the server for nothing, to see whether it answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let asked = sqlx::query("SELECT 1").execute(&self.readers).await;
+        asked.map(drop).map_err(|error| trouble(&error))
+    }
+
+    /// How many shards there are. It never changes.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn shards(&self) -> Result<u16, StoreError> {
+        let count = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM shards");
+        let count = count.fetch_one(&self.readers).await.map_err(|error| trouble(&error))?;
+        Ok(u16::try_from(count).unwrap_or(u16::MAX))
     }
 
     /// Ends its connections; what was answered is kept without that.
@@ -168,12 +196,12 @@ impl PostgresStore {
 
 impl Store for PostgresStore {
     async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
-        commit::commit(&self.writers, self.codec, batch).await
+        commit::commit(&self.writers, &self.codec, batch).await
     }
 
     async fn journal(&self, run: &Name) -> Result<Vec<Fact>, StoreError> {
         let mut journal = Vec::new();
-        reading::facts(&self.readers, self.codec, run, |facts| journal.extend(facts)).await?;
+        reading::facts(&self.readers, &self.codec, run, |facts| journal.extend(facts)).await?;
         Ok(journal)
     }
 
@@ -181,7 +209,7 @@ impl Store for PostgresStore {
     async fn report(&self, plan: &Plan, run: &Name) -> Result<Option<Report>, StoreError> {
         let mut report = Report::new(self.history);
         let mut is_known = false;
-        reading::facts(&self.readers, self.codec, run, |facts| {
+        reading::facts(&self.readers, &self.codec, run, |facts| {
             is_known = true;
             for fact in &facts {
                 report.add(plan, fact);

@@ -17,7 +17,7 @@ const ROWS: i64 = 64;
 /// Gives a run's facts to `each` in order, a part at a time.
 pub(super) async fn facts(
     from: &PgPool,
-    codec: Codec,
+    codec: &Codec,
     run: &Name,
     mut each: impl FnMut(Vec<Fact>),
 ) -> Result<(), StoreError> {
@@ -45,7 +45,7 @@ pub(super) async fn facts(
 
 /// The facts of one row, which follow fact `last`.
 pub(super) fn part(
-    codec: Codec,
+    codec: &Codec,
     run: &str,
     last: i64,
     row: &PgRow,

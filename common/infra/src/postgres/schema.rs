@@ -8,8 +8,10 @@ use super::{OpenError, place, read_url, trouble};
 
 /// What leads from each form to the next, in order. They are never changed once a release has
 /// them; and while a release runs that reads an older form, they only add.
-const MIGRATIONS: [(&str, &str); 1] =
-    [("runs", include_str!("../../../../migrations/postgres/0001_runs.sql"))];
+const MIGRATIONS: [(&str, &str); 2] = [
+    ("runs", include_str!("../../../../migrations/postgres/0001_runs.sql")),
+    ("faults", include_str!("../../../../migrations/postgres/0002_faults.sql")),
+];
 
 /// Months ahead for which there are partitions.
 const MONTHS: i32 = 3;
@@ -81,6 +83,42 @@ async fn partition(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
     Ok(made)
 }
 
+/// Makes a schema for one installation among several of a database, unless it is there. Answers the
+/// address that leads to it.
+///
+/// # Errors
+/// [`OpenError`].
+pub async fn make_schema(url: &str, name: &str) -> Result<String, OpenError> {
+    change_schema(url, name, "CREATE SCHEMA IF NOT EXISTS").await?;
+    let sign = if url.contains('?') { '&' } else { '?' };
+    Ok(format!("{url}{sign}options=-c%20search_path%3D{name}"))
+}
+
+/// Removes a schema with all that is in it; no process may use it.
+///
+/// # Errors
+/// [`OpenError`].
+pub async fn remove_schema(url: &str, name: &str) -> Result<(), OpenError> {
+    change_schema(url, name, "DROP SCHEMA IF EXISTS").await
+}
+
+async fn change_schema(url: &str, name: &str, change: &str) -> Result<(), OpenError> {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if name.is_empty() || !name.bytes().all(is_plain) {
+        let why = format!("{name:?} is no name of a schema: use letters a to z, digits and _");
+        return Err(OpenError::Url { why });
+    }
+    let options = read_url(url)?;
+    let unreachable = |error| OpenError::Unreachable { at: place(&options), why: trouble(&error) };
+    let mut connection = options.connect().await.map_err(unreachable)?;
+    let cascade = if change.starts_with("DROP") { " CASCADE" } else { "" };
+    let change = sqlx::AssertSqlSafe(format!("{change} \"{name}\"{cascade}"));
+    sqlx::raw_sql(change).execute(&mut connection).await.map_err(unreachable)?;
+    // all that was asked for is there, however the connection ends
+    let _ = connection.close().await;
+    Ok(())
+}
+
 /// Makes what a store needs from time to time: the partitions of the months to come. Once a day is
 /// often enough. Answers how many it made.
 ///
@@ -96,31 +134,68 @@ pub async fn maintain(url: &str) -> Result<u32, OpenError> {
     Ok(u32::try_from(made).unwrap_or_default())
 }
 
-/// Whether a database has the present form.
+/// The number of a database's form; None when it has none of flowmill's tables, or was not brought
+/// to the end of one.
+///
+/// # Errors
+/// [`OpenError`] when it cannot be read.
+pub async fn version(url: &str) -> Result<Option<i64>, OpenError> {
+    let options = read_url(url)?;
+    let found = form(&options).await;
+    let found =
+        found.map_err(|error| OpenError::Unreachable { at: place(&options), why: trouble(&error) });
+    Ok(found?.version)
+}
+
+/// Whether this release can work on a database. Forms only grow, so a newer one will do, unless it
+/// says that it will not.
 pub(super) async fn check(options: &PgConnectOptions) -> Result<(), OpenError> {
     let at = place(options);
-    match version(options).await {
-        Ok(Some(found)) if found == present() => Ok(()),
-        Ok(Some(found)) if found > present() => Err(OpenError::Later { at }),
-        Ok(Some(_)) => Err(OpenError::Outdated { at, form: "an older form" }),
-        Ok(None) => Err(OpenError::Outdated { at, form: "none of flowmill's tables" }),
+    match form(options).await {
+        Ok(Form { oldest, .. }) if oldest > present() => Err(OpenError::Later { at }),
+        Ok(Form { version: Some(found), .. }) if found >= present() => Ok(()),
+        Ok(Form { version: Some(_), .. }) => Err(OpenError::Outdated { at, form: "an older form" }),
+        Ok(Form { version: None, .. }) => {
+            Err(OpenError::Outdated { at, form: "none of flowmill's tables" })
+        }
         Err(error) => Err(OpenError::Unreachable { at, why: trouble(&error) }),
     }
 }
 
-/// The number of a database's form; None when there is none, or it was not made to its end.
-async fn version(options: &PgConnectOptions) -> Result<Option<i64>, sqlx::Error> {
-    const VERSION: &str =
-        "SELECT CASE WHEN bool_and(success) THEN max(version) END FROM _sqlx_migrations";
-    const UNDEFINED_TABLE: &str = "42P01";
+/// A database's form.
+#[derive(Clone, Copy, Debug, Default)]
+struct Form {
+    /// Its number; None when there is none, or it was not made to its end.
+    version: Option<i64>,
+    /// The oldest form that a service must know to work on it.
+    oldest: i64,
+}
+
+async fn form(options: &PgConnectOptions) -> Result<Form, sqlx::Error> {
     let mut connection = options.connect().await?;
-    let version = sqlx::query_scalar(VERSION).fetch_one(&mut connection).await;
+    let form = read_form(&mut connection).await;
     // it has done its work, however it ends
     let _ = connection.close().await;
-    match version {
+    form
+}
+
+async fn read_form(connection: &mut PgConnection) -> Result<Form, sqlx::Error> {
+    const VERSION: &str =
+        "SELECT CASE WHEN bool_and(success) THEN max(version) END FROM _sqlx_migrations";
+    const OLDEST: &str = "SELECT oldest::bigint FROM readers";
+    let version = there(sqlx::query_scalar(VERSION).fetch_one(&mut *connection).await)?.flatten();
+    // the first form has no such table
+    let oldest = there(sqlx::query_scalar(OLDEST).fetch_one(&mut *connection).await)?;
+    Ok(Form { version, oldest: oldest.unwrap_or_default() })
+}
+
+/// None when the table is not there.
+fn there<T>(answer: Result<T, sqlx::Error>) -> Result<Option<T>, sqlx::Error> {
+    const UNDEFINED_TABLE: &str = "42P01";
+    match answer {
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(UNDEFINED_TABLE) => {
             Ok(None)
         }
-        version => version,
+        answer => answer.map(Some),
     }
 }

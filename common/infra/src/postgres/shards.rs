@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 
+use flowmill_engine::fact::{Fact, RunFinished};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use sqlx::PgPool;
 use sqlx::postgres::PgRow;
 
+use crate::journal::missing;
 use crate::message::Shard;
-use crate::shards::{Announcement, Held, Journal, Queued, Shards, Signal};
+use crate::shards::{Announcement, Damaged, Held, Journal, Queued, Shards, Signal};
 use crate::store::{StoreError, Tenure};
 
 use super::intake::plan_key;
@@ -44,7 +46,11 @@ impl Shards for PostgresStore {
         released.map(|_| ()).map_err(|error| trouble(&error))
     }
 
-    async fn queued(&self, shards: &[Shard], most: usize) -> Result<Vec<Queued>, StoreError> {
+    async fn queued(
+        &self,
+        shards: &[Shard],
+        most: usize,
+    ) -> Result<Vec<Result<Queued, Damaged>>, StoreError> {
         const QUEUED: &str = "
             SELECT run, tenant, workflow, dify_sizes, mocks, start FROM runs
             WHERE shard = ANY($1) AND status IS NULL ORDER BY place LIMIT $2";
@@ -52,13 +58,8 @@ impl Shards for PostgresStore {
         let found = found.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
         let mut queued = Vec::with_capacity(found.len());
         for row in &found {
-            match self.queued_run(row) {
-                Ok(run) => queued.push(run),
-                Err(error) => {
-                    let run: &str = get(row, "run")?;
-                    tracing::error!(run.id = run, %error, "a queued run cannot begin");
-                }
-            }
+            let run = text(row, "run")?;
+            queued.push(self.queued_run(row).map_err(|why| Damaged { run, why }));
         }
         Ok(queued)
     }
@@ -109,34 +110,48 @@ impl Shards for PostgresStore {
             Ok(Signal {
                 id: get(row, "id")?,
                 run: text(row, "run")?,
-                wish: self.codec.read_wish(get(row, "wish")?)?,
+                wish: get(row, "wish").and_then(|wish| self.codec.read_wish(wish)),
                 actor: text(row, "actor")?,
             })
         };
         found.iter().map(signal).collect()
     }
 
-    async fn journals(&self, runs: &[Name]) -> Result<Vec<Journal>, StoreError> {
+    async fn journals(&self, runs: &[Name]) -> Result<Vec<Result<Journal, Damaged>>, StoreError> {
         const JOURNALS: &str = "
-            SELECT run, runs.tenant, workflow, dify_sizes, mocks, first, last, version, facts
+            SELECT run, runs.tenant, workflow, dify_sizes, mocks, seq, first, last, version, facts
             FROM journal JOIN runs USING (run) WHERE run = ANY($1) ORDER BY run, first";
         let asked: Vec<&str> = runs.iter().map(|run| &**run).collect();
         let found = sqlx::query(JOURNALS).bind(asked).fetch_all(&self.readers).await;
-        let mut journals: Vec<Journal> = Vec::with_capacity(runs.len());
-        for row in found.map_err(|error| trouble(&error))? {
-            let run: &str = get(&row, "run")?;
-            if journals.last().is_none_or(|journal| &*journal.run != run) {
-                let (tenant, plan) = (text(&row, "tenant")?, plan_key(&row)?);
-                journals.push(Journal { run: run.into(), tenant, plan, facts: Vec::new() });
-            }
-            let Some(journal) = journals.last_mut() else { continue };
-            let last = journal.facts.last().map_or(0, |fact| number(fact.seq));
-            journal.facts.extend(reading::part(self.codec, run, last, &row)?);
+        let mut journals: HashMap<Name, Result<Journal, Damaged>> = HashMap::new();
+        for rows in found
+            .map_err(|error| trouble(&error))?
+            .chunk_by(|one, next| get::<&str>(one, "run").ok() == get::<&str>(next, "run").ok())
+        {
+            let Some(first) = rows.first() else { continue };
+            let run = text(first, "run")?;
+            let journal = self.read_journal(&run, rows);
+            journals.insert(run.clone(), journal.map_err(|why| Damaged { run, why }));
         }
         // in the order in which they were asked for
-        let mut journals: HashMap<Name, Journal> =
-            journals.into_iter().map(|journal| (journal.run.clone(), journal)).collect();
         Ok(runs.iter().filter_map(|run| journals.remove(run)).collect())
+    }
+
+    async fn end(&self, tenure: Tenure, run: &Name, end: &RunFinished) -> Result<bool, StoreError> {
+        super::end::end(&self.writers, &self.codec, tenure, run, end).await
+    }
+
+    async fn without_deadline(
+        &self,
+        shards: &[Shard],
+        most: usize,
+    ) -> Result<Vec<Name>, StoreError> {
+        const WITHOUT: &str = "
+            SELECT run FROM runs
+            WHERE shard = ANY($1) AND wake_at IS NULL AND finished_at IS NULL ORDER BY run LIMIT $2";
+        let found = sqlx::query(WITHOUT).bind(numbers(shards)).bind(rows(most));
+        let found = found.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
+        found.iter().map(|row| text(row, "run")).collect()
     }
 }
 
@@ -144,6 +159,22 @@ impl PostgresStore {
     fn queued_run(&self, row: &PgRow) -> Result<Queued, StoreError> {
         let start = self.codec.read_start(get(row, "start")?)?;
         Ok(Queued { plan: plan_key(row)?, tenant: text(row, "tenant")?, start })
+    }
+
+    /// The journal of one run, of all its rows in order.
+    fn read_journal(&self, run: &Name, rows: &[PgRow]) -> Result<Journal, StoreError> {
+        let Some(row) = rows.first() else { return Err(missing(run, 1)) };
+        let (tenant, plan) = (text(row, "tenant")?, plan_key(row)?);
+        let mut facts: Vec<Fact> = Vec::new();
+        for row in rows {
+            let last = facts.last().map_or(0, |fact| number(fact.seq));
+            facts.extend(reading::part(&self.codec, run, last, row)?);
+        }
+        let last = facts.last().map_or(0, |fact| number(fact.seq));
+        if get::<i64>(row, "seq")? > last {
+            return Err(missing(run, last + 1));
+        }
+        Ok(Journal { run: run.clone(), tenant, plan, facts })
     }
 }
 

@@ -10,7 +10,7 @@ use super::link::{Care, Link, Outgoing};
 use super::names::Names;
 use crate::broker::{Closed, CompletionPublisher};
 use crate::message::{Beat, Delivery, Shard};
-use crate::wire::encode_delivery;
+use crate::wire::Transit;
 
 /// When a beat that nobody took is worth nothing any more, in milliseconds.
 const BEAT_EXPIRES_MS: &str = "15000";
@@ -20,11 +20,14 @@ const BEAT_EXPIRES_MS: &str = "15000";
 pub struct RabbitCompletions {
     link: Link,
     names: Names,
+    transit: Transit,
 }
 
 impl RabbitCompletions {
-    pub(super) fn start(settings: &Settings) -> Self {
-        Self { link: Link::start(settings, "answers"), names: settings.names() }
+    /// `role` says in the server's list what the connection is for.
+    pub(super) fn start(settings: &Settings, role: &'static str) -> Self {
+        let (link, transit) = (Link::start(settings, role), settings.transit.clone());
+        Self { link, names: settings.names(), transit }
     }
 }
 
@@ -36,7 +39,7 @@ impl CompletionPublisher for RabbitCompletions {
             Delivery::Poke { .. } => Care::ToWhomever,
             _ => Care::UntilRouted,
         };
-        let Some(body) = bytes_or_failure(delivery) else { return Ok(()) };
+        let Some(body) = bytes_or_failure(&self.transit, delivery) else { return Ok(()) };
         let properties = BasicProperties::default().with_delivery_mode(2).with_headers(headers);
         let outgoing = outgoing(self.names.results(shard), properties, body, care);
         self.link.hand(outgoing).await?.fate().await.map(drop)
@@ -44,7 +47,9 @@ impl CompletionPublisher for RabbitCompletions {
 
     async fn beat(&self, beat: Beat) -> Result<(), Closed> {
         let shards: Vec<Shard> = beat.held.iter().map(|(shard, _)| *shard).collect();
-        let Some(body) = bytes_or_failure(Delivery::Beat(beat)) else { return Ok(()) };
+        let Some(body) = bytes_or_failure(&self.transit, Delivery::Beat(beat)) else {
+            return Ok(());
+        };
         for shard in shards {
             let properties = BasicProperties::default()
                 .with_delivery_mode(1)
@@ -61,8 +66,8 @@ fn outgoing(key: ShortString, properties: BasicProperties, body: Vec<u8>, care: 
 }
 
 /// An answer that cannot be sent is answered by a failure: done again, it would be no smaller.
-fn bytes_or_failure(delivery: Delivery) -> Option<Vec<u8>> {
-    let error = match encode_delivery(&delivery) {
+fn bytes_or_failure(transit: &Transit, delivery: Delivery) -> Option<Vec<u8>> {
+    let error = match transit.write_delivery(&delivery) {
         Ok(bytes) => return Some(bytes),
         Err(error) => error,
     };
@@ -70,5 +75,5 @@ fn bytes_or_failure(delivery: Delivery) -> Option<Vec<u8>> {
     let Delivery::Completed { run, mut completion } = delivery else { return None };
     let message = format!("failed to {error}");
     completion.outcome = Err(NodeError::escaped(message).with_class(ErrorClass::Invalid));
-    encode_delivery(&Delivery::Completed { run, completion }).ok()
+    transit.write_delivery(&Delivery::Completed { run, completion }).ok()
 }

@@ -3,26 +3,29 @@
 use std::time::Duration;
 
 use flowmill_engine::plan::TaskClass;
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
     QueueBindOptions, QueueDeclareOptions,
 };
-use lapin::types::{FieldTable, ShortString};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, Consumer};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::aside::Aside;
+use super::completions::RabbitCompletions;
+use super::contact::Contact;
 use super::names::{CLASSES, Dead, Lane};
 use super::{End, RabbitError, Settings, connect, topology, waits};
-use crate::broker::{Receipt, TaskConsumer, Work};
+use crate::broker::{CompletionPublisher, Receipt, TaskConsumer, Work};
+use crate::clock::{Clock, SystemClock};
 use crate::message::{Control, Task};
 use crate::retry::Waits;
-use crate::wire::{decode_control, decode_task};
+use crate::wire::{Transit, Unreadable, decode_control};
 
 /// How many tasks of each class a worker holds: light, code, http, llm. A class with 0 is not
 /// served.
@@ -44,33 +47,49 @@ const TASKS: usize = 64;
 /// counts towards the limit of deliveries.
 const LATER: Duration = Duration::from_secs(5);
 
+/// How often a task is left to other workers whose values cannot be had here; then it is answered.
+const LEFT: i64 = 2;
+
 /// A worker's consumer.
 #[derive(Debug)]
 pub struct RabbitWorker {
     words: mpsc::Receiver<Control>,
     tasks: mpsc::Receiver<(Box<Task>, RabbitReceipt)>,
     drain: watch::Sender<bool>,
+    connected: watch::Receiver<Option<Instant>>,
 }
 
 impl RabbitWorker {
     /// Returns once it consumes; a server that went away meanwhile is waited for no longer than
     /// its first connection.
-    pub(super) async fn start(settings: &Settings, slots: Slots) -> Self {
+    pub(super) async fn start(
+        settings: &Settings,
+        slots: Slots,
+        answers: RabbitCompletions,
+    ) -> Self {
         let (word_sender, words) = mpsc::channel(WORDS);
         let (task_sender, tasks) = mpsc::channel(TASKS);
         let (drain, draining) = watch::channel(false);
+        let (connecting, connected) = watch::channel(None);
         let (ready, first) = oneshot::channel();
         let fetcher = Fetcher {
             settings: settings.clone(),
             slots,
             words: word_sender,
             tasks: task_sender,
+            answers,
             draining,
+            connected: connecting,
             ready: Some(ready),
         };
         tokio::spawn(fetcher.run());
         first.await.ok();
-        Self { words, tasks, drain }
+        Self { words, tasks, drain, connected }
+    }
+
+    /// Whether it is in touch with the broker, for others to watch.
+    pub fn contact(&self) -> Contact {
+        Contact::of(&self.connected)
     }
 }
 
@@ -107,6 +126,17 @@ pub struct RabbitReceipt {
     redelivered: bool,
 }
 
+impl RabbitReceipt {
+    /// The receipt of what was delivered over a channel.
+    pub(super) fn of(channel: &Channel, delivered: &Delivery) -> Self {
+        Self {
+            channel: channel.clone(),
+            tag: delivered.delivery_tag,
+            redelivered: delivered.redelivered,
+        }
+    }
+}
+
 impl Receipt for RabbitReceipt {
     fn is_redelivered(&self) -> bool {
         self.redelivered
@@ -131,7 +161,9 @@ struct Fetcher {
     slots: Slots,
     words: mpsc::Sender<Control>,
     tasks: mpsc::Sender<(Box<Task>, RabbitReceipt)>,
+    answers: RabbitCompletions,
     draining: watch::Receiver<bool>,
+    connected: watch::Sender<Option<Instant>>,
     /// Told once, when it consumes for the first time.
     ready: Option<oneshot::Sender<()>>,
 }
@@ -143,6 +175,7 @@ impl Fetcher {
             let end = match connect(&self.settings, "worker").await {
                 Ok(connection) => {
                     let end = self.session(&connection, &mut waits).await;
+                    self.connected.send_replace(None);
                     connection.close(200, "done".into()).await.ok();
                     end
                 }
@@ -168,6 +201,7 @@ impl Fetcher {
             return End::Broken(error);
         }
         waits.reset();
+        self.connected.send_replace(Some(Instant::now()));
         if let Some(ready) = self.ready.take() {
             ready.send(()).ok();
         }
@@ -213,11 +247,42 @@ impl Fetcher {
                 let consumer =
                     channel.basic_consume(queue, "".into(), options, FieldTable::default()).await?;
                 lanes.push((channel.clone(), consumer.tag()));
-                let reader = Reader { channel, tasks: self.tasks.clone(), aside: aside.clone() };
+                let reader = Reader {
+                    channel,
+                    tasks: self.tasks.clone(),
+                    answers: self.answers.clone(),
+                    aside: aside.clone(),
+                    transit: self.settings.transit.clone(),
+                };
                 readers.spawn(reader.run(consumer));
             }
         }
         Ok(())
+    }
+}
+
+/// Offers a task to other workers, after a while.
+async fn leave(receipt: RabbitReceipt) {
+    sleep(LATER).await;
+    receipt.release().await;
+}
+
+/// Answers a task that cannot be begun.
+async fn answer(answers: RabbitCompletions, error: Unreadable<Task>, receipt: RabbitReceipt) {
+    let Some((shard, failure)) = error.failure(SystemClock::new().now()) else { return };
+    if answers.answer(shard, failure).await.is_ok() {
+        receipt.settle().await;
+    }
+}
+
+/// How often a message was delivered before. Classic queues only know whether it was.
+fn deliveries(delivered: &Delivery) -> i64 {
+    let headers = delivered.properties.headers().as_ref();
+    let count = headers.and_then(|headers| headers.inner().get("x-delivery-count"));
+    match count {
+        Some(AMQPValue::LongLongInt(count)) => *count,
+        _ if delivered.redelivered => LEFT,
+        _ => 0,
     }
 }
 
@@ -272,7 +337,9 @@ async fn hear(mut consumer: Consumer, words: mpsc::Sender<Control>) -> RabbitErr
 struct Reader {
     channel: Channel,
     tasks: mpsc::Sender<(Box<Task>, RabbitReceipt)>,
+    answers: RabbitCompletions,
     aside: Aside,
+    transit: Transit,
 }
 
 impl Reader {
@@ -293,34 +360,31 @@ impl Reader {
                     return RabbitError::Lost("a queue of tasks was cut off".to_owned());
                 }
             };
-            let receipt = self.receipt(&delivered);
-            match decode_task(&delivered.data) {
+            let receipt = RabbitReceipt::of(&self.channel, &delivered);
+            match self.transit.read_task(&delivered.data) {
                 Ok(task) => {
                     if let Err(unwanted) = self.tasks.send((Box::new(task), receipt)).await {
                         unwanted.0.1.release().await;
                     }
                 }
-                Err(error) if error.is_later() => {
+                Err(Unreadable::Bytes(error)) if error.is_later() => {
                     tracing::warn!(%error, "a task is left to workers of a later release");
-                    later.push(async move {
-                        sleep(LATER).await;
-                        receipt.release().await;
-                    });
+                    later.push(leave(receipt).boxed());
                 }
-                Err(error) => {
+                Err(error @ Unreadable::Sealed { .. }) if deliveries(&delivered) < LEFT => {
+                    tracing::warn!(%error, "a task is left to other workers");
+                    later.push(leave(receipt).boxed());
+                }
+                Err(error @ Unreadable::Sealed { .. }) => {
+                    tracing::error!(%error, "a task is answered by a failure");
+                    later.push(answer(self.answers.clone(), error, receipt).boxed());
+                }
+                Err(Unreadable::Bytes(error)) => {
                     if let Err(error) = self.aside.put(&delivered, &error.to_string()).await {
                         return error;
                     }
                 }
             }
-        }
-    }
-
-    fn receipt(&self, delivered: &Delivery) -> RabbitReceipt {
-        RabbitReceipt {
-            channel: self.channel.clone(),
-            tag: delivered.delivery_tag,
-            redelivered: delivered.redelivered,
         }
     }
 }

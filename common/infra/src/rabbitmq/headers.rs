@@ -2,11 +2,14 @@
 //! scheduler that cannot read the message itself.
 
 use flowmill_engine::fact::{Returned, TaskId};
+use flowmill_engine::value::Name;
 use lapin::types::{AMQPValue, FieldTable};
 
-use crate::message::{Delivery, Task};
+use crate::dead_letters::Sending;
+use crate::message::{Delivery, Shard, Task};
 
 const RUN: &str = "flowmill-run";
+const SHARD: &str = "flowmill-shard";
 const FRAME: &str = "flowmill-frame";
 const NODE: &str = "flowmill-node";
 const GENERATION: &str = "flowmill-generation";
@@ -19,6 +22,7 @@ pub(super) const REASON: &str = "flowmill-reason";
 
 pub(super) fn of_task(task: &Task) -> FieldTable {
     let mut headers = sending(&task.run, &task.task, task.attempt, task.dispatch);
+    headers.insert(SHARD.into(), number(task.shard.0.into()));
     if let Some(trace) = &task.trace {
         headers.insert(TRACE.into(), text(trace));
     }
@@ -55,25 +59,55 @@ fn sending(run: &str, task: &TaskId, attempt: u32, dispatch: u32) -> FieldTable 
 
 /// That the sending which the headers name came back, if they name one.
 pub(super) fn handed_back(headers: &FieldTable) -> Option<Delivery> {
-    let text = |key: &str| match headers.inner().get(key)? {
+    let (task, attempt, dispatch) = sent(headers)?;
+    let run = run(headers)?;
+    Some(Delivery::Returned { run, task, attempt, dispatch, reason: Returned::HandedBack })
+}
+
+/// The sending of a task that the headers name, if they name one.
+pub(super) fn of_sending(headers: &FieldTable) -> Option<Sending> {
+    let (task, attempt, dispatch) = sent(headers)?;
+    let shard = Shard(u16::try_from(read_number(headers, SHARD)?).ok()?);
+    Some(Sending { run: run(headers)?, shard, task, attempt, dispatch })
+}
+
+/// The run that the headers name.
+pub(super) fn run(headers: &FieldTable) -> Option<Name> {
+    read_text(headers, RUN).map(Name::from)
+}
+
+/// Headers as people read them.
+pub(super) fn shown(headers: &FieldTable) -> Vec<(Name, Name)> {
+    let shown = |value: &AMQPValue| match value {
+        AMQPValue::LongString(text) => String::from_utf8_lossy(text.as_bytes()).into_owned(),
+        AMQPValue::LongLongInt(number) => number.to_string(),
+        other => format!("{other:?}"),
+    };
+    headers.inner().iter().map(|(key, value)| (key.as_str().into(), shown(value).into())).collect()
+}
+
+fn sent(headers: &FieldTable) -> Option<(TaskId, u32, u32)> {
+    let task = TaskId {
+        frame: read_text(headers, FRAME)?.into(),
+        node: read_text(headers, NODE)?.into(),
+        generation: read_number(headers, GENERATION)?,
+    };
+    Some((task, read_number(headers, ATTEMPT)?, read_number(headers, DISPATCH)?))
+}
+
+/// The text under a key.
+pub(super) fn read_text<'a>(headers: &'a FieldTable, key: &str) -> Option<&'a str> {
+    match headers.inner().get(key)? {
         AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok(),
         _ => None,
-    };
-    let number = |key: &str| match headers.inner().get(key)? {
+    }
+}
+
+fn read_number(headers: &FieldTable, key: &str) -> Option<u32> {
+    match headers.inner().get(key)? {
         AMQPValue::LongLongInt(number) => u32::try_from(*number).ok(),
         _ => None,
-    };
-    Some(Delivery::Returned {
-        run: text(RUN)?.into(),
-        task: TaskId {
-            frame: text(FRAME)?.into(),
-            node: text(NODE)?.into(),
-            generation: number(GENERATION)?,
-        },
-        attempt: number(ATTEMPT)?,
-        dispatch: number(DISPATCH)?,
-        reason: Returned::HandedBack,
-    })
+    }
 }
 
 fn text(text: &str) -> AMQPValue {

@@ -8,16 +8,17 @@ use futures::StreamExt;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, Consumer};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
 use super::aside::Aside;
+use super::contact::Contact;
 use super::names::Dead;
 use super::{End, RabbitError, Settings, connect, headers, topology, waits};
 use crate::broker::{Closed, Inbox};
 use crate::message::{Delivery, Shard};
-use crate::wire::decode_delivery;
+use crate::wire::{Transit, Unreadable};
 
 /// Delivered and not settled, of each shard: two batches.
 const PREFETCH: u16 = 512;
@@ -37,8 +38,8 @@ struct Arrival {
 
 /// What the owner wants of the connection.
 enum Order {
-    Open { shard: Shard, opening: u64, done: oneshot::Sender<()> },
-    Close { shard: Shard, done: oneshot::Sender<()> },
+    Open { shard: Shard, opening: u64 },
+    Close { shard: Shard },
 }
 
 /// The scheduler's inbox.
@@ -47,7 +48,7 @@ pub struct RabbitInbox {
     arrivals: mpsc::Receiver<Arrival>,
     notices: mpsc::UnboundedReceiver<Delivery>,
     orders: mpsc::UnboundedSender<Order>,
-    /// Since when there is a connection; None while there is none.
+    /// Since when all that shall be open is; None while there is no connection.
     connected: watch::Receiver<Option<Instant>>,
     /// The shards that are open, with the number of their opening.
     open: BTreeMap<Shard, u64>,
@@ -69,7 +70,7 @@ impl RabbitInbox {
         noticed: mpsc::UnboundedReceiver<Delivery>,
     ) -> Self {
         let (arrival_sender, arrivals) = mpsc::channel(ARRIVED);
-        // bounded by its callers, who wait for each order to be done
+        // bounded by how often shards change hands
         let (orders, ordered) = mpsc::unbounded_channel();
         let (connecting, connected) = watch::channel(None);
         let receiver = Receiver {
@@ -90,6 +91,11 @@ impl RabbitInbox {
             openings: 0,
             unsettled: BTreeMap::new(),
         }
+    }
+
+    /// Whether it is in touch with the broker, for others to watch.
+    pub fn contact(&self) -> Contact {
+        Contact::of(&self.connected)
     }
 
     /// Keeps what is still the shard's owner's. What came over a connection that is lost or over
@@ -144,20 +150,16 @@ impl Inbox for RabbitInbox {
         }
         self.openings += 1;
         let opening = self.openings;
-        let (done, opened) = oneshot::channel();
-        self.orders.send(Order::Open { shard, opening, done }).map_err(|_| Closed)?;
+        self.orders.send(Order::Open { shard, opening }).map_err(|_| Closed)?;
         self.open.insert(shard, opening);
-        opened.await.map_err(|_| Closed)
+        Ok(())
     }
 
     async fn close(&mut self, shard: Shard) {
         self.open.remove(&shard);
         self.unsettled.remove(&shard);
-        let (done, closed) = oneshot::channel();
-        if self.orders.send(Order::Close { shard, done }).is_ok() {
-            // a broker that is gone has nothing open
-            closed.await.ok();
-        }
+        // a broker that is gone has nothing open
+        self.orders.send(Order::Close { shard }).ok();
     }
 }
 
@@ -168,8 +170,8 @@ struct Receiver {
     orders: mpsc::UnboundedReceiver<Order>,
     arrivals: mpsc::Sender<Arrival>,
     notices: mpsc::UnboundedSender<Delivery>,
-    /// The shards to be open, with whoever waits for it.
-    wanted: BTreeMap<Shard, (u64, Option<oneshot::Sender<()>>)>,
+    /// The shards to be open, with the number of their opening.
+    wanted: BTreeMap<Shard, u64>,
 }
 
 /// The shards that are open over a connection.
@@ -194,7 +196,6 @@ impl Receiver {
                 Some(Err(error)) => End::Broken(error),
                 Some(Ok(connection)) => {
                     waits.reset();
-                    self.connected.send_replace(Some(Instant::now()));
                     let end = self.session(&connection).await;
                     self.connected.send_replace(None);
                     connection.close(200, "done".into()).await.ok();
@@ -221,12 +222,11 @@ impl Receiver {
 
     fn note(&mut self, order: Order) {
         match order {
-            Order::Open { shard, opening, done } => {
-                self.wanted.insert(shard, (opening, Some(done)));
+            Order::Open { shard, opening } => {
+                self.wanted.insert(shard, opening);
             }
-            Order::Close { shard, done } => {
+            Order::Close { shard } => {
                 self.wanted.remove(&shard);
-                done.send(()).ok();
             }
         }
     }
@@ -245,7 +245,7 @@ impl Receiver {
                 biased;
                 order = self.orders.recv() => {
                     let Some(order) = order else { return End::Done };
-                    if let Order::Close { shard, .. } = &order
+                    if let Order::Close { shard } = &order
                         && let Some((channel, reader)) = opened.shards.remove(shard)
                     {
                         reader.abort();
@@ -270,12 +270,14 @@ impl Receiver {
         aside: &Aside,
         opened: &mut Opened,
     ) -> Result<(), RabbitError> {
-        for (shard, (opening, done)) in &mut self.wanted {
+        let mut is_new = self.connected.borrow().is_none();
+        for (shard, opening) in &self.wanted {
             if opened.shards.contains_key(shard) {
                 continue;
             }
             if topology::results(connection, &self.settings, *shard).await? {
-                tracing::warn!(shard = shard.0, "the queue of a shard was missing and is made");
+                // no loss unless something was sent for the shard, which its owner knows
+                tracing::info!(shard = shard.0, "the queue of a shard was missing and is made");
                 // without an inbox nobody asks
                 self.notices.send(Delivery::Lost { shard: *shard }).ok();
             }
@@ -286,12 +288,15 @@ impl Receiver {
                 channel: channel.clone(),
                 arrivals: self.arrivals.clone(),
                 aside: aside.clone(),
+                transit: self.settings.transit.clone(),
             };
             let handle = opened.readers.spawn(reader.run(consumer));
             opened.shards.insert(*shard, (channel, handle));
-            if let Some(done) = done.take() {
-                done.send(()).ok();
-            }
+            is_new = true;
+        }
+        if is_new {
+            // nobody could be heard in a shard before it was open
+            self.connected.send_replace(Some(Instant::now()));
         }
         Ok(())
     }
@@ -317,6 +322,7 @@ struct Reader {
     channel: Channel,
     arrivals: mpsc::Sender<Arrival>,
     aside: Aside,
+    transit: Transit,
 }
 
 impl Reader {
@@ -325,9 +331,13 @@ impl Reader {
         &self,
         delivered: &lapin::message::Delivery,
     ) -> Result<Option<Delivery>, RabbitError> {
-        let error = match decode_delivery(&delivered.data) {
+        let error = match self.transit.read_delivery(&delivered.data) {
             Ok(delivery) => return Ok(Some(delivery)),
-            Err(error) => error,
+            Err(Unreadable::Bytes(error)) => error,
+            Err(error @ Unreadable::Sealed { .. }) => {
+                tracing::error!(%error, "an answer stands for a failure");
+                return Ok(error.failure());
+            }
         };
         let headers = delivered.properties.headers().as_ref();
         if let Some(back) = headers.and_then(headers::handed_back) {

@@ -22,6 +22,10 @@ const WINDOW: usize = 256;
 /// Handed over and not published: one window, so that the next is ready when there is room.
 const QUEUED: usize = 256;
 
+/// How long what is missing stays missing before it is made again: whoever removed it may have
+/// meant it.
+const REMADE: Duration = Duration::from_secs(2);
+
 /// A message without a confirm that waited longer than this is out of date.
 const STALE: Duration = Duration::from_secs(5);
 
@@ -74,7 +78,8 @@ impl Link {
     pub(super) fn start(settings: &Settings, role: &'static str) -> Self {
         let (queue, queued) = mpsc::channel(QUEUED);
         let settings = settings.clone();
-        let publisher = Publisher { settings, role, queued, waiting: VecDeque::new() };
+        let publisher =
+            Publisher { settings, role, queued, waiting: VecDeque::new(), missing_since: None };
         tokio::spawn(publisher.run());
         Self { queue }
     }
@@ -112,6 +117,8 @@ struct Publisher {
     queued: mpsc::Receiver<Queued>,
     /// Taken over and not published, or published in vain.
     waiting: VecDeque<Queued>,
+    /// Since when a queue is missing.
+    missing_since: Option<Instant>,
 }
 
 /// What the server said of a message.
@@ -147,7 +154,7 @@ impl Publisher {
         let end = match self.open().await {
             Ok((connection, confirmed, plain)) => {
                 waits.reset();
-                let end = self.publish(&mut out, &confirmed, &plain).await;
+                let end = self.publish(&mut out, (&connection, &confirmed, &plain)).await;
                 connection.close(200, "done".into()).await.ok();
                 end
             }
@@ -169,11 +176,18 @@ impl Publisher {
         Ok((connection, confirmed, plain))
     }
 
-    async fn publish(&mut self, out: &mut Out, confirmed: &Channel, plain: &Channel) -> End {
+    async fn publish(
+        &mut self,
+        out: &mut Out,
+        (connection, confirmed, plain): (&Connection, &Channel, &Channel),
+    ) -> End {
         let mut flying = FuturesUnordered::new();
         let mut number = 0;
         let mut taken = Vec::new();
         loop {
+            if let Err(error) = self.make_missing(connection).await {
+                return End::Broken(error);
+            }
             while out.len() < WINDOW
                 && let Some(queued) = self.waiting.pop_front()
             {
@@ -218,10 +232,23 @@ impl Publisher {
         }
     }
 
+    /// Makes queues anew that somebody removed. What was refused meanwhile is sent again by its
+    /// owner, later.
+    async fn make_missing(&mut self, connection: &Connection) -> Result<(), RabbitError> {
+        if self.missing_since.is_some_and(|since| since.elapsed() >= REMADE) {
+            self.missing_since = None;
+            topology::common(connection, &self.settings).await?;
+        }
+        Ok(())
+    }
+
     fn settle(&mut self, out: &mut Out, number: u64, said: Said) -> Option<RabbitError> {
         let fate = match said {
             Said::Stored => Fate::Stored,
-            Said::Unroutable => Fate::Unroutable,
+            Said::Unroutable => {
+                self.missing_since.get_or_insert_with(Instant::now);
+                Fate::Unroutable
+            }
             Said::Again => {
                 self.waiting.extend(out.remove(&number));
                 return None;

@@ -10,6 +10,8 @@
 mod aside;
 mod completions;
 mod consumer;
+mod contact;
+mod dead_letters;
 mod headers;
 mod inbox;
 mod link;
@@ -25,9 +27,12 @@ use lapin::{Connection, ConnectionProperties};
 use tokio::sync::mpsc;
 
 use crate::retry::Waits;
+use crate::wire::Transit;
 
 pub use completions::RabbitCompletions;
 pub use consumer::{RabbitReceipt, RabbitWorker, Slots};
+pub use contact::Contact;
+pub use dead_letters::RabbitDeadLetters;
 pub use inbox::RabbitInbox;
 pub use tasks::RabbitTasks;
 
@@ -60,6 +65,8 @@ pub struct Settings {
     pub queues: Queues,
     /// What the server calls the connections, for people.
     pub name: String,
+    /// What values go through on their way: secrets are sealed with its keys.
+    pub transit: Transit,
 }
 
 impl Settings {
@@ -70,6 +77,7 @@ impl Settings {
             prefix: "flowmill".to_owned(),
             queues: Queues::Quorum,
             name: "flowmill".to_owned(),
+            transit: Transit::default(),
         }
     }
 
@@ -131,7 +139,7 @@ pub enum RabbitError {
 
 impl RabbitError {
     /// Whether trying again cannot help.
-    fn is_final(&self) -> bool {
+    pub fn is_final(&self) -> bool {
         match self {
             Self::Url(_) | Self::Differs { .. } | Self::Refused { .. } => true,
             Self::Unreachable { .. } | Self::Lost(_) => false,
@@ -167,8 +175,26 @@ pub async fn worker(
     slots: Slots,
 ) -> Result<(RabbitWorker, RabbitCompletions), RabbitError> {
     topology::check(settings).await?;
-    let worker = RabbitWorker::start(settings, slots).await;
-    Ok((worker, RabbitCompletions::start(settings)))
+    let answers = RabbitCompletions::start(settings, "answers");
+    let worker = RabbitWorker::start(settings, slots, answers.clone()).await;
+    Ok((worker, answers))
+}
+
+/// A publisher of pokes: a process that accepts runs tells their owners. Nothing is looked up, so it
+/// cannot fail; what it is given waits until there is a connection.
+pub fn pokes(settings: &Settings) -> RabbitCompletions {
+    RabbitCompletions::start(settings, "pokes")
+}
+
+/// A consumer of dead letters, and the publisher of the answers that they call for.
+///
+/// # Errors
+/// When the server cannot be reached now, or queues exist that are others than ours.
+pub async fn dead_letters(
+    settings: &Settings,
+) -> Result<(RabbitDeadLetters, RabbitCompletions), RabbitError> {
+    topology::check(settings).await?;
+    Ok((RabbitDeadLetters::start(settings), RabbitCompletions::start(settings, "dead letters")))
 }
 
 /// Removes the queues and exchanges of an installation with so many shards, and all that lies in

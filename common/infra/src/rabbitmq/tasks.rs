@@ -1,7 +1,10 @@
 //! The scheduler's publisher.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
 use flowmill_engine::error::{ErrorClass, NodeError};
 use flowmill_engine::fact::Returned;
+use flowmill_engine::plan::TaskClass;
 use flowmill_engine::run::Completion;
 use lapin::BasicProperties;
 use tokio::sync::mpsc;
@@ -9,24 +12,59 @@ use tokio::sync::mpsc;
 use super::Settings;
 use super::headers::of_task;
 use super::link::{Care, Fate, Link, Outgoing};
-use super::names::{Lane, Names};
+use super::names::{CLASSES, Lane, Names};
 use crate::broker::{Closed, TaskPublisher};
 use crate::clock::{Clock, SystemClock};
 use crate::message::{Control, Delivery, Task};
-use crate::wire::{EncodeError, encode_control, encode_task};
+use crate::wire::{EncodeError, Transit, encode_control};
 
 /// The scheduler's publisher.
 #[derive(Debug)]
 pub struct RabbitTasks {
     link: Link,
     names: Names,
+    transit: Transit,
     /// Into the inbox of the same process.
     notices: mpsc::UnboundedSender<Delivery>,
+    /// How many tasks of each class came back because there was no queue.
+    unroutable: [AtomicU64; CLASSES.len()],
+    /// The classes that had no queue when they were asked for last.
+    without_queue: [AtomicBool; CLASSES.len()],
 }
 
 impl RabbitTasks {
     pub(super) fn start(settings: &Settings, notices: mpsc::UnboundedSender<Delivery>) -> Self {
-        Self { link: Link::start(settings, "tasks"), names: settings.names(), notices }
+        Self {
+            link: Link::start(settings, "tasks"),
+            names: settings.names(),
+            transit: settings.transit.clone(),
+            notices,
+            unroutable: Default::default(),
+            without_queue: Default::default(),
+        }
+    }
+
+    /// How many tasks of each class came back because no queue took them: light, code, http, llm.
+    pub fn unroutable(&self) -> [u64; 4] {
+        self.unroutable.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// Whether a class has a queue, as the server just said. A change is told, once.
+    fn note(&self, class: TaskClass, is_routed: bool) {
+        let had_none = self.without_queue[class as usize].swap(!is_routed, Ordering::Relaxed);
+        match (had_none, is_routed) {
+            (false, false) => {
+                tracing::error!(
+                    ?class,
+                    "no queue takes tasks of a class; they are sent again later"
+                );
+            }
+            (true, true) => tracing::info!(?class, "tasks of a class have a queue again"),
+            (true, false) | (false, true) => {}
+        }
+        if !is_routed {
+            self.unroutable[class as usize].fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn notice(&self, delivery: Delivery) -> Result<(), Closed> {
@@ -42,7 +80,7 @@ impl RabbitTasks {
             properties: BasicProperties::default()
                 .with_delivery_mode(2)
                 .with_headers(of_task(task)),
-            body: encode_task(task)?,
+            body: self.transit.write_task(task)?,
             care: Care::OrUnroutable,
         })
     }
@@ -55,7 +93,7 @@ impl TaskPublisher for RabbitTasks {
             match self.outgoing(&task) {
                 Ok(outgoing) => {
                     let handed = self.link.hand(outgoing).await?;
-                    pending.push((task.run, task.task, task.attempt, task.dispatch, handed));
+                    pending.push((task, handed));
                 }
                 Err(error) => {
                     tracing::error!(run.id = %task.run, %error, "a task cannot be sent");
@@ -63,11 +101,11 @@ impl TaskPublisher for RabbitTasks {
                 }
             }
         }
-        for (run, task, attempt, dispatch, handed) in pending {
+        for (Task { run, task, attempt, dispatch, class, .. }, handed) in pending {
             match handed.fate().await? {
-                Fate::Stored => {}
+                Fate::Stored => self.note(class, true),
                 Fate::Unroutable => {
-                    tracing::error!(run.id = %run, node.id = %task.node, "no queue for a task");
+                    self.note(class, false);
                     let reason = Returned::Unroutable;
                     self.notice(Delivery::Returned { run, task, attempt, dispatch, reason })?;
                 }

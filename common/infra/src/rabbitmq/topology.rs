@@ -15,7 +15,7 @@ use crate::message::Shard;
 
 /// How often a task is delivered before the server takes it for one that kills workers. Losses
 /// are counted elsewhere, and sooner; this is the last resort.
-const TASK_DELIVERIES: i64 = 20;
+pub(super) const TASK_DELIVERIES: i64 = 20;
 
 /// The same for answers: only owners that come and go deliver one again.
 const RESULT_DELIVERIES: i64 = 1_000_000;

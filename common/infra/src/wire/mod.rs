@@ -4,8 +4,11 @@
 //! release is told from garbage. A body is a plain struct that is frozen with its version (`v1`);
 //! a change is a new struct under the next version, written once all who live read it. The bytes
 //! of every kind and version lie in `tests/golden`.
+//!
+//! Adapters write and read through [`Transit`], which looks after the values in a message.
 
 mod codec;
+mod transit;
 mod v1;
 mod values;
 
@@ -15,6 +18,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::message::{Control, Delivery, Task};
+use crate::seal::SealError;
+
+pub use transit::{Transit, Unreadable};
 
 /// The highest version that is read and written.
 pub const VERSION: u8 = 1;
@@ -89,6 +95,14 @@ pub enum EncodeError {
         kind: Kind,
         /// Its size.
         bytes: usize,
+    },
+    /// Its secrets could not be sealed.
+    #[error("seal the secrets of a {kind} message: {why}{}", why.advice())]
+    Sealed {
+        /// What it is.
+        kind: Kind,
+        /// Why.
+        why: SealError,
     },
     /// Something in it has no form as bytes.
     #[error("write a {kind} message: {why}")]
@@ -170,7 +184,7 @@ impl DecodeError {
     }
 }
 
-/// Writes a task.
+/// Writes a task as it is; [`Transit`] does what comes before.
 pub fn encode_task(task: &Task) -> Result<Vec<u8>, EncodeError> {
     write(Kind::Task, v1::TaskV1::of(task))
 }

@@ -1,6 +1,4 @@
 //! Variables, outcomes and errors as JSON: the one place where values become a message's bytes.
-//!
-//! It is also where secrets will be sealed: nothing else turns a variable into bytes.
 
 use flowmill_engine::error::NodeError;
 use flowmill_engine::plan::Success;

@@ -1,14 +1,23 @@
 //! What is delivered again, to whom, and what is set aside.
 
+use std::time::Duration;
+
 use flowmill_engine::fact::Returned;
 use flowmill_infra::broker::{
     CompletionPublisher, Inbox, Receipt, TaskConsumer, TaskPublisher, Work,
 };
+use flowmill_infra::dead_letters::{DeadLetterConsumer as _, Sending};
 use flowmill_infra::message::{Delivery, Shard};
-use flowmill_infra::rabbitmq::{Queues, RabbitError, RabbitWorker, Settings, scheduler, worker};
+use flowmill_infra::rabbitmq::{
+    Queues, RabbitError, RabbitWorker, Settings, dead_letters, scheduler, worker,
+};
 use lapin::options::{BasicGetOptions, BasicPublishOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel};
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::server::{Broker, SLOTS, bare};
 use crate::suite::broker::{SHARD, delivery, next_task, number, soon, task, tasks};
@@ -210,6 +219,131 @@ async fn a_task_without_a_queue_comes_back() {
         matches!(returned, Delivery::Returned { reason: Returned::Unroutable, attempt: 1, .. }),
         "{returned:?}"
     );
+    assert_eq!(publisher.unroutable(), [1, 0, 0, 0]);
+    // after a while the queue is made again
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    publisher.publish(tasks([8])).await.unwrap();
+    let mut worker = worker_of(&broker).await;
+    assert_eq!(next_task(&mut worker).await.number, 8);
+    assert_eq!(publisher.unroutable()[0], 1);
+}
+
+#[tokio::test]
+async fn a_task_that_is_delivered_too_often_is_a_dead_letter() {
+    let broker = Broker::new(Queues::Quorum).await;
+    let (publisher, _inbox, mut worker, _answers) = broker.ends().await;
+    let (mut letters, _) = dead_letters(&broker.settings).await.unwrap();
+    publisher.publish(tasks([4])).await.unwrap();
+    let mut deliveries = 0;
+    let (letter, receipt) = loop {
+        tokio::select! {
+            Some(Work::Task(_, receipt)) = worker.next() => {
+                deliveries += 1;
+                receipt.release().await;
+            }
+            letter = soon(letters.next()) => break letter.unwrap(),
+        }
+    };
+    assert_eq!(deliveries, 21);
+    assert_eq!(&*letter.reason, "delivered 21 times without an answer");
+    let sent = task(4);
+    let unanswered = Sending {
+        run: sent.run.clone(),
+        shard: sent.shard,
+        task: sent.task,
+        attempt: sent.attempt,
+        dispatch: sent.dispatch,
+    };
+    assert_eq!(letter.unanswered, Some(unanswered));
+    assert_eq!((letter.run, letter.is_odd), (Some(sent.run), false));
+    receipt.settle().await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_says_what_it_was() {
+    let broker = Broker::new(Queues::Quorum).await;
+    let (publisher, _inbox, mut worker, answers) = broker.ends().await;
+    let (mut letters, _) = dead_letters(&broker.settings).await.unwrap();
+    let mut next = async || soon(letters.next()).await.unwrap();
+    let prefix = &broker.settings.prefix;
+    let (_connection, channel) = outside(&broker.settings).await;
+
+    let results = format!("{prefix}.results.v1.3");
+    put(&channel, &results, b"Fm", FieldTable::default()).await;
+    let (letter, receipt) = next().await;
+    assert!(letter.reason.contains("only 2 bytes") && letter.queue.ends_with(".dlq.v1.results"));
+    assert_eq!((letter.body, letter.unanswered, letter.is_odd), (b"Fm".to_vec(), None, true));
+    receipt.settle().await;
+
+    // a task whose body is broken, with the headers that it was sent with
+    publisher.publish(tasks([4])).await.unwrap();
+    drop(soon(worker.next()).await);
+    drop(worker);
+    let queue = format!("{prefix}.tasks.v1.light.interactive");
+    let sent = soon(async {
+        loop {
+            let got = channel.basic_get(queue.as_str().into(), BasicGetOptions { no_ack: true });
+            match got.await.unwrap() {
+                Some(message) => return message,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await;
+    let headers = sent.delivery.properties.headers().clone().unwrap();
+    put(&channel, &queue, b"FmT\x01 broken", headers).await;
+    let _worker = worker_of(&broker).await;
+    let (letter, receipt) = next().await;
+    assert!(letter.reason.contains("read a task message"), "{}", letter.reason);
+    let unanswered = letter.unanswered.unwrap();
+    assert_eq!((unanswered.task, unanswered.shard), (task(4).task, SHARD));
+    assert!(letter.is_odd && letter.headers.iter().any(|(key, _)| &**key == "flowmill-run"));
+    receipt.settle().await;
+    drop(answers);
+}
+
+async fn worker_of(broker: &Broker) -> RabbitWorker {
+    worker(&broker.settings, SLOTS).await.unwrap().0
+}
+
+/// A way to the server, and what ends it.
+async fn way(server: String) -> (u16, AbortHandle) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let passing = tokio::spawn(async move {
+        let mut open = JoinSet::new();
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut server = TcpStream::connect(&server).await.unwrap();
+            open.spawn(async move { copy_bidirectional(&mut client, &mut server).await.ok() });
+        }
+    });
+    (port, passing.abort_handle())
+}
+
+#[tokio::test]
+async fn a_broker_that_is_away_is_not_waited_for() {
+    let broker = Broker::new(Queues::Quorum).await;
+    let (_, place) = broker.settings.url.split_once('@').unwrap();
+    let (place, _) = place.split_once('/').unwrap();
+    let (port, way) = way(place.to_owned()).await;
+    let url = broker.settings.url.replace(place, &format!("127.0.0.1:{port}"));
+    let (_tasks, mut inbox) =
+        scheduler(&Settings { url, ..broker.settings.clone() }).await.unwrap();
+    inbox.open(Shard(1)).await.unwrap();
+    assert!(matches!(received(&mut inbox, 1).await[0], Delivery::Lost { shard: Shard(1) }));
+    way.abort();
+    soon(async {
+        while inbox.live_for() > Duration::ZERO {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    let changes = async {
+        inbox.open(SHARD).await.unwrap();
+        inbox.close(SHARD).await;
+        inbox.settle().await;
+    };
+    tokio::time::timeout(Duration::from_millis(100), changes).await.unwrap();
 }
 
 #[tokio::test]

@@ -9,19 +9,22 @@ use flowmill_engine::value::Name;
 use flowmill_infra::intake::{Accepted, Document, Filter, IdempotencyKey, Intake, Submission};
 use flowmill_infra::shards::{Shards, Wish};
 use flowmill_infra::store::{Commit, Standing, Store};
+use flowmill_infra::texts::Texts;
 
 use super::shards::{begin, of, stop, submission};
 use super::store::{plan, together};
 
-pub(crate) async fn all<S: Store + Shards + Intake>(make: impl AsyncFn() -> S) {
+pub(crate) async fn all<S: Store + Shards + Intake + Texts>(make: impl AsyncFn() -> S) {
     a_name_means_its_latest_document(make().await).await;
     documents_belong_to_their_tenant(make().await).await;
+    mocks_are_kept_beside_documents(make().await).await;
     an_accepted_run_is_there(make().await).await;
     a_key_means_one_run(make().await).await;
     a_key_means_one_run_within_a_call(make().await).await;
     of_many_submitters_of_a_key_one_is_first(make().await).await;
     a_run_is_shown_as_its_facts_say(make().await).await;
     lists_are_turned_by_pages(make().await).await;
+    ends_are_told_of_many_runs_at_once(make().await).await;
     wishes_need_a_run_that_goes_on(make().await).await;
     facts_are_read_on_from_a_number(make().await).await;
 }
@@ -32,7 +35,13 @@ fn tenant() -> Name {
 
 fn document(digest: &str, name: &str, at: u64) -> Document {
     let text = format!("text of {digest} \0 \u{1F600}").into();
-    Document { digest: digest.into(), name: name.into(), text, pushed_at: Time(at) }
+    Document {
+        digest: digest.into(),
+        name: name.into(),
+        text,
+        has_secrets: false,
+        pushed_at: Time(at),
+    }
 }
 
 fn keyed(run: &str, key: &str, fingerprint: &str) -> Submission {
@@ -65,6 +74,12 @@ async fn a_name_means_its_latest_document<S: Intake>(store: S) {
     store.push(&tenant(), &second).await.unwrap();
     assert_eq!(named("shout").await.unwrap(), second);
     assert_eq!(named("d1").await.unwrap(), first);
+    let version = async |named: &str| store.version(&tenant(), named).await.unwrap();
+    for named in ["d2", "shout"] {
+        let found = version(named).await.unwrap();
+        assert_eq!(found, Document { text: "".into(), ..second.clone() });
+    }
+    assert_eq!(version("whisper").await, None);
     // going back to an earlier text: it is the latest again, and as old as it was
     store.push(&tenant(), &Document { pushed_at: Time(3), ..first.clone() }).await.unwrap();
     assert_eq!(named("shout").await.unwrap(), first);
@@ -80,6 +95,7 @@ async fn documents_belong_to_their_tenant<S: Intake>(store: S) {
     store.push(&others, &document("d1", "shout", 1)).await.unwrap();
     for named in ["d1", "shout"] {
         assert_eq!(store.document(&tenant(), named).await.unwrap(), None);
+        assert_eq!(store.version(&tenant(), named).await.unwrap(), None);
     }
     assert!(store.documents(&tenant()).await.unwrap().is_empty());
     store.push(&tenant(), &document("d1", "whisper", 2)).await.unwrap();
@@ -184,6 +200,35 @@ async fn lists_are_turned_by_pages<S: Store + Intake>(store: S) {
     assert_eq!(ids(&store, of_doc).await, ["d", "b"]);
     let running = Filter { status: Some(Status::Running), ..filter(10) };
     assert_eq!(ids(&store, running).await, ["b"]);
+    let queued = Filter { is_queued: true, ..filter(10) };
+    assert_eq!(ids(&store, queued).await, ["e", "d", "a", "c"]);
+    store.push(&tenant(), &document("other", "named", 1)).await.unwrap();
+    let named = Filter { workflow: Some("named".into()), ..filter(10) };
+    assert_eq!(ids(&store, named).await, ["e"]);
+}
+
+async fn ends_are_told_of_many_runs_at_once<S: Store + Intake>(store: S) {
+    for run in ["a", "b", "c"] {
+        store.submit(&[submission(run, 1)]).await.unwrap();
+    }
+    let (mut run, mut facts) = begin("b");
+    facts.extend(run.apply(Time(9), stop()).unwrap());
+    store.commit(&together([commit("b", facts, of(1))])).await.unwrap();
+    store.commit(&together([commit("c", begin("c").1, of(1))])).await.unwrap();
+    let asked = ["a", "b", "c", "d"].map(Name::from);
+    assert_eq!(store.ended(&tenant(), &asked).await.unwrap(), [Name::from("b")]);
+    assert!(store.ended(&"others".into(), &asked).await.unwrap().is_empty());
+    assert!(store.ended(&tenant(), &[]).await.unwrap().is_empty());
+}
+
+async fn mocks_are_kept_beside_documents<S: Intake + Texts>(store: S) {
+    let (digest, text) = ("m".into(), "{} \0".into());
+    for _ in 0..2 {
+        store.keep(&tenant(), &digest, &text).await.unwrap();
+    }
+    assert_eq!(store.text(&tenant(), &digest).await.unwrap(), Some(text));
+    assert_eq!(store.text(&"others".into(), &digest).await.unwrap(), None);
+    assert!(store.documents(&tenant()).await.unwrap().is_empty());
 }
 
 async fn wishes_need_a_run_that_goes_on<S: Store + Intake>(store: S) {

@@ -5,6 +5,7 @@
 pub(crate) mod broker;
 pub(crate) mod channels;
 pub(crate) mod checkpoints;
+pub(crate) mod claims;
 pub(crate) mod clock;
 #[cfg(feature = "sqlite")]
 mod folder;
@@ -12,9 +13,11 @@ pub(crate) mod intake;
 pub(crate) mod live;
 mod postgres;
 mod proxy;
+mod secrets;
 pub(crate) mod server;
 pub(crate) mod shards;
 pub(crate) mod store;
+pub(crate) mod watched;
 
 use std::future::Future;
 use std::pin::pin;

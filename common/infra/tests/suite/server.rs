@@ -114,6 +114,19 @@ impl Schema {
         sqlx::raw_sql(sql).execute(&mut self.connection().await).await.map(|_| ())
     }
 
+    /// All rows of all its tables, as the server writes them.
+    pub(crate) async fn dump(&self) -> String {
+        const DUMP: &str = "
+            SELECT coalesce(string_agg(query_to_xml(
+                format('SELECT * FROM %I.%I', schemaname, tablename), true, false, '')::text, ''), '')
+            FROM pg_tables WHERE schemaname = current_schema()";
+        const AS_HEX: &str = "SET xmlbinary = hex";
+        let mut connection = self.connection().await;
+        sqlx::raw_sql(AS_HEX).execute(&mut connection).await.unwrap();
+        let dump: String = sqlx::query_scalar(DUMP).fetch_one(&mut connection).await.unwrap();
+        dump.to_lowercase()
+    }
+
     /// What a query of one number gives.
     pub(crate) async fn number(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&mut self.connection().await).await.unwrap()

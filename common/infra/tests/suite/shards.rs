@@ -4,13 +4,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use flowmill_engine::fact::{Fact, Reason};
+use flowmill_engine::fact::{Event, Fact, Reason, RunFinished, Status};
 use flowmill_engine::run::{Input, Run, Start};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_infra::intake::{Intake, Submission};
 use flowmill_infra::message::{PlanKey, Shard};
-use flowmill_infra::shards::{Announcement, Held, Shards, Signal, Wish};
+use flowmill_infra::shards::{Announcement, Held, Journal, Shards, Signal, Wish};
 use flowmill_infra::store::{Batch, Commit, Settled, Standing, Store, StoreError, Tenure};
 
 use super::facts;
@@ -32,6 +32,8 @@ pub(crate) async fn all<S: Store + Shards + Intake>(
     who_must_be_told_the_time_is_found(make().await).await;
     signals_wait_until_they_are_settled(make().await).await;
     journals_are_read_together(make().await).await;
+    a_run_that_nobody_can_move_is_ended(make().await).await;
+    runs_that_nobody_would_wake_are_told(make().await).await;
 }
 
 pub(crate) fn me(name: &str) -> Announcement {
@@ -200,7 +202,7 @@ async fn accepted_runs_wait_in_order<S: Store + Shards + Intake>(store: S) {
     let waiting = async |shards: &[u16], most| -> Vec<String> {
         let shards: Vec<Shard> = shards.iter().map(|shard| Shard(*shard)).collect();
         let queued = store.queued(&shards, most).await.unwrap();
-        queued.iter().map(|queued| queued.start.run.to_string()).collect()
+        queued.iter().map(|queued| queued.as_ref().unwrap().start.run.to_string()).collect()
     };
     assert!(waiting(&[1, 2], 10).await.is_empty());
     store.submit(&[submission("z", 1), submission("b", 2)]).await.unwrap();
@@ -209,7 +211,7 @@ async fn accepted_runs_wait_in_order<S: Store + Shards + Intake>(store: S) {
     assert_eq!(waiting(&[2, 1], 3).await, ["z", "b", "y"]);
     assert_eq!(waiting(&[3], 10).await, ["x"]);
 
-    let queued = store.queued(&[Shard(1)], 1).await.unwrap().remove(0);
+    let queued = store.queued(&[Shard(1)], 1).await.unwrap().remove(0).unwrap();
     let asked = submission("z", 1);
     assert_eq!((queued.plan, queued.tenant, queued.start), (asked.plan, asked.tenant, asked.start));
     let held = store.hold(&me("a"), 16).await.unwrap();
@@ -285,7 +287,7 @@ async fn signals_wait_until_they_are_settled<S: Store + Shards + Intake>(store: 
     }
     let waiting = store.signals(&[Shard(1), Shard(2)], 10).await.unwrap();
     let shown: Vec<(&str, &Wish)> =
-        waiting.iter().map(|Signal { run, wish, .. }| (&**run, wish)).collect();
+        waiting.iter().map(|Signal { run, wish, .. }| (&**run, wish.as_ref().unwrap())).collect();
     assert_eq!(shown, [("r", &Wish::Pause), ("s", &Wish::Stop), ("r", &answer)]);
     assert!(waiting.is_sorted_by_key(|signal| signal.id));
     assert_eq!(&*waiting[0].actor, "ada");
@@ -323,10 +325,82 @@ async fn journals_are_read_together<S: Store + Shards + Intake>(store: S) {
     store.commit(&by(tenure(&held, 1), "r", second, of(1))).await.unwrap();
     store.commit(&by(tenure(&held, 2), "a", facts(1, 3), of(2))).await.unwrap();
     let asked: Vec<Name> = ["r", "q", "unknown", "a"].map(Name::from).to_vec();
-    let found = store.journals(&asked).await.unwrap();
+    let found: Vec<Journal> =
+        store.journals(&asked).await.unwrap().into_iter().map(Result::unwrap).collect();
     let runs: Vec<&str> = found.iter().map(|journal| &*journal.run).collect();
     assert_eq!(runs, ["r", "a"], "those that began, in the order in which they were asked for");
     assert_eq!(found[0].facts, journal);
     assert_eq!((&*found[0].tenant, &found[0].plan), ("default", &submission("r", 1).plan));
     assert_eq!(found[1].facts, facts(1, 3));
+}
+
+/// How a run ends that breaks something.
+pub(crate) fn broken() -> RunFinished {
+    RunFinished {
+        status: Status::Failed,
+        reason: Some(Reason::Internal),
+        error: Some("internal error: it cannot be read".into()),
+        outputs: Vec::new(),
+        errors: Vec::new(),
+        errors_omitted: 0,
+        exceptions_count: 0,
+        steps: 0,
+    }
+}
+
+async fn a_run_that_nobody_can_move_is_ended<S: Store + Shards + Intake>(store: S) {
+    let tenant: Name = "default".into();
+    store.submit(&[submission("q", 1), submission("r", 1), submission("s", 1)]).await.unwrap();
+    let held = store.hold(&me("a"), 16).await.unwrap();
+    let one = tenure(&held, 1);
+    let busy = Standing { is_ready: true, in_flight: 2, last_number: 9, ..of(1) };
+    store.commit(&by(one, "r", begin("r").1, busy)).await.unwrap();
+    store.wish(&tenant, &"r".into(), &Wish::Pause, &"ada".into()).await.unwrap();
+    // an owner of before ends nothing
+    let old = Tenure { epoch: 0, ..one };
+    let fenced = Err(StoreError::Fenced { shard: Shard(1) });
+    assert_eq!(store.end(old, &"r".into(), &broken()).await, fenced);
+    for (run, ends) in [("r", true), ("q", true), ("r", false), ("unknown", false)] {
+        assert_eq!(store.end(one, &run.into(), &broken()).await, Ok(ends), "{run}");
+    }
+    for (run, begun) in [("r", begin("r").1), ("q", Vec::new())] {
+        let journal = store.journal(&run.into()).await.unwrap();
+        let kinds: Vec<bool> = journal
+            .iter()
+            .map(|fact| matches!(&fact.event, Event::RunFinished(end) if **end == broken()))
+            .collect();
+        assert_eq!(kinds.iter().filter(|ends| **ends).count(), 1);
+        assert!(*kinds.last().unwrap() && journal.starts_with(&begun), "{journal:?}");
+        assert!(matches!(&journal[0].event, Event::RunStarted(start) if &*start.run == run));
+        let row = store.run(&tenant, &run.into()).await.unwrap().unwrap();
+        assert_eq!((row.status, row.wake_at, row.in_flight), (Some(Status::Failed), None, 0));
+        assert!(row.started_at.is_some() && row.finished_at.is_some());
+    }
+    assert!(store.signals(&[Shard(1)], 10).await.unwrap().is_empty());
+    let queued = store.queued(&[Shard(1)], 10).await.unwrap();
+    assert_eq!(
+        queued.iter().map(|run| &*run.as_ref().unwrap().start.run).collect::<Vec<_>>(),
+        ["s"]
+    );
+    assert!(store.unfinished(Tenure { mark: 0, ..one }).await.unwrap().is_empty());
+}
+
+async fn runs_that_nobody_would_wake_are_told<S: Store + Shards + Intake>(store: S) {
+    let held = store.hold(&me("a"), 16).await.unwrap();
+    store.submit(&[submission("queued", 1)]).await.unwrap();
+    store.commit(&by(tenure(&held, 1), "fine", begin("fine").1, of(1))).await.unwrap();
+    let (mut run, mut facts) = begin("ended");
+    facts.extend(run.apply(Time(9), stop()).unwrap());
+    store.commit(&by(tenure(&held, 1), "ended", facts, of(1))).await.unwrap();
+    let told = async |most| -> Vec<String> {
+        let told = store.without_deadline(&[Shard(1), Shard(2)], most).await.unwrap();
+        told.iter().map(ToString::to_string).collect()
+    };
+    assert!(told(10).await.is_empty());
+    let never = |shard| Standing { wake_at: None, ..of(shard) };
+    for (run, shard) in [("b", 1), ("a", 2), ("elsewhere", 3)] {
+        store.commit(&by(tenure(&held, shard), run, begin(run).1, never(shard))).await.unwrap();
+    }
+    assert_eq!(told(10).await, ["a", "b"]);
+    assert_eq!(told(1).await, ["a"]);
 }

@@ -121,6 +121,19 @@ impl<S: Store> World<S> {
     }
 
     pub(crate) async fn answer(&self, task: &Task, outcome: Result<Success, NodeError>) {
+        self.put_answer(task, outcome).await;
+        quiet().await;
+    }
+
+    /// All tasks succeed, before the scheduler looks.
+    pub(crate) async fn succeed_all(&self, tasks: &[Task]) {
+        for task in tasks {
+            self.put_answer(task, Ok(Success::default())).await;
+        }
+        quiet().await;
+    }
+
+    async fn put_answer(&self, task: &Task, outcome: Result<Success, NodeError>) {
         let delivery = Delivery::Completed {
             run: task.run.clone(),
             completion: Completion {
@@ -133,7 +146,6 @@ impl<S: Store> World<S> {
             },
         };
         self.answers.answer(Shard(0), delivery).await.unwrap();
-        quiet().await;
     }
 
     /// The worker gives the task back without an answer.

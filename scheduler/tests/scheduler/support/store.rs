@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use flowmill_engine::fact::Fact;
+use flowmill_engine::fact::{Event, Fact};
 use flowmill_engine::plan::Plan;
 use flowmill_engine::report::Report;
 use flowmill_engine::value::Name;
 use flowmill_infra::memory::MemoryStore;
-use flowmill_infra::store::{Batch, Store, StoreError};
+use flowmill_infra::store::{Batch, Commit, Store, StoreError};
 
 /// A memory store with faults.
 #[derive(Debug, Default)]
@@ -18,6 +18,8 @@ pub(crate) struct Faulty {
     next: Mutex<VecDeque<StoreError>>,
     /// Commits that concern this run fail for good.
     cursed: Mutex<Option<Name>>,
+    /// Facts of this run that are no end can never be stored.
+    unfit: Mutex<Option<Name>>,
     /// How often it was asked to commit.
     tries: Mutex<usize>,
 }
@@ -29,6 +31,10 @@ impl Faulty {
 
     pub(crate) fn curse(&self, run: Option<&str>) {
         *self.cursed.lock().unwrap() = run.map(Name::from);
+    }
+
+    pub(crate) fn refuse(&self, run: Option<&str>) {
+        *self.unfit.lock().unwrap() = run.map(Name::from);
     }
 
     pub(crate) fn tries(&self) -> usize {
@@ -47,6 +53,14 @@ impl Store for Faulty {
             batch.commits.iter().find(|commit| Some(&commit.run) == cursed.as_ref())
         {
             return Err(StoreError::Conflict { run: commit.run.clone(), seq: commit.facts[0].seq });
+        }
+        let unfit = self.unfit.lock().unwrap().clone();
+        let is_unfit = |commit: &Commit| {
+            let ends = |fact: &Fact| matches!(fact.event, Event::RunFinished(_));
+            Some(&commit.run) == unfit.as_ref() && !commit.facts.iter().any(ends)
+        };
+        if batch.commits.iter().any(is_unfit) {
+            return Err(StoreError::Corrupt("it does not fit".into()));
         }
         self.inner.commit(batch).await
     }

@@ -4,5 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod deaths;
+mod letters;
 mod runs;
 mod support;

@@ -7,7 +7,7 @@ use super::support::{Cluster, document};
 
 const START: &str = "{id: s, data: {type: start, title: S, variables: [{variable: who, label: who, type: text-input}]}}";
 
-fn shout() -> String {
+pub(crate) fn shout() -> String {
     let code = "{id: c, data: {type: code, title: C, code_language: javascript, code: 'function main({who}) { return {loud: who.toUpperCase()} }', variables: [{variable: who, value_selector: [s, who]}], outputs: {loud: {type: string}}}}";
     let end = "{id: e, data: {type: end, title: E, outputs: [{variable: says, value_selector: [c, loud]}]}}";
     document(&[START, code, end], &["{source: s, target: c}", "{source: c, target: e}"])
@@ -68,6 +68,29 @@ async fn what_is_accepted_waits_for_a_scheduler() {
     let hand = cluster.hand("hand").await;
     let owner = cluster.owner("late").await;
     assert_eq!(cluster.end(&run).await.outputs["says"], "ADA");
+    hand.stop().await;
+    owner.stop().await;
+    cluster.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_reaches_its_node_and_no_row() {
+    let cluster = Cluster::new("secret").await;
+    let (owner, hand) = (cluster.owner("owner").await, cluster.hand("hand").await);
+    let code = "{id: c, data: {type: code, title: C, code_language: javascript, code: 'function main({key}) { return {size: key.length} }', variables: [{variable: key, value_selector: [env, key]}], outputs: {size: {type: number}}}}";
+    let end = "{id: e, data: {type: end, title: E, outputs: [{variable: size, value_selector: [c, size]}]}}";
+    let secret =
+        "environment_variables: [{id: v, name: key, value_type: secret, value: tops3cret}], graph:";
+    let text = document(&[START, code, end], &["{source: s, target: c}", "{source: c, target: e}"])
+        .replace("graph:", secret);
+    let run = cluster.submit(&cluster.push(&text).await, &[("who", "ada".into())]).await;
+    let ended = cluster.end(&run).await;
+    assert_eq!((ended.status, &*ended.outputs["size"]), (Status::Succeeded, "9"));
+    let dump = cluster.dump().await.to_lowercase();
+    // as bytes are written
+    let hex = "746f70733363726574";
+    assert!(dump.contains("flowmill-sealed:1:") && dump.contains("ada"), "{dump}");
+    assert!(!dump.contains("tops3cret") && !dump.contains(hex), "{dump}");
     hand.stop().await;
     owner.stop().await;
     cluster.leave().await;

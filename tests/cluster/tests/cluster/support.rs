@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowmill_engine::fact::{Event, Options, Status};
+use flowmill_engine::fact::{Event, Fact, Options, Reason, RunFinished, Status};
 use flowmill_engine::plan::TaskClass;
 use flowmill_engine::run::Start;
 use flowmill_engine::value::{Name, Value};
@@ -14,16 +14,20 @@ use flowmill_infra::intake::{Accepted, Document, Intake as _, Submission};
 use flowmill_infra::memory::MemoryLive;
 use flowmill_infra::message::{Delivery, PlanKey, Shard};
 use flowmill_infra::postgres::{PostgresStore, Settings as Database, migrate};
-use flowmill_infra::rabbitmq::{self, RabbitCompletions, Settings as Broker};
+use flowmill_infra::rabbitmq::{self, RabbitCompletions, RabbitWorker, Settings as Broker};
+use flowmill_infra::seal::Keys;
 use flowmill_infra::shards::Announcement;
+use flowmill_infra::wire::Transit;
 use flowmill_nodes::code::{CodeRunner, CodeSettings};
 use flowmill_nodes::context::NodeContext;
 use flowmill_nodes::files::MemoryFiles;
 use flowmill_nodes::http_request::{HttpOptions, NetworkClient};
 use flowmill_nodes::outbound::{self, OutboundPolicy};
-use flowmill_scheduler::{Handle, Service as Scheduler, Sharded, Window};
+use flowmill_scheduler::{Handle, Service as Scheduler, Sharded, Window, deal_with_dead_letters};
 use flowmill_worker::{Checkpointed, Service as Worker, Settings, Slots};
 use flowmill_workflow::{Workflows, digest};
+use lapin::types::ShortString;
+use lapin::{Channel, Connection, ConnectionProperties};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -50,6 +54,7 @@ pub(crate) struct Cluster {
 /// A scheduler. When it is dropped it dies without a word.
 pub(crate) struct Owner {
     service: JoinHandle<()>,
+    letters: JoinHandle<()>,
     handle: Option<Handle>,
 }
 
@@ -67,6 +72,10 @@ pub(crate) struct Ended {
     pub(crate) attempts: BTreeMap<String, usize>,
     /// How often a task came back without an answer.
     pub(crate) returned: usize,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) error: Option<Name>,
+    /// What went wrong: Dify's `error_type` of each error.
+    pub(crate) errors: Vec<String>,
 }
 
 fn server(variable: &str, usual: &str) -> String {
@@ -89,10 +98,17 @@ impl Cluster {
         let sign = if base.contains('?') { '&' } else { '?' };
         let url = format!("{base}{sign}options=-c%20search_path%3D{schema}");
         migrate(&url, SHARDS).await.unwrap();
-        let database =
-            Database { writers: 3, readers: 2, lease: Duration::from_secs(4), ..Database::of(url) };
+        let keys = Keys::parse(&"5".repeat(64)).unwrap();
+        let database = Database {
+            writers: 3,
+            readers: 2,
+            lease: Duration::from_secs(4),
+            keys: keys.clone(),
+            ..Database::of(url)
+        };
         let url = server("FLOWMILL_TEST_RABBITMQ", "amqp://guest:guest@127.0.0.1:5672/%2f");
-        let broker = Broker { prefix: schema.clone(), ..Broker::new(url) };
+        let transit = Transit::new(keys);
+        let broker = Broker { prefix: schema.clone(), transit, ..Broker::new(url) };
         rabbitmq::remove(&broker, SHARDS).await.unwrap_or_else(|error| {
             panic!("no RabbitMQ for the tests: {error}; `./dev setup` starts one")
         });
@@ -109,8 +125,14 @@ impl Cluster {
         let duties = Sharded::new(store.clone(), workflows, me);
         let window = Window::for_slots(|class: TaskClass| SLOTS.of(class) * 2);
         let (live, clock) = (MemoryLive::default(), SystemClock::new());
+        let (letters, answers) = rabbitmq::dead_letters(&self.broker).await.unwrap();
+        let dealing = deal_with_dead_letters(letters, answers, store.clone(), clock.clone());
         let (service, handle) = Scheduler::sharing(store, ends, live, clock, window, duties);
-        Owner { service: tokio::spawn(service.run()), handle: Some(handle) }
+        Owner {
+            service: tokio::spawn(service.run()),
+            letters: tokio::spawn(dealing),
+            handle: Some(handle),
+        }
     }
 
     pub(crate) async fn hand(&self, name: &str) -> Hand {
@@ -151,12 +173,35 @@ impl Cluster {
         Hand { service, stop: Some(stop) }
     }
 
+    /// The queue of a class's tasks, and a channel that knows nothing of flowmill.
+    pub(crate) async fn outside(&self, class: &str) -> (Connection, Channel, ShortString) {
+        let connection =
+            Connection::connect(&self.broker.url, ConnectionProperties::default()).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        let queue = format!("{}.tasks.v1.{class}.interactive", self.schema);
+        (connection, channel, queue.into())
+    }
+
+    /// A worker's consumer, with nobody behind it.
+    pub(crate) async fn consumer(&self) -> RabbitWorker {
+        rabbitmq::worker(&self.broker, [8; 4]).await.unwrap().0
+    }
+
+    /// How many dead letters there are with a reason like this.
+    pub(crate) async fn parked(&self, reason: &str) -> i64 {
+        let mut connection = PgConnection::connect(&self.database.url).await.unwrap();
+        let count = "SELECT count(*) FROM dead_letters WHERE reason LIKE '%' || $1 || '%'";
+        let count = sqlx::query_scalar(count).bind(reason);
+        count.fetch_one(&mut connection).await.unwrap()
+    }
+
     /// Makes a document known.
     pub(crate) async fn push(&self, text: &str) -> PlanKey {
         let document = Document {
             digest: digest(text),
             name: "test".into(),
             text: text.into(),
+            has_secrets: text.contains("value_type: secret"),
             pushed_at: SystemClock::new().now(),
         };
         self.store.push(&"default".into(), &document).await.unwrap();
@@ -165,9 +210,33 @@ impl Cluster {
 
     /// Submits a run as an API would; it is accepted when this returns.
     pub(crate) async fn submit(&self, plan: &PlanKey, inputs: &[(&str, Value)]) -> Name {
+        let options = Options { task_timeout_ms: 60_000, ..Options::default() };
+        self.submit_with(plan, inputs, options).await
+    }
+
+    pub(crate) async fn submit_with(
+        &self,
+        plan: &PlanKey,
+        inputs: &[(&str, Value)],
+        options: Options,
+    ) -> Name {
+        self.accept(plan, inputs, options, Duration::from_hours(24)).await
+    }
+
+    /// Submits a run that must begin within this time.
+    pub(crate) async fn submit_until(&self, plan: &PlanKey, wait: Duration) -> Name {
+        self.accept(plan, &[], Options::default(), wait).await
+    }
+
+    async fn accept(
+        &self,
+        plan: &PlanKey,
+        inputs: &[(&str, Value)],
+        options: Options,
+        wait: Duration,
+    ) -> Name {
         let run: Name = Uuid::now_v7().to_string().as_str().into();
         let shard = Shard::of(&run, SHARDS);
-        let options = Options { task_timeout_ms: 60_000, ..Options::default() };
         let named = |(name, value): &(&str, Value)| (Name::from(*name), value.clone());
         let start = Start {
             run: run.clone(),
@@ -181,7 +250,7 @@ impl Cluster {
             shard,
             plan: plan.clone(),
             start,
-            wake_at: SystemClock::new().now().after(Duration::from_hours(24)),
+            wake_at: SystemClock::new().now().after(wait),
             key: None,
         };
         assert_eq!(self.store.submit(&[submission]).await.unwrap(), [Accepted::New]);
@@ -199,9 +268,33 @@ impl Cluster {
         assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "{what} did not come");
     }
 
+    /// All rows of all tables, as the server writes them; bytes as hexadecimal digits.
+    pub(crate) async fn dump(&self) -> String {
+        const DUMP: &str = "
+            SELECT string_agg(query_to_xml(
+                format('SELECT * FROM %I.%I', schemaname, tablename), true, false, '')::text, '')
+            FROM pg_tables WHERE schemaname = current_schema()";
+        let mut connection = PgConnection::connect(&self.database.url).await.unwrap();
+        sqlx::raw_sql("SET xmlbinary = hex").execute(&mut connection).await.unwrap();
+        sqlx::query_scalar::<_, String>(DUMP).fetch_one(&mut connection).await.unwrap()
+    }
+
     /// A run's status; None while it is queued.
     pub(crate) async fn status(&self, run: &Name) -> Option<Status> {
         self.store.run(&"default".into(), run).await.unwrap().unwrap().status
+    }
+
+    /// How often a task of a run came back so far.
+    pub(crate) async fn returned(&self, run: &Name) -> usize {
+        let read = self.store.facts(&"default".into(), run, 0).await.unwrap().unwrap();
+        let came_back = |fact: &&Fact| matches!(fact.event, Event::TaskReturned { .. });
+        read.1.iter().filter(came_back).count()
+    }
+
+    /// Changes what is kept of a run behind everybody's back.
+    pub(crate) async fn meddle(&self, sql: &'static str, run: &Name) {
+        let mut connection = PgConnection::connect(&self.database.url).await.unwrap();
+        sqlx::query(sql).bind(&**run).execute(&mut connection).await.unwrap();
     }
 
     /// A run when it has ended.
@@ -233,7 +326,9 @@ impl Cluster {
         let [end] = &ends[..] else { panic!("{} ends", ends.len()) };
         let shown = |(name, value): &(Name, Value)| (name.to_string(), value.to_python());
         let outputs = end.outputs.iter().map(shown).collect();
-        Ended { status: end.status, outputs, attempts, returned }
+        let errors = end.errors.iter().map(|error| error.error_type.to_string()).collect();
+        let RunFinished { status, reason, error, .. } = (**end).clone();
+        Ended { status, outputs, attempts, returned, reason, error, errors }
     }
 
     /// Removes what is ours.
@@ -259,6 +354,7 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        self.letters.abort();
         self.service.abort();
     }
 }

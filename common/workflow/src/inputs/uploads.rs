@@ -15,7 +15,7 @@ const OLD_IMAGES: i64 = 3;
 
 /// Which files a document takes besides its inputs.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Uploads {
+pub struct Uploads {
     rules: FileRules,
     /// The most files.
     files: Option<usize>,
@@ -25,7 +25,7 @@ pub(crate) struct Uploads {
 
 impl Uploads {
     /// What a document's features say; None if it takes no such files.
-    pub(crate) fn of(features: &Item) -> Option<Self> {
+    pub fn of(features: &Item) -> Option<Self> {
         let upload = features.get("file_upload")?;
         let enabled = |item: &Item| item.get("enabled").and_then(lax_bool).unwrap_or(false);
         // before other files than images were taken, it all stood under `image`
@@ -65,7 +65,7 @@ impl Uploads {
     ///
     /// # Errors
     /// What is wrong with each; all of them are reported.
-    pub(crate) fn check(&self, given: &Given) -> Result<Vec<Value>, Vec<Rejection>> {
+    pub fn check(&self, given: &Given) -> Result<Vec<Value>, Vec<Rejection>> {
         let items = files(given).map_err(|message| vec![rejection(message)])?;
         let mut taken = Vec::with_capacity(items.len());
         let mut rejections = Vec::new();
@@ -108,7 +108,7 @@ impl Uploads {
 }
 
 /// Whether files were given to the chat itself.
-pub(crate) fn gives_files(given: &Given) -> bool {
+pub fn gives_files(given: &Given) -> bool {
     files(given).map_or(true, |files| !files.is_empty())
 }
 
@@ -116,7 +116,7 @@ fn rejection(why: String) -> Rejection {
     Rejection { name: SYSTEM_FILES.into(), message: format!("{SYSTEM_FILES}: {why}") }
 }
 
-/// As they were given: `--file` wins over `--input`, and that over `--inputs`, as for inputs.
+/// As they were given: files win over texts, and those over values, as for inputs.
 fn files(given: &Given) -> Result<Vec<Value>, String> {
     let local = given.files.of(SYSTEM_FILES);
     if !local.is_empty() {

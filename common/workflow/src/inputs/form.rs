@@ -7,7 +7,7 @@ use super::file::FileRules;
 
 /// What a run takes.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Form {
+pub struct Form {
     fields: Vec<Field>,
     /// There is none: anything is taken.
     open: bool,
@@ -15,34 +15,45 @@ pub(crate) struct Form {
 
 /// One declared input.
 #[derive(Clone, Debug)]
-pub(crate) struct Field {
+pub struct Field {
     /// Its name.
-    pub(crate) name: Name,
+    pub name: Name,
     /// Its name for people.
-    pub(crate) label: Name,
-    pub(crate) kind: FieldKind,
-    pub(crate) required: bool,
+    pub label: Name,
+    /// What it takes.
+    pub kind: FieldKind,
+    /// Whether it must be given.
+    pub required: bool,
     /// Its value when not given; null is none.
-    pub(crate) default: Value,
+    pub default: Value,
     /// Characters, or files of a list.
-    pub(crate) max_length: Option<i64>,
+    pub max_length: Option<i64>,
     /// What a select offers.
-    pub(crate) options: Vec<Name>,
+    pub options: Vec<Name>,
     /// Which files are taken.
-    pub(crate) files: FileRules,
+    pub files: FileRules,
 }
 
 /// What an input takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FieldKind {
+pub enum FieldKind {
+    /// A line of text.
     Text,
+    /// Text of any length.
     Paragraph,
+    /// One of some texts.
     Select,
+    /// A number.
     Number,
+    /// Yes or no.
     Checkbox,
+    /// An object.
     JsonObject,
+    /// A file.
     File,
+    /// Files.
     FileList,
+    /// What a tool of others makes of a text.
     External,
 }
 
@@ -59,44 +70,49 @@ const KINDS: [(FieldKind, &str); 9] = [
 ];
 
 impl FieldKind {
+    /// The kind of this word of Dify's.
+    pub fn named(word: &str) -> Option<Self> {
+        KINDS.iter().find(|(_, name)| *name == word).map(|(kind, _)| *kind)
+    }
+
     /// Dify's word for it.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         KINDS.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
     }
 }
 
 impl Form {
     /// A form that takes anything.
-    pub(crate) fn open() -> Self {
+    pub fn open() -> Self {
         Self { fields: Vec::new(), open: true }
     }
 
     /// The form in a start node's data, which has been found valid.
-    pub(crate) fn of_start(data: &Item) -> Self {
+    pub fn of_start(data: &Item) -> Self {
         let variables = data.get("variables").and_then(Item::as_seq).unwrap_or_default();
         Self { fields: variables.iter().filter_map(field).collect(), open: false }
     }
 
     /// Its fields in order.
-    pub(crate) fn fields(&self) -> &[Field] {
+    pub fn fields(&self) -> &[Field] {
         &self.fields
     }
 
     /// Whether it takes anything.
-    pub(crate) fn is_open(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         self.open
     }
 }
 
 fn field(item: &Item) -> Option<Field> {
     let word = item.get("type")?.as_str()?;
-    let (kind, _) = KINDS.iter().find(|(_, name)| *name == word)?;
+    let kind = FieldKind::named(word)?;
     let name = item.get("variable")?.as_name()?.clone();
     let label = item.get("label").and_then(Item::as_name).cloned().unwrap_or_else(|| name.clone());
     Some(Field {
         name,
         label,
-        kind: *kind,
+        kind,
         required: item.get("required").and_then(lax_bool).unwrap_or(false),
         default: item.get("default").map_or(Value::None, Item::to_value),
         max_length: item.get("max_length").and_then(lax_integer),
@@ -116,7 +132,7 @@ pub(super) fn texts(item: &Item, key: &str) -> Vec<Name> {
 
 impl Field {
     /// What it takes, for people: `select, required, one of a, b`.
-    pub(crate) fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         let mut parts = vec![self.kind.name().to_owned()];
         if self.required {
             parts.push("required".to_owned());
@@ -146,14 +162,14 @@ impl Field {
     }
 
     /// Whether files of this machine may be given.
-    pub(crate) fn takes_local_files(&self) -> bool {
+    pub fn takes_local_files(&self) -> bool {
         let methods = &self.files.methods;
         matches!(self.kind, FieldKind::File | FieldKind::FileList)
             && (methods.is_empty() || methods.iter().any(|method| &**method == "local_file"))
     }
 
     /// A value that would be taken, as a command line writes it.
-    pub(crate) fn example(&self) -> String {
+    pub fn example(&self) -> String {
         if !self.default.is_falsy() && self.kind != FieldKind::Select {
             return self.default.to_python();
         }

@@ -16,7 +16,7 @@ const HIDDEN: &str = "***";
 const SHORTEST: usize = 4;
 
 /// Replaces secrets in all facts of a run.
-pub(super) fn facts(journal: &mut [Fact]) {
+pub fn facts(journal: &mut [Fact]) {
     let secrets = Secrets::of(journal);
     if secrets.0.is_empty() {
         return;

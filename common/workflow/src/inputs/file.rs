@@ -8,10 +8,13 @@ use flowmill_nodes::files::media_type_of;
 
 /// Which files a field takes; an empty list takes all.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct FileRules {
-    pub(crate) kinds: Vec<Name>,
-    pub(crate) extensions: Vec<Name>,
-    pub(crate) methods: Vec<Name>,
+pub struct FileRules {
+    /// Dify's kinds: image, document, audio, video, custom.
+    pub kinds: Vec<Name>,
+    /// Extensions, for files of the kind custom.
+    pub extensions: Vec<Name>,
+    /// How they may come: `remote_url`, `local_file` and others.
+    pub methods: Vec<Name>,
 }
 
 const CUSTOM: &str = "custom";
@@ -51,15 +54,18 @@ const EXTENSIONS: [(&str, &[&str]); 4] = [
 ];
 
 /// The mapping of a file that lies at an address.
-pub(crate) fn of_address(address: &Name) -> Value {
+pub fn of_address(address: &Name) -> Value {
     Value::object([
         ("transfer_method".into(), Value::from("remote_url")),
         ("url".into(), Value::Str(address.clone())),
     ])
 }
 
-/// A file from its mapping; the error is a fragment.
-pub(crate) fn of_mapping(mapping: &Value, rules: &FileRules) -> Result<Value, String> {
+/// A file from its mapping.
+///
+/// # Errors
+/// What is wrong with it, a fragment.
+pub fn of_mapping(mapping: &Value, rules: &FileRules) -> Result<Value, String> {
     let Value::Object(members) = mapping else { return Err("a file must be a mapping".to_owned()) };
     let method = text(members, &["transfer_method"]);
     let method =
@@ -153,14 +159,15 @@ fn last_segment(address: &str) -> Option<Name> {
     (!name.is_empty()).then(|| name.into())
 }
 
-/// With its dot, in lower case, as Dify keeps it.
-pub(super) fn extension_of(filename: &str) -> Option<Name> {
+/// The extension of a name, with its dot, in lower case, as Dify keeps it.
+pub fn extension_of(filename: &str) -> Option<Name> {
     let (stem, extension) = filename.rsplit_once('.')?;
     (!stem.is_empty() && !extension.is_empty())
         .then(|| format!(".{}", extension.to_lowercase()).into())
 }
 
-pub(super) fn kind_of(extension: Option<&str>) -> &'static str {
+/// Dify's kind of files with this extension.
+pub fn kind_of(extension: Option<&str>) -> &'static str {
     let Some(extension) = extension else { return CUSTOM };
     let extension = extension.trim_start_matches('.').to_lowercase();
     let found = EXTENSIONS.iter().find(|(_, known)| known.contains(&extension.as_str()));

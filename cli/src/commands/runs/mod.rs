@@ -1,0 +1,193 @@
+//! `flowmill runs`: the runs of a server, or those that are kept in a folder.
+
+#[cfg(feature = "store")]
+mod folder;
+mod remote;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+#[cfg(not(feature = "store"))]
+use anyhow::bail;
+
+use crate::server;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Runs are those of a server (--server, FLOWMILL_SERVER), or with --store those that `flowmill run
+--store` keeps in a folder.
+
+Examples:
+  flowmill runs list --status failed
+  flowmill runs show 0197e0c2-0000-7000-8000-000000000000
+  flowmill runs cancel 0197e0c2-0000-7000-8000-000000000000
+  flowmill runs list --store runs --status cut-off
+  flowmill runs show 0197e0c2-0000-7000-8000-000000000000 --store runs
+  flowmill runs events 0197e0c2-0000-7000-8000-000000000000 --store runs")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// List the runs, latest first.
+    List(List),
+    /// Show what happened in a run: its nodes, errors, outputs.
+    #[command(
+        visible_alias = "get",
+        after_help = "\
+Examples:
+  flowmill runs show 0197e0c2-0000-7000-8000-000000000000 --json | jq .outputs
+  flowmill runs show 0197e0c2-0000-7000-8000-000000000000 --store runs
+  flowmill runs show 0197e0c2-0000-7000-8000-000000000000 --store runs --format html > run.html"
+    )]
+    Show(ShowArgs),
+    /// Print the events of a run in a folder as `flowmill run --output events` does.
+    Events(Events),
+    /// Stop a run of a server.
+    Cancel(Cancel),
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    #[command(flatten)]
+    place: Place,
+    /// Only these runs. Queued is one that has not begun on a server; one in a folder whose process
+    /// is gone was cut off.
+    #[arg(long, value_enum, value_name = "STATUS")]
+    status: Option<Shown>,
+    /// Only runs of this workflow of a server, by its name or digest.
+    #[arg(long, value_name = "WORKFLOW")]
+    workflow: Option<String>,
+    /// At most so many.
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+    /// A table, or one JSON object a line.
+    #[arg(long, value_enum, default_value_t = ListFormat::Text, value_name = "HOW")]
+    format: ListFormat,
+    /// The same as --format json.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct ShowArgs {
+    /// The run's id.
+    #[arg(value_name = "RUN_ID")]
+    run: String,
+    #[command(flatten)]
+    place: Place,
+    /// Text, one JSON object, or (of a run in a folder) a page that needs nothing else.
+    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "HOW")]
+    format: Format,
+    /// The same as --format json.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Events {
+    /// The run's id.
+    #[arg(value_name = "RUN_ID")]
+    run: String,
+    /// The folder that it is kept in.
+    #[arg(long, value_name = "DIR")]
+    store: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+struct Cancel {
+    /// The run's id.
+    #[arg(value_name = "RUN_ID")]
+    run: String,
+    #[command(flatten)]
+    server: server::Flags,
+    /// Print the run as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where the runs are.
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// The folder that runs are kept in, instead of a server.
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+    #[command(flatten)]
+    server: server::Flags,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum ListFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Text,
+    Html,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Shown {
+    Queued,
+    Running,
+    CutOff,
+    Paused,
+    Succeeded,
+    PartialSucceeded,
+    Failed,
+    Stopped,
+}
+
+impl List {
+    fn format(&self) -> ListFormat {
+        if self.json { ListFormat::Json } else { self.format }
+    }
+}
+
+impl ShowArgs {
+    fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.format }
+    }
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new().context("failed to start the runtime")?;
+    runtime.block_on(async {
+        match &args.verb {
+            Verb::List(list) if list.place.store.is_none() => remote::list(list).await,
+            Verb::Show(show) if show.place.store.is_none() => remote::show(show).await,
+            Verb::Cancel(cancel) => remote::cancel(cancel).await,
+            verb => in_folder(verb).await,
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(feature = "store")]
+async fn in_folder(verb: &Verb) -> anyhow::Result<()> {
+    match verb {
+        Verb::List(list) => folder::list(list, list.place.folder()).await,
+        Verb::Show(show) => folder::show(show, show.place.folder()).await,
+        Verb::Events(events) => folder::events(&events.run, &events.store).await,
+        Verb::Cancel(_) => Ok(()),
+    }
+}
+
+#[cfg(not(feature = "store"))]
+#[expect(clippy::unused_async, reason = "folders are read while others work")]
+async fn in_folder(_: &Verb) -> anyhow::Result<()> {
+    bail!("this flowmill was built without the feature `store`, which keeps runs in folders")
+}
+
+impl Place {
+    #[cfg(feature = "store")]
+    fn folder(&self) -> &std::path::Path {
+        self.store.as_deref().unwrap_or_else(|| std::path::Path::new("."))
+    }
+}

@@ -1,0 +1,291 @@
+//! The way to a server: requests as `docs/api.md` has them, and what a person is told when they
+//! fail. What is safe to repeat is repeated while the server is away for a moment.
+
+mod inputs;
+mod wait;
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use flowmill_engine::value::{Name, Object, Value, loads};
+use flowmill_nodes::outbound::install_tls_provider;
+use reqwest::{Method, StatusCode, Url};
+
+pub(crate) use inputs::inputs;
+pub(crate) use wait::{ended, errors, status, wait};
+
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long an answer may take; a wait for a run's end is shorter.
+const ANSWER: Duration = Duration::from_secs(100);
+
+/// Waits before another try.
+const AGAIN: [Duration; 5] = [
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
+
+/// Which server, and the key to it.
+#[derive(Clone, clap::Args)]
+pub(crate) struct Flags {
+    /// Where the server is.
+    #[arg(
+        long,
+        env = "FLOWMILL_SERVER",
+        default_value = "http://127.0.0.1:8080",
+        value_name = "URL"
+    )]
+    server: String,
+    /// Its key; better in the environment, where other users do not see it.
+    #[arg(long, env = "FLOWMILL_API_KEY", hide_env_values = true, value_name = "KEY")]
+    api_key: Option<String>,
+}
+
+impl fmt::Debug for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flags").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+/// A server.
+pub(crate) struct Server {
+    client: reqwest::Client,
+    base: Url,
+    key: Option<String>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("base", &self.base.as_str()).finish_non_exhaustive()
+    }
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Call<'a> {
+    /// The parts of the path below `/api/v1`.
+    pub(crate) path: &'a [&'a str],
+    pub(crate) query: Vec<(&'a str, String)>,
+    /// What is sent; nothing is only asked for.
+    pub(crate) body: Option<String>,
+    /// What makes it safe to send it again.
+    pub(crate) idempotency_key: Option<&'a str>,
+}
+
+/// What a server answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) text: String,
+    /// The text, read as an object.
+    pub(crate) members: Object,
+}
+
+/// A server that will not do it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{server} refused it: {detail} ({code}){advice}")]
+pub(crate) struct Refused {
+    server: String,
+    advice: &'static str,
+    /// The stable word for it.
+    pub(crate) code: String,
+    pub(crate) detail: String,
+    /// What is wrong with a document, or with inputs.
+    pub(crate) problems: Vec<Value>,
+}
+
+impl Flags {
+    /// The server. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When the address is none.
+    pub(crate) fn server(&self) -> anyhow::Result<Server> {
+        let given = self.server.trim_end_matches('/');
+        let base = Url::parse(given).with_context(|| format!("{given:?} is no address"))?;
+        if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
+            bail!("{given:?} is no address of a server: write it as http://host:port");
+        }
+        install_tls_provider();
+        let mut client = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .timeout(ANSWER)
+            .user_agent(concat!("flowmill/", env!("CARGO_PKG_VERSION")));
+        if matches!(base.host_str(), Some("127.0.0.1" | "localhost" | "[::1]")) {
+            // a proxy does not lead back to this machine
+            client = client.no_proxy();
+        }
+        let client = client.build().context("failed to make a client")?;
+        Ok(Server { client, base, key: self.api_key.clone().filter(|key| !key.is_empty()) })
+    }
+}
+
+impl Server {
+    /// Where it is.
+    pub(crate) fn address(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// Asks for something.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is no good: [`Refused`].
+    pub(crate) async fn get(
+        &self,
+        path: &[&str],
+        query: Vec<(&str, String)>,
+    ) -> anyhow::Result<Reply> {
+        self.call(Call { path, query, ..Call::default() }).await
+    }
+
+    /// Sends a call, again if the server is away and that is safe.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is no good: [`Refused`].
+    pub(crate) async fn call(&self, call: Call<'_>) -> anyhow::Result<Reply> {
+        let is_safe = call.body.is_none() || call.idempotency_key.is_some();
+        let mut waits = AGAIN.iter();
+        loop {
+            let failed = match self.send(&call).await {
+                Ok((status, text)) if status != StatusCode::SERVICE_UNAVAILABLE => {
+                    return self.read(status, text);
+                }
+                Ok((status, text)) => match self.read(status, text) {
+                    Ok(reply) => return Ok(reply),
+                    Err(error) => error,
+                },
+                // nobody listens there: it is rather the address that is wrong
+                Err(error) if error.is_connect() => return Err(self.unreachable(&error)),
+                Err(error) => self.unreachable(&error),
+            };
+            match waits.next().filter(|_| is_safe) {
+                Some(wait) => tokio::time::sleep(*wait).await,
+                None => return Err(failed),
+            }
+        }
+    }
+
+    async fn send(&self, call: &Call<'_>) -> Result<(StatusCode, String), reqwest::Error> {
+        let mut url = self.base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["api", "v1"]).extend(call.path);
+        }
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&call.query);
+        }
+        let method = if call.body.is_some() { Method::POST } else { Method::GET };
+        let mut request = self.client.request(method, url);
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
+        if let Some(key) = call.idempotency_key {
+            request = request.header("idempotency-key", key);
+        }
+        if let Some(body) = &call.body {
+            request = request.body(body.clone());
+        }
+        let response = request.send().await?;
+        let status = response.status();
+        Ok((status, response.text().await?))
+    }
+
+    fn read(&self, status: StatusCode, text: String) -> anyhow::Result<Reply> {
+        let members = match loads(&text) {
+            Ok(Value::Object(members)) => members.as_ref().clone(),
+            // a document is text
+            _ if status.is_success() => Object::default(),
+            _ => {
+                let server = self.address();
+                bail!("{server} answered {status} without saying why; is it a flowmill server?")
+            }
+        };
+        if status.is_success() {
+            return Ok(Reply { status, text, members });
+        }
+        let reply = Reply { status, text, members };
+        let code = reply.text("code").to_owned();
+        let advice = match &*code {
+            "unauthorized" => "; name the key with FLOWMILL_API_KEY or --api-key",
+            "mocks_refused" => "; the server's setting allow_mocks takes them",
+            _ => "",
+        };
+        let problems = match reply.members.get("problems") {
+            Some(Value::Array(problems)) => problems.to_vec(),
+            _ => Vec::new(),
+        };
+        let (server, detail) = (self.address().to_owned(), reply.text("detail").to_owned());
+        Err(Refused { server, advice, code, detail, problems }.into())
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
+        let mut cause: &dyn StdError = error;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        let server = self.address();
+        anyhow!(
+            "failed to reach {server}: {cause}; start a server there, or name another with --server \
+             or FLOWMILL_SERVER"
+        )
+    }
+}
+
+impl Reply {
+    /// A member that is text; empty when it is not.
+    pub(crate) fn text(&self, name: &str) -> &str {
+        text(&self.members, name)
+    }
+
+    /// The objects of a list.
+    pub(crate) fn rows(&self, name: &str) -> Vec<&Object> {
+        rows(self.members.get(name))
+    }
+}
+
+/// The objects of a list.
+pub(crate) fn rows(list: Option<&Value>) -> Vec<&Object> {
+    let Some(Value::Array(items)) = list else { return Vec::new() };
+    let members = items.iter().filter_map(|item| match item {
+        Value::Object(members) => Some(&**members),
+        _ => None,
+    });
+    members.collect()
+}
+
+/// A member that is text; empty when it is not.
+pub(crate) fn text<'a>(members: &'a Object, name: &str) -> &'a str {
+    members.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A member that is a number of something; 0 when it is not.
+pub(crate) fn number(members: &Object, name: &str) -> u64 {
+    match members.get(name) {
+        Some(Value::Int(number)) => number.to_i64().and_then(|number| u64::try_from(number).ok()),
+        _ => None,
+    }
+    .unwrap_or_default()
+}
+
+/// A member that is a length of time in milliseconds.
+pub(crate) fn millis(members: &Object, name: &str) -> Option<Duration> {
+    match members.get(name) {
+        Some(Value::Float(millis)) => Duration::try_from_secs_f64(millis / 1000.0).ok(),
+        Some(Value::Int(_)) => Some(Duration::from_millis(number(members, name))),
+        _ => None,
+    }
+}
+
+/// A member that is an object; empty when it is not.
+pub(crate) fn object(members: &Object, name: &str) -> Vec<(Name, Value)> {
+    match members.get(name) {
+        Some(Value::Object(found)) => {
+            found.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+        }
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,205 @@
+//! The verbs that speak to a server, against a real one: the API over `PostgreSQL`, a scheduler and a
+//! worker of this process.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+#[path = "../../../scheduler/tests/api/cluster.rs"]
+mod cluster;
+#[expect(dead_code, reason = "the API's own tests ask for more")]
+#[path = "../../../scheduler/tests/api/server.rs"]
+mod server;
+
+use std::process::{Output, Stdio};
+
+use flowmill_scheduler::api::Key;
+use serde_json::{Value as Json, json};
+use tokio::process::Command;
+
+use cluster::Cluster;
+use server::{Server, asking, greeting};
+
+/// What a call of the binary gave.
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    #[track_caller]
+    fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "--- out\n{}\n--- err\n{}", self.out, self.err);
+        self
+    }
+
+    #[track_caller]
+    fn says(self, text: &str) -> Self {
+        assert!(self.err.contains(text), "{text:?} is missing in {}", self.err);
+        self
+    }
+
+    #[track_caller]
+    fn json(&self) -> Json {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
+    }
+}
+
+fn command(base: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flowmill"));
+    command.args(arguments).env("FLOWMILL_SERVER", base).env_remove("FLOWMILL_API_KEY");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+async fn ran(mut command: Command) -> Ran {
+    let Output { status, stdout, stderr } = command.output().await.unwrap();
+    Ran {
+        code: status.code().unwrap_or(-1),
+        out: String::from_utf8(stdout).unwrap(),
+        err: String::from_utf8(stderr).unwrap(),
+    }
+}
+
+async fn flowmill(server: &Server, arguments: &[&str]) -> Ran {
+    ran(command(&server.base, arguments)).await
+}
+
+/// A folder with a file in it.
+fn file(text: &str, name: &str) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (folder, path)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workflows_are_pushed_listed_and_shown() {
+    let server = Server::alone().await;
+    let (_folder, path) = file(&greeting(), "greeting.yml");
+    let pushed = flowmill(&server, &["workflows", "push", &path]).await.expect(0);
+    assert!(pushed.out.contains("greeting  (new, 3 nodes)"), "{}", pushed.out);
+    let again = flowmill(&server, &["workflows", "push", &path, "--json"]).await.expect(0).json();
+    assert!(pushed.out.starts_with(again["id"].as_str().unwrap()));
+    flowmill(&server, &["workflows", "push", &path, "--name", "hi"]).await.expect(0);
+    let listed = flowmill(&server, &["workflows", "list"]).await.expect(0).out;
+    let names: Vec<&str> = listed.lines().map(|line| line.rsplit("  ").next().unwrap()).collect();
+    assert_eq!(names, ["greeting", "hi"]);
+    let lines = flowmill(&server, &["workflows", "list", "--json"]).await.expect(0).out;
+    assert_eq!(lines.lines().count(), 2);
+    let shown = flowmill(&server, &["workflows", "show", "hi"]).await.expect(0).out;
+    assert!(
+        shown.contains("workflow, 3 nodes") && shown.contains("who  text-input, required: Who")
+    );
+    let text = flowmill(&server, &["workflows", "show", "hi", "--document"]).await.expect(0).out;
+    assert_eq!(text, greeting());
+
+    let (_folder, wrong) = file(&greeting().replace("template: 'Dear", "tmpl: 'Dear"), "w.yml");
+    let refused = flowmill(&server, &["workflows", "push", &wrong]).await.expect(2);
+    refused.says(&format!("{wrong}:")).says("error: node t \"Greet\"");
+    let unknown = flowmill(&server, &["workflows", "show", "farewell"]).await.expect(2);
+    unknown.says("no workflow has the name").says("workflow_not_found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_submitted_and_waited_for() {
+    let cluster = Cluster::start().await;
+    let server = &cluster.server;
+    let (_folder, path) = file(&greeting(), "greeting.yml");
+    let submit = ["submit", &path, "--input", "who=Ada", "--input", "times=3", "--wait"];
+    let ended = flowmill(server, &submit).await.expect(0).says("succeeded in");
+    assert_eq!(ended.out, "says: Dear Ada, 3\n");
+    let (_inputs, inputs) = file(r#"{"who": "Bob"}"#, "inputs.json");
+    let submit = ["submit", "greeting", "--inputs", &inputs, "--wait", "--json"];
+    let ended = flowmill(server, &submit).await.expect(0).json();
+    assert_eq!(ended["outputs"], json!({"says": "Dear Bob, 2"}));
+
+    let listed = flowmill(server, &["runs", "list"]).await.expect(0).out;
+    assert_eq!(listed.lines().filter(|line| line.contains("succeeded")).count(), 2, "{listed}");
+    let listed = flowmill(server, &["runs", "list", "--json", "--limit", "1"]).await.expect(0);
+    assert_eq!(listed.json()["id"], ended["id"]);
+    let queued = flowmill(server, &["runs", "list", "--status", "queued"]).await.expect(0);
+    assert_eq!(queued.out, "");
+    let id = ended["id"].as_str().unwrap();
+    let shown = flowmill(server, &["runs", "get", id]).await.expect(0).out;
+    assert!(shown.contains("Greet (template-transform)"), "{shown}");
+    assert!(shown.ends_with("\nsays: Dear Bob, 2\n"), "{shown}");
+    let shown = flowmill(server, &["runs", "show", id, "--json"]).await.expect(0).json();
+    assert_eq!(shown["outputs"], ended["outputs"]);
+    let cancel = flowmill(server, &["runs", "cancel", id]).await.expect(2);
+    cancel.says("run_ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_is_told_as_run_tells_it() {
+    let cluster = Cluster::with(|settings| settings.allow_mocks = true).await;
+    let server = &cluster.server;
+    let (_folder, path) = file(&asking(), "asking.yml");
+    let (_mocks, mocks) = file(r#"{"m": {"error": "no model today"}}"#, "mocks.json");
+    let failed = flowmill(server, &["submit", &path, "--mock", &mocks, "--wait"]).await.expect(1);
+    let failed = failed.says("error: llm m \"Ask\"").says("no model today").says("failed in");
+    assert_eq!(failed.out, "");
+    let id = flowmill(server, &["runs", "list", "--json"]).await.json()["id"].clone();
+    let shown = flowmill(server, &["runs", "show", id.as_str().unwrap()]).await.expect(0).out;
+    assert!(shown.contains("no model today"), "{shown}");
+
+    let (_mocks, slow) =
+        file(r#"{"m": {"outputs": {"text": "hi"}, "delay_ms": 60000}}"#, "slow.json");
+    let submitted = flowmill(server, &["submit", "asking", "--mock", &slow]).await.expect(0);
+    let id = submitted.out.trim();
+    let waiting = command(&server.base, &["submit", "asking", "--mock", &slow, "--wait"]);
+    let stopping = async {
+        let both = async || {
+            let listed = flowmill(server, &["runs", "list", "--status", "running", "--json"]).await;
+            let ids = listed.out.lines().map(|line| serde_json::from_str::<Json>(line).unwrap());
+            ids.map(|run| run["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let mut running = both().await;
+        while running.len() < 2 {
+            running = both().await;
+        }
+        assert!(running.iter().any(|run| run == id));
+        for run in running {
+            flowmill(server, &["runs", "cancel", &run]).await.expect(0);
+        }
+    };
+    let (stopped, ()) = tokio::join!(ran(waiting), stopping);
+    stopped.expect(1).says("stopped in");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_means_one_run() {
+    let server = Server::alone().await;
+    let (_folder, path) = file(&greeting(), "greeting.yml");
+    let submit = ["submit", &path, "--input", "who=Ada", "--idempotency-key", "k", "--json"];
+    let first = flowmill(&server, &submit).await.expect(0).json();
+    let again = flowmill(&server, &submit).await.expect(0).json();
+    assert_eq!((&again["id"], &again["duplicate"]), (&first["id"], &json!(true)));
+    let other = ["submit", &path, "--input", "who=Bob", "--idempotency-key", "k"];
+    flowmill(&server, &other).await.expect(2).says("idempotency_key_reused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_learns_what_is_wrong_and_what_to_do() {
+    let server = Server::with(|settings| settings.key = Some(Key::of("s3cret"))).await;
+    let refused = flowmill(&server, &["runs", "list"]).await.expect(2);
+    refused.says("unauthorized").says("FLOWMILL_API_KEY");
+    let mut with_key = command(&server.base, &["runs", "list"]);
+    with_key.env("FLOWMILL_API_KEY", "s3cret");
+    ran(with_key).await.expect(0);
+
+    let (_folder, path) = file(&greeting(), "greeting.yml");
+    let server = Server::alone().await;
+    let rejected = flowmill(&server, &["submit", &path, "--input", "times=x"]).await.expect(2);
+    let rejected = rejected.says("  who is required in input form");
+    rejected.says("times in input form must be a valid number").says("flowmill workflows show");
+    let (_mocks, mocks) = file("{}", "mocks.json");
+    let refused = flowmill(&server, &["submit", &path, "--mock", &mocks]).await.expect(2);
+    refused.says("mocks_refused").says("allow_mocks");
+    let nobody = ran(command("http://127.0.0.1:1", &["runs", "list"])).await.expect(2);
+    nobody.says("failed to reach http://127.0.0.1:1").says("--server or FLOWMILL_SERVER");
+    let wrong = ran(command("ftp://x", &["runs", "list"])).await.expect(2);
+    wrong.says("write it as http://host:port");
+    let html = flowmill(&server, &["runs", "show", "x", "--format", "html"]).await.expect(2);
+    html.says("--store DIR");
+}

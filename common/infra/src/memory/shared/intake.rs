@@ -1,0 +1,177 @@
+//! The shared store for those who submit runs, want something of them, or look at them.
+
+use flowmill_engine::fact::Fact;
+use flowmill_engine::value::Name;
+
+use crate::intake::{self, Accepted, Document, Filter, IdempotencyKey, Intake, Submission};
+use crate::message::PlanKey;
+use crate::shards::{Signal, Wish};
+use crate::store::{Standing, StoreError};
+
+use super::{RunRow, SharedStore, SignalRow, State};
+
+impl Intake for SharedStore {
+    async fn push(&self, tenant: &Name, document: &Document) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        let key = (tenant.clone(), document.digest.clone());
+        let kept = state.documents.entry(key).or_insert_with(|| document.clone());
+        kept.name = document.name.clone();
+        let name = (tenant.clone(), document.name.clone());
+        state.names.insert(name, document.digest.clone());
+        Ok(())
+    }
+
+    async fn document(&self, tenant: &Name, named: &str) -> Result<Option<Document>, StoreError> {
+        let state = self.lock();
+        let by_digest = |digest: &Name| state.documents.get(&(tenant.clone(), digest.clone()));
+        let found = by_digest(&named.into())
+            .or_else(|| by_digest(state.names.get(&(tenant.clone(), named.into()))?));
+        Ok(found.cloned())
+    }
+
+    async fn version(&self, tenant: &Name, named: &str) -> Result<Option<Document>, StoreError> {
+        let found = self.document(tenant, named).await?;
+        Ok(found.map(|document| Document { text: "".into(), ..document }))
+    }
+
+    async fn keep(&self, tenant: &Name, digest: &Name, text: &Name) -> Result<(), StoreError> {
+        let key = (tenant.clone(), digest.clone());
+        self.lock().texts.entry(key).or_insert_with(|| text.clone());
+        Ok(())
+    }
+
+    async fn documents(&self, tenant: &Name) -> Result<Vec<Document>, StoreError> {
+        let state = self.lock();
+        let theirs = state.names.iter().filter(|((whose, _), _)| whose == tenant);
+        let document = |((_, name), digest): (&(Name, Name), &Name)| {
+            let found = state.documents.get(&(tenant.clone(), digest.clone()))?;
+            Some(Document { name: name.clone(), text: "".into(), ..found.clone() })
+        };
+        Ok(theirs.filter_map(document).collect())
+    }
+
+    async fn submit(&self, submissions: &[Submission]) -> Result<Vec<Accepted>, StoreError> {
+        let now = self.now();
+        let mut state = self.lock();
+        let mut accepted = Vec::with_capacity(submissions.len());
+        for Submission { tenant, shard, plan, start, wake_at, key } in submissions {
+            if let Some(before) =
+                key.as_ref().and_then(|key| state.take_key(tenant, key, &start.run))
+            {
+                accepted.push(before);
+                continue;
+            }
+            accepted.push(Accepted::New);
+            if state.runs.contains_key(&start.run) {
+                continue;
+            }
+            let mut row = state.new_row(tenant.clone(), plan.clone(), now);
+            row.start = Some(start.clone());
+            row.standing =
+                Standing { shard: *shard, wake_at: Some(*wake_at), ..Standing::default() };
+            state.runs.insert(start.run.clone(), row);
+        }
+        Ok(accepted)
+    }
+
+    async fn wish(
+        &self,
+        tenant: &Name,
+        run: &Name,
+        wish: &Wish,
+        actor: &Name,
+    ) -> Result<bool, StoreError> {
+        let mut state = self.lock();
+        let goes_on = state.run_of(tenant, run).is_some_and(|row| row.finished_at.is_none());
+        if goes_on {
+            let id = i64::try_from(state.signals.len()).unwrap_or(i64::MAX) + 1;
+            let (run, wish, actor) = (run.clone(), Ok(wish.clone()), actor.clone());
+            let signal = Signal { id, run, wish, actor };
+            state.signals.push(SignalRow { signal, is_settled: false });
+        }
+        Ok(goes_on)
+    }
+
+    async fn run(&self, tenant: &Name, run: &Name) -> Result<Option<intake::RunRow>, StoreError> {
+        let state = self.lock();
+        Ok(state.run_of(tenant, run).map(|row| state.shown(run, row)))
+    }
+
+    async fn runs(
+        &self,
+        tenant: &Name,
+        filter: &Filter,
+    ) -> Result<Vec<intake::RunRow>, StoreError> {
+        let state = self.lock();
+        let Filter { workflow, status, is_queued, before, most } = filter;
+        let before =
+            before.as_ref().map(|run| state.run_of(tenant, run).map_or(0, |row| row.place));
+        let is_shown = |row: &RunRow| {
+            row.tenant == *tenant
+                && workflow.as_ref().is_none_or(|digest| row.plan.workflow == *digest)
+                && if *is_queued {
+                    row.status.is_none()
+                } else {
+                    status.is_none_or(|status| row.status == Some(status))
+                }
+                && before.is_none_or(|before| row.place < before)
+        };
+        let mut found: Vec<_> = state.runs.iter().filter(|(_, row)| is_shown(row)).collect();
+        found.sort_by_key(|(_, row)| std::cmp::Reverse(row.place));
+        Ok(found.into_iter().take(*most).map(|(run, row)| state.shown(run, row)).collect())
+    }
+
+    async fn ended(&self, tenant: &Name, runs: &[Name]) -> Result<Vec<Name>, StoreError> {
+        let state = self.lock();
+        let has_ended =
+            |run: &&Name| state.run_of(tenant, run).is_some_and(|row| row.finished_at.is_some());
+        Ok(runs.iter().filter(has_ended).cloned().collect())
+    }
+
+    async fn facts(
+        &self,
+        tenant: &Name,
+        run: &Name,
+        after: u64,
+    ) -> Result<Option<(PlanKey, Vec<Fact>)>, StoreError> {
+        let state = self.lock();
+        Ok(state.run_of(tenant, run).map(|row| {
+            let later = row.journal.iter().filter(|fact| fact.seq > after);
+            (row.plan.clone(), later.cloned().collect())
+        }))
+    }
+}
+
+impl State {
+    /// What a key was used for before; None when it is the run's.
+    fn take_key(&mut self, tenant: &Name, key: &IdempotencyKey, run: &Name) -> Option<Accepted> {
+        let kept = self.keys.entry((tenant.clone(), key.key.clone()));
+        let (first, known) = kept.or_insert_with(|| (run.clone(), key.clone()));
+        if first == run {
+            return None;
+        }
+        let is_same = known.fingerprint == key.fingerprint;
+        let first = first.clone();
+        Some(if is_same { Accepted::Before(first) } else { Accepted::Other(first) })
+    }
+
+    fn run_of(&self, tenant: &Name, run: &Name) -> Option<&RunRow> {
+        self.runs.get(run).filter(|row| row.tenant == *tenant)
+    }
+
+    fn shown(&self, run: &Name, row: &RunRow) -> intake::RunRow {
+        let document = self.documents.get(&(row.tenant.clone(), row.plan.workflow.clone()));
+        intake::RunRow {
+            run: run.clone(),
+            workflow: row.plan.workflow.clone(),
+            name: document.map_or_else(|| "".into(), |document| document.name.clone()),
+            status: row.status,
+            accepted_at: row.accepted_at,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+            wake_at: row.standing.wake_at,
+            in_flight: row.standing.in_flight,
+            seq: row.journal.last().map_or(0, |fact| fact.seq),
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! A store in memory that several schedulers share: what a database is to processes, this is to
+//! services in one of them. It keeps everything as long as one of its handles lives.
+//!
+//! Here are facts and their commit; `shards` is for owners, `intake` for submitters, `work` for
+//! workers and whoever compiles documents.
+
+mod intake;
+mod shards;
+mod work;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use flowmill_engine::fact::{Event, Fact, Status};
+use flowmill_engine::plan::Plan;
+use flowmill_engine::report::{History, Report};
+use flowmill_engine::run::{Completion, Start};
+use flowmill_engine::time::Time;
+use flowmill_engine::value::Name;
+
+use crate::checkpoints::CheckpointKey;
+use crate::clock::{Clock as _, SystemClock};
+use crate::dead_letters::DeadLetter;
+use crate::intake::{Document, IdempotencyKey};
+use crate::message::{PlanKey, Shard};
+use crate::shards::Signal;
+use crate::store::{Batch, Commit, Standing, Store, StoreError, Tenure};
+
+/// A way into a store that others have ways into.
+#[derive(Clone, Debug)]
+pub struct SharedStore {
+    state: Arc<Mutex<State>>,
+    clock: SystemClock,
+    lease: Duration,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    shards: Vec<ShardRow>,
+    /// When each scheduler said last that it lives.
+    schedulers: BTreeMap<Name, Time>,
+    runs: BTreeMap<Name, RunRow>,
+    /// How many runs were accepted or begun.
+    places: u64,
+    signals: Vec<SignalRow>,
+    documents: BTreeMap<(Name, Name), Document>,
+    /// What documents are compiled with.
+    texts: BTreeMap<(Name, Name), Name>,
+    /// The digest that a name means.
+    names: BTreeMap<(Name, Name), Name>,
+    /// The run that was submitted under a key.
+    keys: HashMap<(Name, Name), (Name, IdempotencyKey)>,
+    checkpoints: HashMap<CheckpointKey, Kept>,
+    letters: Vec<DeadLetter>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct ShardRow {
+    epoch: u64,
+    mark: u64,
+    last: u64,
+    owner: Option<Name>,
+    expires_at: Time,
+}
+
+#[derive(Debug)]
+struct RunRow {
+    tenant: Name,
+    place: u64,
+    plan: PlanKey,
+    /// What it begins with, until it begins.
+    start: Option<Start>,
+    status: Option<Status>,
+    accepted_at: Time,
+    started_at: Option<Time>,
+    finished_at: Option<Time>,
+    standing: Standing,
+    journal: Vec<Fact>,
+}
+
+#[derive(Debug)]
+struct SignalRow {
+    signal: Signal,
+    is_settled: bool,
+}
+
+/// What is kept of an attempt.
+#[derive(Debug, Default)]
+struct Kept {
+    completion: Option<Completion>,
+    redeliveries: u32,
+}
+
+impl SharedStore {
+    /// An empty store of so many shards. A lease lasts this long.
+    pub fn new(shards: u16, lease: Duration) -> Self {
+        let rows = vec![ShardRow::default(); usize::from(shards.max(1))];
+        let state = State { shards: rows, ..State::default() };
+        Self { state: Arc::new(Mutex::new(state)), clock: SystemClock::new(), lease }
+    }
+
+    /// Another way into the same store, by which a lease lasts this long.
+    #[must_use]
+    pub fn with_lease(&self, lease: Duration) -> Self {
+        Self { lease, ..self.clone() }
+    }
+
+    /// The dead letters that were kept, in order.
+    pub fn letters(&self) -> Vec<DeadLetter> {
+        self.lock().letters.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Time {
+        self.clock.now()
+    }
+}
+
+impl Store for SharedStore {
+    async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        let now = self.now();
+        let mut state = self.lock();
+        state.check_owner(batch)?;
+        state.check_order(batch)?;
+        for commit in &batch.commits {
+            state.add(now, commit);
+        }
+        for tenure in &batch.tenures {
+            if let Some(row) = state.shards.get_mut(usize::from(tenure.shard.0)) {
+                row.mark = row.mark.max(tenure.mark);
+            }
+        }
+        for settled in &batch.signals {
+            let found = state.signals.iter_mut().find(|row| row.signal.id == settled.signal);
+            if let Some(row) = found {
+                row.is_settled = true;
+            }
+        }
+        Ok(())
+    }
+
+    async fn journal(&self, run: &Name) -> Result<Vec<Fact>, StoreError> {
+        Ok(self.lock().runs.get(run).map(|row| row.journal.clone()).unwrap_or_default())
+    }
+
+    async fn report(&self, plan: &Plan, run: &Name) -> Result<Option<Report>, StoreError> {
+        let state = self.lock();
+        let begun = state.runs.get(run).filter(|row| !row.journal.is_empty());
+        Ok(begun.map(|row| {
+            let mut report = Report::new(History::Full);
+            row.journal.iter().for_each(|fact| report.add(plan, fact));
+            report
+        }))
+    }
+
+    async fn forget(&self, run: &Name) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        state.runs.remove(run);
+        state.signals.retain(|row| row.signal.run != *run);
+        state.checkpoints.retain(|key, _| key.run != *run);
+        Ok(())
+    }
+}
+
+impl State {
+    /// Whether this epoch is the shard's present one.
+    fn owns(&self, tenure: &Tenure) -> bool {
+        let row = self.shards.get(usize::from(tenure.shard.0));
+        row.is_some_and(|row| row.epoch == tenure.epoch)
+    }
+
+    fn check_owner(&self, batch: &Batch) -> Result<(), StoreError> {
+        let Batch { commits, tenures, .. } = batch;
+        let is_claimed = |shard: Shard| tenures.iter().any(|tenure| tenure.shard == shard);
+        let strange = commits.iter().map(|commit| commit.standing.shard);
+        let strange = strange.filter(|shard| !tenures.is_empty() && !is_claimed(*shard));
+        let lost = tenures.iter().filter(|tenure| !self.owns(tenure)).map(|tenure| tenure.shard);
+        match strange.chain(lost).next() {
+            Some(shard) => Err(StoreError::Fenced { shard }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_order(&self, batch: &Batch) -> Result<(), StoreError> {
+        let mut next: HashMap<&Name, u64> = HashMap::new();
+        for commit in &batch.commits {
+            let row = self.runs.get(&commit.run);
+            if row.is_some_and(|row| row.finished_at.is_some()) && !commit.facts.is_empty() {
+                let seq = commit.facts[0].seq;
+                return Err(StoreError::Conflict { run: commit.run.clone(), seq });
+            }
+            let held = row.and_then(|row| row.journal.last()).map_or(0, |fact| fact.seq);
+            let expected = next.entry(&commit.run).or_insert(held + 1);
+            for fact in commit.facts.iter() {
+                if fact.seq != *expected {
+                    return Err(StoreError::Conflict { run: commit.run.clone(), seq: fact.seq });
+                }
+                *expected += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, now: Time, commit: &Commit) {
+        if commit.facts.is_empty() {
+            return;
+        }
+        let Commit { run, facts, standing, .. } = commit;
+        if let Some(row) = self.shards.get_mut(usize::from(standing.shard.0)) {
+            row.last = row.last.max(standing.last_number);
+        }
+        if !self.runs.contains_key(run) {
+            let row = self.new_row("default".into(), PlanKey::default(), now);
+            self.runs.insert(run.clone(), row);
+        }
+        if let Some(row) = self.runs.get_mut(run) {
+            let last_number = row.standing.last_number.max(standing.last_number);
+            row.standing = Standing { last_number, ..*standing };
+            row.extend(facts);
+        }
+    }
+
+    fn new_row(&mut self, tenant: Name, plan: PlanKey, accepted_at: Time) -> RunRow {
+        self.places += 1;
+        RunRow {
+            tenant,
+            place: self.places,
+            plan,
+            start: None,
+            status: None,
+            accepted_at,
+            started_at: None,
+            finished_at: None,
+            standing: Standing::default(),
+            journal: Vec::new(),
+        }
+    }
+}
+
+impl RunRow {
+    /// Adds facts, and what a list of runs shows of them.
+    fn extend(&mut self, facts: &[Fact]) {
+        // what was submitted says which plan it follows
+        let was_queued = self.start.take().is_some();
+        self.status.get_or_insert(Status::Running);
+        for Fact { at, event, .. } in facts {
+            match event {
+                Event::RunStarted(started) => {
+                    self.started_at = Some(*at);
+                    if was_queued {
+                        continue;
+                    }
+                    self.plan = PlanKey::of(&started.workflow, &started.options);
+                }
+                Event::RunPaused => self.status = Some(Status::Paused),
+                Event::RunResumed { .. } => self.status = Some(Status::Running),
+                Event::RunFinished(finished) => {
+                    self.status = Some(finished.status);
+                    self.started_at.get_or_insert(*at);
+                    self.finished_at = Some(*at);
+                }
+                _ => {}
+            }
+        }
+        if self.finished_at.is_some() {
+            let Standing { shard, last_number, .. } = self.standing;
+            self.standing = Standing { shard, last_number, ..Standing::default() };
+        }
+        self.journal.extend_from_slice(facts);
+    }
+}

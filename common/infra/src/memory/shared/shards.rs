@@ -1,0 +1,171 @@
+//! The shared store for owners of shards.
+
+use flowmill_engine::fact::RunFinished;
+use flowmill_engine::time::Time;
+use flowmill_engine::value::Name;
+
+use crate::message::Shard;
+use crate::shards::{Announcement, Damaged, Held, Journal, Queued, Shards, Signal, last_facts};
+use crate::store::{StoreError, Tenure};
+
+use super::{RunRow, SharedStore, State};
+
+impl Shards for SharedStore {
+    async fn hold(&self, me: &Announcement, most: u16) -> Result<Held, StoreError> {
+        let now = self.now();
+        let until = now.after(self.lease);
+        let mut state = self.lock();
+        state.schedulers.insert(me.scheduler.clone(), now);
+        let mine = |owner: &Option<Name>| owner.as_ref() == Some(&me.scheduler);
+        let mut count = 0;
+        for row in state.shards.iter_mut().filter(|row| mine(&row.owner) && row.expires_at > now) {
+            row.expires_at = until;
+            count += 1;
+        }
+        let free = state.shards.iter_mut().filter(|row| row.expires_at <= now);
+        for row in free.take(usize::from(most).saturating_sub(count)) {
+            row.owner = Some(me.scheduler.clone());
+            row.expires_at = until;
+            row.epoch += 1;
+        }
+        let held = state
+            .shards
+            .iter()
+            .zip(0..)
+            .filter(|(row, _)| mine(&row.owner) && row.expires_at > now);
+        let tenures = held
+            .map(|(row, shard)| Tenure {
+                shard: Shard(shard),
+                epoch: row.epoch,
+                mark: row.mark,
+                last: row.last,
+            })
+            .collect();
+        let alive = state.schedulers.values().filter(|seen| now.since(**seen) < self.lease).count();
+        Ok(Held {
+            tenures,
+            schedulers: u16::try_from(alive.max(1)).unwrap_or(u16::MAX),
+            shards: u16::try_from(state.shards.len()).unwrap_or(u16::MAX),
+            now,
+        })
+    }
+
+    async fn release(&self, me: &Announcement, shards: &[Shard]) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        if shards.is_empty() {
+            state.schedulers.remove(&me.scheduler);
+        }
+        for (row, shard) in state.shards.iter_mut().zip(0..) {
+            let is_mine = row.owner.as_ref() == Some(&me.scheduler);
+            if is_mine && (shards.is_empty() || shards.contains(&Shard(shard))) {
+                row.owner = None;
+                row.expires_at = Time::default();
+            }
+        }
+        Ok(())
+    }
+
+    async fn queued(
+        &self,
+        shards: &[Shard],
+        most: usize,
+    ) -> Result<Vec<Result<Queued, Damaged>>, StoreError> {
+        let state = self.lock();
+        let mut waiting: Vec<(u64, Queued)> = state
+            .of(shards)
+            .filter(|(_, row)| row.status.is_none())
+            .filter_map(|(_, row)| {
+                let (plan, tenant, start) =
+                    (row.plan.clone(), row.tenant.clone(), row.start.clone()?);
+                Some((row.place, Queued { plan, tenant, start }))
+            })
+            .collect();
+        waiting.sort_by_key(|(place, _)| *place);
+        Ok(waiting.into_iter().take(most).map(|(_, queued)| Ok(queued)).collect())
+    }
+
+    async fn unfinished(&self, tenure: Tenure) -> Result<Vec<Name>, StoreError> {
+        let state = self.lock();
+        let is_left = |row: &RunRow| {
+            let standing = &row.standing;
+            standing.is_ready || (standing.in_flight > 0 && standing.last_number > tenure.mark)
+        };
+        let shards = [tenure.shard];
+        let left = state.of(&shards).filter(|(_, row)| is_left(row));
+        Ok(left.map(|(run, _)| run.clone()).collect())
+    }
+
+    async fn due(
+        &self,
+        shards: &[Shard],
+        until: Time,
+        most: usize,
+    ) -> Result<Vec<(Time, Name)>, StoreError> {
+        let state = self.lock();
+        let waking = state.of(shards).filter_map(|(run, row)| Some((row.standing.wake_at?, run)));
+        let mut due: Vec<(Time, Name)> =
+            waking.filter(|(at, _)| *at <= until).map(|(at, run)| (at, run.clone())).collect();
+        due.sort();
+        due.truncate(most);
+        Ok(due)
+    }
+
+    async fn signals(&self, shards: &[Shard], most: usize) -> Result<Vec<Signal>, StoreError> {
+        let state = self.lock();
+        let is_theirs = |signal: &Signal| {
+            let row = state.runs.get(&signal.run);
+            row.is_some_and(|row| shards.contains(&row.standing.shard))
+        };
+        let open = state.signals.iter().filter(|row| !row.is_settled && is_theirs(&row.signal));
+        Ok(open.take(most).map(|row| row.signal.clone()).collect())
+    }
+
+    async fn journals(&self, runs: &[Name]) -> Result<Vec<Result<Journal, Damaged>>, StoreError> {
+        let state = self.lock();
+        let journal = |run: &Name| {
+            let row = state.runs.get(run).filter(|row| !row.journal.is_empty())?;
+            let (tenant, plan) = (row.tenant.clone(), row.plan.clone());
+            Some(Ok(Journal { run: run.clone(), tenant, plan, facts: row.journal.clone() }))
+        };
+        Ok(runs.iter().filter_map(journal).collect())
+    }
+
+    async fn end(&self, tenure: Tenure, run: &Name, end: &RunFinished) -> Result<bool, StoreError> {
+        let now = self.now();
+        let mut state = self.lock();
+        if !state.owns(&tenure) {
+            return Err(StoreError::Fenced { shard: tenure.shard });
+        }
+        let row = state.runs.get_mut(run);
+        let Some(row) =
+            row.filter(|row| row.finished_at.is_none() && row.standing.shard == tenure.shard)
+        else {
+            return Ok(false);
+        };
+        let last = row.journal.last().map_or(0, |fact| fact.seq);
+        let facts = last_facts(row.start.take(), last, now, end);
+        row.extend(&facts);
+        for row in state.signals.iter_mut().filter(|row| row.signal.run == *run) {
+            row.is_settled = true;
+        }
+        Ok(true)
+    }
+
+    async fn without_deadline(
+        &self,
+        shards: &[Shard],
+        most: usize,
+    ) -> Result<Vec<Name>, StoreError> {
+        let state = self.lock();
+        let never = |row: &RunRow| row.finished_at.is_none() && row.standing.wake_at.is_none();
+        let lost = state.of(shards).filter(|(_, row)| never(row));
+        Ok(lost.take(most).map(|(run, _)| run.clone()).collect())
+    }
+}
+
+impl State {
+    /// The runs of these shards, by their ids.
+    fn of<'a>(&'a self, shards: &'a [Shard]) -> impl Iterator<Item = (&'a Name, &'a RunRow)> {
+        self.runs.iter().filter(|(_, row)| shards.contains(&row.standing.shard))
+    }
+}

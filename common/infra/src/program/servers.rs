@@ -1,0 +1,254 @@
+//! The servers that the programs of a cluster share: their sections of the settings, and how a
+//! program waits for them.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::{sleep, timeout};
+
+use super::{Failure, Health};
+use crate::config::{Address, Problems, Secret, blank};
+use crate::postgres::{self, OpenError, PostgresStore};
+use crate::rabbitmq::{self, Contact, Queues, RabbitError};
+use crate::redis::{self, Redis, UrlError};
+use crate::retry::Waits;
+use crate::seal::{KeyError, Keys};
+use crate::store::StoreError;
+
+/// How long one try to reach a server may take.
+const TRY: Duration = Duration::from_secs(30);
+
+/// How often the database is asked whether it is there.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// How long it may take to say so.
+const ANSWER: Duration = Duration::from_secs(3);
+
+/// The section `postgres`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Database {
+    /// Where it is.
+    pub url: Address,
+    /// Connections that write, at most.
+    pub writers: u32,
+    /// Connections that read, at most.
+    pub readers: u32,
+}
+
+impl Database {
+    /// The adapter's settings.
+    pub fn settings(&self) -> postgres::Settings {
+        let Self { url, writers, readers } = self;
+        let (writers, readers) = (*writers, *readers);
+        postgres::Settings { writers, readers, ..postgres::Settings::of(url.expose()) }
+    }
+
+    /// Notes what is wrong with it.
+    pub fn check(&self, problems: &mut Problems<'_>) {
+        if !self.url.has_scheme(&["postgres", "postgresql"]) {
+            let like = "postgres://user:password@host:5432/database";
+            problems.add("postgres.url", format!("it must look like {like}"));
+        }
+        for (key, number) in
+            [("postgres.writers", self.writers), ("postgres.readers", self.readers)]
+        {
+            if number == 0 {
+                problems.add(key, "it needs one connection at least");
+            }
+        }
+    }
+}
+
+/// Which queues the broker makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Replicated ones.
+    Quorum,
+    /// Those of a single node.
+    Classic,
+}
+
+/// The section `rabbitmq`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Messages {
+    /// Where it is.
+    pub url: Address,
+    /// What the names of queues begin with.
+    pub prefix: String,
+    /// Which queues there are.
+    pub queues: Kind,
+}
+
+impl Messages {
+    /// The adapter's settings; `name` is what the server calls the connections.
+    pub fn settings(&self, name: &str) -> rabbitmq::Settings {
+        let queues = match self.queues {
+            Kind::Quorum => Queues::Quorum,
+            Kind::Classic => Queues::Classic,
+        };
+        let (prefix, name) = (self.prefix.clone(), name.to_owned());
+        rabbitmq::Settings { prefix, queues, name, ..rabbitmq::Settings::new(self.url.expose()) }
+    }
+
+    /// Notes what is wrong with it.
+    pub fn check(&self, problems: &mut Problems<'_>) {
+        if !self.url.has_scheme(&["amqp", "amqps"]) {
+            let like = "amqp://user:password@host:5672/%2f";
+            problems.add("rabbitmq.url", format!("it must look like {like}"));
+        }
+        let allowed = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+        if self.prefix.is_empty() || self.prefix.len() > 64 || !self.prefix.chars().all(allowed) {
+            problems.add("rabbitmq.prefix", "it must be up to 64 letters, digits, dots or dashes");
+        }
+    }
+}
+
+/// The section `redis`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Memory {
+    /// Where it is; None: there is none.
+    #[serde(with = "blank")]
+    pub url: Option<Address>,
+}
+
+impl Memory {
+    /// The server, which nobody waits for; keys begin with a prefix.
+    ///
+    /// # Errors
+    /// When the address cannot be used.
+    pub fn open(&self, prefix: &str) -> Result<Redis, UrlError> {
+        let Some(url) = &self.url else { return Ok(Redis::absent()) };
+        let settings = redis::Settings::new(url.expose());
+        Redis::new(&redis::Settings { prefix: prefix.to_owned(), ..settings })
+    }
+
+    /// Notes what is wrong with it.
+    pub fn check(&self, problems: &mut Problems<'_>) {
+        if let Err(error) = self.open("check") {
+            problems.add("redis.url", format!("failed to {error}"));
+        }
+    }
+}
+
+/// The section `secrets`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Sealing {
+    /// The key that seals secrets, 64 hexadecimal digits. It opens them, too.
+    pub key: Secret,
+    /// Keys of before, which only open, with blanks or commas between them.
+    pub old_keys: Secret,
+}
+
+impl Sealing {
+    /// The keys; none when there is none.
+    ///
+    /// # Errors
+    /// When one of them is no key.
+    pub fn keys(&self) -> Result<Keys, KeyError> {
+        // the last one seals
+        Ok(Keys::parse(self.old_keys.expose())?.and(Keys::parse(self.key.expose())?))
+    }
+
+    /// Notes what is wrong with it.
+    pub fn check(&self, problems: &mut Problems<'_>) {
+        for (key, text) in [("secrets.key", &self.key), ("secrets.old_keys", &self.old_keys)] {
+            if let Err(error) = Keys::parse(text.expose()) {
+                problems.add(key, format!("{error}; `openssl rand -hex 32` makes one"));
+            }
+        }
+        if self.key.is_empty() && !self.old_keys.is_empty() {
+            problems.add("secrets.key", "old keys only open what is sealed: a key must seal");
+        }
+        if self.key.expose().split([' ', ',', '\n']).filter(|word| !word.is_empty()).count() > 1 {
+            problems.add("secrets.key", "it is several keys; those of before belong to old_keys");
+        }
+    }
+}
+
+/// Why a server cannot be used.
+pub trait Trouble: Display {
+    /// What the program makes of it when trying again cannot help.
+    fn failure(&self) -> Option<Failure>;
+}
+
+impl Trouble for OpenError {
+    fn failure(&self) -> Option<Failure> {
+        match self {
+            Self::Unreachable { .. } => None,
+            Self::Outdated { .. } | Self::Later { .. } => Some(Failure::Form(self.to_string())),
+            Self::Url { .. } | Self::Migration { .. } => Some(Failure::Broken(self.to_string())),
+        }
+    }
+}
+
+impl Trouble for StoreError {
+    fn failure(&self) -> Option<Failure> {
+        match self {
+            Self::Unavailable(_) | Self::Conflict { .. } | Self::Fenced { .. } => None,
+            Self::Corrupt(_) | Self::Later(_) | Self::Sealed(_) => {
+                Some(Failure::Broken(self.to_string()))
+            }
+        }
+    }
+}
+
+impl Trouble for RabbitError {
+    fn failure(&self) -> Option<Failure> {
+        self.is_final().then(|| Failure::Broken(format!("failed to {self}")))
+    }
+}
+
+/// Tries until a server can be used, and says meanwhile why not: in the logs and to whoever asks
+/// for readiness as `name`.
+///
+/// # Errors
+/// When trying again cannot help.
+pub async fn patiently<T, E: Trouble>(
+    name: &'static str,
+    health: &Health,
+    mut reach: impl AsyncFnMut() -> Result<T, E>,
+) -> Result<T, Failure> {
+    let mut waits = Waits::between(Duration::from_millis(500), Duration::from_secs(10));
+    loop {
+        let why = match timeout(TRY, reach()).await {
+            Ok(Ok(reached)) => {
+                health.has(name);
+                return Ok(reached);
+            }
+            Ok(Err(error)) => match error.failure() {
+                Some(failure) => return Err(failure),
+                None => error.to_string(),
+            },
+            Err(_) => format!("it does not answer within {} s", TRY.as_secs()),
+        };
+        let wait = waits.next();
+        tracing::warn!(server = name, %why, ?wait, "a server cannot be used; it is tried again");
+        health.lacks(name, why);
+        sleep(wait).await;
+    }
+}
+
+/// Looks whether the servers are still there, as long as it is let, and says so to whoever asks for
+/// readiness: the database as `postgres`, the broker as `rabbitmq`.
+pub async fn watch(health: Health, store: Arc<PostgresStore>, mut contact: Contact) {
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = look.tick() => match timeout(ANSWER, store.ping()).await {
+                Ok(Ok(())) => health.has("postgres"),
+                Ok(Err(error)) => health.lacks("postgres", error.to_string()),
+                Err(_) => health.lacks("postgres", "it does not answer"),
+            },
+            () = contact.changed() => {}
+        }
+        if contact.is_made() {
+            health.has("rabbitmq");
+        } else {
+            health.lacks("rabbitmq", "the connection is lost and being made anew");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Takes dead letters: what was set aside because nobody could read it, and what the server gave
+//! up after it was delivered too often.
+
+use futures::StreamExt as _;
+use lapin::message::Delivery;
+use lapin::options::{BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{Connection, Consumer};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::consumer::RabbitReceipt;
+use super::headers::{self, REASON};
+use super::names::Dead;
+use super::topology::{self, TASK_DELIVERIES};
+use super::{End, RabbitError, Settings, connect, waits};
+use crate::dead_letters::{DeadLetter, DeadLetterConsumer, Sending};
+use crate::message::Task;
+use crate::retry::Waits;
+use crate::wire::decode_task;
+
+/// Letters fetched ahead. They are rare, and each may be large.
+const AHEAD: u16 = 8;
+
+/// What is said of a letter for which the server gives no reason of ours.
+const GIVEN_UP: &str = "the broker gave it up";
+
+/// A consumer of dead letters.
+#[derive(Debug)]
+pub struct RabbitDeadLetters {
+    letters: mpsc::Receiver<(DeadLetter, RabbitReceipt)>,
+}
+
+impl RabbitDeadLetters {
+    pub(super) fn start(settings: &Settings) -> Self {
+        let (sender, letters) = mpsc::channel(1);
+        tokio::spawn(fetch(settings.clone(), sender));
+        Self { letters }
+    }
+}
+
+impl DeadLetterConsumer for RabbitDeadLetters {
+    type Receipt = RabbitReceipt;
+
+    async fn next(&mut self) -> Option<(DeadLetter, RabbitReceipt)> {
+        self.letters.recv().await
+    }
+}
+
+type Letters = mpsc::Sender<(DeadLetter, RabbitReceipt)>;
+
+/// Keeps the connection behind a consumer.
+async fn fetch(settings: Settings, letters: Letters) {
+    let mut waits = waits();
+    loop {
+        let end = match connect(&settings, "dead letters").await {
+            Ok(connection) => {
+                let end = session(&connection, &settings, &letters, &mut waits).await;
+                connection.close(200, "done".into()).await.ok();
+                end
+            }
+            Err(error) => End::Broken(error),
+        };
+        if !end.goes_on("dead letters") {
+            return;
+        }
+        tokio::select! {
+            biased;
+            () = letters.closed() => return,
+            () = sleep(waits.next()) => {}
+        }
+    }
+}
+
+async fn session(
+    connection: &Connection,
+    settings: &Settings,
+    letters: &Letters,
+    waits: &mut Waits,
+) -> End {
+    let mut readers = JoinSet::new();
+    if let Err(error) = topology::common(connection, settings).await {
+        return End::Broken(error);
+    }
+    for dead in [Dead::Tasks, Dead::Results] {
+        match Reader::open(connection, settings, dead, letters).await {
+            Ok((reader, consumer)) => readers.spawn(reader.run(consumer)),
+            Err(error) => return End::Broken(error),
+        };
+    }
+    waits.reset();
+    tokio::select! {
+        biased;
+        () = letters.closed() => End::Done,
+        Some(ended) = readers.join_next() => {
+            let cut = |_| RabbitError::Lost("a reader ended".to_owned());
+            End::Broken(ended.unwrap_or_else(cut))
+        }
+    }
+}
+
+/// Reads the letters of one kind.
+struct Reader {
+    dead: Dead,
+    queue: String,
+    channel: lapin::Channel,
+    letters: Letters,
+}
+
+impl Reader {
+    async fn open(
+        connection: &Connection,
+        settings: &Settings,
+        dead: Dead,
+        letters: &Letters,
+    ) -> Result<(Self, Consumer), RabbitError> {
+        let channel = connection.create_channel().await?;
+        channel.basic_qos(AHEAD, BasicQosOptions::default()).await?;
+        let queue = settings.names().dead(dead);
+        let name = queue.as_str().to_owned();
+        let options = BasicConsumeOptions::default();
+        let consumer =
+            channel.basic_consume(queue, "".into(), options, FieldTable::default()).await?;
+        Ok((Self { dead, queue: name, channel, letters: letters.clone() }, consumer))
+    }
+
+    /// Ends with the connection or the queue.
+    async fn run(self, mut consumer: Consumer) -> RabbitError {
+        loop {
+            let delivered = match consumer.next().await {
+                Some(Ok(delivered)) => delivered,
+                Some(Err(error)) => return error.into(),
+                None => return RabbitError::Lost(format!("{} was cut off", self.queue)),
+            };
+            let receipt = RabbitReceipt::of(&self.channel, &delivered);
+            let letter = self.read(delivered);
+            if self.letters.send((letter, receipt)).await.is_err() {
+                return RabbitError::Lost("nobody takes dead letters".to_owned());
+            }
+        }
+    }
+
+    fn read(&self, delivered: Delivery) -> DeadLetter {
+        let table = delivered.properties.headers().clone().unwrap_or_default();
+        let given = headers::read_text(&table, REASON);
+        let mut letter = DeadLetter {
+            queue: self.queue.as_str().into(),
+            reason: given.unwrap_or(GIVEN_UP).into(),
+            run: headers::run(&table),
+            headers: headers::shown(&table),
+            body: delivered.data,
+            unanswered: None,
+            is_odd: true,
+        };
+        if self.dead == Dead::Results {
+            return letter;
+        }
+        match decode_task(&letter.body) {
+            Ok(task) if given.is_none() => {
+                let deliveries = TASK_DELIVERIES + 1;
+                letter.reason = format!("delivered {deliveries} times without an answer").into();
+                letter.unanswered = Some(sending(task));
+                letter.is_odd = false;
+            }
+            // set aside by a release that could not read it
+            Ok(task) => letter.unanswered = Some(sending(task)),
+            Err(error) => {
+                if given.is_none() {
+                    letter.reason = format!("{GIVEN_UP}; nobody could {error}").into();
+                }
+                letter.unanswered = headers::of_sending(&table);
+            }
+        }
+        letter
+    }
+}
+
+fn sending(task: Task) -> Sending {
+    let Task { run, shard, task, attempt, dispatch, .. } = task;
+    Sending { run, shard, task, attempt, dispatch }
+}

@@ -1,0 +1,104 @@
+//! Redis for what may vanish: the live feed, claims, copies of checkpoints.
+//!
+//! Nothing here is needed for a run to be right. Each request has little time; after a few that
+//! failed in a row the server is left alone for a moment (`breaker`), and all that is asked
+//! meanwhile is answered at once, as if Redis held nothing. A program starts without it.
+//!
+//! All keys begin with the prefix and expire by themselves. One connection serves all but the
+//! blocking reads of subscriptions, which have one of their own per process.
+
+mod breaker;
+mod checkpoints;
+mod claims;
+mod form;
+mod hub;
+mod link;
+mod live;
+mod queue;
+mod subscription;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::redis::IntoConnectionInfo as _;
+use ::redis::io::tcp::TcpSettings;
+use ::redis::{Client, ConnectionInfo};
+
+pub use checkpoints::Hot;
+pub use claims::RedisClaims;
+pub use live::RedisLive;
+pub use subscription::{RedisSubscription, RedisSubscriptions};
+
+use link::Link;
+
+/// Where the server is and how to use it.
+#[derive(Clone)]
+pub struct Settings {
+    /// `redis://user:password@host:6379/0`.
+    pub url: String,
+    /// What all keys begin with.
+    pub prefix: String,
+    /// How long a request may take. Whoever asks waits no longer than that.
+    pub patience: Duration,
+    /// How long the server is left alone after it failed.
+    pub pause: Duration,
+}
+
+impl Settings {
+    /// The server at a URL, with the usual settings.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            prefix: "flowmill".to_owned(),
+            patience: Duration::from_millis(250),
+            pause: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Without the URL, which may hold a password.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url: _, prefix, patience, pause } = self;
+        f.debug_struct("Settings")
+            .field("prefix", prefix)
+            .field("patience", patience)
+            .field("pause", pause)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The URL is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("read the URL of Redis: {0}; it looks like redis://user:password@host:6379/0")]
+pub struct UrlError(String);
+
+/// A server, for all that is kept there. Copies share its connection.
+#[derive(Clone, Debug)]
+pub struct Redis(Arc<Link>);
+
+impl Redis {
+    /// A server that is reached once it is needed, and whenever it is there.
+    ///
+    /// # Errors
+    /// [`UrlError`] when the URL is none.
+    pub fn new(settings: &Settings) -> Result<Self, UrlError> {
+        let wrong = |error: ::redis::RedisError| UrlError(error.to_string());
+        let info: ConnectionInfo = settings.url.as_str().into_connection_info().map_err(wrong)?;
+        // requests are small, and somebody waits for each
+        let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        let client = Client::open(info).map_err(wrong)?;
+        Ok(Self(Arc::new(Link::new(Some(client), settings))))
+    }
+
+    /// No server at all: as one that is away, without anybody trying it.
+    pub fn absent() -> Self {
+        Self(Arc::new(Link::new(None, &Settings::new(""))))
+    }
+}
+
+/// As Redis counts time.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
+}

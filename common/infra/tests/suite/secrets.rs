@@ -1,0 +1,195 @@
+//! Secrets in a store in `PostgreSQL`: in no row as they are, and had again with their keys.
+
+use std::sync::Arc;
+
+use flowmill_engine::error::NodeError;
+use flowmill_engine::fact::{Event, Fact, TaskId};
+use flowmill_engine::plan::{Outputs, Success, Write};
+use flowmill_engine::run::Completion;
+use flowmill_engine::time::Time;
+use flowmill_engine::value::{Kind, Name};
+use flowmill_engine::variables::{Selector, Variable};
+use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Checkpoints as _};
+use flowmill_infra::intake::{Accepted, Document, Intake as _, Submission};
+use flowmill_infra::message::Shard;
+use flowmill_infra::postgres::{PostgresStore, Settings};
+use flowmill_infra::seal::Keys;
+use flowmill_infra::shards::Shards as _;
+use flowmill_infra::store::{Commit, Standing, Store as _, StoreError};
+use flowmill_infra::texts::Texts as _;
+
+use super::server::Schema;
+use super::shards::{begin, submission};
+use super::store::{plan, together};
+
+const PLAIN: &str = "tops3cret";
+
+/// The same as a dump writes bytes.
+const PLAIN_AS_BYTES: &str = "746f70733363726574";
+
+/// `env: none`, as a dump writes bytes.
+const OPEN_AS_BYTES: &str = "656e763a206e6f6e65";
+
+fn key(digit: &str) -> Keys {
+    Keys::parse(&digit.repeat(64)).unwrap()
+}
+
+fn tenant() -> Name {
+    "default".into()
+}
+
+fn secret() -> Variable {
+    Variable::typed(Kind::Secret, PLAIN.into())
+}
+
+fn outputs() -> Outputs {
+    vec![("plain".into(), Variable::infer("shown".into())), ("key".into(), secret())]
+}
+
+/// Facts with a secret wherever one may lie that a run begins with or a node gives.
+fn secret_facts(run: &str) -> Vec<Fact> {
+    let (_, mut facts) = begin(run);
+    let Event::RunStarted(started) = &mut facts[0].event else { panic!("{facts:?}") };
+    started.environment.push(("key".into(), secret()));
+    started.conversation.push(("key".into(), secret()));
+    let selector = Selector::of(&"conversation".into(), "key");
+    for fact in &mut facts[1..] {
+        if let Event::NodeSucceeded(done) = &mut fact.event {
+            done.success.outputs = outputs();
+            done.success.writes = vec![Write { selector: selector.clone(), variable: secret() }];
+        }
+    }
+    facts
+}
+
+fn checkpoint(node: &str, outcome: Result<Success, NodeError>) -> Checkpoint {
+    let task = TaskId { frame: "".into(), node: node.into(), generation: 1 };
+    let key = CheckpointKey { tenant: tenant(), run: "r".into(), task: task.clone(), attempt: 1 };
+    let completion =
+        Completion { task, attempt: 1, dispatch: 1, outcome, started_at: Time(5), elapsed_us: 6 };
+    Checkpoint { key, completion }
+}
+
+fn checkpoints() -> [Checkpoint; 2] {
+    let success = Success { outputs: outputs(), ..Success::default() };
+    let failed = NodeError { outputs: outputs(), ..NodeError::new("Odd", "why") };
+    [checkpoint("good", Ok(success)), checkpoint("bad", Err(failed))]
+}
+
+fn document() -> Document {
+    Document {
+        digest: "d".into(),
+        name: "n".into(),
+        text: format!("env: {PLAIN}").into(),
+        has_secrets: true,
+        pushed_at: Time(1),
+    }
+}
+
+fn commit(run: &str) -> Commit {
+    let facts = secret_facts(run).into();
+    Commit { run: run.into(), plan: plan(), facts, standing: Standing::default() }
+}
+
+fn queued() -> Submission {
+    let mut submission = submission("queued", 1);
+    submission.start.conversation.push(("key".into(), secret()));
+    submission
+}
+
+/// Writes secrets wherever they can get to.
+async fn fill(store: &PostgresStore) {
+    store.push(&tenant(), &document()).await.unwrap();
+    assert_eq!(store.submit(&[queued()]).await.unwrap(), [Accepted::New]);
+    store.commit(&together([commit("r")])).await.unwrap();
+    assert!(store.save(&checkpoints()).await.unwrap().is_empty());
+}
+
+/// Whether all that [`fill`] wrote is had again.
+async fn is_there(store: &PostgresStore) {
+    assert_eq!(store.document(&tenant(), "d").await.unwrap(), Some(document()));
+    assert_eq!(store.text(&tenant(), &"d".into()).await.unwrap(), Some(document().text));
+    let starts = store.queued(&[Shard(1)], 9).await.unwrap();
+    assert_eq!(starts[0].as_ref().unwrap().start.conversation, queued().start.conversation);
+    assert_eq!(store.journal(&"r".into()).await.unwrap(), secret_facts("r"));
+    assert_eq!(
+        store.journals(&["r".into()]).await.unwrap()[0].as_ref().unwrap().facts,
+        secret_facts("r")
+    );
+    for Checkpoint { key, completion } in checkpoints() {
+        let found = store.find(&key).await.unwrap().unwrap();
+        assert_eq!(found.outcome, completion.outcome);
+    }
+}
+
+async fn with(schema: &Schema, keys: Keys) -> PostgresStore {
+    PostgresStore::open(&Settings { keys, ..schema.settings() }).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_secret_is_in_no_row_and_each_key_opens_its_own() {
+    let schema = Schema::migrated().await;
+    let store = with(&schema, key("a")).await;
+    fill(&store).await;
+    is_there(&store).await;
+    let open =
+        Document { digest: "o".into(), text: "env: none".into(), has_secrets: false, ..document() };
+    store.push(&tenant(), &open).await.unwrap();
+    let dump = schema.dump().await;
+    assert!(dump.contains("shown") && dump.contains(OPEN_AS_BYTES), "{dump}");
+    assert!(!dump.contains(PLAIN) && !dump.contains(PLAIN_AS_BYTES), "{dump}");
+
+    // the key is replaced: what the old one sealed is had, and the new one seals
+    let rotated = with(&schema, key("a").and(key("b"))).await;
+    is_there(&rotated).await;
+    rotated.commit(&together([commit("later")])).await.unwrap();
+    let new = with(&schema, key("b")).await;
+    assert_eq!(new.journal(&"later".into()).await.unwrap(), secret_facts("later"));
+    // a text is one run's: in another's row it does not open
+    let moved = "
+        UPDATE journal AS a SET facts = replace(b.facts, '\"later\"', '\"r\"')
+        FROM journal AS b WHERE a.run = 'r' AND b.run = 'later'";
+    schema.meddle(moved).await.unwrap();
+    assert!(matches!(rotated.journal(&"r".into()).await, Err(StoreError::Sealed(_))));
+}
+
+#[tokio::test]
+async fn a_missing_key_is_named_and_concerns_nobody_else() {
+    let schema = Schema::migrated().await;
+    let store = Arc::new(with(&schema, key("a")).await);
+    fill(&store).await;
+    let id = format!("{:?}", key("a"));
+    let id = id.trim_matches(|letter: char| !letter.is_ascii_hexdigit());
+    let is_told = |error: StoreError| {
+        let told = error.to_string();
+        assert!(matches!(error, StoreError::Sealed(_)), "{told}");
+        assert!(told.contains(id) && told.contains("secrets.old_keys"), "{told}");
+    };
+    let other = with(&schema, key("b")).await;
+    is_told(other.journal(&"r".into()).await.unwrap_err());
+    is_told(other.facts(&tenant(), &"r".into(), 0).await.unwrap_err());
+    is_told(other.text(&tenant(), &"d".into()).await.unwrap_err());
+    is_told(other.find(&checkpoints()[0].key).await.unwrap_err());
+    other.commit(&together([commit("own")])).await.unwrap();
+    let journals = other.journals(&["r".into(), "own".into()]).await.unwrap();
+    let [Err(damaged), Ok(own)] = &journals[..] else { panic!("{journals:?}") };
+    is_told(damaged.why.clone());
+    assert_eq!(own.facts, secret_facts("own"));
+    let queued_runs = other.queued(&[Shard(1)], 9).await.unwrap();
+    let [Err(damaged)] = &queued_runs[..] else { panic!("{queued_runs:?}") };
+    is_told(damaged.why.clone());
+
+    // without a key secrets are refused, and what holds none is taken
+    let none = schema.store().await;
+    for refused in [
+        none.push(&tenant(), &document()).await.unwrap_err(),
+        none.submit(&[queued()]).await.unwrap_err(),
+        none.commit(&together([commit("none")])).await.unwrap_err(),
+        none.save(&checkpoints()).await.unwrap_err(),
+    ] {
+        let told = refused.to_string();
+        assert!(told.contains("no key") && told.contains("set secrets.key"), "{told}");
+    }
+    none.push(&tenant(), &Document { has_secrets: false, ..document() }).await.unwrap();
+    assert_eq!(none.submit(&[submission("open", 1)]).await.unwrap(), [Accepted::New]);
+}

@@ -1,0 +1,157 @@
+//! The HTTP API: workflows are pushed, runs are submitted, looked at and stopped (`docs/api.md`).
+//!
+//! Nothing here decides what becomes of a run, or changes one: a submission and a wish are rows,
+//! and the run's owner is told to look. What was asked at the same time shares a transaction
+//! (`intake`), whoever waits for an end shares a query (`ends`).
+
+mod door;
+mod ends;
+mod guard;
+mod intake;
+mod json;
+mod nodes;
+mod pokes;
+mod problem;
+mod request;
+mod runs;
+mod show;
+mod submit;
+mod workflows;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware;
+use axum::routing::{get, post};
+use flowmill_engine::value::Name;
+use flowmill_infra::broker::CompletionPublisher;
+use flowmill_infra::clock::SystemClock;
+use flowmill_infra::intake::Intake;
+use flowmill_infra::texts::Texts;
+use flowmill_workflow::Workflows;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use ends::Ends;
+use intake::Submitter;
+use pokes::Pokes;
+use problem::Problem;
+
+pub use door::Door;
+pub use guard::Key;
+pub use problem::Code;
+
+/// Whose everything is, until there are others.
+const TENANT: &str = "default";
+
+/// What a deployment allows.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What callers must know; anybody may ask without one.
+    pub key: Option<Key>,
+    /// How many shards the store has.
+    pub shards: u16,
+    /// Whether runs may bring canned answers in place of nodes.
+    pub allow_mocks: bool,
+    /// The largest document, in bytes.
+    pub document_bytes: usize,
+    /// The largest submission, in bytes.
+    pub submission_bytes: usize,
+}
+
+impl Settings {
+    /// The usual limits, without a key.
+    pub fn new(shards: u16) -> Self {
+        Self {
+            key: None,
+            shards,
+            allow_mocks: false,
+            document_bytes: 10 << 20,
+            submission_bytes: 10 << 20,
+        }
+    }
+}
+
+/// What works for the requests, beside them. It ends by itself once the router is gone.
+#[derive(Debug)]
+pub struct Background {
+    tasks: JoinSet<()>,
+    /// Nobody waits for an end any longer once this is gone.
+    waiting: oneshot::Sender<()>,
+}
+
+impl Background {
+    /// Waits until what was taken in is dealt with. The router must have been dropped; who waits for
+    /// the end of a run is answered at once.
+    pub async fn ended(self) {
+        let Self { mut tasks, waiting } = self;
+        drop(waiting);
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a part of the API did not end well");
+            }
+        }
+    }
+}
+
+/// What all handlers share.
+#[derive(Debug)]
+struct Api<S> {
+    store: Arc<S>,
+    workflows: Arc<Workflows<S>>,
+    submitter: Submitter,
+    ends: Ends,
+    pokes: Pokes,
+    clock: SystemClock,
+    tenant: Name,
+    settings: Settings,
+    /// Digests of mocks that are known to be kept.
+    kept_mocks: submit::KeptMocks,
+}
+
+/// The API over a store; `workflows` may be shared with an owner of the same process. Must be
+/// called on a runtime.
+pub fn router<S, P>(
+    store: Arc<S>,
+    workflows: Arc<Workflows<S>>,
+    pokes: P,
+    settings: Settings,
+) -> (Router, Background)
+where
+    S: Intake + Texts,
+    P: CompletionPublisher,
+{
+    let mut tasks = JoinSet::new();
+    let (waiting, enough) = oneshot::channel();
+    let tenant = Name::from(TENANT);
+    let (pokes, poking) = pokes::pokes(pokes, settings.shards);
+    let (submitter, taking_in) = intake::submitter(store.clone(), pokes.clone());
+    let (ends, looking) = ends::ends(store.clone(), tenant.clone(), enough);
+    tasks.spawn(poking);
+    tasks.spawn(taking_in);
+    tasks.spawn(looking);
+    let key = settings.key.clone();
+    let kept_mocks = submit::KeptMocks::default();
+    let clock = SystemClock::new();
+    let api = Api { store, workflows, submitter, ends, pokes, clock, tenant, settings, kept_mocks };
+    let router = Router::new()
+        .route("/api/v1/workflows", post(workflows::push::<S>).get(workflows::list::<S>))
+        .route("/api/v1/workflows/{named}", get(workflows::show::<S>))
+        .route("/api/v1/runs", post(submit::submit::<S>).get(runs::list::<S>))
+        .route("/api/v1/runs/{run}", get(runs::show::<S>))
+        .route("/api/v1/runs/{run}/nodes", get(nodes::list::<S>))
+        .route("/api/v1/runs/{run}/cancel", post(runs::cancel::<S>))
+        .method_not_allowed_fallback(no_method)
+        .fallback(no_path)
+        .layer(middleware::from_fn_with_state(key, guard::admit))
+        .with_state(Arc::new(api));
+    (router, Background { tasks, waiting })
+}
+
+async fn no_method() -> Problem {
+    Problem::new(Code::MethodNotAllowed, "docs/api.md lists what can be asked")
+}
+
+async fn no_path() -> Problem {
+    Problem::new(Code::NotFound, "docs/api.md lists what can be asked")
+}

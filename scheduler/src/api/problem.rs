@@ -1,0 +1,281 @@
+//! What a caller is told who does not get what was asked for: RFC 9457, with codes that stay.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use flowmill_engine::graph::{Problems, Severity};
+use flowmill_engine::value::{Name, Style, Value, dumps};
+use flowmill_infra::store::StoreError;
+use flowmill_workflow::LoadError;
+use flowmill_workflow::inputs::Rejection;
+
+use super::json::{number, object, text};
+
+/// After how many seconds whoever asked too early may ask again.
+const AGAIN_S: &str = "2";
+
+/// What went wrong, for programs. Each has a row in `docs/api.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// No bearer key, or another one.
+    Unauthorized,
+    /// A web page of another origin asks.
+    CrossOrigin,
+    /// Canned answers stand in for nodes, which this deployment does not allow.
+    MocksRefused,
+    /// There is no such path.
+    NotFound,
+    /// There is no such workflow.
+    WorkflowNotFound,
+    /// There is no such run.
+    RunNotFound,
+    /// The path has no such method.
+    MethodNotAllowed,
+    /// The body did not come in time.
+    Timeout,
+    /// The run has ended.
+    RunEnded,
+    /// The body is too large.
+    TooLarge,
+    /// The body is not JSON, or not text.
+    InvalidBody,
+    /// A member, parameter or header is unknown or has a wrong value.
+    InvalidRequest,
+    /// The document does not run.
+    InvalidDocument,
+    /// The inputs are not those that the start node asks for.
+    InvalidInputs,
+    /// The mocks cannot be read.
+    InvalidMocks,
+    /// Something else was submitted under this key.
+    IdempotencyKeyReused,
+    /// Something is broken here.
+    Internal,
+    /// The store cannot be reached.
+    Unavailable,
+    /// The process cannot do its work at present.
+    NotReady,
+}
+
+impl Code {
+    /// All there are.
+    pub const ALL: [Self; 19] = [
+        Self::Unauthorized,
+        Self::CrossOrigin,
+        Self::MocksRefused,
+        Self::NotFound,
+        Self::WorkflowNotFound,
+        Self::RunNotFound,
+        Self::MethodNotAllowed,
+        Self::Timeout,
+        Self::RunEnded,
+        Self::TooLarge,
+        Self::InvalidBody,
+        Self::InvalidRequest,
+        Self::InvalidDocument,
+        Self::InvalidInputs,
+        Self::InvalidMocks,
+        Self::IdempotencyKeyReused,
+        Self::Internal,
+        Self::Unavailable,
+        Self::NotReady,
+    ];
+
+    /// Its word, its status and what it says in general.
+    fn parts(self) -> (&'static str, StatusCode, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::Unauthorized => ("unauthorized", S::UNAUTHORIZED, "the key is missing or wrong"),
+            Self::CrossOrigin => {
+                ("cross_origin", S::FORBIDDEN, "pages of other origins may not ask")
+            }
+            Self::MocksRefused => ("mocks_refused", S::FORBIDDEN, "mocks are not allowed here"),
+            Self::NotFound => ("not_found", S::NOT_FOUND, "there is no such path"),
+            Self::WorkflowNotFound => {
+                ("workflow_not_found", S::NOT_FOUND, "there is no such workflow")
+            }
+            Self::RunNotFound => ("run_not_found", S::NOT_FOUND, "there is no such run"),
+            Self::MethodNotAllowed => {
+                ("method_not_allowed", S::METHOD_NOT_ALLOWED, "the path has no such method")
+            }
+            Self::Timeout => ("timeout", S::REQUEST_TIMEOUT, "the body did not come in time"),
+            Self::RunEnded => ("run_ended", S::CONFLICT, "the run has ended"),
+            Self::TooLarge => ("too_large", S::PAYLOAD_TOO_LARGE, "the body is too large"),
+            Self::InvalidBody => ("invalid_body", S::BAD_REQUEST, "the body cannot be read"),
+            Self::InvalidRequest => {
+                ("invalid_request", S::UNPROCESSABLE_ENTITY, "the request is wrong")
+            }
+            Self::InvalidDocument => {
+                ("invalid_document", S::UNPROCESSABLE_ENTITY, "the document does not run")
+            }
+            Self::InvalidInputs => {
+                ("invalid_inputs", S::UNPROCESSABLE_ENTITY, "the inputs were rejected")
+            }
+            Self::InvalidMocks => {
+                ("invalid_mocks", S::UNPROCESSABLE_ENTITY, "the mocks cannot be read")
+            }
+            Self::IdempotencyKeyReused => (
+                "idempotency_key_reused",
+                S::UNPROCESSABLE_ENTITY,
+                "something else was submitted under this key",
+            ),
+            Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "something is broken here"),
+            Self::Unavailable => {
+                ("unavailable", S::SERVICE_UNAVAILABLE, "it cannot be done at present")
+            }
+            Self::NotReady => ("not_ready", S::SERVICE_UNAVAILABLE, "the process is not ready"),
+        }
+    }
+
+    /// Its word.
+    pub fn name(self) -> &'static str {
+        self.parts().0
+    }
+
+    /// The status that it comes with.
+    pub fn status(self) -> StatusCode {
+        self.parts().1
+    }
+}
+
+/// An answer that says what went wrong.
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    code: Code,
+    detail: String,
+    /// Further members.
+    more: Vec<(&'static str, Value)>,
+}
+
+impl Problem {
+    /// With what it is in this case, a fragment.
+    pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), more: Vec::new() }
+    }
+
+    /// The same with one more member.
+    pub(super) fn with(mut self, name: &'static str, value: Value) -> Self {
+        self.more.push((name, value));
+        self
+    }
+
+    /// A wrong member, parameter or header.
+    pub(super) fn request(detail: impl Into<String>) -> Self {
+        Self::new(Code::InvalidRequest, detail)
+    }
+
+    /// There is no workflow of this name or digest.
+    pub(super) fn no_workflow(named: &str) -> Self {
+        let detail = format!("no workflow has the name or the digest {named:?}");
+        Self::new(Code::WorkflowNotFound, detail)
+    }
+
+    /// There is no run of this id.
+    pub(super) fn no_run(run: &str) -> Self {
+        Self::new(Code::RunNotFound, format!("there is no run {run:?}"))
+    }
+
+    /// What is wrong with a document.
+    pub(super) fn document(problems: &Problems) -> Self {
+        let is_error = |severity| severity == Severity::Error;
+        let errors = problems.iter().filter(|problem| is_error(problem.severity)).count();
+        Self::new(Code::InvalidDocument, format!("the document has {errors} errors"))
+            .with("problems", document_problems(problems))
+    }
+
+    /// Inputs that were rejected.
+    pub(super) fn inputs(rejections: &[Rejection]) -> Self {
+        let messages: Vec<&str> =
+            rejections.iter().map(|rejection| rejection.message.as_str()).collect();
+        let problems = rejections.iter().map(|rejection| {
+            object([
+                ("input", Value::Str(rejection.name.clone())),
+                ("message", Value::from(rejection.message.as_str())),
+            ])
+        });
+        Self::new(Code::InvalidInputs, messages.join("; "))
+            .with("problems", Value::array(problems.collect()))
+    }
+}
+
+/// Problems of a document, as they are listed.
+pub(super) fn document_problems(problems: &Problems) -> Value {
+    let list = problems.iter().map(|problem| {
+        let severity = match problem.severity {
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        };
+        let line = (problem.line > 0).then(|| number(u64::from(problem.line)));
+        object([
+            ("severity", severity.into()),
+            ("code", problem.code.into()),
+            ("node", text(problem.node.as_ref())),
+            ("title", text(problem.title.as_ref())),
+            ("field", problem.field.as_deref().map_or(Value::None, Value::from)),
+            ("line", line.unwrap_or_default()),
+            ("message", problem.message.as_str().into()),
+            ("hint", problem.hint.as_deref().map_or(Value::None, Value::from)),
+        ])
+    });
+    Value::array(list.collect())
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_)
+            | StoreError::Fenced { .. }
+            | StoreError::Conflict { .. } => {
+                tracing::warn!(%error, "a request is refused for now");
+                Self::new(Code::Unavailable, "the store cannot be reached; try again")
+            }
+            StoreError::Corrupt(_) | StoreError::Later(_) | StoreError::Sealed(_) => {
+                tracing::error!(%error, "a request failed");
+                Self::new(Code::Internal, "the store refused it; the log says why")
+            }
+        }
+    }
+}
+
+impl From<LoadError> for Problem {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Unavailable(why) => {
+                tracing::warn!(error = why, "a request is refused for now");
+                Self::new(Code::Unavailable, "the store cannot be reached; try again")
+            }
+            LoadError::Bad(why) => Self::new(Code::InvalidDocument, why),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (word, status, title) = self.code.parts();
+        let kind = format!("urn:flowmill:problem:{word}");
+        let mut members: Vec<(Name, Value)> = vec![
+            ("type".into(), Value::from(kind)),
+            ("title".into(), title.into()),
+            ("status".into(), number(u64::from(status.as_u16()))),
+            ("code".into(), word.into()),
+            ("detail".into(), Value::from(self.detail)),
+        ];
+        members.extend(self.more.into_iter().map(|(name, value)| (name.into(), value)));
+        let body = dumps(&Value::object(members), Style::Finite);
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        let kind = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, kind);
+        match self.code {
+            Code::Unauthorized => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Code::Unavailable | Code::NotReady => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(AGAIN_S));
+            }
+            _ => {}
+        }
+        response
+    }
+}

@@ -1,0 +1,136 @@
+//! Runs: looked at, waited for, stopped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, Uri};
+use flowmill_engine::fact::{Event, RunFinished, Status};
+use flowmill_engine::time::parse_duration;
+use flowmill_engine::value::{Name, Value};
+use flowmill_infra::clock::Clock as _;
+use flowmill_infra::intake::{Filter, Intake, RunRow};
+use flowmill_infra::shards::Wish;
+
+use super::Api;
+use super::guard::parameters;
+use super::json::{Answer, object};
+use super::problem::{Code, Problem};
+use super::show;
+
+/// How many runs a page has.
+const PAGE: usize = 50;
+
+/// How many it has at most.
+const LONGEST_PAGE: usize = 500;
+
+/// How long an end is waited for at most.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
+
+/// All statuses in which a run can be.
+const STATUSES: [Status; 6] = [
+    Status::Running,
+    Status::Paused,
+    Status::Succeeded,
+    Status::PartialSucceeded,
+    Status::Failed,
+    Status::Stopped,
+];
+
+/// The latest runs, by pages.
+pub(super) async fn list<S: Intake>(
+    State(api): State<Arc<Api<S>>>,
+    uri: Uri,
+) -> Result<Answer, Problem> {
+    let [workflow, status, before, limit] =
+        parameters(&uri, ["workflow", "status", "before", "limit"])?;
+    let most = page(limit.as_deref(), PAGE, LONGEST_PAGE)?;
+    let is_queued = status.as_deref() == Some("queued");
+    let status = status.filter(|_| !is_queued).map(|word| status_of(&word)).transpose()?;
+    let filter = Filter {
+        workflow: workflow.map(Name::from),
+        status,
+        is_queued,
+        before: before.map(Name::from),
+        // one more tells whether there is another page
+        most: most + 1,
+    };
+    let mut runs = api.store.runs(&api.tenant, &filter).await?;
+    let has_more = runs.len() > most;
+    runs.truncate(most);
+    let next = runs.last().filter(|_| has_more).map(|run| Value::Str(run.run.clone()));
+    let now = api.clock.now();
+    let data = runs.iter().map(|run| object(show::row(run, now))).collect();
+    Ok(Answer::ok(object([("data", Value::array(data)), ("next", next.unwrap_or_default())])))
+}
+
+fn status_of(word: &str) -> Result<Status, Problem> {
+    STATUSES.into_iter().find(|status| status.name() == word).ok_or_else(|| {
+        let names: Vec<&str> = STATUSES.iter().map(|status| status.name()).collect();
+        let names = names.join(", ");
+        Problem::request(format!("status must be queued, {names}, not {word:?}"))
+    })
+}
+
+/// How long a page is.
+pub(super) fn page(given: Option<&str>, usual: usize, most: usize) -> Result<usize, Problem> {
+    let Some(given) = given else { return Ok(usual) };
+    let number = given.parse().ok().filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| Problem::request(format!("limit must be a number from 1 to {most}")))
+}
+
+/// A run; with `wait`, once it has ended, or the time is over.
+pub(super) async fn show<S: Intake>(
+    State(api): State<Arc<Api<S>>>,
+    Path(run): Path<String>,
+    uri: Uri,
+) -> Result<Answer, Problem> {
+    let [wait] = parameters(&uri, ["wait"])?;
+    let wait = wait.map(|wait| parse_duration(&wait)).transpose();
+    let wait = wait.map_err(|why| Problem::request(format!("wait: {why}")))?;
+    let run = Name::from(run);
+    let mut found = find(&api, &run).await?;
+    if let Some(wait) = wait.filter(|_| found.finished_at.is_none()) {
+        api.ends.wait(&run, wait.min(LONGEST_WAIT)).await;
+        found = find(&api, &run).await?;
+    }
+    Ok(Answer::ok(shown(&api, &found).await?))
+}
+
+async fn find<S: Intake>(api: &Api<S>, run: &Name) -> Result<RunRow, Problem> {
+    api.store.run(&api.tenant, run).await?.ok_or_else(|| Problem::no_run(run))
+}
+
+/// A run with how it ended.
+async fn shown<S: Intake>(api: &Api<S>, run: &RunRow) -> Result<Value, Problem> {
+    let end = if run.finished_at.is_some() { end(api, run).await? } else { None };
+    Ok(show::run(run, end.as_deref(), api.clock.now()))
+}
+
+/// The end is a run's last fact.
+async fn end<S: Intake>(api: &Api<S>, run: &RunRow) -> Result<Option<Box<RunFinished>>, Problem> {
+    let facts = api.store.facts(&api.tenant, &run.run, run.seq.saturating_sub(1)).await?;
+    let last = facts.and_then(|(_, mut facts)| facts.pop());
+    Ok(last.and_then(|fact| match fact.event {
+        Event::RunFinished(finished) => Some(finished),
+        _ => None,
+    }))
+}
+
+/// Asks the owner of a run to stop it.
+pub(super) async fn cancel<S: Intake>(
+    State(api): State<Arc<Api<S>>>,
+    Path(run): Path<String>,
+    uri: Uri,
+) -> Result<Answer, Problem> {
+    let [] = parameters(&uri, [])?;
+    let run = Name::from(run);
+    if !api.store.wish(&api.tenant, &run, &Wish::Stop, &"api".into()).await? {
+        let found = find(&api, &run).await?;
+        let detail = format!("run {run} has ended: {}", show::status(found.status));
+        return Err(Problem::new(Code::RunEnded, detail));
+    }
+    api.pokes.poke(&run);
+    let found = find(&api, &run).await?;
+    Ok(Answer(StatusCode::ACCEPTED, shown(&api, &found).await?))
+}

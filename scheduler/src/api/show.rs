@@ -1,0 +1,192 @@
+//! Runs and forms as callers see them.
+
+use std::collections::BTreeSet;
+
+use flowmill_engine::error::{ErrorRecord, Handled};
+use flowmill_engine::fact::{FramePath, Reason, RunFinished, Status};
+use flowmill_engine::graph::Mode;
+use flowmill_engine::report::NodeRecord;
+use flowmill_engine::time::Time;
+use flowmill_engine::value::{Name, Value};
+use flowmill_infra::intake::RunRow;
+use flowmill_workflow::inputs::{Field, Form};
+
+use super::json::{millis, number, object, text, time};
+
+/// `app.mode`.
+pub(super) fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Workflow => "workflow",
+        Mode::Chat => "advanced-chat",
+    }
+}
+
+/// Dify's word for how far a run came; one that has not begun is queued.
+pub(super) fn status(status: Option<Status>) -> &'static str {
+    status.map_or("queued", Status::name)
+}
+
+/// What a workflow takes; null where it takes anything.
+pub(super) fn inputs(form: &Form) -> Value {
+    if form.is_open() {
+        return Value::None;
+    }
+    Value::array(form.fields().iter().map(input).collect())
+}
+
+fn input(field: &Field) -> Value {
+    let words = |words: &[Name]| Value::array(words.iter().cloned().map(Value::Str).collect());
+    let mut members = vec![
+        ("name", Value::Str(field.name.clone())),
+        ("label", Value::Str(field.label.clone())),
+        ("type", field.kind.name().into()),
+        ("required", field.required.into()),
+        ("default", field.default.clone()),
+    ];
+    if let Some(most) = field.max_length.filter(|most| *most > 0) {
+        members.push(("max_length", most.into()));
+    }
+    let listed = [
+        ("options", &field.options),
+        ("allowed_file_types", &field.files.kinds),
+        ("allowed_file_extensions", &field.files.extensions),
+        ("allowed_file_upload_methods", &field.files.methods),
+    ];
+    let listed = listed.into_iter().filter(|(_, listed)| !listed.is_empty());
+    members.extend(listed.map(|(name, listed)| (name, words(listed))));
+    object(members)
+}
+
+/// A run in a list.
+pub(super) fn row(row: &RunRow, now: Time) -> Vec<(&'static str, Value)> {
+    let elapsed = row.started_at.map(|began| millis(began, row.finished_at.unwrap_or(now)));
+    vec![
+        ("id", Value::Str(row.run.clone())),
+        ("status", status(row.status).into()),
+        ("workflow", workflow(&row.workflow, &row.name)),
+        ("accepted_at", time(Some(row.accepted_at))),
+        ("started_at", time(row.started_at)),
+        ("finished_at", time(row.finished_at)),
+        ("elapsed_ms", elapsed.unwrap_or_default()),
+        ("in_flight", number(u64::from(row.in_flight))),
+        ("wake_at", time(row.wake_at)),
+    ]
+}
+
+/// A version of a workflow, as runs name it.
+pub(super) fn workflow(id: &Name, name: &Name) -> Value {
+    object([("id", Value::Str(id.clone())), ("name", Value::Str(name.clone()))])
+}
+
+/// A run, with how it ended once it has. Before, what only the end tells is null.
+pub(super) fn run(found: &RunRow, end: Option<&RunFinished>, now: Time) -> Value {
+    let mut members = row(found, now);
+    let Some(end) = end else {
+        let unknown = ["reason", "error", "outputs", "errors", "exceptions_count", "steps"];
+        members.extend(unknown.map(|name| (name, Value::None)));
+        return object(members);
+    };
+    let outputs = Value::object(end.outputs.iter().cloned());
+    let failed = end.status == Status::Failed;
+    members.extend([
+        ("reason", end.reason.map_or(Value::None, |cause| reason(cause).into())),
+        ("error", text(end.error.as_ref())),
+        ("outputs", if failed { object([]) } else { outputs.clone() }),
+        ("errors", Value::array(end.errors.iter().map(|error| self::error(end, error)).collect())),
+        ("exceptions_count", number(end.exceptions_count)),
+        ("steps", number(end.steps)),
+    ]);
+    if failed {
+        // as Dify, a failed run has none; what there was may help all the same
+        members.push(("partial_outputs", outputs));
+    }
+    if end.errors_omitted > 0 {
+        members.push(("errors_omitted", number(end.errors_omitted)));
+    }
+    object(members)
+}
+
+fn reason(reason: Reason) -> &'static str {
+    match reason {
+        Reason::User => "user",
+        Reason::Deadline => "deadline",
+        Reason::Limit => "limit",
+        Reason::Internal => "internal",
+    }
+}
+
+fn error(end: &RunFinished, record: &ErrorRecord) -> Value {
+    let mut members = brief(record);
+    members.extend([
+        ("traceback", text(record.traceback.as_ref())),
+        ("at", time(Some(record.at))),
+        ("attempt", number(u64::from(record.attempt))),
+        ("handled", handled(record.handled).into()),
+        ("caused_by", Value::array(causes(&end.errors, record))),
+    ]);
+    object(members)
+}
+
+/// The errors behind an error, nearest first.
+fn causes(records: &[ErrorRecord], of: &ErrorRecord) -> Vec<Value> {
+    let mut chain = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut next = of.caused_by;
+    while let Some(place) = next.filter(|place| seen.insert(*place)) {
+        let Some(record) = records.get(place as usize) else { break };
+        chain.push(object(brief(record)));
+        next = record.caused_by;
+    }
+    chain
+}
+
+fn brief(record: &ErrorRecord) -> Vec<(&'static str, Value)> {
+    vec![
+        ("node", Value::from(key(&record.frame, &record.node))),
+        ("node_id", Value::Str(record.node.clone())),
+        ("node_type", Value::Str(record.node_type.clone())),
+        ("title", Value::Str(record.title.clone())),
+        ("error_type", Value::Str(record.error_type.clone())),
+        ("message", Value::Str(record.message.clone())),
+    ]
+}
+
+/// `id`, or `id@outer[0]/inner[2]` in containers.
+fn key(frame: &FramePath, node: &str) -> String {
+    if frame.is_root() { node.to_owned() } else { format!("{node}@{frame}") }
+}
+
+fn handled(handled: Handled) -> &'static str {
+    match handled {
+        Handled::Retried => "retried",
+        Handled::DefaultValue => "default-value",
+        Handled::FailBranch => "fail-branch",
+        Handled::ContinuedByIteration => "continued-by-iteration",
+        Handled::FailedContainer => "failed-container",
+        Handled::Unhandled => "unhandled",
+    }
+}
+
+/// What became of a node.
+pub(super) fn node(record: &NodeRecord, now: Time) -> Value {
+    let outputs =
+        record.outputs.iter().map(|(name, variable)| (name.clone(), variable.value().clone()));
+    let attempts = if record.adopted_from.is_some() { 0 } else { u64::from(record.retries) + 1 };
+    object([
+        ("frame", record.frame.as_str().into()),
+        ("node", Value::Str(record.node.clone())),
+        ("title", Value::Str(record.title.clone())),
+        ("type", Value::Str(record.node_type.clone())),
+        ("status", record.status.name().into()),
+        ("attempts", number(attempts)),
+        ("generation", number(u64::from(record.generation))),
+        ("started_at", time(Some(record.started_at))),
+        ("finished_at", time(record.finished_at)),
+        ("elapsed_ms", millis(record.started_at, record.finished_at.unwrap_or(now))),
+        ("error", text(record.error.as_ref())),
+        ("error_type", text(record.error_type.as_ref())),
+        ("outputs", Value::object(outputs)),
+        ("handle", text(record.handle.as_ref())),
+        ("adopted_from", text(record.adopted_from.as_ref())),
+    ])
+}

@@ -1,0 +1,230 @@
+//! `POST /api/v1/runs`: from a request to a run that is accepted.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use flowmill_engine::fact::{Options, Status};
+use flowmill_engine::plan::Plan;
+use flowmill_engine::run::Start;
+use flowmill_engine::value::{Kind, Name, Object, Style, Value, dumps};
+use flowmill_engine::variables::Variable;
+use flowmill_infra::clock::Clock as _;
+use flowmill_infra::intake::{Accepted, Document, IdempotencyKey, Intake, Submission};
+use flowmill_infra::message::PlanKey;
+use flowmill_infra::texts::Texts;
+use flowmill_nodes::mock::Mocks;
+use flowmill_workflow::{Identity, digest};
+use uuid::Uuid;
+
+use super::Api;
+use super::guard::{parameters, read};
+use super::json::{Answer, object};
+use super::problem::{Code, Problem};
+use super::request::Request;
+use super::show;
+
+/// Letters of an idempotency key.
+const KEY: usize = 255;
+
+/// How long a run without a deadline may stay queued.
+const QUEUED: Duration = Duration::from_hours(24);
+
+/// How many digests of mocks are remembered.
+const KEPT: usize = 1024;
+
+/// Mocks that the store has for sure, so that it is not asked for every run of a series.
+#[derive(Debug, Default)]
+pub(super) struct KeptMocks(Mutex<BTreeSet<Name>>);
+
+impl KeptMocks {
+    fn has(&self, digest: &Name) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(digest)
+    }
+
+    fn add(&self, digest: Name) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= KEPT {
+            kept.clear();
+        }
+        kept.insert(digest);
+    }
+}
+
+/// Accepts a run.
+pub(super) async fn submit<S: Intake + Texts>(
+    State(api): State<Arc<Api<S>>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let [] = parameters(&uri, [])?;
+    let key = idempotency_key(&headers)?;
+    let body = read(&headers, body, api.settings.submission_bytes).await?;
+    let request = Request::read(&body)?;
+    if (request.mocks.is_some() || !request.system.is_empty()) && !api.settings.allow_mocks {
+        return Err(Problem::new(Code::MocksRefused, "this server runs no mocks"));
+    }
+    let version = api.store.version(&api.tenant, &request.workflow).await?;
+    let version = version.ok_or_else(|| Problem::no_workflow(&request.workflow))?;
+    let (submission, warnings) = prepare(&api, &version, request).await?;
+    let run = submission.start.run.clone();
+    let key = key.map(|key| IdempotencyKey { key, fingerprint: fingerprint(&body) });
+    let (run, workflow, status, duplicate) =
+        match api.submitter.submit(Submission { key, ..submission }).await? {
+            Accepted::New => (run, show::workflow(&version.digest, &version.name), None, false),
+            Accepted::Before(before) => {
+                let (workflow, status) = earlier(&api, &before).await?;
+                (before, workflow, status, true)
+            }
+            Accepted::Other(other) => {
+                let detail = format!("run {other} was submitted under this key, and otherwise");
+                return Err(Problem::new(Code::IdempotencyKeyReused, detail));
+            }
+        };
+    let warnings = warnings.into_iter().map(Value::from).collect();
+    let answer = object([
+        ("id", Value::Str(run.clone())),
+        ("status", show::status(status).into()),
+        ("workflow", workflow),
+        ("duplicate", duplicate.into()),
+        ("warnings", Value::array(warnings)),
+    ]);
+    let mut response = Answer(StatusCode::ACCEPTED, answer).into_response();
+    if let Ok(place) = HeaderValue::from_str(&format!("/api/v1/runs/{run}")) {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
+    Ok(response)
+}
+
+/// A submission of this version, without a key, and what of the request is dropped.
+async fn prepare<S: Intake + Texts>(
+    api: &Api<S>,
+    version: &Document,
+    request: Request,
+) -> Result<(Submission, Vec<String>), Problem> {
+    let mocks = match &request.mocks {
+        Some(mocks) => Some(keep(api, mocks).await?),
+        None => None,
+    };
+    let options = Options { mocks, ..request.options };
+    let plan = PlanKey::of(&version.digest, &options);
+    let workflow = api.workflows.get(&api.tenant, &plan).await?;
+
+    let run = Name::from(Uuid::now_v7().to_string());
+    let now = api.clock.now();
+    let query = request.query.as_deref();
+    let beginning = workflow.begin(query, &request.given);
+    let beginning = beginning.map_err(|rejections| Problem::inputs(&rejections))?;
+    let conversation_id = Uuid::now_v7().to_string();
+    let identity = Identity {
+        run: &run,
+        user: request.user.as_deref().unwrap_or("api"),
+        app: &version.name,
+        conversation: &conversation_id,
+        now,
+    };
+    let system = workflow.system(query, beginning.files, identity);
+    let queued = options.deadline_ms.map_or(QUEUED, Duration::from_millis);
+    let start = Start {
+        run,
+        workflow: version.digest.clone(),
+        inputs: beginning.inputs,
+        system: replaced(system, request.system),
+        conversation: conversation(&workflow.plan, request.conversation)?,
+        options,
+        adoption: None,
+    };
+    let submission = Submission {
+        tenant: api.tenant.clone(),
+        shard: api.pokes.shard(&start.run),
+        plan,
+        start,
+        wake_at: now.after(queued),
+        key: None,
+    };
+    Ok((submission, beginning.dropped))
+}
+
+/// What an earlier submission of the same became.
+async fn earlier<S: Intake>(api: &Api<S>, run: &Name) -> Result<(Value, Option<Status>), Problem> {
+    let found = api.store.run(&api.tenant, run).await?;
+    // the key outlives a run that was forgotten
+    let found = found.ok_or_else(|| Problem::no_run(run))?;
+    Ok((show::workflow(&found.workflow, &found.name), found.status))
+}
+
+/// The digest of what was submitted. White space outside of strings and the order of bytes on the
+/// way are not part of it; the order of members is.
+fn fingerprint(body: &str) -> Name {
+    match flowmill_engine::value::loads(body) {
+        Ok(value) => digest(&dumps(&value, Style::Compact)),
+        Err(_) => digest(body),
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<Name>, Problem> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = key.to_str().ok().map(str::trim);
+    let key = key.filter(|key| !key.is_empty() && key.len() <= KEY).ok_or_else(|| {
+        let detail = format!("Idempotency-Key must have 1 to {KEY} visible ASCII characters");
+        Problem::request(detail)
+    })?;
+    Ok(Some(key.into()))
+}
+
+/// Keeps mocks, and answers their digest.
+async fn keep<S: Intake>(api: &Api<S>, mocks: &Name) -> Result<Name, Problem> {
+    let digest = digest(mocks);
+    if api.kept_mocks.has(&digest) {
+        return Ok(digest);
+    }
+    Mocks::parse(mocks).map_err(|problem| Problem::new(Code::InvalidMocks, problem.to_string()))?;
+    api.store.keep(&api.tenant, &digest, mocks).await?;
+    api.kept_mocks.add(digest.clone());
+    Ok(digest)
+}
+
+/// `sys.*` with some values replaced.
+fn replaced(mut system: Vec<(Name, Value)>, others: Object) -> Vec<(Name, Value)> {
+    for (name, value) in others {
+        match system.iter_mut().find(|(held, _)| *held == name) {
+            Some((_, held)) => *held = value,
+            None => system.push((name, value)),
+        }
+    }
+    system
+}
+
+/// Values of conversation variables, each of its declared type.
+fn conversation(plan: &Plan, given: Object) -> Result<Vec<(Name, Variable)>, Problem> {
+    let typed = |(name, value): (Name, Value)| {
+        let declared = plan.conversation().iter().find(|(held, _)| *held == name);
+        let Some((_, declared)) = declared else {
+            let detail = format!("the workflow declares no conversation variable {name:?}");
+            return Err(Problem::request(detail));
+        };
+        if !fits(declared.kind, &value) {
+            let (kind, found) = (declared.kind.name(), Kind::of(&value).name());
+            let detail = format!("conversation.{name} must be of type {kind}, not {found}");
+            return Err(Problem::request(detail));
+        }
+        Ok((name, Variable::typed(declared.kind, value)))
+    };
+    given.into_iter().map(typed).collect()
+}
+
+fn fits(kind: Kind, value: &Value) -> bool {
+    let found = Kind::of(value);
+    let is_number = |kind| matches!(kind, Kind::Integer | Kind::Float);
+    let is_empty = matches!(value, Value::Array(items) if items.is_empty());
+    found == kind
+        || is_number(found) && is_number(kind)
+        || found == Kind::String && kind == Kind::Secret
+        || found.is_array() && kind == Kind::ArrayAny
+        || is_empty && kind.is_array()
+}

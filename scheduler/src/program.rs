@@ -1,0 +1,171 @@
+//! The program `flowmill-scheduler`: joins the scheduler to its servers, and lives until it is told
+//! to stop.
+//!
+//! The listener comes first, so that whoever watches hears what is missing while servers are away.
+//! Then come the database and the broker; then runs are owned.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flowmill_infra::clock::SystemClock;
+use flowmill_infra::postgres::{self, OpenError, PostgresStore};
+use flowmill_infra::program::{Failure, Health, Listener, Stop, name_or, patiently, watch};
+use flowmill_infra::rabbitmq::{self, RabbitInbox, RabbitTasks};
+use flowmill_infra::shards::Announcement;
+use flowmill_workflow::Workflows;
+use tokio::task::JoinError;
+
+use crate::api::{self, Door};
+use crate::config::Config;
+use crate::{Service, Sharded};
+
+/// What the program is called.
+pub const NAME: &str = "flowmill-scheduler";
+
+/// What it is.
+pub const ABOUT: &str = "\
+Owns runs: plans them, sends what is ready to workers and records what comes back. Any number of
+schedulers share the runs.";
+
+/// The highest version of facts and messages that it reads.
+const READS: u32 = 1;
+
+/// How often the database is looked after.
+const DAILY: Duration = Duration::from_hours(24);
+
+/// How soon again when it did not answer.
+const AGAIN: Duration = Duration::from_mins(10);
+
+/// How long requests that were let in may take when the program ends.
+const REQUESTS: Duration = Duration::from_secs(5);
+
+/// The servers, when they can be used.
+struct Servers {
+    store: Arc<PostgresStore>,
+    /// How many shards it has.
+    shards: u16,
+    tasks: RabbitTasks,
+    inbox: RabbitInbox,
+}
+
+/// Runs until it is told to stop.
+///
+/// # Errors
+/// [`Failure`] when it cannot go on.
+pub async fn run(config: Config, stop: Stop) -> Result<(), Failure> {
+    let name = name_or(&config.name);
+    let health = Health::waiting_for(&["postgres", "rabbitmq"]);
+    let door = Door::default();
+    let router = health.router().merge(door.router());
+    let listener = Listener::open(config.http.listen, router, stop.clone()).await?;
+    let reached = tokio::select! {
+        reached = reach(&config, &name, &health) => Some(reached),
+        () = stop.told(1) => None,
+    };
+    let served = match reached {
+        Some(Ok(servers)) => own(&config, &name, (&health, &door), servers, &stop).await,
+        Some(Err(failure)) => Err(failure),
+        None => Ok(()),
+    };
+    listener.finish().await;
+    served
+}
+
+/// Waits for the servers.
+async fn reach(config: &Config, name: &str, health: &Health) -> Result<Servers, Failure> {
+    let database = config.store();
+    let open = async || PostgresStore::open(&database).await;
+    let store = Arc::new(patiently("postgres", health, open).await?);
+    let shards = patiently("postgres", health, async || store.shards().await).await?;
+    let broker = config.rabbitmq.settings(name);
+    let join = async || rabbitmq::scheduler(&broker).await;
+    let (tasks, inbox) = patiently("rabbitmq", health, join).await?;
+    Ok(Servers { store, shards, tasks, inbox })
+}
+
+/// Owns runs until it is told to stop.
+async fn own(
+    config: &Config,
+    name: &str,
+    (health, door): (&Health, &Door),
+    servers: Servers,
+    stop: &Stop,
+) -> Result<(), Failure> {
+    let Servers { store, shards, tasks, inbox } = servers;
+    let watching = tokio::spawn(watch(health.clone(), store.clone(), inbox.contact()));
+    let looking_after = tokio::spawn(look_after(config.postgres.url.expose().to_owned()));
+    let workflows = Arc::new(Workflows::new(store.clone()));
+    let me = Announcement { scheduler: name.into(), reads: READS };
+    let pokes = rabbitmq::pokes(&config.rabbitmq.settings(name));
+    let (router, answering) =
+        api::router(store.clone(), workflows.clone(), pokes, config.api(shards));
+    let duties = Sharded::new(store.clone(), workflows, me);
+    let redis = config.redis.open(&config.rabbitmq.prefix);
+    let redis = redis.map_err(|error| Failure::Broken(format!("failed to {error}")))?;
+    let keys = config.secrets.keys().map_err(|error| Failure::Broken(error.to_string()))?;
+    let (service, handle) = Service::sharing(
+        store.clone(),
+        (tasks, inbox),
+        redis.live(keys),
+        SystemClock::new(),
+        config.window.window(),
+        duties,
+    );
+    let mut owning = tokio::spawn(service.run());
+    door.open(router);
+    tracing::info!(scheduler.name = name, "serving");
+    let ended = tokio::select! {
+        ended = &mut owning => Some(ended),
+        () = stop.told(1) => None,
+    };
+    health.lacks("stopping", "it was told to stop");
+    watching.abort();
+    looking_after.abort();
+    door.close();
+    if tokio::time::timeout(REQUESTS, answering.ended()).await.is_err() {
+        tracing::warn!("requests are still under way");
+    }
+    // it ends when nobody can submit to it any more
+    drop(handle);
+    match ended {
+        Some(Ok(())) => Err(Failure::Broken("the broker cannot be used any more".to_owned())),
+        Some(Err(error)) => Err(broken(&error)),
+        None => {
+            tokio::select! {
+                ended = &mut owning => ended.map_err(|error| broken(&error))?,
+                // its shards are taken up when the leases have run out
+                () = stop.told(2) => owning.abort(),
+            }
+            store.close().await;
+            Ok(())
+        }
+    }
+}
+
+fn broken(error: &JoinError) -> Failure {
+    Failure::Broken(format!("the scheduler broke: {error}"))
+}
+
+/// Does what a database needs from time to time. Of several schedulers one does it, and the others
+/// find it done.
+async fn look_after(url: String) {
+    loop {
+        let wait = match postgres::maintain(&url).await {
+            Ok(partitions) => {
+                if partitions > 0 {
+                    tracing::info!(partitions, "the database is ready for the months to come");
+                }
+                DAILY
+            }
+            Err(error @ OpenError::Unreachable { .. }) => {
+                tracing::warn!(%error, "the database was not looked after");
+                AGAIN
+            }
+            Err(error) => {
+                tracing::error!(%error, "the database cannot be looked after");
+                DAILY
+            }
+        };
+        tokio::time::sleep(wait).await;
+    }
+}

@@ -1,0 +1,197 @@
+//! Asks the store every few seconds for what nobody told: runs to begin, wishes, runs that are due,
+//! tasks that are lost.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use flowmill_engine::fact::{Reason, Returned};
+use flowmill_engine::run::{Input, Rejected};
+use flowmill_engine::time::Time;
+use flowmill_engine::value::Name;
+use flowmill_infra::message::{Control, Delivery};
+use flowmill_infra::shards::{Damaged, Queued, Shards, Signal, Wish};
+use flowmill_infra::store::{Settled, StoreError};
+use tokio::time::Instant;
+
+use crate::duties::Sent;
+use crate::owner::Owner;
+use crate::plans::{PlanError, Plans};
+
+use super::{ROWS, SWEEP, Sharded};
+
+/// The most runs in memory that did not end; more stay rows.
+const ACTIVE: usize = 10_000;
+
+/// How often the store is asked for what must not be there.
+const WATCH: Duration = Duration::from_mins(1);
+
+/// How many runs a log line names.
+const NAMED: usize = 20;
+
+/// What is said to whoever stops a run.
+const ABORTED: &str = "User requested abort";
+
+impl<S: Shards, P: Plans> Sharded<S, P> {
+    /// Asks the store for what has come.
+    pub(super) async fn sweep(&mut self, owner: &mut Owner, now: Time) -> Result<(), StoreError> {
+        let shards = self.shards();
+        if shards.is_empty() {
+            return Ok(());
+        }
+        let signals = self.store.signals(&shards, ROWS).await?;
+        let due = self.store.due(&shards, now.after(SWEEP), ROWS).await?;
+        let mut wanted: BTreeSet<Name> = signals.iter().map(|signal| signal.run.clone()).collect();
+        wanted.extend(due.iter().map(|(_, run)| run.clone()));
+        let waiting = self.load(owner, wanted, now).await?;
+        let overdue = due.iter().filter(|(at, run)| *at <= now && waiting.contains(run));
+        for (_, run) in overdue {
+            self.condemned.waited_too_long(run);
+        }
+        let (theirs, signals): (Vec<Signal>, Vec<Signal>) =
+            signals.into_iter().partition(|signal| waiting.contains(&signal.run));
+        for Signal { run, wish, .. } in theirs {
+            // whatever else is wanted of it waits until it begins
+            if wish == Ok(Wish::Stop) {
+                self.condemned.stopped(&run, ABORTED);
+            }
+        }
+        self.end_condemned(owner).await;
+        self.begin_queued(owner, now).await?;
+        for signal in signals {
+            self.grant_wish(owner, signal, now);
+        }
+        owner.put_aside();
+        self.watch().await
+    }
+
+    async fn begin_queued(&mut self, owner: &mut Owner, now: Time) -> Result<(), StoreError> {
+        let room = ACTIVE.saturating_sub(owner.active());
+        if room == 0 {
+            return Ok(());
+        }
+        let queued = self.store.queued(&self.shards(), room.min(ROWS)).await?;
+        let is_full = queued.len() == room.min(ROWS);
+        let before = owner.active();
+        for queued in queued {
+            match queued {
+                Ok(queued) => self.begin(owner, queued, now).await,
+                Err(Damaged { run, why }) => self.condemned.cannot_be_read(&run, &why),
+            }
+        }
+        // what cannot begin is asked for again in its time, not at once
+        if is_full && owner.active() > before {
+            self.sweep_at = Instant::now();
+        }
+        Ok(())
+    }
+
+    async fn begin(&mut self, owner: &mut Owner, queued: Queued, now: Time) {
+        let Queued { plan, tenant, start } = queued;
+        let run = start.run.clone();
+        if owner.holds(&run) {
+            return;
+        }
+        match self.plans.plan(&tenant, &plan).await {
+            Ok(plan) => {
+                if let Err(why) = owner.begin(now, plan, tenant, start) {
+                    self.condemned.broken(&run, &why);
+                }
+            }
+            Err(error @ PlanError::Bad(_)) => self.condemned.broken(&run, &error.to_string()),
+            Err(error @ PlanError::Unavailable(_)) => {
+                tracing::warn!(run.id = %run, %error, "a run cannot begin yet");
+            }
+        }
+    }
+
+    fn grant_wish(&mut self, owner: &mut Owner, signal: Signal, now: Time) {
+        let Signal { id, run, wish, actor } = signal;
+        let taken = match wish {
+            Ok(wish) => {
+                grant(owner, &run, inputs(wish, &actor), now).map_err(|why| why.to_string())
+            }
+            Err(error @ StoreError::Corrupt(_)) => Err(error.to_string()),
+            Err(error) => {
+                tracing::error!(run.id = %run, signal = id, %error, "a signal waits for another release");
+                return;
+            }
+        };
+        let refused = taken.err().map(Name::from);
+        self.settled.push(Settled { signal: id, refused });
+    }
+
+    /// Sends again what is lost by all that workers say.
+    pub(super) fn look_for_lost(&mut self, owner: &mut Owner, now: Time, since: Time) {
+        self.ledger.keep(|run, task, number| {
+            owner.is_out(run, task).is_some_and(|out| out.number == number)
+        });
+        let lost = self.ledger.lost(now, since);
+        send_again(owner, lost, now);
+        let soon = now.after(SWEEP);
+        let late = self.ledger.late(now, since, |run, task| {
+            owner.is_out(run, task).is_some_and(|out| out.due <= soon)
+        });
+        for Sent { run, task, number, .. } in &late {
+            // it may lie in a queue still
+            let (run, task) = (run.clone(), Some(task.clone()));
+            self.controls.push(Control::Drop { run, task, before: number + 1 });
+        }
+        send_again(owner, late, now);
+    }
+
+    /// Says which runs nobody would ever wake.
+    async fn watch(&mut self) -> Result<(), StoreError> {
+        if Instant::now() < self.watch_at {
+            return Ok(());
+        }
+        self.watch_at = Instant::now() + WATCH;
+        let runs = self.store.without_deadline(&self.shards(), NAMED).await?;
+        if !runs.is_empty() {
+            let runs: Vec<&str> = runs.iter().map(|run| &**run).collect();
+            tracing::error!(
+                runs = runs.join(" "),
+                "runs without a deadline; this is a fault of ours"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Sends again what is lost.
+pub(super) fn send_again(owner: &mut Owner, lost: Vec<Sent>, now: Time) {
+    for Sent { run, task, number, .. } in lost {
+        let Some(out) = owner.is_out(&run, &task).filter(|out| out.number == number) else {
+            continue;
+        };
+        let (attempt, dispatch) = (out.attempt, out.dispatch);
+        tracing::warn!(run.id = %run, node.id = %task.node, attempt, dispatch, "a task is lost");
+        let reason = Returned::WorkerLost;
+        owner.deliver(now, Delivery::Returned { run, task, attempt, dispatch, reason });
+    }
+}
+
+fn grant(owner: &mut Owner, run: &Name, inputs: Vec<Input>, now: Time) -> Result<(), Rejected> {
+    inputs.into_iter().enumerate().try_for_each(|(at, input)| match owner.tell(now, run, input) {
+        // what was wanted comes first; that the run goes on after it may be so already
+        Err(_) if at > 0 => Ok(()),
+        taken => taken,
+    })
+}
+
+/// What a wish means to a run.
+fn inputs(wish: Wish, actor: &Name) -> Vec<Input> {
+    match wish {
+        Wish::Stop => {
+            vec![Input::Stop { reason: Reason::User, message: ABORTED.into() }]
+        }
+        Wish::Pause => {
+            let reason = format!("paused by {actor}").as_str().into();
+            vec![Input::Pause { reason }]
+        }
+        Wish::Resume => vec![Input::Resume],
+        Wish::Answer { frame, node, action, values } => {
+            let frame = (&*frame).into();
+            vec![Input::Answered { frame, node, action, values }, Input::Resume]
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The HTTP API over `PostgreSQL`, as clients see it.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod cluster;
+mod guard;
+mod pace;
+mod runs;
+mod server;
+mod submit;
+mod workflows;

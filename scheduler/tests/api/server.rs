@@ -1,0 +1,236 @@
+//! A server of the test's own, over a schema that nobody else has.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use axum::Router;
+use flowmill_infra::broker::CompletionPublisher;
+use flowmill_infra::memory::MemoryBroker;
+use flowmill_infra::postgres::{self, PostgresStore};
+use flowmill_nodes::outbound::install_tls_provider;
+use flowmill_scheduler::api::{Background, Settings, router};
+use flowmill_workflow::Workflows;
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::{Value as Json, json};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+pub(crate) const SHARDS: u16 = 4;
+
+/// A schema of the test server that ends with this value.
+pub(crate) struct Schema(String);
+
+fn database() -> String {
+    let own = std::env::var("FLOWMILL_TEST_POSTGRES");
+    own.unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable".to_owned())
+}
+
+impl Schema {
+    /// One with flowmill's tables, and a store over it.
+    pub(crate) async fn migrated() -> (Self, Arc<PostgresStore>) {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let made = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("flowmill_api_{}_{made}", std::process::id());
+        // an earlier process of this number may have been killed
+        postgres::remove_schema(&database(), &name)
+            .await
+            .unwrap_or_else(|error| panic!("{error}; `./dev setup` starts a server for the tests"));
+        let url = postgres::make_schema(&database(), &name).await.unwrap();
+        assert_eq!(postgres::migrate(&url, SHARDS).await.unwrap(), SHARDS);
+        let settings = postgres::Settings { writers: 3, readers: 3, ..postgres::Settings::of(url) };
+        (Self(name), Arc::new(PostgresStore::open(&settings).await.unwrap()))
+    }
+}
+
+impl Drop for Schema {
+    /// Also of a test that failed. Nothing can be awaited here, so another thread does it.
+    fn drop(&mut self) {
+        let name = std::mem::take(&mut self.0);
+        let removed = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(postgres::remove_schema(&database(), &name))
+        });
+        // a schema that stays harms nobody, and the test has its own result
+        let _ = removed.join();
+    }
+}
+
+/// What an answer was.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    /// The body of an answer with this status.
+    #[track_caller]
+    pub(crate) fn json(&self, status: u16) -> Json {
+        assert_eq!(self.status, status, "{}", self.text);
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    /// A problem of this status and code.
+    #[track_caller]
+    pub(crate) fn problem(&self, status: u16, code: &str) -> Json {
+        let problem = self.json(status);
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(problem["code"], code, "{problem}");
+        assert_eq!(problem["status"], status);
+        assert_eq!(problem["type"], format!("urn:flowmill:problem:{code}"));
+        problem
+    }
+
+    #[track_caller]
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}")).to_str().unwrap()
+    }
+}
+
+/// A server that listens.
+pub(crate) struct Server {
+    pub(crate) base: String,
+    pub(crate) store: Arc<PostgresStore>,
+    pub(crate) workflows: Arc<Workflows<PostgresStore>>,
+    client: Client,
+    stop: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<()>,
+    background: Option<Background>,
+    _schema: Schema,
+}
+
+impl Server {
+    /// One without anybody who runs what is submitted.
+    pub(crate) async fn alone() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        // whoever would be told has gone
+        let (_, _, _, nobody) = MemoryBroker::new();
+        Self::telling(nobody, change).await
+    }
+
+    /// One that tells owners by this publisher.
+    pub(crate) async fn telling<P: CompletionPublisher>(
+        pokes: P,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
+        let (schema, store) = Schema::migrated().await;
+        let workflows = Arc::new(Workflows::new(store.clone()));
+        let mut settings = Settings::new(SHARDS);
+        change(&mut settings);
+        let (router, background) = router(store.clone(), workflows.clone(), pokes, settings);
+        let (base, stop, serving) = serve(router).await;
+        install_tls_provider();
+        let client = Client::builder().no_proxy().build().unwrap();
+        let (stop, background) = (Some(stop), Some(background));
+        Self { base, store, workflows, client, stop, serving, background, _schema: schema }
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        send(self.request(Method::GET, path)).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+        send(self.request(Method::POST, path).body(body)).await
+    }
+
+    pub(crate) async fn submit(&self, body: Json) -> Answer {
+        self.post("/api/v1/runs", body.to_string()).await
+    }
+
+    pub(crate) async fn submit_as(&self, key: &str, body: &Json) -> Answer {
+        let request = self.request(Method::POST, "/api/v1/runs").header("idempotency-key", key);
+        send(request.body(body.to_string())).await
+    }
+
+    /// Pushes a document and answers its digest.
+    pub(crate) async fn push(&self, document: &str) -> String {
+        let pushed = self.post("/api/v1/workflows", document.to_owned()).await;
+        pushed.json(201)["id"].as_str().unwrap().to_owned()
+    }
+
+    /// It stops as it should: what it took in is dealt with.
+    pub(crate) async fn stop(mut self) {
+        self.stop.take();
+        (&mut self.serving).await.unwrap();
+        self.background.take().unwrap().ended().await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// Serves on a free port until it is told to stop.
+async fn serve(router: Router) -> (String, oneshot::Sender<()>, JoinHandle<()>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(async {
+        let stopped = async {
+            stopped.await.ok();
+        };
+        axum::serve(listener, router).with_graceful_shutdown(stopped).await.unwrap();
+    });
+    (base, stop, serving)
+}
+
+pub(crate) async fn send(request: RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Answer { status, headers, text: response.text().await.unwrap() }
+}
+
+/// A document of these nodes and edges, each in YAML's flow form.
+pub(crate) fn document(name: &str, nodes: &[&str], edges: &[&str]) -> String {
+    format!(
+        "{{kind: app, version: 0.6.0, app: {{name: {name}, mode: workflow}}, workflow: {{graph: {{nodes: [{}], edges: [{}]}}}}}}",
+        nodes.join(", "),
+        edges.join(", "),
+    )
+}
+
+/// start -> template -> end: greets somebody.
+pub(crate) fn greeting() -> String {
+    document(
+        "greeting",
+        &[
+            "{id: s, data: {type: start, title: Begin, variables: [
+                {variable: who, label: Who, type: text-input, required: true, max_length: 10},
+                {variable: times, label: Times, type: number, default: 2}]}}",
+            "{id: t, data: {type: template-transform, title: Greet, template: 'Dear {{ who }}, {{ times }}',
+                variables: [{variable: who, value_selector: [s, who]}, {variable: times, value_selector: [s, times]}]}}",
+            "{id: e, data: {type: end, title: End, outputs: [{variable: says, value_selector: [t, output]}]}}",
+        ],
+        &["{source: s, target: t}", "{source: t, target: e}"],
+    )
+}
+
+/// start -> llm -> end: needs a mock.
+pub(crate) fn asking() -> String {
+    document(
+        "asking",
+        &[
+            "{id: s, data: {type: start, title: Begin, variables: []}}",
+            "{id: m, data: {type: llm, title: Ask, model: {provider: acme/ai/ai, name: big, mode: chat}, prompt_template: [], context: {enabled: false}}}",
+            "{id: e, data: {type: end, title: End, outputs: [{variable: says, value_selector: [m, text]}]}}",
+        ],
+        &["{source: s, target: m}", "{source: m, target: e}"],
+    )
+}
+
+/// Inputs that [`greeting`] takes.
+pub(crate) fn for_ada() -> Json {
+    json!({"workflow": "greeting", "inputs": {"who": "Ada"}})
+}

@@ -1,0 +1,19 @@
+//! The `flowmill-worker` binary.
+
+use std::process::ExitCode;
+
+use flowmill_nodes::document_extractor::helper;
+use flowmill_worker::program;
+
+fn main() -> ExitCode {
+    // what converts a document is this program again, before it has any threads
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(helper::COMMAND) {
+        let arguments: Vec<String> = arguments.collect();
+        return match helper::run(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    flowmill_infra::program::main(program::NAME, program::ABOUT, program::run)
+}

@@ -1,0 +1,153 @@
+//! The program `flowmill-worker`: joins the worker to its servers, and lives until it is told to
+//! stop.
+//!
+//! The listener comes first, so that whoever watches hears what is missing while servers are away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flowmill_infra::clock::SystemClock;
+use flowmill_infra::postgres::PostgresStore;
+use flowmill_infra::program::{Failure, Health, Listener, Stop, name_or, patiently, watch};
+use flowmill_infra::rabbitmq::{self, RabbitCompletions, RabbitWorker};
+use flowmill_nodes::code::CodeRunner;
+use flowmill_nodes::context::NodeContext;
+use flowmill_nodes::document_extractor::converter::{DocumentSettings, Documents};
+use flowmill_nodes::files::MemoryFiles;
+use flowmill_nodes::http_request::{HttpOptions, NetworkClient};
+use flowmill_nodes::outbound;
+use flowmill_workflow::Workflows;
+
+use crate::config::Config;
+use crate::{Checkpointed, Claiming, Service, Settings};
+
+/// What the program is called.
+pub const NAME: &str = "flowmill-worker";
+
+/// What it is.
+pub const ABOUT: &str = "\
+Takes tasks, executes nodes, answers. It keeps nothing: any number of workers may come and go.";
+
+/// How long a node may take of which its task says nothing.
+const LONGEST: Duration = Duration::from_hours(1);
+
+/// The servers, when they can be used.
+struct Servers {
+    store: Arc<PostgresStore>,
+    tasks: RabbitWorker,
+    answers: RabbitCompletions,
+}
+
+/// Runs until it is told to stop.
+///
+/// # Errors
+/// [`Failure`] when it cannot go on.
+pub async fn run(config: Config, stop: Stop) -> Result<(), Failure> {
+    let name = name_or(&config.name);
+    let outside = outside(&config)?;
+    let health = Health::waiting_for(&["postgres", "rabbitmq"]);
+    let listener = match config.http.listen {
+        Some(at) => Some(Listener::open(at, health.router(), stop.clone()).await?),
+        None => None,
+    };
+    let reached = tokio::select! {
+        reached = reach(&config, &name, &health) => Some(reached),
+        () = stop.told(1) => None,
+    };
+    let worked = match reached {
+        Some(Ok(servers)) => work(&config, &name, &health, (servers, outside), &stop).await,
+        Some(Err(failure)) => Err(failure),
+        None => Ok(()),
+    };
+    if let Some(listener) = listener {
+        listener.finish().await;
+    }
+    worked
+}
+
+/// What nodes may reach in this process.
+fn outside(config: &Config) -> Result<NodeContext, Failure> {
+    let code = config.code.settings().map_err(Failure::Broken)?;
+    let reach = config.outbound.reach().map_err(Failure::Broken)?;
+    let client = outbound::Client::new(reach);
+    let client =
+        client.map_err(|error| Failure::Broken(format!("there can be no HTTP client: {error}")))?;
+    // documents are converted by this program, started anew for each
+    let helper = std::env::current_exe();
+    let helper = helper.map_err(|error| {
+        Failure::Broken(format!("the program's own file is not known: {error}"))
+    })?;
+    let documents = DocumentSettings {
+        helper: Some(helper),
+        unsafe_conversion: code.unsafe_code,
+        ..DocumentSettings::default()
+    };
+    Ok(NodeContext {
+        attempt: 1,
+        timeout: LONGEST,
+        code: Arc::new(CodeRunner::new(&code)),
+        http: Arc::new(NetworkClient::new(HttpOptions::default(), Arc::new(client))),
+        files: Arc::new(MemoryFiles::default()),
+        documents: Arc::new(Documents::new(documents)),
+        chunks: None,
+    })
+}
+
+/// Waits for the servers.
+async fn reach(config: &Config, name: &str, health: &Health) -> Result<Servers, Failure> {
+    let database = config.postgres.settings();
+    let open = async || PostgresStore::open(&database).await;
+    let store = Arc::new(patiently("postgres", health, open).await?);
+    let broker = config.rabbitmq.settings(name);
+    let join = async || rabbitmq::worker(&broker, config.slots.served()).await;
+    let (tasks, answers) = patiently("rabbitmq", health, join).await?;
+    Ok(Servers { store, tasks, answers })
+}
+
+/// Works until it is told to stop.
+async fn work(
+    config: &Config,
+    name: &str,
+    health: &Health,
+    (servers, outside): (Servers, NodeContext),
+    stop: &Stop,
+) -> Result<(), Failure> {
+    let Servers { store, tasks, answers } = servers;
+    let watching = tokio::spawn(watch(health.clone(), store.clone(), tasks.contact()));
+    let workflows = Arc::new(Workflows::new(store.clone()));
+    let settings = Settings {
+        name: name.into(),
+        slots: config.slots.slots(),
+        drain: config.drain,
+        beat: Some(config.beat),
+    };
+    let redis = config.redis.open(&config.rabbitmq.prefix);
+    let redis = redis.map_err(|error| Failure::Broken(format!("failed to {error}")))?;
+    let keys = config.secrets.keys().map_err(|error| Failure::Broken(error.to_string()))?;
+    let recall = Checkpointed::new(Arc::new(redis.hot(store.clone())));
+    let recall = Claiming::new(recall, redis.claims(), &name.into());
+    let service = Service::remembering(
+        (tasks, answers),
+        redis.live(keys),
+        workflows,
+        SystemClock::new(),
+        settings,
+        (outside, recall),
+    );
+    tracing::info!(worker.name = name, "working");
+    let mut was_told = false;
+    let told = async {
+        stop.told(1).await;
+        was_told = true;
+        health.lacks("stopping", "it was told to stop, and lets what it holds finish");
+    };
+    // a large future: on the heap
+    Box::pin(service.run_until_either(told, stop.told(2))).await;
+    watching.abort();
+    store.close().await;
+    if was_told {
+        Ok(())
+    } else {
+        Err(Failure::Broken("the broker cannot be used any more".to_owned()))
+    }
+}
