@@ -56,6 +56,9 @@ pub(crate) struct Args {
     /// Whose limits hold: steps, time, sizes. By default ours, which are far higher.
     #[arg(long, value_enum, value_name = "PROFILE")]
     limits: Option<Limits>,
+    /// How much one task carries. By default chains of nodes and many passes of a container.
+    #[arg(long, value_enum, value_name = "MODE")]
+    dispatch: Option<Dispatch>,
     /// Stop the run after this time: 30s, 5m, 1h30m.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     deadline: Option<Duration>,
@@ -70,6 +73,28 @@ pub(crate) struct Args {
     /// Print the run as one JSON object, once it is accepted, or with --wait once it has ended.
     #[arg(long)]
     json: bool,
+}
+
+/// How much one task carries.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Dispatch {
+    /// Chains of nodes, and many passes of an iteration or a loop.
+    Default,
+    /// The same, and workers also evaluate what the scheduler could.
+    Fused,
+    /// One node.
+    Hop,
+}
+
+impl Dispatch {
+    /// The API's word for it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Fused => "fused",
+            Self::Hop => "hop",
+        }
+    }
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -188,6 +213,7 @@ async fn body(
     let millis = |time: Duration| format!("{}ms", time.as_millis());
     option("deadline", args.deadline.map(millis));
     option("task_timeout", args.task_timeout.map(millis));
+    option("dispatch", args.dispatch.map(|dispatch| dispatch.word().to_owned()));
     option("limits", args.limits.map(|Limits::Dify| "dify".to_owned()));
     let mut members = vec![
         member("workflow", workflow.into()),

@@ -106,6 +106,9 @@ async fn what_is_not_known_is_named() {
     assert_eq!(detail(unknown).await, "unknown members: options.speed");
     let wrong = json!({"workflow": "greeting", "options": {"deadline": "soon"}});
     assert!(detail(wrong).await.starts_with("options.deadline must be a length of time"));
+    let wrong = json!({"workflow": "greeting", "options": {"dispatch": "all"}});
+    let modes = "options.dispatch must be \"default\", \"fused\" or \"hop\"";
+    assert_eq!(detail(wrong).await, modes);
     let wrong = json!({"workflow": "greeting", "options": {"limits": "none"}});
     assert_eq!(detail(wrong).await, "options.limits must be \"dify\"");
     server.post("/api/v1/runs", "{").await.problem(400, "invalid_body");

@@ -1,0 +1,181 @@
+//! A whole cluster: servers, schedulers and workers, each a process of its own.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::http::{Answer, ask};
+use crate::process::{PATIENCE, Process, free_port, until};
+use crate::servers::{self, Postgres, Rabbit, Redis};
+
+/// How many nodes of each class a worker runs at a time.
+pub(crate) const SLOTS: usize = 4;
+
+/// A scheduler or a worker.
+pub(crate) struct Program {
+    pub(crate) process: Process,
+    port: u16,
+}
+
+impl Program {
+    fn new(kind: &'static str, number: usize, urls: &[String; 3], folder: &Path) -> Self {
+        let port = free_port();
+        let name = format!("{}-{number}", kind.trim_start_matches("flowmill-"));
+        let settings = [
+            ("FLOWMILL_NAME", name.clone()),
+            ("FLOWMILL_POSTGRES__URL", urls[0].clone()),
+            ("FLOWMILL_RABBITMQ__URL", urls[1].clone()),
+            ("FLOWMILL_REDIS__URL", urls[2].clone()),
+            ("FLOWMILL_HTTP__LISTEN", format!("127.0.0.1:{port}")),
+            ("FLOWMILL_SECRETS__KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned()),
+        ];
+        let slots = SLOTS.to_string();
+        let make = move || {
+            let mut command = ours(kind);
+            command.envs(settings.clone());
+            if kind == "flowmill-worker" {
+                for class in ["LIGHT", "CODE", "HTTP", "LLM"] {
+                    command.env(format!("FLOWMILL_SLOTS__{class}"), &slots);
+                }
+                command.env("FLOWMILL_OUTBOUND__ALLOW_NET", "[\"127.0.0.1\"]");
+            }
+            command
+        };
+        Self { process: Process::new(&name, folder, make), port }
+    }
+
+    async fn is_ready(&self) -> bool {
+        let answer = ask(self.port, "GET", "/readyz", "", "").await;
+        answer.is_some_and(|answer| answer.status == 200)
+    }
+
+    pub(crate) async fn ready(&self) {
+        until(&format!("{} to be ready", self.process.name), async || self.is_ready().await).await;
+    }
+}
+
+pub(crate) struct Cluster {
+    pub(crate) schedulers: Vec<Program>,
+    pub(crate) workers: Vec<Program>,
+    pub(crate) postgres: Postgres,
+    pub(crate) rabbit: Rabbit,
+    pub(crate) redis: Redis,
+    pub(crate) api: Arc<Api>,
+    // removed last
+    folder: TempDir,
+}
+
+/// The API of a cluster: whichever scheduler answers.
+pub(crate) struct Api {
+    ports: Vec<u16>,
+    /// Who is asked next.
+    turn: AtomicUsize,
+}
+
+/// One of our programs, from where cargo put this test.
+fn ours(name: &str) -> Command {
+    let test = std::env::current_exe().unwrap();
+    let path = test.parent().unwrap().parent().unwrap().join(name);
+    assert!(path.exists(), "{name} is not built: cargo build --workspace --all-targets");
+    Command::new(path)
+}
+
+impl Cluster {
+    pub(crate) async fn start(schedulers: usize, workers: usize) -> Self {
+        let folder = servers::folder();
+        let (postgres, rabbit, redis) = tokio::join!(
+            Postgres::start(folder.path()),
+            Rabbit::start(folder.path()),
+            Redis::start(folder.path()),
+        );
+        let migrated =
+            ours("flowmill").args(["migrate", "--url", &postgres.url()]).output().unwrap();
+        let words = String::from_utf8_lossy(&migrated.stderr);
+        assert!(migrated.status.success(), "flowmill migrate: {words}");
+        let (schedulers, workers) = {
+            let urls = [postgres.url(), rabbit.url(), redis.url()];
+            let program = |kind, number| Program::new(kind, number, &urls, folder.path());
+            let schedulers = (0..schedulers).map(|number| program("flowmill-scheduler", number));
+            let workers = (0..workers).map(|number| program("flowmill-worker", number));
+            (schedulers.collect::<Vec<_>>(), workers.collect())
+        };
+        let ports = schedulers.iter().map(|scheduler| scheduler.port).collect();
+        let api = Arc::new(Api { ports, turn: AtomicUsize::new(0) });
+        let mut this = Self { schedulers, workers, postgres, rabbit, redis, api, folder };
+        for program in this.schedulers.iter_mut().chain(&mut this.workers) {
+            program.process.start();
+        }
+        for program in this.schedulers.iter().chain(&this.workers) {
+            program.ready().await;
+        }
+        assert!(this.folder.path().exists());
+        this
+    }
+}
+
+impl Api {
+    /// Asks whichever scheduler answers.
+    pub(crate) async fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        let asking = async {
+            loop {
+                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+                let port = self.ports[turn % self.ports.len()];
+                let asked = ask(port, method, path, headers, body);
+                match tokio::time::timeout(Duration::from_secs(5), asked).await {
+                    Ok(Some(answer)) if answer.status < 500 => return answer,
+                    _ => tokio::time::sleep(Duration::from_millis(100)).await,
+                }
+            }
+        };
+        let answer = tokio::time::timeout(PATIENCE, asking).await;
+        answer.unwrap_or_else(|_| panic!("no scheduler answered {method} {path}"))
+    }
+
+    /// Makes a document known; its digest.
+    pub(crate) async fn push(&self, document: &str) -> String {
+        let headers = "content-type: application/yaml\r\n";
+        let answer = self.ask("POST", "/api/v1/workflows", headers, document).await;
+        assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+        answer.body["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Submits a run under a key, again and again until it is accepted; its id.
+    pub(crate) async fn submit(&self, workflow: &str, inputs: Value, key: &str) -> String {
+        self.submitted(&json!({ "workflow": workflow, "inputs": inputs }), key).await
+    }
+
+    /// Says something to a chat; the run's id.
+    pub(crate) async fn submit_chat(&self, workflow: &str, query: &str, key: &str) -> String {
+        self.submitted(&json!({ "workflow": workflow, "query": query }), key).await
+    }
+
+    async fn submitted(&self, body: &Value, key: &str) -> String {
+        let headers = format!("content-type: application/json\r\nidempotency-key: {key}\r\n");
+        let answer = self.ask("POST", "/api/v1/runs", &headers, &body.to_string()).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        answer.body["id"].as_str().unwrap().to_owned()
+    }
+
+    /// A run as it is now.
+    pub(crate) async fn run(&self, id: &str) -> Value {
+        let answer = self.ask("GET", &format!("/api/v1/runs/{id}"), "", "").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body
+    }
+
+    /// A run when it has ended.
+    pub(crate) async fn end(&self, id: &str) -> Value {
+        let mut last = Value::Null;
+        let is_over = async || {
+            last = self.run(id).await;
+            !matches!(last["status"].as_str(), Some("queued" | "running" | "paused"))
+        };
+        until(&format!("the end of run {id}"), is_over).await;
+        last
+    }
+}

@@ -1,0 +1,139 @@
+//! Workflows of the tests, as Dify exports them.
+
+/// A document of these nodes and edges, in YAML's flow style.
+fn document(name: &str, nodes: &[String], edges: &[String]) -> String {
+    format!(
+        "{{kind: app, version: 0.6.0, app: {{name: {name}, mode: workflow}}, \
+         workflow: {{graph: {{nodes: [{}], edges: [{}]}}}}}}",
+        nodes.join(", "),
+        edges.join(", "),
+    )
+}
+
+fn edge(source: &str, target: &str) -> String {
+    format!("{{source: {source}, target: {target}}}")
+}
+
+fn start(variable: &str, kind: &str) -> String {
+    format!(
+        "{{id: s, data: {{type: start, title: S, variables: \
+         [{{variable: {variable}, label: {variable}, type: {kind}}}]}}}}"
+    )
+}
+
+fn end(name: &str, selector: &str) -> String {
+    format!(
+        "{{id: e, data: {{type: end, title: E, \
+         outputs: [{{variable: {name}, value_selector: {selector}}}]}}}}"
+    )
+}
+
+/// A node that asks the counter for this path; in it `{{#node.name#}}` is a variable. `more` are
+/// members of the node, each ending with a comma.
+fn call(id: &str, port: u16, path: &str, more: &str, within: &str) -> String {
+    format!(
+        "{{id: {id}, {within} data: {{type: http-request, title: {id}, {more} method: get, \
+         url: 'http://127.0.0.1:{port}/{path}', headers: '', params: '', \
+         authorization: {{type: no-auth}}, body: {{type: none, data: []}}, timeout: {{}}}}}}"
+    )
+}
+
+/// start, two calls one after the other, end: `says` is what the second one was answered.
+pub(crate) fn two_calls(port: u16) -> String {
+    let nodes = [
+        start("who", "text-input"),
+        call("a", port, "{{#s.who#}}-a", "", ""),
+        call("b", port, "{{#a.body#}}-b", "", ""),
+        end("says", "[b, body]"),
+    ];
+    document("two-calls", &nodes, &[edge("s", "a"), edge("a", "b"), edge("b", "e")])
+}
+
+/// A code node that makes a list, then a call for each of its elements, ten at a time. `more` are
+/// members of the call, each ending with a comma.
+pub(crate) fn calls_of_items(port: u16, more: &str) -> String {
+    let code = "{id: c, data: {type: code, title: C, code_language: python3, \
+         variables: [{variable: count, value_selector: [s, count]}, {variable: who, value_selector: [s, who]}], \
+         code: \"def main(count, who):\\n    return {'items': [f'{who}-{i}' for i in range(int(count))]}\", \
+         outputs: {items: {type: 'array[string]', children: null}}}}";
+    let start = "{id: s, data: {type: start, title: S, variables: [{variable: who, label: who, type: text-input}, \
+         {variable: count, label: count, type: number}]}}";
+    let iteration = "{id: it, data: {type: iteration, title: I, iterator_selector: [c, items], \
+         output_selector: [a, body], output_type: 'array[string]', start_node_id: itstart, \
+         is_parallel: true, parallel_nums: 10, error_handle_mode: terminated}}";
+    let nodes = [
+        start.to_owned(),
+        code.to_owned(),
+        iteration.to_owned(),
+        "{id: itstart, parentId: it, data: {type: iteration-start, title: '', isInIteration: true, iteration_id: it}}"
+            .to_owned(),
+        call("a", port, "{{#it.item#}}", &format!("isInIteration: true, iteration_id: it, {more}"), "parentId: it,"),
+        end("items", "[it, output]"),
+    ];
+    let edges = [edge("s", "c"), edge("c", "it"), edge("itstart", "a"), edge("it", "e")];
+    document("calls-of-items", &nodes, &edges)
+}
+
+/// A code node, then a call with a fail branch, then another call: what walkthrough 1 of the design
+/// is about.
+pub(crate) fn chain(port: u16) -> String {
+    let code = "{id: a, data: {type: code, title: A, code_language: javascript, \
+         variables: [{variable: who, value_selector: [s, who]}], \
+         code: 'function main({who}) { return {text: who + \"-x\"} }', outputs: {text: {type: string, children: null}}}}";
+    let again = "error_strategy: fail-branch, retry_config: {retry_enabled: true, max_retries: 1, retry_interval: 100},";
+    let nodes = [
+        start("who", "text-input"),
+        code.to_owned(),
+        call("b", port, "{{#a.text#}}-b", again, ""),
+        call("c", port, "{{#b.body#}}-c", "", ""),
+        call("d", port, "{{#a.text#}}-d", "", ""),
+        "{id: e, data: {type: end, title: E, outputs: [\
+         {variable: c, value_selector: [c, body]}, {variable: d, value_selector: [d, body]}]}}"
+            .to_owned(),
+    ];
+    let failed = "{source: b, sourceHandle: fail-branch, target: d}".to_owned();
+    let good = "{source: b, sourceHandle: success-branch, target: c}".to_owned();
+    let edges = [edge("s", "a"), edge("a", "b"), good, failed, edge("c", "e"), edge("d", "e")];
+    document("chain", &nodes, &edges)
+}
+
+/// A loop of five rounds: one is added to a conversation variable, then a call is made.
+pub(crate) fn rounds(port: u16) -> String {
+    let within = "parentId: l,";
+    let nodes = [
+        "{id: s, data: {type: start, title: S, variables: []}}".to_owned(),
+        "{id: l, data: {type: loop, title: L, loop_count: 5, start_node_id: ls, break_conditions: [], \
+         logical_operator: and, error_handle_mode: terminated, loop_variables: []}}"
+            .to_owned(),
+        "{id: ls, parentId: l, data: {type: loop-start, title: '', isInLoop: true, loop_id: l}}".to_owned(),
+        "{id: p, parentId: l, data: {type: assigner, title: P, version: '2', isInLoop: true, loop_id: l, \
+         items: [{input_type: constant, operation: +=, value: 1, write_mode: over-write, \
+         variable_selector: [conversation, n]}]}}"
+            .to_owned(),
+        call("c", port, "round-{{#conversation.n#}}", "isInLoop: true, loop_id: l,", within),
+        "{id: e, data: {type: answer, title: E, answer: 'counted to {{#conversation.n#}}'}}".to_owned(),
+    ];
+    let edges = [edge("s", "l"), edge("ls", "p"), edge("p", "c"), edge("l", "e")];
+    let workflow = document("rounds", &nodes, &edges);
+    let chat = workflow.replace("mode: workflow", "mode: advanced-chat");
+    chat.replace(
+        "workflow: {graph:",
+        "workflow: {conversation_variables: [{id: v, name: n, value: 0, value_type: number, \
+         selector: [conversation, n]}], graph:",
+    )
+}
+
+/// As many code nodes beside each other, and an end that waits for all of them.
+pub(crate) fn fan_out(width: usize) -> String {
+    let mut nodes = vec![start("who", "text-input"), end("last", &format!("[c{}, n]", width - 1))];
+    let mut edges = Vec::new();
+    for number in 0..width {
+        nodes.push(format!(
+            "{{id: c{number}, data: {{type: code, title: C, code_language: javascript, variables: [], \
+             code: 'function main() {{ return {{n: {number}}} }}', outputs: {{n: {{type: number, children: null}}}}}}}}"
+        ));
+        edges.push(edge("s", &format!("c{number}")));
+        edges.push(edge(&format!("c{number}"), "e"));
+    }
+    document("fan-out", &nodes, &edges)
+}

@@ -1,0 +1,15 @@
+//! The programs as they are installed, over servers of their own that are killed, wiped and frozen.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![expect(clippy::print_stderr, reason = "a test that takes a while says how far it is")]
+
+mod chaos;
+mod cluster;
+mod documents;
+mod faults;
+mod http;
+mod process;
+mod random;
+mod servers;
+mod volume;
+mod walkthroughs;
