@@ -1,6 +1,6 @@
 //! What `POST /api/v1/runs` takes: every member is known, and of its type.
 
-use flowmill_engine::fact::Options;
+use flowmill_engine::fact::{Dispatch, Options};
 use flowmill_engine::time::parse_duration;
 use flowmill_engine::value::{Name, Object, Style, dumps};
 use flowmill_workflow::inputs::{Given, GivenFiles};
@@ -62,6 +62,12 @@ fn options(mut members: Members) -> Result<Options, Problem> {
         None => Options::default(),
         Some("dify") => Options { dify_sizes: true, ..Options::dify() },
         Some(_) => return Err(members.wrong("limits", "\"dify\"")),
+    };
+    options.dispatch = match members.text("dispatch")?.as_deref() {
+        None | Some("default") => Dispatch::Fragments,
+        Some("fused") => Dispatch::Fused,
+        Some("hop") => Dispatch::Hop,
+        Some(_) => return Err(members.wrong("dispatch", "\"default\", \"fused\" or \"hop\"")),
     };
     let mut time = |name| {
         let text = members.text(name)?;
