@@ -62,7 +62,7 @@ struct Servers {
 /// [`Failure`] when it cannot go on.
 pub async fn run(config: Config, stop: Stop) -> Result<(), Failure> {
     let name = name_or(&config.name);
-    let health = Health::waiting_for(&["postgres", "rabbitmq"]);
+    let health = Health::waiting_for(&["postgres", "rabbitmq", "api"]);
     let door = Door::default();
     let router = health.router().merge(door.router());
     let listener = Listener::open(config.http.listen, router, stop.clone()).await?;
@@ -128,6 +128,7 @@ async fn own(
     let dealing = tokio::spawn(dealing);
     let mut owning = tokio::spawn(service.run());
     door.open(router);
+    health.has("api");
     tracing::info!(scheduler.name = name, "serving");
     let ended = tokio::select! {
         ended = &mut owning => Some(ended),

@@ -406,7 +406,10 @@ fn secrets_lie_sealed_in_the_folder_and_need_its_key() {
     assert_eq!(ran.expect(0).out, "letters: 10\n");
     assert!(grep(path, SECRET).0.is_empty());
     let wrong = command(&arguments).env("FLOWMILL_SECRET_KEY", "secret").output().unwrap();
-    Ran::of(wrong).expect(2).says("FLOWMILL_SECRET_KEY").says("key 1 is not 64 hexadecimal digits");
+    Ran::of(wrong)
+        .expect(2)
+        .says("FLOWMILL_SECRET_KEY")
+        .says("key 1 is neither 64 hexadecimal digits nor 32 bytes as base64");
 }
 
 #[test]

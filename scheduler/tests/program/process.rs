@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use flowmill_infra::{postgres, rabbitmq};
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A schema and queues of a test's own; removed when it is dropped.
 pub(crate) struct Place(String);

@@ -225,8 +225,8 @@ pub async fn patiently<T, E: Trouble>(
             Err(_) => format!("it does not answer within {} s", TRY.as_secs()),
         };
         let wait = waits.next();
+        health.lacks(name, &*why);
         tracing::warn!(server = name, %why, ?wait, "a server cannot be used; it is tried again");
-        health.lacks(name, why);
         sleep(wait).await;
     }
 }

@@ -2,11 +2,11 @@
 
 mod postgres;
 mod rabbitmq;
-mod redis;
+mod redis_server;
 
 pub(crate) use postgres::Postgres;
 pub(crate) use rabbitmq::Rabbit;
-pub(crate) use redis::Redis;
+pub(crate) use redis_server::Redis;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
