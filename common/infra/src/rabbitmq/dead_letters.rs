@@ -15,6 +15,7 @@ use super::headers::{self, REASON};
 use super::names::Dead;
 use super::topology::{self, TASK_DELIVERIES};
 use super::{End, RabbitError, Settings, connect, waits};
+use crate::broker::Receipt as _;
 use crate::dead_letters::{DeadLetter, DeadLetterConsumer, Sending};
 use crate::message::Task;
 use crate::retry::Waits;
@@ -25,6 +26,9 @@ const AHEAD: u16 = 8;
 
 /// What is said of a letter for which the server gives no reason of ours.
 const GIVEN_UP: &str = "the broker gave it up";
+
+/// The header in which the server says why it gave a message up.
+const DEATH: &str = "x-first-death-reason";
 
 /// A consumer of dead letters.
 #[derive(Debug)]
@@ -134,6 +138,10 @@ impl Reader {
                 None => return RabbitError::Lost(format!("{} was cut off", self.queue)),
             };
             let receipt = RabbitReceipt::of(&self.channel, &delivered);
+            if has_expired(&delivered) {
+                receipt.settle().await;
+                continue;
+            }
             let letter = self.read(delivered);
             if self.letters.send((letter, receipt)).await.is_err() {
                 return RabbitError::Lost("nobody takes dead letters".to_owned());
@@ -174,6 +182,13 @@ impl Reader {
         }
         letter
     }
+}
+
+/// Whether a message only came too late to be of use to anybody, as beats do whose shard nobody
+/// owns.
+fn has_expired(delivered: &Delivery) -> bool {
+    let headers = delivered.properties.headers().as_ref();
+    headers.is_some_and(|headers| headers::read_text(headers, DEATH) == Some("expired"))
 }
 
 fn sending(task: Task) -> Sending {

@@ -42,7 +42,7 @@ impl Program {
                 for class in ["LIGHT", "CODE", "HTTP", "LLM"] {
                     command.env(format!("FLOWMILL_SLOTS__{class}"), &slots);
                 }
-                command.env("FLOWMILL_OUTBOUND__ALLOW_NET", "[\"127.0.0.1\"]");
+                command.env("FLOWMILL_OUTBOUND__ALLOW_NET", "127.0.0.1");
             }
             command
         };
@@ -54,8 +54,12 @@ impl Program {
         answer.is_some_and(|answer| answer.status == 200)
     }
 
-    pub(crate) async fn ready(&self) {
-        until(&format!("{} to be ready", self.process.name), async || self.is_ready().await).await;
+    pub(crate) async fn ready(&mut self) {
+        until(&format!("{} to be ready", self.process.name), async || {
+            assert!(self.process.runs(), "{} ended", self.process.name);
+            self.is_ready().await
+        })
+        .await;
     }
 }
 
@@ -73,7 +77,7 @@ pub(crate) struct Cluster {
 /// The API of a cluster: whichever scheduler answers.
 pub(crate) struct Api {
     ports: Vec<u16>,
-    /// Who is asked next.
+    /// Who is asked.
     turn: AtomicUsize,
 }
 
@@ -110,7 +114,7 @@ impl Cluster {
         for program in this.schedulers.iter_mut().chain(&mut this.workers) {
             program.process.start();
         }
-        for program in this.schedulers.iter().chain(&this.workers) {
+        for program in this.schedulers.iter_mut().chain(&mut this.workers) {
             program.ready().await;
         }
         assert!(this.folder.path().exists());
@@ -123,13 +127,15 @@ impl Api {
     pub(crate) async fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
         let asking = async {
             loop {
-                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+                let turn = self.turn.load(Ordering::Relaxed);
                 let port = self.ports[turn % self.ports.len()];
                 let asked = ask(port, method, path, headers, body);
                 match tokio::time::timeout(Duration::from_secs(5), asked).await {
                     Ok(Some(answer)) if answer.status < 500 => return answer,
                     _ => tokio::time::sleep(Duration::from_millis(100)).await,
                 }
+                // another one may be luckier
+                self.turn.store(turn + 1, Ordering::Relaxed);
             }
         };
         let answer = tokio::time::timeout(PATIENCE, asking).await;

@@ -83,7 +83,7 @@ impl Postgres {
         let (port, bin) = (self.port.to_string(), self.bin.clone());
         until("PostgreSQL", async || {
             let mut ask = Command::new(bin.join("pg_isready"));
-            ask.args(["-q", "-h", "127.0.0.1", "-p", &port]);
+            ask.args(["-q", "-U", "postgres", "-h", "127.0.0.1", "-p", &port]);
             ask.status().unwrap().success()
         })
         .await;
