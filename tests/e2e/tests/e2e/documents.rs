@@ -92,7 +92,7 @@ pub(crate) fn chain(port: u16) -> String {
             .to_owned(),
     ];
     let failed = "{source: b, sourceHandle: fail-branch, target: d}".to_owned();
-    let good = "{source: b, sourceHandle: success-branch, target: c}".to_owned();
+    let good = "{source: b, sourceHandle: source, target: c}".to_owned();
     let edges = [edge("s", "a"), edge("a", "b"), good, failed, edge("c", "e"), edge("d", "e")];
     document("chain", &nodes, &edges)
 }
