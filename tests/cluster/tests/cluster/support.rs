@@ -68,8 +68,6 @@ pub(crate) struct Hand {
 pub(crate) struct Ended {
     pub(crate) status: Status,
     pub(crate) outputs: BTreeMap<String, String>,
-    /// Failed attempts and containers.
-    pub(crate) exceptions: u64,
     /// How many tasks were sent.
     pub(crate) tasks: usize,
     /// How many attempts of each node ended.
@@ -80,6 +78,23 @@ pub(crate) struct Ended {
     pub(crate) error: Option<Name>,
     /// What went wrong: Dify's `error_type` of each error.
     pub(crate) errors: Vec<String>,
+}
+
+/// A network that reaches this machine, and code in the sandbox.
+fn outside() -> NodeContext {
+    let policy =
+        OutboundPolicy { allow: vec!["127.0.0.1".parse().unwrap()], ..OutboundPolicy::default() };
+    let reach = outbound::Options { policy, ..outbound::Options::default() };
+    let client = outbound::Client::new(reach).unwrap();
+    NodeContext {
+        attempt: 1,
+        timeout: Duration::from_mins(1),
+        code: Arc::new(CodeRunner::new(&CodeSettings::default())),
+        http: Arc::new(NetworkClient::new(HttpOptions::default(), Arc::new(client))),
+        files: Arc::new(MemoryFiles::default()),
+        documents: Arc::default(),
+        chunks: None,
+    }
 }
 
 fn server(variable: &str, usual: &str) -> String {
@@ -145,6 +160,11 @@ impl Cluster {
     }
 
     pub(crate) async fn hand(&self, name: &str) -> Hand {
+        self.hand_in(name, outside()).await
+    }
+
+    /// A worker whose nodes find this outside of themselves.
+    pub(crate) async fn hand_in(&self, name: &str, outside: NodeContext) -> Hand {
         let store = Arc::new(PostgresStore::open(&self.database).await.unwrap());
         let slots = [TaskClass::Light, TaskClass::Code, TaskClass::Http, TaskClass::Llm]
             .map(|class| u16::try_from(SLOTS.of(class)).unwrap());
@@ -155,21 +175,6 @@ impl Cluster {
             slots: SLOTS,
             drain: Duration::from_secs(5),
             beat: Some(Duration::from_secs(1)),
-        };
-        let policy = OutboundPolicy {
-            allow: vec!["127.0.0.1".parse().unwrap()],
-            ..OutboundPolicy::default()
-        };
-        let reach = outbound::Options { policy, ..outbound::Options::default() };
-        let client = outbound::Client::new(reach).unwrap();
-        let outside = NodeContext {
-            attempt: 1,
-            timeout: Duration::from_mins(1),
-            code: Arc::new(CodeRunner::new(&CodeSettings::default())),
-            http: Arc::new(NetworkClient::new(HttpOptions::default(), Arc::new(client))),
-            files: Arc::new(MemoryFiles::default()),
-            documents: Arc::default(),
-            chunks: None,
         };
         let (live, clock) = (MemoryLive::default(), SystemClock::new());
         let recall = Checkpointed::new(store);
@@ -219,19 +224,8 @@ impl Cluster {
 
     /// Submits a run as an API would; it is accepted when this returns.
     pub(crate) async fn submit(&self, plan: &PlanKey, inputs: &[(&str, Value)]) -> Name {
-        self.submit_as(plan, inputs, Dispatch::Fragments).await
-    }
-
-    /// The same with a say in how much one task carries.
-    pub(crate) async fn submit_as(
-        &self,
-        plan: &PlanKey,
-        inputs: &[(&str, Value)],
-        dispatch: Dispatch,
-    ) -> Name {
-        let (mocks, dify_sizes) = (plan.mocks.clone(), plan.dify_sizes);
-        let more = Options::default();
-        let options = Options { task_timeout_ms: 60_000, dispatch, mocks, dify_sizes, ..more };
+        let dispatch = Dispatch::Fragments;
+        let options = Options { task_timeout_ms: 60_000, dispatch, ..Options::default() };
         self.submit_with(plan, inputs, options).await
     }
 
@@ -256,16 +250,16 @@ impl Cluster {
         options: Options,
         wait: Duration,
     ) -> Name {
+        let named = |(name, value): &(&str, Value)| (Name::from(*name), value.clone());
+        let inputs = inputs.iter().map(named).collect();
+        self.begin(plan, Start { inputs, options, ..Start::default() }, wait).await
+    }
+
+    /// Submits a run that begins with all of this; it gets an id.
+    pub(crate) async fn begin(&self, plan: &PlanKey, start: Start, wait: Duration) -> Name {
         let run: Name = Uuid::now_v7().to_string().as_str().into();
         let shard = Shard::of(&run, SHARDS);
-        let named = |(name, value): &(&str, Value)| (Name::from(*name), value.clone());
-        let start = Start {
-            run: run.clone(),
-            workflow: plan.workflow.clone(),
-            inputs: inputs.iter().map(named).collect(),
-            options,
-            ..Start::default()
-        };
+        let start = Start { run: run.clone(), workflow: plan.workflow.clone(), ..start };
         let submission = Submission {
             tenant: "default".into(),
             shard,
@@ -325,8 +319,8 @@ impl Cluster {
         sqlx::query(sql).bind(&**run).execute(&mut connection).await.unwrap();
     }
 
-    /// A run when it has ended.
-    pub(crate) async fn end(&self, run: &Name) -> Ended {
+    /// All facts of a run when it has ended.
+    pub(crate) async fn story(&self, run: &Name) -> Vec<Fact> {
         self.until("a run's end", async || {
             let status = self.status(run).await;
             !matches!(status, None | Some(Status::Running | Status::Paused))
@@ -335,6 +329,12 @@ impl Cluster {
         let (_, facts) = self.store.facts(&"default".into(), run, 0).await.unwrap().unwrap();
         let seqs: Vec<u64> = facts.iter().map(|fact| fact.seq).collect();
         assert_eq!(seqs, (1..=facts.len() as u64).collect::<Vec<_>>());
+        facts
+    }
+
+    /// A run when it has ended.
+    pub(crate) async fn end(&self, run: &Name) -> Ended {
+        let facts = self.story(run).await;
         let mut attempts = BTreeMap::new();
         let mut returned = 0;
         let mut tasks = 0;
@@ -357,9 +357,8 @@ impl Cluster {
         let shown = |(name, value): &(Name, Value)| (name.to_string(), value.to_python());
         let outputs = end.outputs.iter().map(shown).collect();
         let errors = end.errors.iter().map(|error| error.error_type.to_string()).collect();
-        let exceptions = end.exceptions_count;
         let RunFinished { status, reason, error, .. } = (**end).clone();
-        Ended { status, outputs, exceptions, tasks, attempts, returned, reason, error, errors }
+        Ended { status, outputs, tasks, attempts, returned, reason, error, errors }
     }
 
     /// Removes what is ours.
