@@ -15,6 +15,7 @@ use flowmill_infra::memory::MemoryLive;
 use flowmill_infra::message::{Delivery, PlanKey, Shard};
 use flowmill_infra::postgres::{PostgresStore, Settings as Database, migrate};
 use flowmill_infra::rabbitmq::{self, RabbitCompletions, RabbitWorker, Settings as Broker};
+use flowmill_infra::redis::{Redis, Settings as Memory};
 use flowmill_infra::seal::Keys;
 use flowmill_infra::shards::Announcement;
 use flowmill_infra::wire::Transit;
@@ -24,7 +25,7 @@ use flowmill_nodes::files::MemoryFiles;
 use flowmill_nodes::http_request::{HttpOptions, NetworkClient};
 use flowmill_nodes::outbound::{self, OutboundPolicy};
 use flowmill_scheduler::{Handle, Service as Scheduler, Sharded, Window, deal_with_dead_letters};
-use flowmill_worker::{Checkpointed, Service as Worker, Settings, Slots};
+use flowmill_worker::{Checkpointed, Claiming, Recall, Service as Worker, Settings, Slots};
 use flowmill_workflow::{Workflows, digest};
 use lapin::types::ShortString;
 use lapin::{Channel, Connection, ConnectionProperties};
@@ -166,10 +167,33 @@ impl Cluster {
     /// A worker whose nodes find this outside of themselves.
     pub(crate) async fn hand_in(&self, name: &str, outside: NodeContext) -> Hand {
         let store = Arc::new(PostgresStore::open(&self.database).await.unwrap());
+        let recall = Checkpointed::new(store.clone());
+        self.start(name, store, (outside, recall)).await
+    }
+
+    /// A worker that shares claims with all others of this cluster.
+    pub(crate) async fn hand_with_claims(&self, name: &str) -> Hand {
+        let url = server("FLOWMILL_TEST_REDIS", "redis://127.0.0.1:6379");
+        // keys expire by themselves, and no two runs have the same id
+        let patience = Duration::from_secs(5);
+        let prefix = self.schema.clone();
+        let redis = Redis::new(&Memory { prefix, patience, ..Memory::new(url) }).unwrap();
+        let store = Arc::new(PostgresStore::open(&self.database).await.unwrap());
+        let recall = Checkpointed::new(store.clone());
+        let recall = Claiming::new(recall, redis.claims(), &name.into());
+        self.start(name, store, (outside(), recall)).await
+    }
+
+    async fn start<R: Recall>(
+        &self,
+        name: &str,
+        store: Arc<PostgresStore>,
+        nodes: (NodeContext, R),
+    ) -> Hand {
         let slots = [TaskClass::Light, TaskClass::Code, TaskClass::Http, TaskClass::Llm]
             .map(|class| u16::try_from(SLOTS.of(class)).unwrap());
         let ends = rabbitmq::worker(&self.broker_of(&store), slots).await.unwrap();
-        let workflows = Arc::new(Workflows::new(store.clone()));
+        let workflows = Arc::new(Workflows::new(store));
         let settings = Settings {
             name: name.into(),
             slots: SLOTS,
@@ -177,9 +201,7 @@ impl Cluster {
             beat: Some(Duration::from_secs(1)),
         };
         let (live, clock) = (MemoryLive::default(), SystemClock::new());
-        let recall = Checkpointed::new(store);
-        let service =
-            Worker::remembering(ends, live, workflows, clock, settings, (outside, recall));
+        let service = Worker::remembering(ends, live, workflows, clock, settings, nodes);
         let (stop, stopped) = oneshot::channel();
         let service = tokio::spawn(service.run_until(async {
             stopped.await.ok();
