@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use flowmill_engine::fact::{Dispatch, Options, Status};
-use flowmill_engine::report::History;
-use flowmill_engine::run::Start;
+use flowmill_engine::report::{History, Report};
+use flowmill_engine::run::{Run, Start};
 use flowmill_engine::value::{Name, Value};
 use flowmill_nodes::code::CodeSettings;
 use flowmill_nodes::context::NodeContext;
@@ -19,7 +19,7 @@ use flowmill_nodes::outbound::{self, OutboundPolicy};
 use flowmill_worker::Slots;
 use tokio::sync::Semaphore;
 
-use crate::embedded::{Embedded, Ended, cores, outside};
+use crate::embedded::{Embedded, cores, outside};
 use crate::result::{details, member, object, result};
 use crate::workflow::{Reading, Workflow, load, read_file};
 
@@ -27,6 +27,22 @@ use crate::workflow::{Reading, Workflow, load, read_file};
 /// which they most likely end in the reference, whose two programs at a time start in order;
 /// everything else as wide as its workers.
 const SLOTS: Slots = Slots { light: 5, code: 1, http: 5, llm: 5 };
+
+/// What nodes of the reference find outside of themselves.
+///
+/// # Errors
+/// When there can be no HTTP client.
+pub fn surroundings() -> anyhow::Result<NodeContext> {
+    // the reference has a plain HTTP client with Dify's limits, which checks no addresses
+    let policy = Policy { limits: Limits::DIFY, strict_statuses: false };
+    // as the reference, which runs code where it runs itself
+    let code = CodeSettings { unsafe_code: true, ..CodeSettings::default() };
+    let reach =
+        outbound::Options { policy: OutboundPolicy::unchecked(), ..outbound::Options::default() };
+    let outside = outside(&code, policy, reach)?;
+    // tests call this from programs of their own, which convert no documents when started anew
+    Ok(NodeContext { documents: Arc::default(), ..outside })
+}
 
 /// Answers cases, each over a scheduler and a worker that have no other case at the time.
 #[derive(Clone, Debug)]
@@ -41,17 +57,7 @@ impl Conform {
     /// # Errors
     /// When the services cannot start.
     pub fn start() -> anyhow::Result<Self> {
-        // the reference has a plain HTTP client with Dify's limits, which checks no addresses
-        let policy = Policy { limits: Limits::DIFY, strict_statuses: false };
-        // as the reference, which runs code where it runs itself
-        let code = CodeSettings { unsafe_code: true, ..CodeSettings::default() };
-        let reach = outbound::Options {
-            policy: OutboundPolicy::unchecked(),
-            ..outbound::Options::default()
-        };
-        let outside = outside(&code, policy, reach)?;
-        // tests call this from programs of their own, which convert no documents when started anew
-        let outside = NodeContext { documents: Arc::default(), ..outside };
+        let outside = surroundings()?;
         let width = cores();
         let lane = || Embedded::with_slots(History::Full, outside.clone(), SLOTS);
         let idle = std::iter::repeat_with(lane).take(width).collect();
@@ -114,7 +120,7 @@ async fn case_result(embedded: &Embedded, case: &Value, dispatch: Dispatch) -> V
             let ended = embedded.run(&workflow, start).await;
             embedded.remove(&workflow);
             match ended {
-                Ok(ended) => answer(id, &ended, began.elapsed()),
+                Ok(ended) => answer(id, &ended.run, &ended.report, began.elapsed()),
                 Err(error) => object([
                     member("id", id),
                     member("status", "failed".into()),
@@ -125,11 +131,12 @@ async fn case_result(embedded: &Embedded, case: &Value, dispatch: Dispatch) -> V
     }
 }
 
-fn answer(id: Value, ended: &Ended, elapsed: Duration) -> Value {
+/// What became of a case, in the reference's format.
+pub fn answer(id: Value, run: &Run, report: &Report, elapsed: Duration) -> Value {
     let mut members = vec![member("id", id)];
-    members.extend(result(&ended.run, &ended.report, elapsed));
-    members.extend(details(&ended.run, &ended.report));
-    if ended.run.status() == Status::Paused {
+    members.extend(result(run, report, elapsed));
+    members.extend(details(run, report));
+    if run.status() == Status::Paused {
         // the reference's event of a pause has no count
         members.retain(|(name, _)| &**name != "exceptions_count");
         members.push(member("exceptions_count", Value::int(0)));
@@ -137,7 +144,11 @@ fn answer(id: Value, ended: &Ended, elapsed: Duration) -> Value {
     object(members)
 }
 
-fn prepare(case: &Value) -> Result<(Workflow, Start), String> {
+/// A case's workflow, and what its run begins with.
+///
+/// # Errors
+/// Why it cannot begin.
+pub fn prepare(case: &Value) -> Result<(Workflow, Start), String> {
     let text = if let Some(Value::Str(text)) = get(case, "dsl") {
         text.to_string()
     } else {

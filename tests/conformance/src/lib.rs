@@ -5,8 +5,13 @@
 //! because tracebacks differ between sandboxes; nothing that depends on timing.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
-use flowmill_engine::value::Value;
+use flowmill_engine::value::{Style, Value, dumps};
+
+/// A recorded case in which a node reads what a parallel path gives. Which of both comes first is
+/// chance, and it comes otherwise where tasks are fewer, or travel.
+pub const BY_CHANCE: &str = "gen-1";
 
 /// A difference: what it concerns, what the reference gave, what we gave.
 #[derive(Clone, Debug)]
@@ -17,6 +22,15 @@ pub struct Difference {
     pub want: Value,
     /// Ours.
     pub got: Value,
+}
+
+impl fmt::Display for Difference {
+    /// What differs, and the beginnings of both values.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let short = |value: &Value| dumps(value, Style::Line).chars().take(400).collect::<String>();
+        let Self { what, want, got } = self;
+        write!(f, "{what}\n  want {}\n  got  {}", short(want), short(got))
+    }
 }
 
 /// All differences between two results of a case. `racy` marks cases in which an unhandled
@@ -149,7 +163,7 @@ mod tests {
             ("\"a\": 1", "\"a\": 2", "outputs"),
             ("\"y\": true", "\"y\": 1", "node n"),
         ] {
-            let text = flowmill_engine::value::dumps(&want, flowmill_engine::value::Style::Line);
+            let text = dumps(&want, Style::Line);
             assert!(text.contains(from), "{from} in {text}");
             let got = loads(&text.replacen(from, to, 1)).unwrap();
             let found = differences(false, &want, &got);

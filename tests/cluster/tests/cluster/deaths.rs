@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use flowmill_engine::fact::Status;
 use flowmill_engine::value::Value;
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -141,6 +142,44 @@ async fn a_worker_that_is_told_to_stop_repeats_nothing() {
     all_end_well(&cluster, &runs).await;
     assert_eq!(calls.total(), RUNS * 2, "{:?}", calls.seen.lock().unwrap());
     heir.stop().await;
+    owner.stop().await;
+    cluster.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_is_delivered_twice_is_paid_for_once() {
+    let cluster = Cluster::new("twice").await;
+    let calls = Counting::new(Duration::from_secs(1)).await;
+    let owner = cluster.owner("owner").await;
+    let (connection, channel, queue) = cluster.outside("http").await;
+    let plan = cluster.push(&calls.document()).await;
+    let run = cluster.submit(&plan, &[("who", "ada".into())]).await;
+    // while there is no worker, the task lies in its queue
+    let taken = Mutex::new(None);
+    let options = BasicGetOptions::default();
+    cluster
+        .until("the task", async || {
+            let found = channel.basic_get(queue.clone(), options).await.unwrap();
+            let is_there = found.is_some();
+            *taken.lock().unwrap() = found;
+            is_there
+        })
+        .await;
+    let task = taken.into_inner().unwrap().unwrap().delivery;
+    let left = cluster.hand_with_claims("left").await;
+    let right = cluster.hand_with_claims("right").await;
+    for _ in 0..2 {
+        let (options, properties) = (BasicPublishOptions::default(), task.properties.clone());
+        let put = channel.basic_publish("".into(), queue.clone(), options, &task.data, properties);
+        put.await.unwrap().await.unwrap();
+    }
+    task.acker.ack(BasicAckOptions::default()).await.unwrap();
+    all_end_well(&cluster, &[run]).await;
+    // both have ended what they held
+    left.stop().await;
+    right.stop().await;
+    assert_eq!(calls.total(), 2, "{:?}", calls.seen.lock().unwrap());
+    connection.close(200, "done".into()).await.unwrap();
     owner.stop().await;
     cluster.leave().await;
 }

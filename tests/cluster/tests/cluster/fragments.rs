@@ -1,82 +1,11 @@
-//! How much one task carries makes no difference to a run, whoever dies over it.
+//! Workers die, or are told to stop, over tasks that carry many passes.
 
-use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
-use flowmill_engine::fact::{Dispatch, Status};
-use flowmill_engine::value::{Style, Value, dumps, loads};
-use flowmill_infra::message::PlanKey;
+use flowmill_engine::fact::Status;
 
 use super::deaths::Counting;
-use super::support::{Cluster, Ended, SLOTS, document};
-
-const MODES: [Dispatch; 3] = [Dispatch::Hop, Dispatch::Fragments, Dispatch::Fused];
-
-/// What of an end must be the same, however the run was sent.
-fn shown(end: &Ended, is_racy: bool) -> String {
-    let mut text = end.status.name().to_owned();
-    // what runs beside a failure may or may not come to its end
-    if !is_racy && !matches!(end.status, Status::Failed | Status::Stopped) {
-        let (outputs, attempts) = (&end.outputs, &end.attempts);
-        write!(text, " {} {outputs:?} {attempts:?}", end.exceptions).unwrap();
-    }
-    text
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn recorded_cases_end_alike_in_all_modes() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conformance/fixtures/hand.jsonl");
-    let text = std::fs::read_to_string(path).unwrap();
-    let cluster = Cluster::new("modes").await;
-    let owner = cluster.owner("one").await;
-    let (left, right) = (cluster.hand("left").await, cluster.hand("right").await);
-    let mut begun = Vec::new();
-    for case in text.lines().map(|line| loads(line).unwrap()) {
-        let Value::Object(case) = case else { panic!("a case is an object") };
-        let mut plan = cluster.push(&case["dsl"].to_python()).await;
-        if let Some(mocks @ Value::Object(_)) = case.get("mocks") {
-            let mocks = cluster.push(&dumps(mocks, Style::Line)).await;
-            plan = PlanKey { mocks: Some(mocks.workflow), ..plan };
-        }
-        let Some(Value::Object(given)) = case.get("inputs") else { continue };
-        let inputs: Vec<(&str, Value)> =
-            given.iter().map(|(name, value)| (&**name, value.clone())).collect();
-        // a run that cannot begin, or waits for a person, has no end to compare
-        let want = match &case["want"] {
-            Value::Object(want) => want["status"].to_python(),
-            other => panic!("{other:?} is no result"),
-        };
-        if ["invalid", "paused"].contains(&&*want) {
-            continue;
-        }
-        let mut runs = Vec::new();
-        for mode in MODES {
-            runs.push(cluster.submit_as(&plan, &inputs, mode).await);
-        }
-        let is_racy = case.get("racy_failure") == Some(&Value::Bool(true));
-        begun.push((case["id"].to_python(), want, is_racy, runs));
-    }
-    assert!(begun.len() > 40, "{} cases", begun.len());
-    let (mut wrong, mut as_wanted) = (String::new(), 0);
-    for (id, want, is_racy, runs) in &begun {
-        let mut ends = Vec::new();
-        for run in runs {
-            ends.push(shown(&cluster.end(run).await, *is_racy));
-        }
-        as_wanted += usize::from(ends[0].split(' ').next() == Some(want));
-        if ends.iter().any(|end| *end != ends[0]) {
-            writeln!(wrong, "{id}: {ends:#?}").unwrap();
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong}");
-    // the reference has limits of its own that this cluster has not
-    assert!(as_wanted * 10 > begun.len() * 9, "{as_wanted} of {} as recorded", begun.len());
-    left.stop().await;
-    right.stop().await;
-    owner.stop().await;
-    cluster.leave().await;
-}
+use super::support::{Cluster, SLOTS, document};
 
 const ITEMS: usize = 60;
 

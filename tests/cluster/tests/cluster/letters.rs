@@ -70,6 +70,11 @@ async fn a_task_without_a_queue_waits_until_there_is_one() {
         deleted.await.unwrap();
     };
     let plan = cluster.push(&shout()).await;
+    // whoever connects makes queues: a first run, so that everybody has connected before
+    let early = cluster.hand("early").await;
+    let first = cluster.submit(&plan, &[("who", "eve".into())]).await;
+    cluster.end(&first).await;
+    early.stop().await;
     delete().await;
     let run = cluster.submit(&plan, &[("who", "ada".into())]).await;
     cluster.until("its return", async || cluster.returned(&run).await > 0).await;

@@ -6,5 +6,6 @@
 mod deaths;
 mod fragments;
 mod letters;
+mod parity;
 mod runs;
 mod support;

@@ -15,6 +15,7 @@ use flowmill_infra::memory::MemoryLive;
 use flowmill_infra::message::{Delivery, PlanKey, Shard};
 use flowmill_infra::postgres::{PostgresStore, Settings as Database, migrate};
 use flowmill_infra::rabbitmq::{self, RabbitCompletions, RabbitWorker, Settings as Broker};
+use flowmill_infra::redis::{Redis, Settings as Memory};
 use flowmill_infra::seal::Keys;
 use flowmill_infra::shards::Announcement;
 use flowmill_infra::wire::Transit;
@@ -24,7 +25,7 @@ use flowmill_nodes::files::MemoryFiles;
 use flowmill_nodes::http_request::{HttpOptions, NetworkClient};
 use flowmill_nodes::outbound::{self, OutboundPolicy};
 use flowmill_scheduler::{Handle, Service as Scheduler, Sharded, Window, deal_with_dead_letters};
-use flowmill_worker::{Checkpointed, Service as Worker, Settings, Slots};
+use flowmill_worker::{Checkpointed, Claiming, Recall, Service as Worker, Settings, Slots};
 use flowmill_workflow::{Workflows, digest};
 use lapin::types::ShortString;
 use lapin::{Channel, Connection, ConnectionProperties};
@@ -68,8 +69,6 @@ pub(crate) struct Hand {
 pub(crate) struct Ended {
     pub(crate) status: Status,
     pub(crate) outputs: BTreeMap<String, String>,
-    /// Failed attempts and containers.
-    pub(crate) exceptions: u64,
     /// How many tasks were sent.
     pub(crate) tasks: usize,
     /// How many attempts of each node ended.
@@ -80,6 +79,23 @@ pub(crate) struct Ended {
     pub(crate) error: Option<Name>,
     /// What went wrong: Dify's `error_type` of each error.
     pub(crate) errors: Vec<String>,
+}
+
+/// A network that reaches this machine, and code in the sandbox.
+fn outside() -> NodeContext {
+    let policy =
+        OutboundPolicy { allow: vec!["127.0.0.1".parse().unwrap()], ..OutboundPolicy::default() };
+    let reach = outbound::Options { policy, ..outbound::Options::default() };
+    let client = outbound::Client::new(reach).unwrap();
+    NodeContext {
+        attempt: 1,
+        timeout: Duration::from_mins(1),
+        code: Arc::new(CodeRunner::new(&CodeSettings::default())),
+        http: Arc::new(NetworkClient::new(HttpOptions::default(), Arc::new(client))),
+        files: Arc::new(MemoryFiles::default()),
+        documents: Arc::default(),
+        chunks: None,
+    }
 }
 
 fn server(variable: &str, usual: &str) -> String {
@@ -145,36 +161,47 @@ impl Cluster {
     }
 
     pub(crate) async fn hand(&self, name: &str) -> Hand {
+        self.hand_in(name, outside()).await
+    }
+
+    /// A worker whose nodes find this outside of themselves.
+    pub(crate) async fn hand_in(&self, name: &str, outside: NodeContext) -> Hand {
         let store = Arc::new(PostgresStore::open(&self.database).await.unwrap());
+        let recall = Checkpointed::new(store.clone());
+        self.start(name, store, (outside, recall)).await
+    }
+
+    /// A worker that shares claims with all others of this cluster.
+    pub(crate) async fn hand_with_claims(&self, name: &str) -> Hand {
+        let url = server("FLOWMILL_TEST_REDIS", "redis://127.0.0.1:6379");
+        // keys expire by themselves, and no two runs have the same id
+        let patience = Duration::from_secs(5);
+        let prefix = self.schema.clone();
+        let redis = Redis::new(&Memory { prefix, patience, ..Memory::new(url) }).unwrap();
+        let store = Arc::new(PostgresStore::open(&self.database).await.unwrap());
+        let recall = Checkpointed::new(store.clone());
+        let recall = Claiming::new(recall, redis.claims(), &name.into());
+        self.start(name, store, (outside(), recall)).await
+    }
+
+    async fn start<R: Recall>(
+        &self,
+        name: &str,
+        store: Arc<PostgresStore>,
+        nodes: (NodeContext, R),
+    ) -> Hand {
         let slots = [TaskClass::Light, TaskClass::Code, TaskClass::Http, TaskClass::Llm]
             .map(|class| u16::try_from(SLOTS.of(class)).unwrap());
         let ends = rabbitmq::worker(&self.broker_of(&store), slots).await.unwrap();
-        let workflows = Arc::new(Workflows::new(store.clone()));
+        let workflows = Arc::new(Workflows::new(store));
         let settings = Settings {
             name: name.into(),
             slots: SLOTS,
             drain: Duration::from_secs(5),
             beat: Some(Duration::from_secs(1)),
         };
-        let policy = OutboundPolicy {
-            allow: vec!["127.0.0.1".parse().unwrap()],
-            ..OutboundPolicy::default()
-        };
-        let reach = outbound::Options { policy, ..outbound::Options::default() };
-        let client = outbound::Client::new(reach).unwrap();
-        let outside = NodeContext {
-            attempt: 1,
-            timeout: Duration::from_mins(1),
-            code: Arc::new(CodeRunner::new(&CodeSettings::default())),
-            http: Arc::new(NetworkClient::new(HttpOptions::default(), Arc::new(client))),
-            files: Arc::new(MemoryFiles::default()),
-            documents: Arc::default(),
-            chunks: None,
-        };
         let (live, clock) = (MemoryLive::default(), SystemClock::new());
-        let recall = Checkpointed::new(store);
-        let service =
-            Worker::remembering(ends, live, workflows, clock, settings, (outside, recall));
+        let service = Worker::remembering(ends, live, workflows, clock, settings, nodes);
         let (stop, stopped) = oneshot::channel();
         let service = tokio::spawn(service.run_until(async {
             stopped.await.ok();
@@ -219,19 +246,8 @@ impl Cluster {
 
     /// Submits a run as an API would; it is accepted when this returns.
     pub(crate) async fn submit(&self, plan: &PlanKey, inputs: &[(&str, Value)]) -> Name {
-        self.submit_as(plan, inputs, Dispatch::Fragments).await
-    }
-
-    /// The same with a say in how much one task carries.
-    pub(crate) async fn submit_as(
-        &self,
-        plan: &PlanKey,
-        inputs: &[(&str, Value)],
-        dispatch: Dispatch,
-    ) -> Name {
-        let (mocks, dify_sizes) = (plan.mocks.clone(), plan.dify_sizes);
-        let more = Options::default();
-        let options = Options { task_timeout_ms: 60_000, dispatch, mocks, dify_sizes, ..more };
+        let dispatch = Dispatch::Fragments;
+        let options = Options { task_timeout_ms: 60_000, dispatch, ..Options::default() };
         self.submit_with(plan, inputs, options).await
     }
 
@@ -256,16 +272,16 @@ impl Cluster {
         options: Options,
         wait: Duration,
     ) -> Name {
+        let named = |(name, value): &(&str, Value)| (Name::from(*name), value.clone());
+        let inputs = inputs.iter().map(named).collect();
+        self.begin(plan, Start { inputs, options, ..Start::default() }, wait).await
+    }
+
+    /// Submits a run that begins with all of this; it gets an id.
+    pub(crate) async fn begin(&self, plan: &PlanKey, start: Start, wait: Duration) -> Name {
         let run: Name = Uuid::now_v7().to_string().as_str().into();
         let shard = Shard::of(&run, SHARDS);
-        let named = |(name, value): &(&str, Value)| (Name::from(*name), value.clone());
-        let start = Start {
-            run: run.clone(),
-            workflow: plan.workflow.clone(),
-            inputs: inputs.iter().map(named).collect(),
-            options,
-            ..Start::default()
-        };
+        let start = Start { run: run.clone(), workflow: plan.workflow.clone(), ..start };
         let submission = Submission {
             tenant: "default".into(),
             shard,
@@ -325,8 +341,8 @@ impl Cluster {
         sqlx::query(sql).bind(&**run).execute(&mut connection).await.unwrap();
     }
 
-    /// A run when it has ended.
-    pub(crate) async fn end(&self, run: &Name) -> Ended {
+    /// All facts of a run when it has ended.
+    pub(crate) async fn story(&self, run: &Name) -> Vec<Fact> {
         self.until("a run's end", async || {
             let status = self.status(run).await;
             !matches!(status, None | Some(Status::Running | Status::Paused))
@@ -335,6 +351,12 @@ impl Cluster {
         let (_, facts) = self.store.facts(&"default".into(), run, 0).await.unwrap().unwrap();
         let seqs: Vec<u64> = facts.iter().map(|fact| fact.seq).collect();
         assert_eq!(seqs, (1..=facts.len() as u64).collect::<Vec<_>>());
+        facts
+    }
+
+    /// A run when it has ended.
+    pub(crate) async fn end(&self, run: &Name) -> Ended {
+        let facts = self.story(run).await;
         let mut attempts = BTreeMap::new();
         let mut returned = 0;
         let mut tasks = 0;
@@ -357,9 +379,8 @@ impl Cluster {
         let shown = |(name, value): &(Name, Value)| (name.to_string(), value.to_python());
         let outputs = end.outputs.iter().map(shown).collect();
         let errors = end.errors.iter().map(|error| error.error_type.to_string()).collect();
-        let exceptions = end.exceptions_count;
         let RunFinished { status, reason, error, .. } = (**end).clone();
-        Ended { status, outputs, exceptions, tasks, attempts, returned, reason, error, errors }
+        Ended { status, outputs, tasks, attempts, returned, reason, error, errors }
     }
 
     /// Removes what is ours.
