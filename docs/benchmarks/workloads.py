@@ -91,6 +91,23 @@ def iteration(folder, items):
     flow.write(folder, f"iteration-{items}", {"o": {"xs": [str(number) for number in range(items)]}})
 
 
+def code(folder, items):
+    flow = Flow(o="json_object")
+    flow.node("it", "iteration", start_node_id="first", iterator_selector=["start", "o", "xs"],
+              output_selector=["c", "r"], is_parallel=True, parallel_nums=10,
+              error_handle_mode="continue-on-error", flatten_output=True)
+    flow.node("first", "iteration-start", "it")
+    flow.node("c", "code", "it", code_language="javascript",
+              code="function main({v}) { return {r: v + '!'} }",
+              variables=[{"variable": "v", "value_selector": ["it", "item"]}],
+              outputs={"r": {"type": "string", "children": None}})
+    flow.edge("first", "c")
+    flow.end("it.output")
+    flow.edge("start", "it")
+    flow.edge("it", "end")
+    flow.write(folder, f"code-{items}", {"o": {"xs": [str(number) for number in range(items)]}})
+
+
 def main():
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
@@ -99,6 +116,7 @@ def main():
     fan(folder)
     for items in (1_000, 10_000, 100_000):
         iteration(folder, items)
+    code(folder, 10_000)
 
 
 main()
