@@ -74,6 +74,21 @@ pub(crate) fn calls_of_items(port: u16, more: &str) -> String {
     document("calls-of-items", &nodes, &edges)
 }
 
+/// A call for each element of `data.list`, ten at a time, over more elements than a code node may
+/// give in Dify. `more` are members of the call, each ending with a comma.
+pub(crate) fn calls_of_list(port: u16, more: &str) -> String {
+    calls_of_items(port, more)
+        .replace(
+            "{variable: count, label: count, type: number}",
+            "{variable: data, label: data, type: json_object}",
+        )
+        .replace("iterator_selector: [c, items]", "iterator_selector: [s, data, list]")
+        .replace(
+            "{variable: count, value_selector: [s, count]}",
+            "{variable: count, value_selector: [s, none]}",
+        )
+}
+
 /// A code node, then a call with a fail branch, then another call: what walkthrough 1 of the design
 /// is about.
 pub(crate) fn chain(port: u16) -> String {
@@ -86,7 +101,7 @@ pub(crate) fn chain(port: u16) -> String {
         code.to_owned(),
         call("b", port, "{{#a.text#}}-b", again, ""),
         call("c", port, "{{#b.body#}}-c", "", ""),
-        call("d", port, "{{#a.text#}}-d", "", ""),
+        call("d", port, "spare", "", ""),
         "{id: e, data: {type: end, title: E, outputs: [\
          {variable: c, value_selector: [c, body]}, {variable: d, value_selector: [d, body]}]}}"
             .to_owned(),
