@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::fact::{Dispatch, Returned, TaskDispatched, TaskId};
 use crate::plan::{Behaviour, NodeIx, TaskClass};
 use crate::time::Time;
+use crate::variables::Variables;
 
 use super::frame::{FrameIx, Place};
 use super::{InFlight, Run};
@@ -16,12 +17,13 @@ use super::{InFlight, Run};
 pub const LANE_WAIT_MS: u64 = 5000;
 
 /// What a task in flight carries.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) enum Load {
     /// These nodes, as far as they did not end yet.
     Nodes(Vec<NodeIx>),
-    /// Passes of a container, from this one on.
-    Passes(u64),
+    /// Passes of a container, from this one on. The variables are those around it before the first
+    /// of them opened here: what its nodes write counts once, also where both cores evaluate them.
+    Passes(u64, Variables),
 }
 
 impl InFlight {
@@ -29,7 +31,7 @@ impl InFlight {
     pub(super) fn is_fragment(&self) -> bool {
         match &self.load {
             Load::Nodes(nodes) => nodes.len() > 1 || nodes.first() != Some(&self.place.node),
-            Load::Passes(_) => true,
+            Load::Passes(..) => true,
         }
     }
 }
@@ -89,7 +91,8 @@ impl Run {
         let (place, load) = if let Some(passes) = sent.passes {
             let Some((place, first)) = self.container_of(&sent.task.frame) else { return };
             self.chunk_sent(place, passes, sent.dispatch);
-            (place, Load::Passes(first))
+            let variables = self.frame(place.frame).map(|frame| frame.variables.clone());
+            (place, Load::Passes(first, variables.unwrap_or_default()))
         } else {
             let Some(place) = self.find(&sent.task.frame, &sent.task.node) else { return };
             (place, Load::Nodes(self.chain_sent(place, sent)))
@@ -208,7 +211,7 @@ impl Run {
                 }
                 self.let_go(sent.place.frame, &nodes, not_before);
             }
-            Load::Passes(first) => {
+            Load::Passes(first, _) => {
                 let Some(frame) = self.frame_mut(sent.place.frame) else { return };
                 let Some(container) = frame.container_mut(sent.place.node) else { return };
                 container.chunks_mut().apart |= is_suspected;

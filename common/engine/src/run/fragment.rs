@@ -250,7 +250,7 @@ impl Run {
                     let node = self.plan.node(*node);
                     node.reads.iter().chain(&node.writes)
                 });
-                let mut variables = read(frame, reads);
+                let mut variables = read(&frame.variables, reads);
                 for node in nodes {
                     // what a node holds before it began, as the inputs of a start node
                     let id = &self.plan.node(*node).id;
@@ -260,7 +260,7 @@ impl Run {
                 }
                 (Fragment::Nodes(ids.collect()), variables)
             }
-            Load::Passes(first) => {
+            Load::Passes(first, before) => {
                 let container = frame.container(sent.place.node)?;
                 let passes = container.chunks().holding(*first)?.passes();
                 let items = match container {
@@ -271,9 +271,9 @@ impl Run {
                     }
                     Container::Loop(_) => Vec::new(),
                 };
-                let mut variables = read(frame, self.plan.pass_reads(sent.place.node));
+                let mut variables = read(before, self.plan.pass_reads(sent.place.node));
                 let id = &self.plan.node(sent.place.node).id;
-                for (name, variable) in frame.variables.of_node(id) {
+                for (name, variable) in before.of_node(id) {
                     variables.set(id, name, variable.clone());
                 }
                 (Fragment::Passes(passes, items), variables)
@@ -283,10 +283,10 @@ impl Run {
     }
 }
 
-fn read<'a>(frame: &Frame, reads: impl IntoIterator<Item = &'a Selector>) -> Variables {
+fn read<'a>(held: &Variables, reads: impl IntoIterator<Item = &'a Selector>) -> Variables {
     let mut variables = Variables::default();
     for (owner, name) in reads.into_iter().filter_map(Selector::variable) {
-        if let Some(variable) = frame.variables.variable(owner, name) {
+        if let Some(variable) = held.variable(owner, name) {
             variables.set(owner, name, variable.clone());
         }
     }

@@ -191,7 +191,7 @@ pub fn what_is_carried_has_a_task(run: &Run) -> Verdict {
             let place = Place { frame: index, node: *node };
             let of_it = |sent: &InFlight| match &sent.load {
                 Load::Nodes(nodes) => nodes.contains(node),
-                Load::Passes(_) => false,
+                Load::Passes(..) => false,
             };
             let head = Place { frame: index, node: head };
             let is_out = run.tasks.values().any(|sent| sent.place == head && of_it(sent));

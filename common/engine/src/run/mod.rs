@@ -89,7 +89,7 @@ pub struct Start {
 }
 
 /// A task that was sent and has no answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 struct InFlight {
     /// The node or container it begins with.
     place: Place,

@@ -83,10 +83,9 @@ pub(crate) fn calls_of_list(port: u16, more: &str) -> String {
             "{variable: data, label: data, type: json_object}",
         )
         .replace("iterator_selector: [c, items]", "iterator_selector: [s, data, list]")
-        .replace(
-            "{variable: count, value_selector: [s, count]}",
-            "{variable: count, value_selector: [s, none]}",
-        )
+        .replace("{variable: count, value_selector: [s, count]}, ", "")
+        .replace("def main(count, who):", "def main(who):")
+        .replace("range(int(count))", "range(1)")
 }
 
 /// A code node, then a call with a fail branch, then another call: what walkthrough 1 of the design

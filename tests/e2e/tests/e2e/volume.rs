@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::documents::{calls_of_items, fan_out, two_calls};
+use crate::documents::{calls_of_list, fan_out, two_calls};
 use crate::http::Counter;
 
 /// `FLOWMILL_VOLUME_RUNS` makes it more, or fewer.
@@ -46,7 +46,7 @@ async fn wide_runs_and_long_lists_finish() {
     let calls = Counter::start(Duration::ZERO).await;
     let cluster = Cluster::start(1, 2).await;
     let api = &cluster.api;
-    let long = api.push(&calls_of_items(calls.port, "")).await;
+    let long = api.push(&calls_of_list(calls.port, "")).await;
     let count = std::env::var("FLOWMILL_VOLUME_ITEMS").map_or(2000, |text| text.parse().unwrap());
     for width in [100, count] {
         let began = Instant::now();
@@ -57,9 +57,9 @@ async fn wide_runs_and_long_lists_finish() {
         eprintln!("a fan-out of {width}: {:?}", began.elapsed());
     }
     let began = Instant::now();
-    let run = api.submit(&long, json!({ "who": "w", "count": count }), "long").await;
-    let run = api.end(&run).await;
     let items: Vec<Value> = (0..count).map(|item| format!("w-{item}").into()).collect();
+    let run = api.submit(&long, json!({ "who": "w", "data": { "list": items } }), "long").await;
+    let run = api.end(&run).await;
     assert_eq!(run["outputs"]["items"], Value::Array(items));
     eprintln!("an iteration over {count}: {:?}", began.elapsed());
     assert_eq!(calls.total(), count);
