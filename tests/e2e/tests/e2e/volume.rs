@@ -10,6 +10,7 @@ use crate::http::Counter;
 
 /// `FLOWMILL_VOLUME_RUNS` makes it more, or fewer.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by command: it measures"]
 async fn many_runs_finish() {
     let count = std::env::var("FLOWMILL_VOLUME_RUNS").map_or(1000, |text| text.parse().unwrap());
     let calls = Counter::start(Duration::ZERO).await;
@@ -42,6 +43,7 @@ async fn many_runs_finish() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by command: it measures"]
 async fn wide_runs_and_long_lists_finish() {
     let calls = Counter::start(Duration::ZERO).await;
     let cluster = Cluster::start(1, 2).await;
