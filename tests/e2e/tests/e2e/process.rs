@@ -12,6 +12,15 @@ use nix::unistd::Pid;
 /// How long anything may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
+/// Whether tests that take minutes, or measure, are wanted: `FLOWMILL_E2E=long`.
+pub(crate) fn is_long() -> bool {
+    let is_long = std::env::var("FLOWMILL_E2E").is_ok_and(|wanted| wanted == "long");
+    if !is_long {
+        eprintln!("left out: it takes minutes; FLOWMILL_E2E=long runs it");
+    }
+    is_long
+}
+
 /// How it is begun; each start makes a new command.
 type Make = Box<dyn Fn() -> Command + Send + Sync>;
 

@@ -7,11 +7,14 @@ use serde_json::{Value, json};
 use crate::cluster::Cluster;
 use crate::documents::{calls_of_list, fan_out, two_calls};
 use crate::http::Counter;
+use crate::process::is_long;
 
 /// `FLOWMILL_VOLUME_RUNS` makes it more, or fewer.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "run by command: it measures"]
 async fn many_runs_finish() {
+    if !is_long() {
+        return;
+    }
     let count = std::env::var("FLOWMILL_VOLUME_RUNS").map_or(1000, |text| text.parse().unwrap());
     let calls = Counter::start(Duration::ZERO).await;
     let cluster = Cluster::start(1, 2).await;
@@ -43,8 +46,10 @@ async fn many_runs_finish() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "run by command: it measures"]
 async fn wide_runs_and_long_lists_finish() {
+    if !is_long() {
+        return;
+    }
     let calls = Counter::start(Duration::ZERO).await;
     let cluster = Cluster::start(1, 2).await;
     let api = &cluster.api;
