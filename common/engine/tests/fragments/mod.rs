@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use flowmill_engine::fact::{Dispatch, Event, Options, Returned, RunFinished, Status};
 use flowmill_engine::plan::Plan;
-use flowmill_engine::run::{Completion, End, Input, Start};
+use flowmill_engine::run::{Completion, End, Input, Run, Start};
 use flowmill_engine::value::loads;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -56,6 +56,32 @@ proptest! {
         let wild = run(&plan, Dispatch::Fragments, &choices, Temper::Wild);
         prop_assert_eq!(alone.status, wild.status, "{}", body.text());
     }
+}
+
+/// What a round writes counts once, although its scheduler and its worker both evaluate what needs
+/// no worker.
+#[test]
+fn a_worker_begins_rounds_with_what_was_there_before_them() {
+    let body = "start -> lp -> end\nlp: loop count=3 n=0 { i -> w -> t; w: inline lp.n:=$lp.n+1; t: task v=$lp.n }";
+    let plan = notation::plan(body);
+    let mut driver = start(&plan, Dispatch::Fragments);
+    driver.tick(Duration::ZERO);
+    let grant = |number| Input::Grant { class: CLASSES[0], count: 1, number, workers: 1 };
+    let facts = driver.apply(grant(1)).unwrap();
+    let Some(Event::TaskDispatched(sent)) = facts.first().map(|fact| &fact.event) else {
+        panic!("{facts:?}")
+    };
+    assert_eq!(sent.passes.map(|passes| passes.count), Some(3));
+    let seed = driver.run.seed_of(&sent.task).unwrap();
+    let mut core = Run::fragment(plan, seed, driver.now).unwrap();
+    core.apply(driver.now, Input::Tick).unwrap();
+    let facts = core.apply(driver.now, grant(0)).unwrap();
+    let Some(Event::TaskDispatched(sent)) = facts.first().map(|fact| &fact.event) else {
+        panic!("{facts:?}")
+    };
+    let read = core.seed_of(&sent.task).unwrap().variables;
+    let held = read.variable("lp", "n").unwrap();
+    assert_eq!(held.value().to_python(), "1");
 }
 
 fn start(plan: &Arc<Plan>, dispatch: Dispatch) -> Driver {

@@ -100,7 +100,7 @@ impl Catalogue for Tiny {
             }
             ("end", _) => data.end().0.into_iter().map(|(_, selector)| selector).collect(),
             ("answer" | "form", _) => data.template().references().collect(),
-            ("inline" | "if" | "loop-end", _) => data.plain().reads(),
+            ("inline" | "if" | "loop-end" | "task", _) => data.plain().reads(),
             _ => Vec::new(),
         };
         let retries = ["task", "choose", "heavy"].contains(&source.kind);
