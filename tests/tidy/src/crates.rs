@@ -82,15 +82,18 @@ struct Dependency {
 }
 
 /// What cargo itself makes of the manifests. Nothing is resolved or fetched.
-fn packages() -> Vec<Value> {
+fn metadata() -> Value {
     let answer = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
         .current_dir(root())
         .output()
         .unwrap();
     assert!(answer.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&answer.stderr));
-    let mut metadata: Value = serde_json::from_slice(&answer.stdout).unwrap();
-    match metadata["packages"].take() {
+    serde_json::from_slice(&answer.stdout).unwrap()
+}
+
+fn packages() -> Vec<Value> {
+    match metadata()["packages"].take() {
         Value::Array(packages) => packages,
         other => panic!("packages is {other}"),
     }
@@ -116,6 +119,14 @@ fn is_ours(name: &str) -> bool {
 
 fn allowed<'a>(table: &[(&str, &'a [&'a str])], name: &str) -> Option<&'a [&'a str]> {
     table.iter().find(|(from, _)| *from == name).map(|(_, to)| *to)
+}
+
+#[test]
+fn cargo_run_is_flowmill() {
+    let metadata = metadata();
+    let members = metadata["workspace_default_members"].as_array().unwrap();
+    let [only] = &members[..] else { panic!("{members:?}: `cargo run` must mean one program") };
+    assert!(only.as_str().unwrap().contains("/cli#"), "{only}");
 }
 
 #[test]
