@@ -19,7 +19,7 @@ const TRUST: Duration = Duration::from_secs(7);
 pub(crate) struct Word {
     pub(crate) held: Held,
     /// When it was asked: leases count from then at the earliest.
-    asked_at: Instant,
+    pub(super) asked_at: Instant,
 }
 
 impl Word {

@@ -3,7 +3,7 @@
 //! Workers say every few seconds what they hold. What a worker held that fell silent is sent again,
 //! as is what the broker lost, and what a former owner may not have sent.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use flowmill_engine::fact::TaskId;
@@ -31,7 +31,7 @@ type Number = (Shard, u64);
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     out: BTreeMap<Number, Out>,
-    workers: HashMap<Name, Worker>,
+    workers: BTreeMap<Name, Worker>,
     /// What was held by workers that are gone, of runs that are not in memory.
     unknown: BTreeSet<Number>,
 }
@@ -52,6 +52,9 @@ struct Worker {
     /// How many nodes of each class it runs at a time.
     slots: [u16; CLASSES.len()],
     held: BTreeSet<Number>,
+    /// What it held when it was heard last, but may have answered since, and the answer is lost: the
+    /// next beat says which.
+    doubted: BTreeSet<Number>,
 }
 
 impl Ledger {
@@ -61,7 +64,8 @@ impl Ledger {
         self.out.insert((shard, number), Out { run, task, class, at });
     }
 
-    /// A worker says what it holds. What an earlier worker of its name held is lost.
+    /// A worker says what it holds. What an earlier worker of its name held is lost, and so is what
+    /// was in doubt and is not held.
     pub(crate) fn hear(&mut self, now: Time, beat: &Beat) -> Vec<Sent> {
         let held: BTreeSet<Number> = beat
             .held
@@ -74,10 +78,13 @@ impl Ledger {
             }
         }
         let Beat { began, slots, .. } = *beat;
-        let worker = Worker { began, heard_at: now, slots, held };
-        let before = self.workers.insert(beat.worker.clone(), worker);
-        let lost = before.filter(|before| before.began < beat.began).map(|before| before.held);
-        self.lose_held(lost.unwrap_or_default())
+        let doubted = BTreeSet::new();
+        let worker = Worker { began, heard_at: now, slots, held: held.clone(), doubted };
+        match self.workers.insert(beat.worker.clone(), worker) {
+            Some(before) if before.began < began => self.lose_held(before.held),
+            Some(before) => self.lose(before.doubted.difference(&held).copied()),
+            None => Vec::new(),
+        }
     }
 
     /// What was held by workers that have been silent for too long, and what nobody held for even
@@ -157,20 +164,23 @@ impl Ledger {
     }
 
     /// What was sent for a shard under a number above the first and up to the second, and is held by
-    /// nobody.
-    pub(crate) fn unheld(&mut self, shard: Shard, (above, last): (u64, u64)) -> Vec<Sent> {
+    /// nobody. A worker that was not heard `since` is waited for: it may have answered what it held.
+    pub(crate) fn unheld(
+        &mut self,
+        shard: Shard,
+        (above, last): (u64, u64),
+        since: Time,
+    ) -> Vec<Sent> {
         if above >= last {
             return Vec::new();
         }
-        let held = self.held();
         let range = (shard, above + 1)..=(shard, last);
-        let lost: Vec<Number> = self
-            .out
-            .range(range)
-            .map(|(number, _)| *number)
-            .filter(|n| !held.contains(n))
-            .collect();
-        self.lose(lost)
+        let out: BTreeSet<Number> = self.out.range(range.clone()).map(|(n, _)| *n).collect();
+        for worker in self.workers.values_mut().filter(|worker| worker.heard_at < since) {
+            worker.doubted.extend(worker.held.range(range.clone()));
+        }
+        let held = self.held();
+        self.lose(out.difference(&held).copied())
     }
 
     /// How many workers were heard of lately.
@@ -187,6 +197,9 @@ impl Ledger {
     pub(crate) fn forget(&mut self, shard: Shard) {
         self.out.retain(|(of, _), _| *of != shard);
         self.unknown.retain(|(of, _)| *of != shard);
+        for worker in self.workers.values_mut() {
+            worker.doubted.retain(|(of, _)| *of != shard);
+        }
     }
 
     /// What was held by workers that are gone. Of a run that is not in memory it is noted.
@@ -265,11 +278,25 @@ mod tests {
     #[test]
     fn what_was_lost_with_the_broker_is_what_nobody_holds() {
         let mut ledger = ledger();
-        assert_eq!(numbers(ledger.unheld(SHARD, (3, 9))), [4]);
+        assert_eq!(numbers(ledger.unheld(SHARD, (3, 9), at(0))), [4]);
         ledger.sent(at(2), task(4));
-        assert!(ledger.unheld(SHARD, (0, 3)).is_empty(), "what was sent later is not in doubt");
-        assert_eq!(numbers(ledger.unheld(SHARD, (0, 4))), [4]);
-        assert!(ledger.unheld(Shard(1), (0, 9)).is_empty());
+        assert!(
+            ledger.unheld(SHARD, (0, 3), at(0)).is_empty(),
+            "what was sent later is not in doubt"
+        );
+        assert_eq!(numbers(ledger.unheld(SHARD, (0, 4), at(0))), [4]);
+        assert!(ledger.unheld(Shard(1), (0, 9), at(0)).is_empty());
+    }
+
+    #[test]
+    fn an_answer_that_was_lost_with_the_broker_is_missed_when_its_worker_is_heard() {
+        let mut ledger = ledger();
+        // it was heard before the loss only, so its answers may be lost
+        ledger.hear(at(6), &beat("b", 1, &[3]));
+        assert_eq!(numbers(ledger.unheld(SHARD, (0, 9), at(5))), [4]);
+        assert_eq!(numbers(ledger.hear(at(9), &beat("a", 1, &[2]))), [1]);
+        assert!(ledger.hear(at(12), &beat("a", 1, &[])).is_empty(), "it was answered since");
+        assert!(ledger.hear(at(12), &beat("b", 1, &[])).is_empty(), "it was heard since");
     }
 
     #[test]
@@ -327,7 +354,7 @@ mod tests {
     fn what_has_its_answer_is_forgotten() {
         let mut ledger = ledger();
         ledger.keep(|_, task, number| number > 2 && &*task.node != "n4");
-        assert!(ledger.unheld(SHARD, (0, 9)).is_empty());
+        assert!(ledger.unheld(SHARD, (0, 9), at(0)).is_empty());
         assert_eq!(numbers(ledger.lost(at(100), at(0))), [3]);
         ledger.forget(SHARD);
         assert!(ledger.lost(at(10_000), at(0)).is_empty());

@@ -45,6 +45,18 @@ const WORKERS: usize = 4;
 /// The most rows that one question brings.
 const ROWS: usize = 512;
 
+/// What is sent again unless somebody holds it.
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    /// When that is looked at.
+    at: Time,
+    shard: Shard,
+    /// It was sent above the first and up to the second number; what came later is beyond doubt.
+    numbers: (u64, u64),
+    /// What workers said before is out of date.
+    since: Time,
+}
+
 /// One scheduler's shards.
 #[derive(Debug)]
 pub struct Sharded<S, P> {
@@ -54,9 +66,7 @@ pub struct Sharded<S, P> {
     keeper: Keeper,
     tenures: BTreeMap<Shard, Tenure>,
     ledger: Ledger,
-    /// What is sent again at a time, of a shard, above the first and up to the second number,
-    /// unless somebody holds it. What was sent later is beyond doubt.
-    doubts: Vec<(Time, Shard, (u64, u64))>,
+    doubts: Vec<Doubt>,
     settled: Vec<Settled>,
     /// Runs that cannot be moved, with their ends.
     condemned: Condemned,
@@ -66,6 +76,8 @@ pub struct Sharded<S, P> {
     controls: Vec<Control>,
     /// When the store is asked next.
     sweep_at: Instant,
+    /// The word of the store after which shards were left to others.
+    left_at: Option<Instant>,
     /// When the store is asked next for what must not be there.
     watch_at: Instant,
 }
@@ -86,6 +98,7 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
             visits: BTreeMap::new(),
             controls: Vec::new(),
             sweep_at: Instant::now(),
+            left_at: None,
             watch_at: Instant::now(),
         }
     }
@@ -116,7 +129,8 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
         }
         let fair = usize::from(share(&word.held));
         let (kept, spare) = tenures.split_at(fair.min(tenures.len()));
-        if !spare.is_empty() {
+        // what was said once is done once: the next word comes in seconds
+        if !spare.is_empty() && self.left_at.replace(word.asked_at) != Some(word.asked_at) {
             let spare: Vec<Shard> = spare.iter().map(|tenure| tenure.shard).collect();
             tracing::info!(shards = spare.len(), "shards are left to other schedulers");
             self.give_up(owner, inbox, &spare).await;
@@ -153,7 +167,9 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
         );
         owner.count_from(tenure.shard, tenure.last);
         self.tenures.insert(tenure.shard, tenure);
-        self.doubts.push((now.after(ANSWERS), tenure.shard, (tenure.mark, tenure.last)));
+        let Tenure { shard, mark, last, .. } = tenure;
+        let (at, since) = (now.after(ANSWERS), Time::default());
+        self.doubts.push(Doubt { at, shard, numbers: (mark, last), since });
         self.visits.insert(tenure.shard, now.after(UNHELD));
         self.sweep_at = Instant::now();
         if let Err(error) = self.load(owner, unfinished.into_iter().collect(), now).await {
@@ -174,7 +190,7 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
             owner.disown(*shard);
             self.ledger.forget(*shard);
             self.visits.remove(shard);
-            self.doubts.retain(|(_, doubted, _)| doubted != shard);
+            self.doubts.retain(|doubt| doubt.shard != *shard);
         }
     }
 
@@ -259,7 +275,8 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
                 }
                 tracing::warn!(%shard, "the broker lost queues");
                 self.visits.insert(*shard, now);
-                self.doubts.push((now.after(ANSWERS), *shard, (0, last)));
+                let (at, shard, since) = (now.after(ANSWERS), *shard, now);
+                self.doubts.push(Doubt { at, shard, numbers: (0, last), since });
                 Some(Control::Beat)
             }
             Delivery::Poke { .. } => {
@@ -273,7 +290,7 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
 
 impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
     async fn due(&mut self) {
-        let until = self.doubts.iter().map(|(at, _, _)| *at).min();
+        let until = self.doubts.iter().map(|doubt| doubt.at).min();
         let doubts = async {
             match until {
                 // their time is looked at when they come up
@@ -318,11 +335,8 @@ impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
             now.0.saturating_sub(u64::try_from(inbox.live_for().as_micros()).unwrap_or(u64::MAX)),
         );
         self.visit(owner, now).await;
-        let (due, later) = self.doubts.drain(..).partition(|(at, _, _)| *at <= now);
-        self.doubts = later;
-        let due: Vec<(Time, Shard, (u64, u64))> = due;
-        for (_, shard, numbers) in due {
-            let lost = self.ledger.unheld(shard, numbers);
+        for Doubt { shard, numbers, since, .. } in self.doubts.extract_if(.., |it| it.at <= now) {
+            let lost = self.ledger.unheld(shard, numbers, since);
             send_again(owner, lost, now);
         }
         self.end_condemned(owner).await;

@@ -1,14 +1,14 @@
 //! Sets a message aside that nobody can read, with the reason, where people find it.
 
+use lapin::Connection;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::BasicAckOptions;
 use lapin::types::{AMQPValue, ShortString};
-use lapin::{Channel, Confirmation, Connection};
-use tokio::time::timeout;
 
+use super::confirmed::Confirmed;
 use super::headers::REASON;
 use super::names::Dead;
-use super::{PATIENCE, RabbitError, Settings};
+use super::{RabbitError, Settings};
 
 /// The longest reason that is written.
 const REASON_BYTES: usize = 1000;
@@ -16,7 +16,7 @@ const REASON_BYTES: usize = 1000;
 /// Where unreadable messages of a kind go.
 #[derive(Clone)]
 pub(super) struct Aside {
-    channel: Channel,
+    channel: Confirmed,
     queue: ShortString,
 }
 
@@ -26,8 +26,7 @@ impl Aside {
         settings: &Settings,
         dead: Dead,
     ) -> Result<Self, RabbitError> {
-        let channel = connection.create_channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        let channel = Confirmed::open(connection).await?;
         Ok(Self { channel, queue: settings.names().dead(dead) })
     }
 
@@ -40,22 +39,9 @@ impl Aside {
         }
         let mut headers = delivery.properties.headers().clone().unwrap_or_default();
         headers.insert(REASON.into(), AMQPValue::LongString(reason[..end].into()));
-        let published = self.channel.basic_publish(
-            "".into(),
-            self.queue.clone(),
-            BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() },
-            &delivery.data,
-            delivery.properties.clone().with_delivery_mode(2).with_headers(headers),
-        );
-        let confirmed = timeout(PATIENCE, async { published.await?.await }).await;
-        match confirmed {
-            Ok(Ok(Confirmation::Ack(None))) => {
-                delivery.acker.ack(BasicAckOptions::default()).await?;
-                Ok(())
-            }
-            Ok(Ok(_)) => Err(RabbitError::Lost(format!("{} took no message", self.queue))),
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(RabbitError::Lost(format!("no confirm from {}", self.queue))),
-        }
+        let properties = delivery.properties.clone().with_headers(headers);
+        self.channel.put(&self.queue, properties, &delivery.data).await?;
+        delivery.acker.ack(BasicAckOptions::default()).await?;
+        Ok(())
     }
 }

@@ -7,18 +7,19 @@ use std::time::Duration;
 use futures::StreamExt;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, Consumer};
+use lapin::{BasicProperties, Channel, Connection, Consumer};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
 use super::aside::Aside;
+use super::confirmed::Confirmed;
 use super::contact::Contact;
 use super::names::Dead;
 use super::{End, RabbitError, Settings, connect, headers, topology, waits};
 use crate::broker::{Closed, Inbox};
 use crate::message::{Delivery, Shard};
-use crate::wire::{Transit, Unreadable};
+use crate::wire::{Transit, Unreadable, encode_delivery};
 
 /// Delivered and not settled, of each shard: two batches.
 const PREFETCH: u16 = 512;
@@ -263,6 +264,23 @@ impl Receiver {
         }
     }
 
+    /// Leaves word in a shard's new queue that the one before is lost. Whoever makes it may own the
+    /// shard no more; whoever owns it finds the word there. It is no loss unless something was sent
+    /// for the shard, which its owner knows.
+    async fn tell_loss(&self, connection: &Connection, shard: Shard) -> Result<(), RabbitError> {
+        let lost = Delivery::Lost { shard };
+        let told = async {
+            let body =
+                encode_delivery(&lost).map_err(|error| RabbitError::Lost(error.to_string()))?;
+            let queue = self.settings.names().results(shard);
+            Confirmed::open(connection).await?.put(&queue, BasicProperties::default(), &body).await
+        };
+        told.await.inspect_err(|_| {
+            // the queue is there now, and nobody would find out; without an inbox nobody asks
+            self.notices.send(lost.clone()).ok();
+        })
+    }
+
     /// Opens what shall be open and is not yet.
     async fn open_wanted(
         &mut self,
@@ -276,10 +294,8 @@ impl Receiver {
                 continue;
             }
             if topology::results(connection, &self.settings, *shard).await? {
-                // no loss unless something was sent for the shard, which its owner knows
                 tracing::info!(shard = shard.0, "the queue of a shard was missing and is made");
-                // without an inbox nobody asks
-                self.notices.send(Delivery::Lost { shard: *shard }).ok();
+                self.tell_loss(connection, *shard).await?;
             }
             let (channel, consumer) = consume(connection, &self.settings, *shard).await?;
             let reader = Reader {

@@ -9,6 +9,7 @@
 
 mod aside;
 mod completions;
+mod confirmed;
 mod consumer;
 mod contact;
 mod dead_letters;

@@ -348,6 +348,24 @@ async fn a_broker_that_is_away_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn word_of_a_loss_comes_to_whoever_owns_the_shard() {
+    let broker = Broker::new(Queues::Quorum).await;
+    let (_tasks, mut former) = scheduler(&broker.settings).await.unwrap();
+    former.open(SHARD).await.unwrap();
+    // it makes the queue, and owns the shard no more
+    soon(async {
+        while former.live_for() == Duration::ZERO {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    former.close(SHARD).await;
+    let (_others, mut owner) = scheduler(&broker.settings).await.unwrap();
+    owner.open(SHARD).await.unwrap();
+    assert!(matches!(received(&mut owner, 1).await[0], Delivery::Lost { shard: SHARD }));
+}
+
+#[tokio::test]
 async fn a_shard_whose_queue_is_gone_is_told() {
     let broker = Broker::new(Queues::Quorum).await;
     let (_publisher, mut inbox, _worker, answers) = broker.ends().await;

@@ -72,6 +72,7 @@ async fn a_secret_is_in_no_message() {
 
     inbox.open(SHARD).await.unwrap();
     soon(inbox.receive(5)).await;
+    inbox.settle().await;
     inbox.close(SHARD).await;
     answers.answer(SHARD, answer()).await.unwrap();
     let sent = bytes(&settings, "results.v1.3").await;

@@ -98,7 +98,7 @@ impl Process {
     pub(crate) fn last_words(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        format!("{}:\n{}\n", self.name, lines[lines.len().saturating_sub(40)..].join("\n"))
+        format!("{}:\n{}\n", self.name, lines[lines.len().saturating_sub(400)..].join("\n"))
     }
 }
 
