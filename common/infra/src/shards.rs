@@ -203,6 +203,14 @@ pub trait Shards: Send + Sync + 'static {
         shards: &[Shard],
         most: usize,
     ) -> impl Future<Output = Result<Vec<Name>, StoreError>> + Send;
+
+    /// The queues behind a shard are lost: nothing that was sent for it counts as confirmed any
+    /// more, also for its next owner. Its mark is 0, until a commit raises it again.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when another scheduler owns it; else when the store cannot be reached
+    /// or changed.
+    fn doubt(&self, tenure: Tenure) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// The last facts of a run that ends without its plan: that it began, if it did not and what it

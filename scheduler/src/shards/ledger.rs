@@ -183,6 +183,12 @@ impl Ledger {
         self.lose(out.difference(&held).copied())
     }
 
+    /// Whether some of a shard's tasks are in doubt until a worker is heard.
+    pub(crate) fn doubts(&self, shard: Shard) -> bool {
+        let of_it = (shard, 0)..=(shard, u64::MAX);
+        self.workers.values().any(|worker| worker.doubted.range(of_it.clone()).next().is_some())
+    }
+
     /// How many workers were heard of lately.
     pub(crate) fn workers(&self) -> usize {
         self.workers.len()

@@ -168,8 +168,12 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
         owner.count_from(tenure.shard, tenure.last);
         self.tenures.insert(tenure.shard, tenure);
         let Tenure { shard, mark, last, .. } = tenure;
-        let (at, since) = (now.after(ANSWERS), Time::default());
-        self.doubts.push(Doubt { at, shard, numbers: (mark, last), since });
+        self.doubts.push(Doubt {
+            at: now.after(ANSWERS),
+            shard,
+            numbers: (mark, last),
+            since: now,
+        });
         self.visits.insert(tenure.shard, now.after(UNHELD));
         self.sweep_at = Instant::now();
         if let Err(error) = self.load(owner, unfinished.into_iter().collect(), now).await {
@@ -259,6 +263,18 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
         Ok(())
     }
 
+    /// Makes it known to whoever owns a shard next that its queues were lost: only then may word of
+    /// it be settled.
+    async fn note_losses(&self, delivered: &[Delivery]) -> Result<(), StoreError> {
+        for delivery in delivered {
+            let Delivery::Lost { shard } = delivery else { continue };
+            if let Some(tenure) = self.tenures.get(shard).filter(|tenure| tenure.mark == 0) {
+                self.store.doubt(*tenure).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Notes what a message says of shards and workers; the rest is for the runs.
     fn hear(&mut self, owner: &mut Owner, delivery: &Delivery, now: Time) -> Option<Control> {
         match delivery {
@@ -270,13 +286,12 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
             Delivery::Lost { shard } => {
                 let last = owner.last_number(*shard);
                 // a shard that never sent anything had nothing to lose
-                if last == 0 {
-                    return None;
-                }
+                let tenure = self.tenures.get_mut(shard).filter(|_| last > 0)?;
                 tracing::warn!(%shard, "the broker lost queues");
+                tenure.mark = 0;
                 self.visits.insert(*shard, now);
-                let (at, shard, since) = (now.after(ANSWERS), *shard, now);
-                self.doubts.push(Doubt { at, shard, numbers: (0, last), since });
+                let (at, shard) = (now.after(ANSWERS), *shard);
+                self.doubts.push(Doubt { at, shard, numbers: (0, last), since: now });
                 Some(Control::Beat)
             }
             Delivery::Poke { .. } => {
@@ -324,9 +339,14 @@ impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
                 wanted.insert(run.clone());
             }
         }
-        if let Err(error) = self.load(owner, wanted, now).await {
+        let noted = self.note_losses(delivered).await;
+        let taken = match noted {
+            Ok(()) => self.load(owner, wanted, now).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = taken {
             // what was delivered must not be settled: it comes again
-            tracing::error!(%error, "runs could not be loaded; all shards are given up for now");
+            tracing::error!(%error, "the store is needed; all shards are given up for now");
             let all = self.shards();
             self.give_up(owner, inbox, &all).await;
             return Ok(Vec::new());
@@ -362,7 +382,10 @@ impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
 
     fn published(&mut self, now: Time, tasks: Vec<Sent>) {
         for sent in tasks {
-            if let Some(tenure) = self.tenures.get_mut(&sent.shard) {
+            // what was sent before a loss is not beyond doubt yet
+            let is_doubted = self.doubts.iter().any(|doubt| doubt.shard == sent.shard)
+                || self.ledger.doubts(sent.shard);
+            if let Some(tenure) = self.tenures.get_mut(&sent.shard).filter(|_| !is_doubted) {
                 tenure.mark = tenure.mark.max(sent.number);
             }
             self.ledger.sent(now, sent);

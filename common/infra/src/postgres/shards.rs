@@ -153,6 +153,14 @@ impl Shards for PostgresStore {
         let found = found.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
         found.iter().map(|row| text(row, "run")).collect()
     }
+
+    async fn doubt(&self, tenure: Tenure) -> Result<(), StoreError> {
+        const DOUBT: &str = "UPDATE shards SET mark = 0 WHERE shard = $1 AND epoch = $2";
+        let Tenure { shard, epoch, .. } = tenure;
+        let doubt = sqlx::query(DOUBT).bind(i32::from(shard.0)).bind(number(epoch));
+        let done = doubt.execute(&self.writers).await.map_err(|error| trouble(&error))?;
+        if done.rows_affected() == 0 { Err(StoreError::Fenced { shard }) } else { Ok(()) }
+    }
 }
 
 impl PostgresStore {

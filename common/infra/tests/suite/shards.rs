@@ -26,7 +26,7 @@ pub(crate) async fn all<S: Store + Shards + Intake>(
     of_schedulers_that_race_each_has_its_own(make().await).await;
     a_lease_ends(hasty().await).await;
     an_old_owner_writes_nothing(make().await).await;
-    marks_and_numbers_only_rise(make().await).await;
+    marks_and_numbers_rise_until_queues_are_lost(make().await).await;
     accepted_runs_wait_in_order(make().await).await;
     what_an_owner_left_is_found(make().await).await;
     who_must_be_told_the_time_is_found(make().await).await;
@@ -179,7 +179,7 @@ async fn an_old_owner_writes_nothing<S: Store + Shards>(store: S) {
     store.commit(&by(four, "q", facts(1, 1), of(4))).await.unwrap();
 }
 
-async fn marks_and_numbers_only_rise<S: Store + Shards>(store: S) {
+async fn marks_and_numbers_rise_until_queues_are_lost<S: Store + Shards>(store: S) {
     let held = store.hold(&me("a"), 16).await.unwrap();
     let standing = |last_number| Standing { last_number, ..of(5) };
     let tenure_with = |mark| Tenure { mark, ..tenure(&held, 5) };
@@ -196,6 +196,17 @@ async fn marks_and_numbers_only_rise<S: Store + Shards>(store: S) {
     store.release(&me("a"), &[]).await.unwrap();
     let other = store.hold(&me("b"), 16).await.unwrap();
     assert_eq!(tenure(&other, 5), Tenure { shard: Shard(5), epoch: 2, mark: 11, last: 12 });
+
+    let former = store.doubt(tenure(&held, 5)).await;
+    assert_eq!(former, Err(StoreError::Fenced { shard: Shard(5) }));
+    store.doubt(tenure(&other, 5)).await.unwrap();
+    store.release(&me("b"), &[]).await.unwrap();
+    let third = store.hold(&me("c"), 16).await.unwrap();
+    assert_eq!(tenure(&third, 5), Tenure { shard: Shard(5), epoch: 3, mark: 0, last: 12 });
+    let batch =
+        Batch { tenures: vec![Tenure { mark: 3, ..tenure(&third, 5) }], ..Batch::default() };
+    store.commit(&batch).await.unwrap();
+    assert_eq!(tenure(&store.hold(&me("c"), 16).await.unwrap(), 5).mark, 3);
 }
 
 async fn accepted_runs_wait_in_order<S: Store + Shards + Intake>(store: S) {

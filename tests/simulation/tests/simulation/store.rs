@@ -153,6 +153,12 @@ impl Shards for Reach {
         self.go().await?;
         self.store.without_deadline(shards, most).await
     }
+
+    async fn doubt(&self, tenure: Tenure) -> Result<(), StoreError> {
+        self.go().await?;
+        let done = self.store.doubt(tenure).await;
+        self.back(done).await
+    }
 }
 
 impl Checkpoints for Reach {

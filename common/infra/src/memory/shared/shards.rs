@@ -161,6 +161,18 @@ impl Shards for SharedStore {
         let lost = state.of(shards).filter(|(_, row)| never(row));
         Ok(lost.take(most).map(|(run, _)| run.clone()).collect())
     }
+
+    async fn doubt(&self, tenure: Tenure) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        let is_owned = state.owns(&tenure);
+        match state.shards.get_mut(usize::from(tenure.shard.0)).filter(|_| is_owned) {
+            Some(row) => {
+                row.mark = 0;
+                Ok(())
+            }
+            None => Err(StoreError::Fenced { shard: tenure.shard }),
+        }
+    }
 }
 
 impl State {
