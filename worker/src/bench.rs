@@ -75,6 +75,23 @@ pub(crate) struct Execution {
     pub(crate) variables: Variables,
 }
 
+/// What a task may have behind it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Past {
+    /// Whoever had it before was lost, and perhaps by its doing.
+    pub(crate) is_lost: bool,
+    /// Something of it may have been kept by then.
+    pub(crate) may_be_known: bool,
+}
+
+impl Past {
+    pub(crate) fn of<E: Receipt>(task: &Task, receipt: &E) -> Self {
+        let is_lost = receipt.is_redelivered();
+        let may_be_known = is_lost || receipt.may_be_double() || task.dispatch > 1;
+        Self { is_lost, may_be_known }
+    }
+}
+
 /// Whether a task is for one node that has to be executed: nothing has to be decided for it here.
 pub(crate) fn is_alone(task: &Task) -> bool {
     let is_one = matches!(&task.fragment, Fragment::Nodes(nodes) if nodes.len() == 1);
@@ -99,13 +116,13 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
         turn: Turn,
         mut order: watch::Receiver<Order>,
     ) {
-        let is_lost = receipt.is_redelivered();
+        let past = Past::of(&task, &receipt);
         let stops = |order: &Order| matches!(order, Order::Drop | Order::HandBack);
         let outcome = tokio::select! {
             biased;
             // the line is held for as long as the task is
             Ok(order) = order.wait_for(stops) => Err(*order),
-            outcome = self.work(&task, turn, is_lost) => Ok(outcome),
+            outcome = self.work(&task, turn, past) => Ok(outcome),
         };
         let delivery = match outcome {
             Ok(Ok(outcome)) => {
@@ -132,11 +149,11 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
     }
 
     /// Executes a node once there is a slot. What is known of it already is not done again.
-    async fn work(&self, task: &Task, turn: Turn, is_lost: bool) -> Result<Outcome, Missing> {
+    async fn work(&self, task: &Task, turn: Turn, past: Past) -> Result<Outcome, Missing> {
         let slot = turn.come().await;
         let key = checkpoint_key(task);
-        if is_lost || task.dispatch > 1 {
-            let known = self.recall.again(&key, &Scope::of(task), is_lost).await;
+        if past.may_be_known {
+            let known = self.recall.again(&key, &Scope::of(task), past.is_lost).await;
             let mut outcomes = known.outcomes.iter();
             if let Some(known) = outcomes.find(|outcome| outcome.attempt == task.attempt) {
                 tracing::info!(run.id = %task.run, node.id = %task.task.node, "was done before");

@@ -27,7 +27,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::bench::{Bench, CLASSES, Execution, Slot, checkpoint_key, release, unloadable};
+use crate::bench::{Bench, CLASSES, Execution, Past, Slot, checkpoint_key, release, unloadable};
 use crate::claims;
 use crate::execute::{Library, Missing};
 use crate::held::Order;
@@ -82,8 +82,8 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
         receipt: E,
         order: watch::Receiver<Order>,
     ) {
-        let is_lost = receipt.is_redelivered();
-        let completion = match self.begin(&task, is_lost).await {
+        let past = Past::of(&task, &receipt);
+        let completion = match self.begin(&task, past).await {
             Ok(Some(inside)) => inside.finish(&self, order).await,
             Ok(None) => Some(returned(&task, Vec::new(), Returned::Suspected)),
             Err(why) => return release(&task, receipt, &why).await,
@@ -101,12 +101,12 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
     async fn begin<'a>(
         &self,
         task: &'a Task,
-        is_lost: bool,
+        past: Past,
     ) -> Result<Option<Inside<'a, R::Claim>>, Missing> {
         let mut known = Vec::new();
-        if is_lost || task.dispatch > 1 {
+        if past.may_be_known {
             let scope = Scope::of(task);
-            let found = self.recall.again(&checkpoint_key(task), &scope, is_lost).await;
+            let found = self.recall.again(&checkpoint_key(task), &scope, past.is_lost).await;
             if found.redeliveries >= SUSPECT {
                 return Ok(None);
             }

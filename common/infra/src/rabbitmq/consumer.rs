@@ -20,7 +20,7 @@ use super::aside::Aside;
 use super::completions::RabbitCompletions;
 use super::contact::Contact;
 use super::names::{CLASSES, Dead, Lane};
-use super::{End, RabbitError, Settings, connect, topology, waits};
+use super::{End, RabbitError, Settings, connect, headers, topology, waits};
 use crate::broker::{CompletionPublisher, Receipt, TaskConsumer, Work};
 use crate::clock::{Clock, SystemClock};
 use crate::message::{Control, Task};
@@ -124,6 +124,7 @@ pub struct RabbitReceipt {
     channel: Channel,
     tag: u64,
     redelivered: bool,
+    may_be_double: bool,
 }
 
 impl RabbitReceipt {
@@ -133,6 +134,7 @@ impl RabbitReceipt {
             channel: channel.clone(),
             tag: delivered.delivery_tag,
             redelivered: delivered.redelivered,
+            may_be_double: headers::may_be_double(&delivered.properties),
         }
     }
 }
@@ -140,6 +142,10 @@ impl RabbitReceipt {
 impl Receipt for RabbitReceipt {
     fn is_redelivered(&self) -> bool {
         self.redelivered
+    }
+
+    fn may_be_double(&self) -> bool {
+        self.may_be_double
     }
 
     async fn settle(self) {

@@ -3,6 +3,7 @@
 
 use flowmill_engine::fact::{Returned, TaskId};
 use flowmill_engine::value::Name;
+use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 
 use crate::dead_letters::Sending;
@@ -17,6 +18,9 @@ const ATTEMPT: &str = "flowmill-attempt";
 const DISPATCH: &str = "flowmill-dispatch";
 const TRACE: &str = "traceparent";
 
+/// It was published before, and may be there twice.
+const AGAIN: &str = "flowmill-again";
+
 /// Why a message was set aside.
 pub(super) const REASON: &str = "flowmill-reason";
 
@@ -27,6 +31,19 @@ pub(super) fn of_task(task: &Task) -> FieldTable {
         headers.insert(TRACE.into(), text(trace));
     }
     headers
+}
+
+/// Says that a message is published again, not knowing whether the server had it.
+pub(super) fn published_again(properties: &BasicProperties) -> BasicProperties {
+    let mut headers = properties.headers().clone().unwrap_or_default();
+    headers.insert(AGAIN.into(), AMQPValue::Boolean(true));
+    properties.clone().with_headers(headers)
+}
+
+/// Whether a message says so.
+pub(super) fn may_be_double(properties: &BasicProperties) -> bool {
+    let headers = properties.headers().as_ref();
+    headers.is_some_and(|headers| headers.inner().contains_key(AGAIN))
 }
 
 pub(super) fn of_delivery(delivery: &Delivery) -> FieldTable {

@@ -12,7 +12,7 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, PublisherConfirm
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{End, PATIENCE, RabbitError, Settings, connect, topology, waits};
+use super::{End, PATIENCE, RabbitError, Settings, connect, headers, topology, waits};
 use crate::broker::Closed;
 use crate::retry::Waits;
 
@@ -161,7 +161,9 @@ impl Publisher {
             Err(error) => End::Broken(error),
         };
         // whether the server has these is unknown: first in, first out again
-        for (_, queued) in out.into_iter().rev() {
+        for (_, mut queued) in out.into_iter().rev() {
+            let again = headers::published_again(&queued.message.properties);
+            queued.message.properties = again;
             self.waiting.push_front(queued);
         }
         end

@@ -15,9 +15,9 @@ use lapin::options::{BasicGetOptions, BasicPublishOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel};
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::sync::watch;
 
 use super::server::{Broker, SLOTS, bare};
 use crate::suite::broker::{SHARD, delivery, next_task, number, soon, task, tasks};
@@ -307,32 +307,93 @@ async fn worker_of(broker: &Broker) -> RabbitWorker {
     worker(&broker.settings, SLOTS).await.unwrap().0
 }
 
-/// A way to the server, and what ends it.
-async fn way(server: String) -> (u16, AbortHandle) {
+/// What a way to the server does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Traffic {
+    Both,
+    /// What the server says is kept from the client.
+    Mute,
+    /// Every connection ends.
+    Cut,
+}
+
+/// The settings of a broker that is reached by a way of its own, and what that way does.
+async fn by_way(broker: &Broker) -> (Settings, watch::Sender<Traffic>) {
+    let (_, server) = broker.settings.url.split_once('@').unwrap();
+    let (server, _) = server.split_once('/').unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let passing = tokio::spawn(async move {
-        let mut open = JoinSet::new();
-        while let Ok((mut client, _)) = listener.accept().await {
-            let mut server = TcpStream::connect(&server).await.unwrap();
-            open.spawn(async move { copy_bidirectional(&mut client, &mut server).await.ok() });
+    let url = broker.settings.url.replace(server, &format!("127.0.0.1:{port}"));
+    let (traffic, seen) = watch::channel(Traffic::Both);
+    let server = server.to_owned();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(&server).await.unwrap();
+            tokio::spawn(pass(client, server, seen.clone()));
         }
     });
-    (port, passing.abort_handle())
+    (Settings { url, ..broker.settings.clone() }, traffic)
+}
+
+async fn pass(client: TcpStream, server: TcpStream, mut traffic: watch::Receiver<Traffic>) {
+    let (mut asks, mut hears) = client.into_split();
+    let (mut says, mut takes) = server.into_split();
+    let mut seen = traffic.clone();
+    let back = async {
+        let mut bytes = vec![0; 1 << 16];
+        while let Ok(length @ 1..) = says.read(&mut bytes).await {
+            seen.wait_for(|now| *now == Traffic::Both).await.unwrap();
+            hears.write_all(&bytes[..length]).await.unwrap();
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = traffic.wait_for(|now| *now == Traffic::Cut) => {}
+        () = back => {}
+        _ = copy(&mut asks, &mut takes) => {}
+    }
+}
+
+#[tokio::test]
+async fn what_was_published_again_says_so() {
+    let broker = Broker::new(Queues::Quorum).await;
+    let mut worker = worker_of(&broker).await;
+    let (settings, traffic) = by_way(&broker).await;
+    let (publisher, _inbox) = scheduler(&settings).await.unwrap();
+    publisher.publish(tasks([4])).await.unwrap();
+    let (_, receipt) = taken(&mut worker).await;
+    assert!(!receipt.may_be_double());
+    receipt.settle().await;
+    // the server has it, and its word does not come back
+    traffic.send_replace(Traffic::Mute);
+    let publishing = tokio::spawn(async move { publisher.publish(tasks([8])).await });
+    let (number, receipt) = taken(&mut worker).await;
+    assert_eq!((number, receipt.may_be_double()), (8, false));
+    receipt.settle().await;
+    traffic.send_replace(Traffic::Cut);
+    soon(async {
+        // all who pass something on have seen it
+        while traffic.receiver_count() > 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    traffic.send_replace(Traffic::Both);
+    soon(publishing).await.unwrap().unwrap();
+    let (number, receipt) = taken(&mut worker).await;
+    assert_eq!((number, receipt.may_be_double()), (8, true));
+    assert!(!receipt.is_redelivered());
+    receipt.settle().await;
 }
 
 #[tokio::test]
 async fn a_broker_that_is_away_is_not_waited_for() {
     let broker = Broker::new(Queues::Quorum).await;
-    let (_, place) = broker.settings.url.split_once('@').unwrap();
-    let (place, _) = place.split_once('/').unwrap();
-    let (port, way) = way(place.to_owned()).await;
-    let url = broker.settings.url.replace(place, &format!("127.0.0.1:{port}"));
-    let (_tasks, mut inbox) =
-        scheduler(&Settings { url, ..broker.settings.clone() }).await.unwrap();
+    let (settings, traffic) = by_way(&broker).await;
+    let (_tasks, mut inbox) = scheduler(&settings).await.unwrap();
     inbox.open(Shard(1)).await.unwrap();
     assert!(matches!(received(&mut inbox, 1).await[0], Delivery::Lost { shard: Shard(1) }));
-    way.abort();
+    traffic.send_replace(Traffic::Cut);
     soon(async {
         while inbox.live_for() > Duration::ZERO {
             tokio::time::sleep(Duration::from_millis(10)).await;
