@@ -284,6 +284,8 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
                 None
             }
             Delivery::Lost { shard } => {
+                // pokes found no queue before
+                self.sweep_at = Instant::now();
                 let last = owner.last_number(*shard);
                 // a shard that never sent anything had nothing to lose
                 let tenure = self.tenures.get_mut(shard).filter(|_| last > 0)?;

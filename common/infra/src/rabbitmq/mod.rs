@@ -45,6 +45,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Seconds of silence after which either side takes the other for dead.
 const HEARTBEAT: u16 = 10;
 
+/// The largest frame, in bytes. The client keeps room for 64 of them on every connection, and what
+/// is larger travels in several; the server's usual 128 KiB would make that 8 MiB each.
+const FRAME: u32 = 16 * 1024;
+
 /// Which queues the server makes. It cannot be changed once they exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Queues {
@@ -214,6 +218,7 @@ pub async fn remove(settings: &Settings, shards: u16) -> Result<(), RabbitError>
 async fn connect(settings: &Settings, role: &str) -> Result<Connection, RabbitError> {
     let mut uri: AMQPUri = settings.url.parse().map_err(RabbitError::Url)?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT);
+    uri.query.frame_max.get_or_insert(FRAME);
     let (host, port) = (uri.authority.host.clone(), uri.authority.port);
     let name = format!("{} {role}", settings.name);
     let properties = ConnectionProperties::default().with_connection_name(name.into());

@@ -152,6 +152,13 @@ impl Cluster {
 
     /// Accepts a run of one of the documents. Its owner may hear of it or not.
     pub(crate) async fn submit(&self, number: usize) -> Name {
+        let run = self.accept(number).await;
+        self.poke(&run).await;
+        run
+    }
+
+    /// The same, and its owner hears nothing of it.
+    pub(crate) async fn accept(&self, number: usize) -> Name {
         let run: Name = format!("run-{number}").into();
         let plan = self.plans[number % self.plans.len()].clone();
         let ways = [Dispatch::Fragments, Dispatch::Hop, Dispatch::Fused];
@@ -172,7 +179,6 @@ impl Cluster {
             key: None,
         };
         assert_eq!(self.store.submit(&[submission]).await.unwrap(), [Accepted::New]);
-        self.poke(&run).await;
         run
     }
 

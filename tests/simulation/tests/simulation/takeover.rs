@@ -88,3 +88,20 @@ async fn one_that_wakes_with_a_stale_memory_is_fenced() {
         cluster.end(run).await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_was_not_told_for_want_of_a_queue_looks_when_there_is_one() {
+    let mut cluster = Cluster::new(3).await;
+    let _scheduler = cluster.scheduler();
+    let _worker = cluster.worker();
+    // just after a look at the store
+    sleep(Duration::from_secs(15)).await;
+    let known = cluster.submit(QUICK[0]).await;
+    all_end(&cluster, &[known]).await;
+    let accepted_at = cluster.now();
+    let run = cluster.accept(6 + QUICK[0]).await;
+    cluster.broker.wipe();
+    all_end(&cluster, std::slice::from_ref(&run)).await;
+    let waited = cluster.began(&run).await.since(accepted_at);
+    assert!(waited < Duration::from_secs(1), "it waited for {waited:?}");
+}
