@@ -200,11 +200,11 @@ impl Publisher {
                     }
                 }
                 number += 1;
-                let care = queued.message.care;
+                let (care, key) = (queued.message.care, queued.message.key.clone());
                 let sent = send(confirmed, &queued.message).await;
                 out.insert(number, queued);
                 match sent {
-                    Ok(confirm) => flying.push(confirmation(number, care, confirm)),
+                    Ok(confirm) => flying.push(confirmation(number, (care, key), confirm)),
                     Err(error) => return End::Broken(error),
                 }
             }
@@ -293,7 +293,11 @@ async fn send(channel: &Channel, message: &Outgoing) -> Result<PublisherConfirm,
 
 /// Waits for the server's word. It keeps its place in the window while it pauses, so that a
 /// server that refuses everything is not flooded.
-async fn confirmation(number: u64, care: Care, confirm: PublisherConfirm) -> (u64, Said) {
+async fn confirmation(
+    number: u64,
+    (care, key): (Care, ShortString),
+    confirm: PublisherConfirm,
+) -> (u64, Said) {
     let said = match timeout(PATIENCE, confirm).await {
         Ok(Ok(Confirmation::Ack(None) | Confirmation::NotRequested)) => Said::Stored,
         Ok(Ok(Confirmation::Ack(Some(_)))) if care == Care::OrUnroutable => Said::Unroutable,
@@ -302,7 +306,17 @@ async fn confirmation(number: u64, care: Care, confirm: PublisherConfirm) -> (u6
             Said::Again
         }
         Ok(Err(error)) => Said::Broken(error.into()),
-        Err(_) => Said::Broken(RabbitError::Lost("it confirms nothing".to_owned())),
+        Err(_) => Said::Broken(RabbitError::Lost(unconfirmed(&key))),
     };
     (number, said)
+}
+
+/// A server says so by silence when it is overloaded, and for good when a node of its own died while
+/// it made the queue.
+fn unconfirmed(key: &ShortString) -> String {
+    format!(
+        "for {} s it has not confirmed what goes to {key}; if this stays so, and `rabbitmqctl list_queues name state` \
+         does not call that queue running, delete it: it is made anew, and what was in it is sent again",
+        PATIENCE.as_secs()
+    )
 }

@@ -15,7 +15,7 @@ use tokio::sync::RwLock;
 use crate::cluster::{Api, Cluster, SLOTS};
 use crate::documents::{calls_of_items, two_calls};
 use crate::http::{Counter, Seen};
-use crate::process::{Process, is_long};
+use crate::process::Process;
 use crate::random::Random;
 
 const WORKERS: usize = 3;
@@ -251,9 +251,6 @@ fn expectation(who: &str) -> (Value, Vec<String>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_dies_every_run_ends_once_and_nothing_kept_is_paid_twice() {
-    if !is_long() {
-        return;
-    }
     let seed = setting("FLOWMILL_CHAOS_SEED", 1);
     let count = setting("FLOWMILL_CHAOS_RUNS", 300);
     let faults = setting("FLOWMILL_CHAOS_FAULTS", FAULTS.len());

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::cluster::{Api, Cluster, SLOTS};
 use crate::documents::two_calls;
 use crate::http::Counter;
-use crate::process::{is_long, until};
+use crate::process::until;
 
 /// Runs that flow while something happens.
 struct Flow {
@@ -106,9 +106,6 @@ async fn schedulers_die_and_freeze() {
 /// Rows 13, 14, 17 and 34: the broker is restarted, wiped, and wiped while a worker dies; a queue is missing.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_broker_restarts_and_loses_everything() {
-    if !is_long() {
-        return;
-    }
     let calls = Counter::start(Duration::from_millis(100)).await;
     let mut cluster = Cluster::start(1, 2).await;
     let mut flow = Flow::new(&cluster, &calls).await;
