@@ -111,6 +111,10 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
                 return Ok(None);
             }
             known = found.outcomes;
+            if !known.is_empty() {
+                let nodes = known.len();
+                tracing::info!(run.id = %task.run, nodes, "some of a task was done before");
+            }
         }
         let loading = AssertUnwindSafe(self.library.plan(&task.tenant, &task.plan));
         let loaded =

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::http::{Answer, ask};
 use crate::process::{PATIENCE, Process, free_port, until};
 use crate::servers::{self, Postgres, Rabbit, Redis};
+use crate::way::Way;
 
 /// How many nodes of each class a worker runs at a time.
 pub(crate) const SLOTS: usize = 4;
@@ -69,6 +70,8 @@ pub(crate) struct Cluster {
     pub(crate) postgres: Postgres,
     pub(crate) rabbit: Rabbit,
     pub(crate) redis: Redis,
+    /// Between the schedulers and the broker, and between it and the workers.
+    pub(crate) ways: Option<[Way; 2]>,
     pub(crate) api: Arc<Api>,
     // removed last
     folder: TempDir,
@@ -91,6 +94,15 @@ fn ours(name: &str) -> Command {
 
 impl Cluster {
     pub(crate) async fn start(schedulers: usize, workers: usize) -> Self {
+        Self::make(schedulers, workers, false).await
+    }
+
+    /// The programs reach the broker by ways of the test's own.
+    pub(crate) async fn with_ways(schedulers: usize, workers: usize) -> Self {
+        Self::make(schedulers, workers, true).await
+    }
+
+    async fn make(schedulers: usize, workers: usize, has_ways: bool) -> Self {
         let folder = servers::folder();
         let (postgres, rabbit, redis) = tokio::join!(
             Postgres::start(folder.path()),
@@ -101,16 +113,29 @@ impl Cluster {
             ours("flowmill").args(["migrate", "--url", &postgres.url()]).output().unwrap();
         let words = String::from_utf8_lossy(&migrated.stderr);
         assert!(migrated.status.success(), "flowmill migrate: {words}");
-        let (schedulers, workers) = {
-            let urls = [postgres.url(), rabbit.url(), redis.url()];
-            let program = |kind, number| Program::new(kind, number, &urls, folder.path());
-            let schedulers = (0..schedulers).map(|number| program("flowmill-scheduler", number));
-            let workers = (0..workers).map(|number| program("flowmill-worker", number));
-            (schedulers.collect::<Vec<_>>(), workers.collect())
+        let ways = match has_ways {
+            true => Some([Way::to(rabbit.port()).await, Way::to(rabbit.port()).await]),
+            false => None,
+        };
+        let brokers = match &ways {
+            Some(ways) => ways.each_ref().map(Way::url),
+            None => [rabbit.url(), rabbit.url()],
+        };
+        let [schedulers, workers] = {
+            let of = [("flowmill-scheduler", schedulers), ("flowmill-worker", workers)];
+            let program = |kind, number, broker: &String| {
+                let urls = [postgres.url(), broker.clone(), redis.url()];
+                Program::new(kind, number, &urls, folder.path())
+            };
+            std::array::from_fn(|role| {
+                let (kind, count) = of[role];
+                let programs = (0..count).map(|number| program(kind, number, &brokers[role]));
+                programs.collect::<Vec<_>>()
+            })
         };
         let ports = schedulers.iter().map(|scheduler| scheduler.port).collect();
         let api = Arc::new(Api { ports, turn: AtomicUsize::new(0) });
-        let mut this = Self { schedulers, workers, postgres, rabbit, redis, api, folder };
+        let mut this = Self { schedulers, workers, postgres, rabbit, redis, ways, api, folder };
         for program in this.schedulers.iter_mut().chain(&mut this.workers) {
             program.process.start();
         }

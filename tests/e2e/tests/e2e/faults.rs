@@ -193,3 +193,37 @@ async fn a_cancel_races_the_end() {
     }
     assert!(stopped > 0, "no cancel came in time");
 }
+
+/// Row 5: a worker is killed after it told its results and before the broker knows that it is done
+/// with their tasks. Row 15: the broker has tasks, and word of that is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_and_confirms_are_lost() {
+    let calls = Counter::start(Duration::from_millis(50)).await;
+    let mut cluster = Cluster::with_ways(1, 1).await;
+    let mut flow = Flow::new(&cluster, &calls).await;
+    let [schedulers, workers] = cluster.ways.take().unwrap();
+    // the queues are there, and consumed
+    flow.submit(1).await;
+    flow.end().await;
+
+    workers.hold_receipts();
+    flow.submit(SLOTS).await;
+    flow.end().await;
+    cluster.workers[0].process.kill();
+    workers.cut().await;
+    cluster.workers[0].process.start();
+    // they come after those that come again
+    flow.submit(SLOTS).await;
+    let expected = flow.end().await;
+    assert_eq!(calls.total(), expected, "what was answered is not done again");
+
+    schedulers.hold_answers();
+    flow.submit(10).await;
+    until("all calls to be made", async || calls.total() == expected + 20).await;
+    schedulers.cut().await;
+    flow.submit(SLOTS).await;
+    let expected = flow.end().await;
+    assert_eq!(calls.total(), expected, "what was there twice is done once");
+    let ends = "SELECT count(*) FROM journal WHERE facts LIKE '%\"fact\":\"run_finished\"%'";
+    assert_eq!(cluster.postgres.ask(ends), [flow.ids.len().to_string()]);
+}

@@ -13,3 +13,4 @@ mod random;
 mod servers;
 mod volume;
 mod walkthroughs;
+mod way;
