@@ -5,7 +5,8 @@
 //! decides what becomes of a run; that is `flowmill_engine::run`.
 //!
 //! `service` is the loop around its ports, `owner` the runs, `active` one of them and what it waits
-//! for, `gate` who may send how many tasks, `effects` what facts call for, `fence` what keeps a
+//! for, `gate` who may send how many tasks, `effects` what facts call for, `outbox` how that
+//! reaches workers, `fence` what keeps a
 //! fault of one run from the others, `shards` the share of one of several schedulers,
 //! `dead_letters` what becomes of messages that nobody could use. With the feature `service` there
 //! is the program: `config` its settings, `program` how it is joined, `api` what it answers.
@@ -21,6 +22,7 @@ mod effects;
 mod fence;
 mod gate;
 mod handle;
+mod outbox;
 mod owner;
 mod plans;
 #[cfg(feature = "service")]

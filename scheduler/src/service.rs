@@ -15,10 +15,11 @@ use flowmill_infra::message::Delivery;
 use flowmill_infra::store::{Batch, Commit, Store, StoreError};
 use tokio::sync::mpsc::{self, error::TryRecvError};
 
-use crate::duties::{Alone, Duties, Sent};
+use crate::duties::{Alone, Duties};
 use crate::effects::Effects;
 use crate::gate::Window;
 use crate::handle::{Handle, Request};
+use crate::outbox::Outbox;
 use crate::owner::Owner;
 
 /// The most messages taken at once. A batch is one commit; it is as large as what has arrived.
@@ -93,21 +94,47 @@ impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock, D: Duties> Service
 
     /// Serves until every [`Handle`] is gone and no run is live, unless others take over what is.
     /// Without a broker it stops at once; whoever waits for a run is told.
-    pub async fn run(mut self) {
-        if let Err(Closed) = self.serve().await {
+    pub async fn run(self) {
+        let Self { store, publisher, inbox, live, clock, duties, requests, is_open, owner } = self;
+        let outbox = Outbox::start(publisher);
+        let mut serving =
+            Serving { store, outbox, inbox, live, clock, duties, requests, is_open, owner };
+        if let Err(Closed) = serving.serve().await {
             tracing::error!("the broker closed before the scheduler stopped");
         }
-        self.duties.leave(&mut self.owner, &mut self.inbox).await;
+        let Serving { outbox, mut duties, mut owner, mut inbox, .. } = serving;
+        outbox.end().await;
+        duties.leave(&mut owner, &mut inbox).await;
     }
+}
 
+/// A service that runs.
+#[derive(Debug)]
+struct Serving<S, I, L, C, D> {
+    store: Arc<S>,
+    outbox: Outbox,
+    inbox: I,
+    live: L,
+    clock: C,
+    duties: D,
+    requests: mpsc::Receiver<Request>,
+    is_open: bool,
+    owner: Owner,
+}
+
+impl<S: Store, I: Inbox, L: Live, C: Clock, D: Duties> Serving<S, I, L, C, D> {
     async fn serve(&mut self) -> Result<(), Closed> {
         let mut requests = Vec::new();
         while self.is_open || !(self.owner.is_idle() || self.duties.may_leave()) {
             let deliveries = self.arrived(&mut requests).await?;
             let now = self.clock.now();
+            let sent = self.outbox.confirmed();
+            if !sent.is_empty() {
+                self.duties.published(now, sent);
+            }
             let (duties, owner, inbox) = (&mut self.duties, &mut self.owner, &mut self.inbox);
             for control in duties.attend(owner, inbox, &deliveries, now).await? {
-                self.publisher.control(control).await?;
+                self.outbox.say(control);
             }
             for delivery in deliveries {
                 self.owner.deliver(now, delivery);
@@ -117,7 +144,7 @@ impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock, D: Duties> Service
             }
             self.owner.wake(now);
             self.owner.grant(now);
-            self.settle(now).await?;
+            self.settle(now).await;
         }
         Ok(())
     }
@@ -139,6 +166,7 @@ impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock, D: Duties> Service
                 self.is_open = count > 0;
             }
             () = self.duties.due() => {}
+            closed = self.outbox.closed() => return Err(closed),
             () = wait(&self.clock, now, wake_at) => {}
         }
         // answers that never cease must not keep requests waiting, nor the end of all handles
@@ -156,7 +184,7 @@ impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock, D: Duties> Service
     }
 
     /// Stores what became true, then does what it calls for.
-    async fn settle(&mut self, now: Time) -> Result<(), Closed> {
+    async fn settle(&mut self, now: Time) {
         let commits = self.owner.take_commits();
         let signals = self.duties.take_settled();
         if !commits.is_empty() || !signals.is_empty() {
@@ -167,20 +195,12 @@ impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock, D: Duties> Service
                 effects.append(self.owner.take_effects(&commit.run));
                 self.live.publish(&commit.run, Event::Facts(commit.facts.clone())).await;
             }
-            for control in effects.controls {
-                self.publisher.control(control).await?;
-            }
-            if !effects.tasks.is_empty() {
-                let sent = effects.tasks.iter().map(Sent::from).collect();
-                self.publisher.publish(effects.tasks).await?;
-                self.duties.published(now, sent);
-            }
+            self.outbox.put(effects);
             for commit in &commits {
                 self.owner.settle(&commit.run);
             }
         }
         self.inbox.settle().await;
-        Ok(())
     }
 
     /// Stores facts and answers which were stored. What the store refuses for a reason of its data

@@ -15,7 +15,7 @@ use crate::message::{Beat, Control, Delivery, Shard, Task};
 pub struct Closed;
 
 /// The scheduler's side.
-pub trait TaskPublisher: Send + 'static {
+pub trait TaskPublisher: Send + Sync + 'static {
     /// Publishes tasks; returns once the broker has all of them. Waits while it is full or away.
     /// A task that no queue takes comes back to the inbox as [`Delivery::Returned`].
     fn publish(&self, tasks: Vec<Task>) -> impl Future<Output = Result<(), Closed>> + Send;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowmill_engine::fact::{Reason, Status, TaskId};
+use flowmill_engine::fact::{Options, Reason, Status, TaskId};
 use flowmill_engine::run::{Input, Rejected, Run, Start};
-use flowmill_infra::broker::{Closed, Inbox};
+use flowmill_infra::broker::{Closed, Inbox, TaskPublisher};
 use flowmill_infra::clock::SystemClock;
 use flowmill_infra::memory::{MemoryBroker, MemoryLive, MemoryStore};
-use flowmill_infra::message::{Control, Delivery, Shard};
+use flowmill_infra::message::{Control, Delivery, Shard, Task};
 use flowmill_infra::store::{Store, StoreError};
 use flowmill_scheduler::{Service, Submission, SubmitError, Window};
 
@@ -256,5 +256,47 @@ async fn answers_that_never_cease_do_not_keep_requests_waiting() {
     let ended = tokio::time::timeout(Duration::from_secs(10), handle.run(submission)).await;
     assert_eq!(ended.unwrap().unwrap().run.status(), Status::Succeeded);
     drop(handle);
+    tokio::time::timeout(Duration::from_secs(10), scheduler).await.unwrap().unwrap();
+}
+
+/// A way to workers on which nothing goes out.
+#[derive(Debug)]
+struct Away;
+
+impl TaskPublisher for Away {
+    async fn publish(&self, _: Vec<Task>) -> Result<(), Closed> {
+        std::future::pending().await
+    }
+
+    async fn control(&self, _: Control) -> Result<(), Closed> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_is_away_holds_nothing_up_that_does_without_it() {
+    let (_publisher, inbox, _worker, _answers) = MemoryBroker::new();
+    let (service, handle) = Service::new(
+        Arc::new(MemoryStore::new()),
+        (Away, inbox),
+        MemoryLive::default(),
+        SystemClock::new(),
+        Window::new(|_| 1),
+    );
+    let scheduler = tokio::spawn(service.run());
+    let run = |id: &str, nodes: &str, deadline_ms| {
+        let options = Options { deadline_ms, ..Options::default() };
+        let start = Start { run: id.into(), options, ..Start::default() };
+        handle.run(Submission { plan: plan(nodes), start })
+    };
+    let (waits, goes_on) = tokio::join!(
+        run("waits", "start llm1 end", Some(60_000)),
+        run("on", "start inline1", None)
+    );
+    assert_eq!(goes_on.unwrap().run.status(), Status::Succeeded);
+    let waits = waits.unwrap().run;
+    assert_eq!(waits.outcome().unwrap().reason, Some(Reason::Deadline));
+    drop(handle);
+    // what nobody takes does not keep it
     tokio::time::timeout(Duration::from_secs(10), scheduler).await.unwrap().unwrap();
 }
