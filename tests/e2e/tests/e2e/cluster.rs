@@ -113,9 +113,10 @@ impl Cluster {
             ours("flowmill").args(["migrate", "--url", &postgres.url()]).output().unwrap();
         let words = String::from_utf8_lossy(&migrated.stderr);
         assert!(migrated.status.success(), "flowmill migrate: {words}");
-        let ways = match has_ways {
-            true => Some([Way::to(rabbit.port()).await, Way::to(rabbit.port()).await]),
-            false => None,
+        let ways = if has_ways {
+            Some([Way::to(rabbit.port()).await, Way::to(rabbit.port()).await])
+        } else {
+            None
         };
         let brokers = match &ways {
             Some(ways) => ways.each_ref().map(Way::url),
