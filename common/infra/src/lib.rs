@@ -1,8 +1,8 @@
 //! Ports to the outside, and their adapters.
 //!
 //! A port is a small trait with the verbs its caller needs. Each has its in-memory adapter, which
-//! is all that a run inside one process needs; with the feature `sqlite` there is a store that
-//! keeps runs in a folder, with `postgres` one that several processes share; both seal secrets
+//! is all that a run inside one process needs; with the feature `sqlite` there are stores that
+//! keep runs in a folder, with `postgres` one that several processes share; all seal secrets
 //! (`seal`), and large values become `payloads`. With `rabbitmq` there is a broker between
 //! processes, and messages are bytes (`wire`).
 //! With `redis` processes share what may vanish: the live feed, claims, copies of checkpoints.
@@ -14,6 +14,8 @@ pub mod broker;
 pub mod checkpoints;
 pub mod claims;
 pub mod clock;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod codec;
 #[cfg(feature = "config")]
 pub mod config;
 pub mod dead_letters;
