@@ -6,7 +6,7 @@
 //! (`seal`), and large values become `payloads`. With `rabbitmq` there is a broker between
 //! processes, and messages are bytes (`wire`).
 //! With `redis` processes share what may vanish: the live feed, claims, copies of checkpoints.
-//! `config` reads settings; `program`, with `service`, is what the programs of a cluster share.
+//! `config` reads settings; `http` is a port that answers; `program`, with `service`, is what the programs of a cluster share.
 //! What works over these ports works over any others that pass the same
 //! suite (`tests/ports.rs`).
 
@@ -19,6 +19,8 @@ mod codec;
 #[cfg(feature = "config")]
 pub mod config;
 pub mod dead_letters;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod intake;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod journal;

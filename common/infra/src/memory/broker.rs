@@ -1,5 +1,6 @@
 //! A broker of channels.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
@@ -36,7 +37,7 @@ impl MemoryBroker {
         };
         (
             MemoryTasks { tasks: task_sender, workers },
-            MemoryInbox { deliveries: answer_receiver },
+            MemoryInbox { deliveries: answer_receiver, opened: VecDeque::new() },
             worker,
             MemoryCompletions { deliveries: answer_sender },
         )
@@ -94,7 +95,8 @@ impl TaskPublisher for MemoryTasks {
         for worker in self.workers.all() {
             told |= worker.send(control.clone()).await.is_ok();
         }
-        if told { Ok(()) } else { Err(Closed) }
+        // a worker that is away misses it
+        if told || !self.tasks.is_closed() { Ok(()) } else { Err(Closed) }
     }
 }
 
@@ -108,22 +110,31 @@ impl Drop for MemoryTasks {
 #[derive(Debug)]
 pub struct MemoryInbox {
     deliveries: mpsc::Receiver<Delivery>,
+    /// Shards that were opened: nothing is kept of what came before.
+    opened: VecDeque<Shard>,
 }
 
 impl Inbox for MemoryInbox {
     async fn receive(&mut self, most: usize) -> Vec<Delivery> {
         let mut received = Vec::new();
+        if let Some(shard) = self.opened.pop_front() {
+            return vec![Delivery::Lost { shard }];
+        }
         self.deliveries.recv_many(&mut received, most).await;
         received
     }
 
     async fn settle(&mut self) {}
 
-    async fn open(&mut self, _: Shard) -> Result<(), Closed> {
+    async fn open(&mut self, shard: Shard) -> Result<(), Closed> {
+        // what was sent before was sent by another process, or is gone with an earlier opening
+        self.opened.push_back(shard);
         Ok(())
     }
 
-    async fn close(&mut self, _: Shard) {}
+    async fn close(&mut self, shard: Shard) {
+        self.opened.retain(|opened| *opened != shard);
+    }
 }
 
 /// A worker's consumer.
@@ -142,6 +153,19 @@ impl MemoryWorker {
         let workers = self.workers.clone();
         Self { tasks: self.tasks.clone(), controls: workers.join(), workers }
     }
+
+    /// Its queue, which may outlive it.
+    #[must_use]
+    pub fn queue(&self) -> MemoryQueue {
+        MemoryQueue { _tasks: self.tasks.clone() }
+    }
+}
+
+/// The queue of tasks. As long as it is there, tasks can be published, whether a worker takes them or
+/// not.
+#[derive(Debug)]
+pub struct MemoryQueue {
+    _tasks: Arc<tokio::sync::Mutex<mpsc::Receiver<Task>>>,
 }
 
 impl TaskConsumer for MemoryWorker {

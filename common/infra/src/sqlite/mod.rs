@@ -55,6 +55,16 @@ pub enum OpenError {
         /// The folder.
         folder: PathBuf,
     },
+    /// It holds runs of a server.
+    #[error(
+        "the runs in {} are those of `flowmill serve`: start it there with --data and ask it, as in \
+         `flowmill runs list`",
+        folder.display()
+    )]
+    Served {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Another process writes it.
     #[error(
         "{} is in use by {holder}; one process at a time writes a folder: wait for it, or take \
@@ -183,7 +193,7 @@ impl SqliteStore {
     /// [`OpenError`]; a folder that is missing is not made.
     pub async fn reopen(folder: &Path, keys: Keys) -> Result<Self, OpenError> {
         if !folder.join(schema::RUNS.file).is_file() {
-            return Err(OpenError::Missing { folder: folder.to_owned() });
+            return Err(missing(folder));
         }
         Self::open(folder, keys).await
     }
@@ -195,7 +205,7 @@ impl SqliteStore {
     pub async fn look(folder: &Path, keys: Keys) -> Result<Self, OpenError> {
         let file = folder.join(schema::RUNS.file);
         if !file.is_file() {
-            return Err(OpenError::Missing { folder: folder.to_owned() });
+            return Err(missing(folder));
         }
         let readers = reading::pool(&file);
         let failed = |error| OpenError::Database { file: file.clone(), why: trouble(&error) };
@@ -298,6 +308,13 @@ impl Store for SqliteStore {
     async fn forget(&self, run: &Name) -> Result<(), StoreError> {
         self.write(Forgetting(run.clone())).await
     }
+}
+
+/// Why there are no single runs in a folder.
+fn missing(folder: &Path) -> OpenError {
+    let is_served = folder.join(schema::SHARED.file).is_file();
+    let folder = folder.to_owned();
+    if is_served { OpenError::Served { folder } } else { OpenError::Missing { folder } }
 }
 
 /// Locks a folder and brings its database to the present form.
