@@ -201,3 +201,43 @@ impl CompletionPublisher for MemoryCompletions {
         self.deliveries.send(Delivery::Beat(beat)).await.map_err(|_| Closed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_opens_a_shard_hears_that_nothing_was_kept_for_it() {
+        let (_tasks, mut inbox, _worker, answers) = MemoryBroker::new();
+        let poke = Delivery::Poke { run: "r".into() };
+        answers.answer(Shard(1), poke).await.unwrap();
+        for shard in [1, 2, 3] {
+            inbox.open(Shard(shard)).await.unwrap();
+        }
+        inbox.close(Shard(2)).await;
+        let mut heard = Vec::new();
+        for _ in 0..3 {
+            heard.extend(inbox.receive(9).await);
+        }
+        let lost = |delivery: &Delivery| match delivery {
+            Delivery::Lost { shard } => Some(shard.0),
+            _ => None,
+        };
+        assert_eq!(heard.iter().map(lost).collect::<Vec<_>>(), [Some(1), Some(3), None]);
+        // again by each opening: what was received and not settled is gone
+        inbox.close(Shard(1)).await;
+        inbox.open(Shard(1)).await.unwrap();
+        assert_eq!(inbox.receive(9).await.iter().map(lost).collect::<Vec<_>>(), [Some(1)]);
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_is_kept_outlives_its_worker() {
+        let (tasks, _inbox, worker, _answers) = MemoryBroker::new();
+        let queue = worker.queue();
+        drop(worker);
+        assert_eq!(tasks.publish(Vec::new()).await, Ok(()));
+        assert_eq!(tasks.control(Control::Beat).await, Ok(()));
+        drop(queue);
+        assert_eq!(tasks.control(Control::Beat).await, Err(Closed));
+    }
+}
