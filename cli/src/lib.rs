@@ -1,6 +1,6 @@
 //! `flowmill`: run Dify workflows from the command line.
 //!
-//! The binary is [`main`]; [`conform`] is open to the project's own conformance tests.
+//! The binary is [`main`]; [`conform`] and `serve` are open to the project's own tests.
 
 mod code;
 mod commands;
@@ -20,6 +20,8 @@ mod people;
 mod plan;
 mod problems;
 mod result;
+#[cfg(feature = "serve")]
+pub mod serve;
 mod server;
 #[cfg(feature = "store")]
 mod settings;

@@ -11,9 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Window, api};
 
-/// Letters of an API key, at least: a shorter one is guessed.
-const KEY_LETTERS: usize = 16;
-
 /// The shortest lease: a pause that any machine takes must not cost a shard.
 const LEASE: Duration = Duration::from_secs(2);
 
@@ -123,11 +120,11 @@ impl Settings for Config {
                        on 127.0.0.1";
             problems.add("api.key", why);
         }
-        if !key.is_empty() && key.expose().chars().count() < KEY_LETTERS {
-            problems.add("api.key", format!("it needs {KEY_LETTERS} characters at least"));
-        }
-        if key.expose().chars().any(|letter| !letter.is_ascii_graphic()) {
-            problems.add("api.key", "it has characters that no header can hold, or blanks");
+        if let Some(why) = Some(key)
+            .filter(|key| !key.is_empty())
+            .and_then(|key| api::Key::objection(key.expose()))
+        {
+            problems.add("api.key", why);
         }
         if self.shards.lease < LEASE {
             problems.add("shards.lease", "a pause of two seconds must not cost a shard");

@@ -8,11 +8,12 @@
 //! for, `gate` who may send how many tasks, `effects` what facts call for, `outbox` how that
 //! reaches workers, `fence` what keeps a
 //! fault of one run from the others, `shards` the share of one of several schedulers,
-//! `dead_letters` what becomes of messages that nobody could use. With the feature `service` there
-//! is the program: `config` its settings, `program` how it is joined, `api` what it answers.
+//! `dead_letters` what becomes of messages that nobody could use. With the feature `api`
+//! there is what it answers over HTTP, with `service` the program: `config` its settings, `program`
+//! how it is joined.
 
 mod active;
-#[cfg(feature = "service")]
+#[cfg(feature = "api")]
 pub mod api;
 #[cfg(feature = "service")]
 pub mod config;
@@ -37,3 +38,6 @@ pub use handle::{Finished, Handle, Submission, SubmitError};
 pub use plans::{PlanError, Plans};
 pub use service::{Service, load};
 pub use shards::Sharded;
+
+/// The highest version of facts and messages that a scheduler reads.
+pub const READS: u32 = 1;

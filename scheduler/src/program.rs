@@ -21,7 +21,7 @@ use tokio::task::JoinError;
 
 use crate::api::{self, Door};
 use crate::config::Config;
-use crate::{Service, Sharded, deal_with_dead_letters};
+use crate::{READS, Service, Sharded, deal_with_dead_letters};
 
 /// What the program is called.
 pub const NAME: &str = "flowmill-scheduler";
@@ -30,9 +30,6 @@ pub const NAME: &str = "flowmill-scheduler";
 pub const ABOUT: &str = "\
 Owns runs: plans them, sends what is ready to workers and records what comes back. Any number of
 schedulers share the runs.";
-
-/// The highest version of facts and messages that it reads.
-const READS: u32 = 1;
 
 /// How often the database is looked after.
 const DAILY: Duration = Duration::from_hours(24);

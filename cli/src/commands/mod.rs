@@ -18,6 +18,8 @@ mod resume;
 mod run;
 mod runs;
 mod sandbox;
+#[cfg(feature = "serve")]
+mod serve;
 pub(crate) mod start;
 mod submit;
 mod test;
@@ -45,6 +47,7 @@ Examples:
   flowmill test *.test.yml
   flowmill validate *.yml
   flowmill plan workflow.yml --format mermaid
+  flowmill serve --data flowmill-data
   flowmill submit workflow.yml --input name=Ada --wait
   flowmill nodes http-request
 
@@ -70,6 +73,9 @@ enum Command {
     /// Rebuild a run that is kept, as it was after any of its facts.
     #[cfg(feature = "store")]
     Replay(replay::Args),
+    /// Serve the HTTP API in this process, over a folder.
+    #[cfg(feature = "serve")]
+    Serve(Box<serve::Args>),
     /// Push workflows to a server, list and show them.
     Workflows(workflows::Args),
     /// Submit a run to a server.
@@ -118,6 +124,8 @@ impl Cli {
             Command::Runs(args) => runs::run(args),
             #[cfg(feature = "store")]
             Command::Replay(args) => replay::run(args),
+            #[cfg(feature = "serve")]
+            Command::Serve(args) => serve::run(&args),
             Command::Workflows(args) => workflows::run(args),
             Command::Submit(args) => submit::run(*args),
             Command::Test(args) => test::run(args),

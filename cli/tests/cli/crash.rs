@@ -18,21 +18,21 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A server that counts how often each path was asked for, and answers with the path.
 #[derive(Clone)]
-struct Counter {
-    port: u16,
+pub(crate) struct Counter {
+    pub(crate) port: u16,
     state: Arc<(Mutex<Counts>, Condvar)>,
 }
 
 #[derive(Default)]
-struct Counts {
+pub(crate) struct Counts {
     by_path: BTreeMap<usize, usize>,
-    total: usize,
+    pub(crate) total: usize,
     /// Connections that are not closed.
     open: usize,
 }
 
 impl Counter {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let counter = Self { port: listener.local_addr().unwrap().port(), state: Arc::default() };
         let server = counter.clone();
@@ -80,7 +80,7 @@ impl Counter {
         self.state.1.notify_all();
     }
 
-    fn wait(&self, until: impl Fn(&Counts) -> bool) {
+    pub(crate) fn wait(&self, until: impl Fn(&Counts) -> bool) {
         let guard = self.state.0.lock().unwrap();
         let (_guard, waited) =
             self.state.1.wait_timeout_while(guard, PATIENCE, |counts| !until(counts)).unwrap();
@@ -88,7 +88,7 @@ impl Counter {
     }
 
     /// What was counted, once everything that clients sent before has been.
-    fn counts(&self) -> BTreeMap<usize, usize> {
+    pub(crate) fn counts(&self) -> BTreeMap<usize, usize> {
         let mut mark = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
         mark.write_all(b"GET /mark HTTP/1.1\r\n\r\n").unwrap();
         mark.read_to_end(&mut Vec::new()).unwrap();
@@ -109,7 +109,8 @@ impl Random {
     }
 }
 
-fn document(port: u16) -> String {
+/// An iteration over `order.items`, ten at a time, that asks a counter for each.
+pub(crate) fn document(port: u16) -> String {
     let order =
         r#"{"variable": "order", "label": "Order", "type": "json_object", "required": true}"#;
     let iteration = "{id: it, data: {type: iteration, title: Each, start_node_id: b, \

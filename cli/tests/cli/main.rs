@@ -17,6 +17,8 @@ mod people;
 #[cfg(feature = "store")]
 mod reruns;
 mod run;
+#[cfg(feature = "serve")]
+mod serve;
 mod show;
 mod terminal;
 mod testing;

@@ -1,12 +1,12 @@
 //! Ports to the outside, and their adapters.
 //!
 //! A port is a small trait with the verbs its caller needs. Each has its in-memory adapter, which
-//! is all that a run inside one process needs; with the feature `sqlite` there is a store that
-//! keeps runs in a folder, with `postgres` one that several processes share; both seal secrets
+//! is all that a run inside one process needs; with the feature `sqlite` there are stores that
+//! keep runs in a folder, with `postgres` one that several processes share; all seal secrets
 //! (`seal`), and large values become `payloads`. With `rabbitmq` there is a broker between
 //! processes, and messages are bytes (`wire`).
 //! With `redis` processes share what may vanish: the live feed, claims, copies of checkpoints.
-//! `config` reads settings; `program`, with `service`, is what the programs of a cluster share.
+//! `config` reads settings; `http` is a port that answers; `program`, with `service`, is what the programs of a cluster share.
 //! What works over these ports works over any others that pass the same
 //! suite (`tests/ports.rs`).
 
@@ -14,9 +14,13 @@ pub mod broker;
 pub mod checkpoints;
 pub mod claims;
 pub mod clock;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod codec;
 #[cfg(feature = "config")]
 pub mod config;
 pub mod dead_letters;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod intake;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod journal;

@@ -71,7 +71,10 @@ impl SealError {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::NoKeys => "; set secrets.key",
-            Self::NoSuchKey { .. } => "; add the key it was sealed with to secrets.old_keys",
+            Self::NoSuchKey { .. } => {
+                "; add the key it was sealed with to secrets.old_keys, or in a folder to its file \
+                 secret.key"
+            }
             Self::Changed | Self::Later | Self::NoRandomness => "",
         }
     }

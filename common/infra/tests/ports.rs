@@ -60,6 +60,25 @@ async fn the_store_in_a_folder() {
     suite::store::all(make, true).await;
 }
 
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn the_shared_store_in_a_folder() {
+    let parent = tempfile::tempdir().unwrap();
+    let made = std::cell::Cell::new(0);
+    let make = async || {
+        made.set(made.get() + 1);
+        suite::shared_folder::open(&parent.path().join(made.get().to_string())).await
+    };
+    suite::store::all(make, true).await;
+    suite::intake::all(make).await;
+    suite::checkpoints::all(make).await;
+    let hasty = async || {
+        let store = make().await;
+        (store.with_lease(Duration::ZERO), store)
+    };
+    suite::shards::all(make, hasty).await;
+}
+
 #[tokio::test]
 async fn the_shared_store() {
     let schema = Schema::migrated().await;

@@ -18,6 +18,9 @@ const BODY: Duration = Duration::from_secs(30);
 /// How long a request may take in all, a wait for a run's end included.
 const WHOLE: Duration = Duration::from_secs(100);
 
+/// Letters of a key, at least: a shorter one is guessed.
+const KEY_LETTERS: usize = 16;
+
 /// The bearer key, of which only a digest is kept.
 #[derive(Clone)]
 pub struct Key(Name);
@@ -26,6 +29,16 @@ impl Key {
     /// The key that callers must know.
     pub fn of(secret: &str) -> Self {
         Self(digest(secret))
+    }
+
+    /// Why a text is not to be a key.
+    pub fn objection(secret: &str) -> Option<String> {
+        if secret.chars().count() < KEY_LETTERS {
+            return Some(format!("it needs {KEY_LETTERS} characters at least"));
+        }
+        let is_odd = |letter: char| !letter.is_ascii_graphic();
+        let why = "it has characters that no header can hold, or blanks";
+        secret.contains(is_odd).then(|| why.to_owned())
     }
 
     /// Compares in a time that says nothing of how much is right.

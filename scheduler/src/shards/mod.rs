@@ -289,7 +289,7 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
                 let last = owner.last_number(*shard);
                 // a shard that never sent anything had nothing to lose
                 let tenure = self.tenures.get_mut(shard).filter(|_| last > 0)?;
-                tracing::warn!(%shard, "the broker lost queues");
+                tracing::warn!(%shard, "queues are lost; what is out and held by no worker is sent again");
                 tenure.mark = 0;
                 self.visits.insert(*shard, now);
                 let (at, shard) = (now.after(ANSWERS), *shard);

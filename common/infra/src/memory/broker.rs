@@ -1,5 +1,6 @@
 //! A broker of channels.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
@@ -36,7 +37,7 @@ impl MemoryBroker {
         };
         (
             MemoryTasks { tasks: task_sender, workers },
-            MemoryInbox { deliveries: answer_receiver },
+            MemoryInbox { deliveries: answer_receiver, opened: VecDeque::new() },
             worker,
             MemoryCompletions { deliveries: answer_sender },
         )
@@ -94,7 +95,8 @@ impl TaskPublisher for MemoryTasks {
         for worker in self.workers.all() {
             told |= worker.send(control.clone()).await.is_ok();
         }
-        if told { Ok(()) } else { Err(Closed) }
+        // a worker that is away misses it
+        if told || !self.tasks.is_closed() { Ok(()) } else { Err(Closed) }
     }
 }
 
@@ -108,22 +110,31 @@ impl Drop for MemoryTasks {
 #[derive(Debug)]
 pub struct MemoryInbox {
     deliveries: mpsc::Receiver<Delivery>,
+    /// Shards that were opened: nothing is kept of what came before.
+    opened: VecDeque<Shard>,
 }
 
 impl Inbox for MemoryInbox {
     async fn receive(&mut self, most: usize) -> Vec<Delivery> {
         let mut received = Vec::new();
+        if let Some(shard) = self.opened.pop_front() {
+            return vec![Delivery::Lost { shard }];
+        }
         self.deliveries.recv_many(&mut received, most).await;
         received
     }
 
     async fn settle(&mut self) {}
 
-    async fn open(&mut self, _: Shard) -> Result<(), Closed> {
+    async fn open(&mut self, shard: Shard) -> Result<(), Closed> {
+        // what was sent before was sent by another process, or is gone with an earlier opening
+        self.opened.push_back(shard);
         Ok(())
     }
 
-    async fn close(&mut self, _: Shard) {}
+    async fn close(&mut self, shard: Shard) {
+        self.opened.retain(|opened| *opened != shard);
+    }
 }
 
 /// A worker's consumer.
@@ -142,6 +153,19 @@ impl MemoryWorker {
         let workers = self.workers.clone();
         Self { tasks: self.tasks.clone(), controls: workers.join(), workers }
     }
+
+    /// Its queue, which may outlive it.
+    #[must_use]
+    pub fn queue(&self) -> MemoryQueue {
+        MemoryQueue { _tasks: self.tasks.clone() }
+    }
+}
+
+/// The queue of tasks. As long as it is there, tasks can be published, whether a worker takes them or
+/// not.
+#[derive(Debug)]
+pub struct MemoryQueue {
+    _tasks: Arc<tokio::sync::Mutex<mpsc::Receiver<Task>>>,
 }
 
 impl TaskConsumer for MemoryWorker {
@@ -175,5 +199,45 @@ impl CompletionPublisher for MemoryCompletions {
 
     async fn beat(&self, beat: Beat) -> Result<(), Closed> {
         self.deliveries.send(Delivery::Beat(beat)).await.map_err(|_| Closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_opens_a_shard_hears_that_nothing_was_kept_for_it() {
+        let (_tasks, mut inbox, _worker, answers) = MemoryBroker::new();
+        let poke = Delivery::Poke { run: "r".into() };
+        answers.answer(Shard(1), poke).await.unwrap();
+        for shard in [1, 2, 3] {
+            inbox.open(Shard(shard)).await.unwrap();
+        }
+        inbox.close(Shard(2)).await;
+        let mut heard = Vec::new();
+        for _ in 0..3 {
+            heard.extend(inbox.receive(9).await);
+        }
+        let lost = |delivery: &Delivery| match delivery {
+            Delivery::Lost { shard } => Some(shard.0),
+            _ => None,
+        };
+        assert_eq!(heard.iter().map(lost).collect::<Vec<_>>(), [Some(1), Some(3), None]);
+        // again by each opening: what was received and not settled is gone
+        inbox.close(Shard(1)).await;
+        inbox.open(Shard(1)).await.unwrap();
+        assert_eq!(inbox.receive(9).await.iter().map(lost).collect::<Vec<_>>(), [Some(1)]);
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_is_kept_outlives_its_worker() {
+        let (tasks, _inbox, worker, _answers) = MemoryBroker::new();
+        let queue = worker.queue();
+        drop(worker);
+        assert_eq!(tasks.publish(Vec::new()).await, Ok(()));
+        assert_eq!(tasks.control(Control::Beat).await, Ok(()));
+        drop(queue);
+        assert_eq!(tasks.control(Control::Beat).await, Err(Closed));
     }
 }

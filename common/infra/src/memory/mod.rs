@@ -8,7 +8,9 @@ mod payloads;
 mod shared;
 mod store;
 
-pub use broker::{MemoryBroker, MemoryCompletions, MemoryInbox, MemoryTasks, MemoryWorker};
+pub use broker::{
+    MemoryBroker, MemoryCompletions, MemoryInbox, MemoryQueue, MemoryTasks, MemoryWorker,
+};
 pub use claims::MemoryClaims;
 pub use live::{MemoryLive, MemorySubscription, Watcher};
 #[cfg(feature = "payloads")]

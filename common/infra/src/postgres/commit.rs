@@ -8,10 +8,10 @@ use flowmill_engine::fact::{Event, Fact, Status, VERSION};
 use flowmill_engine::value::Name;
 use sqlx::{PgPool, Row as _};
 
+use crate::codec::Codec;
 use crate::message::{PlanKey, Shard};
 use crate::store::{Batch, Commit, Standing, StoreError, Tenure};
 
-use super::codec::Codec;
 use super::{Tries, is_lost, number, trouble};
 
 /// The rows of shards are locked first, in their order, then those of runs, in theirs: no two

@@ -5,10 +5,10 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use sqlx::{PgPool, Row as _};
 
+use crate::codec::Codec;
 use crate::shards::last_facts;
 use crate::store::{StoreError, Tenure};
 
-use super::codec::Codec;
 use super::{Tries, get, number, time, trouble};
 
 /// How often others may change the run meanwhile. Only its owner does, and that is who asks.

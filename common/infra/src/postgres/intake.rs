@@ -7,12 +7,12 @@ use flowmill_engine::value::{Name, decode};
 use sqlx::PgPool;
 use sqlx::postgres::PgRow;
 
+use crate::codec::Codec;
 use crate::intake::{Accepted, Document, Filter, Intake, RunRow, Submission};
 use crate::message::PlanKey;
 use crate::shards::Wish;
 use crate::store::StoreError;
 
-use super::codec::Codec;
 use super::{PostgresStore, Tries, get, most as rows, number, reading, text, time, trouble};
 
 /// What a document's text is kept under.

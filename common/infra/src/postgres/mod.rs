@@ -8,7 +8,6 @@
 //! Times of leases are the server's. Secrets are sealed, and large values are payloads.
 
 mod checkpoints;
-mod codec;
 mod commit;
 mod dead_letters;
 mod end;
@@ -30,12 +29,11 @@ use flowmill_engine::value::Name;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{Executor as _, PgPool, Postgres, Row as _};
 
+use crate::codec::Codec;
 use crate::payloads::{CachedPayloads, PayloadCache};
 use crate::seal::Keys;
 use crate::stash::Stash;
 use crate::store::{Batch, Store, StoreError};
-
-use codec::Codec;
 
 pub use payloads::PostgresPayloads;
 pub use schema::{SHARDS, maintain, make_schema, migrate, remove_schema, version};

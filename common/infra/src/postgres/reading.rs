@@ -5,10 +5,10 @@ use flowmill_engine::value::Name;
 use sqlx::PgPool;
 use sqlx::postgres::PgRow;
 
+use crate::codec::Codec;
 use crate::journal::{Part, missing};
 use crate::store::StoreError;
 
-use super::codec::Codec;
 use super::{get, trouble};
 
 /// Commits that are read at once.

@@ -4,28 +4,24 @@
 //! Nothing here knows what it does.
 
 mod arguments;
-mod health;
-mod listener;
 mod log;
 mod name;
 mod servers;
-mod stop;
 
 use std::fmt;
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use crate::config::{Loaded, Settings, Sources, load};
+use crate::http::ListenError;
 
 use arguments::{Action, Arguments};
 
+pub use crate::http::{Check, Health, Listener, Stop};
 pub use crate::redis::Redis;
-pub use health::{Check, Health};
-pub use listener::Listener;
 pub use log::{Format, Log};
 pub use name::name_or;
 pub use servers::{Database, Kind, Memory, Messages, Sealing, patiently, watch};
-pub use stop::Stop;
 
 /// A program's settings as far as this module needs them.
 pub trait Common: Settings {
@@ -61,6 +57,12 @@ impl fmt::Display for Failure {
         match self {
             Self::Broken(why) | Self::Form(why) => f.write_str(why),
         }
+    }
+}
+
+impl From<ListenError> for Failure {
+    fn from(error: ListenError) -> Self {
+        Self::Broken(format!("{error}; http.listen says where"))
     }
 }
 

@@ -17,19 +17,14 @@ const MOMENT: Duration = Duration::from_millis(20);
 /// process, however that ends.
 #[derive(Debug)]
 pub(super) struct Folder {
-    path: PathBuf,
+    database: PathBuf,
     writer: String,
     _lock: File,
 }
 
-/// The database of a folder.
-pub(super) fn database(folder: &Path) -> PathBuf {
-    folder.join("runs.db")
-}
-
 impl Folder {
-    /// Makes the folder if need be, for its owner only, and locks it.
-    pub(super) async fn lock(folder: &Path) -> Result<Self, OpenError> {
+    /// Makes the folder and its database if need be, for their owner only, and locks the folder.
+    pub(super) async fn lock(folder: &Path, database: &str) -> Result<Self, OpenError> {
         let failed = |why| OpenError::Folder { folder: folder.to_owned(), why };
         make(folder).map_err(failed)?;
         let mut lock = private(&folder.join("lock")).map_err(failed)?;
@@ -54,13 +49,14 @@ impl Folder {
         lock.rewind().map_err(failed)?;
         writeln!(lock, "{writer}").map_err(failed)?;
         // the database's own files get the rights of the first
-        private(&database(folder)).map_err(failed)?;
-        Ok(Self { path: folder.to_owned(), writer, _lock: lock })
+        let database = folder.join(database);
+        private(&database).map_err(failed)?;
+        Ok(Self { database, writer, _lock: lock })
     }
 
     /// Its database.
     pub(super) fn database(&self) -> PathBuf {
-        database(&self.path)
+        self.database.clone()
     }
 
     /// What tells this opening of the folder from all others.

@@ -1,27 +1,33 @@
-//! What the writer is asked to do, and how each of these changes the database.
+//! What changes in a folder of single runs.
 
 use flowmill_engine::fact::{Event, Fact, Status, VERSION};
 use flowmill_engine::value::Name;
 use sqlx::SqliteConnection;
-use tokio::sync::oneshot;
 
 use crate::store::{Commit, StoreError};
 
-use super::Origin;
 use super::keys::FolderKeys;
+use super::writer::Change;
+use super::{Origin, number};
 
-/// What whoever asked is told.
-pub(super) type Outcome = Result<(), StoreError>;
-
-/// Something to write.
+/// Facts of runs, all of them or none.
 #[derive(Debug)]
-pub(super) enum Job {
-    Commit(Vec<Entry>, oneshot::Sender<Outcome>),
-    Register(Name, Origin, oneshot::Sender<Outcome>),
-    Forget(Name, oneshot::Sender<Outcome>),
-    /// Write what came before, then end.
-    Close(oneshot::Sender<Outcome>),
+pub(super) struct Committing {
+    pub(super) entries: Vec<Entry>,
+    pub(super) writer: Name,
 }
+
+/// What a run needs beside its facts.
+#[derive(Debug)]
+pub(super) struct Registering {
+    pub(super) run: Name,
+    pub(super) origin: Origin,
+    pub(super) writer: Name,
+}
+
+/// A run that is of no more interest.
+#[derive(Debug)]
+pub(super) struct Forgetting(pub(super) Name);
 
 /// A run's facts, written out by whoever commits them.
 #[derive(Debug)]
@@ -95,40 +101,43 @@ impl Entry {
     }
 }
 
-impl Job {
-    /// Changes the database, or answers why it does not; then nothing was changed.
-    pub(super) async fn apply(
+impl Change for Committing {
+    type Answer = ();
+
+    async fn apply(
         &self,
         to: &mut SqliteConnection,
-        writer: &str,
-    ) -> Result<Outcome, sqlx::Error> {
-        match self {
-            Self::Commit(entries, _) => {
-                if let Some(conflict) = conflict(entries, to).await? {
-                    return Ok(Err(conflict));
-                }
-                for entry in entries {
-                    append(entry, to, writer).await?;
-                }
-            }
-            Self::Register(run, origin, _) => register(run, origin, to, writer).await?,
-            Self::Forget(run, _) => {
-                let forget = sqlx::query("DELETE FROM runs WHERE id = ?").bind(&**run);
-                forget.execute(to).await?;
-            }
-            Self::Close(_) => {}
+    ) -> Result<Result<(), StoreError>, sqlx::Error> {
+        if let Some(conflict) = conflict(&self.entries, to).await? {
+            return Ok(Err(conflict));
+        }
+        for entry in &self.entries {
+            append(entry, to, &self.writer).await?;
         }
         Ok(Ok(()))
     }
+}
 
-    /// Tells whoever asked.
-    pub(super) fn answer(self, outcome: Outcome) {
-        let (Self::Commit(_, done)
-        | Self::Register(_, _, done)
-        | Self::Forget(_, done)
-        | Self::Close(done)) = self;
-        // whoever asked may be gone
-        let _ = done.send(outcome);
+impl Change for Registering {
+    type Answer = ();
+
+    async fn apply(
+        &self,
+        to: &mut SqliteConnection,
+    ) -> Result<Result<(), StoreError>, sqlx::Error> {
+        register(&self.run, &self.origin, to, &self.writer).await.map(Ok)
+    }
+}
+
+impl Change for Forgetting {
+    type Answer = ();
+
+    async fn apply(
+        &self,
+        to: &mut SqliteConnection,
+    ) -> Result<Result<(), StoreError>, sqlx::Error> {
+        let forget = sqlx::query("DELETE FROM runs WHERE id = ?").bind(&*self.0);
+        forget.execute(to).await.map(|_| Ok(()))
     }
 }
 
@@ -226,9 +235,4 @@ async fn register(
     let run = sqlx::query(RUN).bind(&**run).bind(&*document.digest).bind(&**settings).bind(writer);
     run.execute(to).await?;
     Ok(())
-}
-
-/// The database's numbers are signed; ours never get that large.
-fn number(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -1,18 +1,22 @@
-//! A store in a folder: a `SQLite` database that one process writes and others may read.
+//! Stores in a folder: `SQLite` databases that one process writes and others may read.
+//!
+//! [`SqliteStore`] keeps single runs, each of which some process has in hand; [`SharedFolder`] is a
+//! shared store for the services of one process.
 //!
 //! Every change goes through one task (`writer`) that puts what has waited into one transaction
 //! and answers once it is on the disk. Readers have connections of their own. The folder is locked
 //! (`folder`) for as long as the process lives that writes it; however that ends, what was
 //! answered is kept and nothing is half there.
 //!
-//! Values are held inline, however large they are. Secret variables are sealed before they come to
-//! the database (`keys`), and so are documents that hold some.
+//! Secret variables are sealed before they come to a database (`keys`), and so are documents that
+//! hold some. [`SqliteStore`] holds values inline, however large they are.
 
 mod folder;
 mod jobs;
 mod keys;
 mod reading;
 mod schema;
+mod shared;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -22,18 +26,17 @@ use flowmill_engine::plan::Plan;
 use flowmill_engine::report::{History, Report};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
-use sqlx::{Connection as _, SqlitePool};
-use tokio::sync::{mpsc, oneshot};
+use sqlx::{Connection as _, SqliteConnection, SqlitePool};
 
 use crate::seal::Keys;
 use crate::store::{Batch, Store, StoreError};
 
 use folder::Folder;
-use jobs::{Entry, Job, Outcome};
+use jobs::{Committing, Entry, Forgetting, Registering};
 use keys::FolderKeys;
+use writer::{Change, Writer, closed};
 
-/// Jobs that may wait for the writer; whoever has more waits.
-const JOBS: usize = 256;
+pub use shared::SharedFolder;
 
 /// Why a folder could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +52,16 @@ pub enum OpenError {
     /// There is nothing in it to read.
     #[error("{} holds no runs", folder.display())]
     Missing {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// It holds runs of a server.
+    #[error(
+        "the runs in {} are those of `flowmill serve`: start it there with --data and ask it, as in \
+         `flowmill runs list`",
+        folder.display()
+    )]
+    Served {
         /// The folder.
         folder: PathBuf,
     },
@@ -151,7 +164,9 @@ pub struct SqliteStore {
     keys: FolderKeys,
     readers: SqlitePool,
     /// None for one who only looks.
-    jobs: Option<mpsc::Sender<Job>>,
+    writer: Option<Writer>,
+    /// What tells this opening of the folder from all others.
+    opening: Name,
 }
 
 impl SqliteStore {
@@ -162,21 +177,14 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenError`], when it is in use above all.
     pub async fn open(folder: &Path, keys: Keys) -> Result<Self, OpenError> {
-        let path = folder.to_owned();
-        let folder = Folder::lock(folder).await?;
-        let file = folder.database();
-        let failed = |error| OpenError::Database { file: file.clone(), why: trouble(&error) };
-        // nothing is changed in a database that is not ours
-        let mut connection = reading::connect(&file, false).await.map_err(failed)?;
-        let version = schema::version(&mut connection, &file).await?;
-        connection.close().await.map_err(failed)?;
-        let mut connection = reading::connect(&file, true).await.map_err(failed)?;
-        schema::migrate(&mut connection, version, &file).await?;
-        let keys = FolderKeys::read_or_make(&path, keys)?;
-        let (jobs, waiting) = mpsc::channel(JOBS);
-        tokio::spawn(writer::run(connection, waiting, folder));
+        let (connection, locked) = prepared(folder, &schema::RUNS).await?;
+        let file = locked.database();
+        let keys = FolderKeys::read_or_make(folder, keys)?;
+        let opening = locked.writer().into();
+        let writer = Some(Writer::start(connection, locked));
         let readers = reading::pool(&file);
-        Ok(Self { folder: path, history: History::Full, keys, readers, jobs: Some(jobs) })
+        let folder = folder.to_owned();
+        Ok(Self { folder, history: History::Full, keys, readers, writer, opening })
     }
 
     /// The same for a folder that must be there.
@@ -184,8 +192,8 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenError`]; a folder that is missing is not made.
     pub async fn reopen(folder: &Path, keys: Keys) -> Result<Self, OpenError> {
-        if !folder::database(folder).is_file() {
-            return Err(OpenError::Missing { folder: folder.to_owned() });
+        if !folder.join(schema::RUNS.file).is_file() {
+            return Err(missing(folder));
         }
         Self::open(folder, keys).await
     }
@@ -195,18 +203,19 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenError`]; a folder that is missing is not made.
     pub async fn look(folder: &Path, keys: Keys) -> Result<Self, OpenError> {
-        let file = folder::database(folder);
+        let file = folder.join(schema::RUNS.file);
         if !file.is_file() {
-            return Err(OpenError::Missing { folder: folder.to_owned() });
+            return Err(missing(folder));
         }
         let readers = reading::pool(&file);
         let failed = |error| OpenError::Database { file: file.clone(), why: trouble(&error) };
         let mut connection = readers.acquire().await.map_err(failed)?;
-        schema::check(&mut connection, &file).await?;
+        schema::check(&mut connection, &schema::RUNS, &file).await?;
         drop(connection);
         let keys = FolderKeys::read(folder, keys)?;
         let folder = folder.to_owned();
-        Ok(Self { folder, history: History::Full, keys, readers, jobs: None })
+        let (writer, opening) = (None, Name::from(""));
+        Ok(Self { folder, history: History::Full, keys, readers, writer, opening })
     }
 
     /// The same with this much history in its reports.
@@ -228,7 +237,8 @@ impl SqliteStore {
             let what = format!("the document of run {run}");
             document.text = sealed.map_err(|error| self.keys.trouble(&what, &error))?.into();
         }
-        self.write(|done| Job::Register(run.clone(), origin, done)).await
+        let (run, writer) = (run.clone(), self.opening.clone());
+        self.write(Registering { run, origin, writer }).await
     }
 
     /// What a run needs beside its facts; None when it is unknown.
@@ -257,25 +267,14 @@ impl SqliteStore {
 
     /// Ends the writer once it has written what waits, and gives the folder free.
     pub async fn close(&self) {
-        if let Some(jobs) = &self.jobs {
-            let (done, closed) = oneshot::channel();
-            if jobs.send(Job::Close(done)).await.is_ok() {
-                // a writer that is gone has closed
-                let _ = closed.await;
-            }
+        if let Some(writer) = &self.writer {
+            writer.close().await;
         }
         self.readers.close().await;
     }
 
-    async fn write(
-        &self,
-        job: impl FnOnce(oneshot::Sender<Outcome>) -> Job,
-    ) -> Result<(), StoreError> {
-        let (done, outcome) = oneshot::channel();
-        let closed = || StoreError::Unavailable("it is closed".to_owned());
-        let jobs = self.jobs.as_ref().ok_or_else(closed)?;
-        jobs.send(job(done)).await.map_err(|_| closed())?;
-        outcome.await.unwrap_or_else(|_| Err(closed()))
+    async fn write<C: Change>(&self, change: C) -> Result<C::Answer, StoreError> {
+        self.writer.as_ref().ok_or_else(closed)?.write(change).await
     }
 }
 
@@ -283,7 +282,7 @@ impl Store for SqliteStore {
     async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         let entries = batch.commits.iter().filter_map(|commit| Entry::of(commit, &self.keys));
         let entries: Vec<Entry> = entries.collect::<Result<_, StoreError>>()?;
-        self.write(|done| Job::Commit(entries, done)).await
+        self.write(Committing { entries, writer: self.opening.clone() }).await
     }
 
     async fn journal(&self, run: &Name) -> Result<Vec<Fact>, StoreError> {
@@ -307,21 +306,49 @@ impl Store for SqliteStore {
     }
 
     async fn forget(&self, run: &Name) -> Result<(), StoreError> {
-        self.write(|done| Job::Forget(run.clone(), done)).await
+        self.write(Forgetting(run.clone())).await
     }
+}
+
+/// Why there are no single runs in a folder.
+fn missing(folder: &Path) -> OpenError {
+    let is_served = folder.join(schema::SHARED.file).is_file();
+    let folder = folder.to_owned();
+    if is_served { OpenError::Served { folder } } else { OpenError::Missing { folder } }
+}
+
+/// Locks a folder and brings its database to the present form.
+async fn prepared(
+    folder: &Path,
+    form: &schema::Form,
+) -> Result<(SqliteConnection, Folder), OpenError> {
+    let locked = Folder::lock(folder, form.file).await?;
+    let file = locked.database();
+    let failed = |error| OpenError::Database { file: file.clone(), why: trouble(&error) };
+    // nothing is changed in a database that is not ours
+    let mut connection = reading::connect(&file, false).await.map_err(failed)?;
+    let version = schema::version(&mut connection, form, &file).await?;
+    connection.close().await.map_err(failed)?;
+    let mut connection = reading::connect(&file, true).await.map_err(failed)?;
+    schema::migrate(&mut connection, form, version, &file).await?;
+    Ok((connection, locked))
 }
 
 /// What is wrong with the database, in the port's words.
 fn trouble(error: &sqlx::Error) -> StoreError {
     const CORRUPT: i64 = 11;
+    const TOO_BIG: i64 = 18;
+    const CONSTRAINT: i64 = 19;
     const NOT_A_DATABASE: i64 = 26;
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     let code = code.and_then(|code| code.parse::<i64>().ok()).map(|code| code & 0xff);
-    match (code, error) {
-        (Some(CORRUPT | NOT_A_DATABASE), _) => StoreError::Corrupt(error.to_string()),
-        (_, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) => {
-            StoreError::Corrupt(error.to_string())
-        }
-        _ => StoreError::Unavailable(error.to_string()),
-    }
+    let is_data = matches!(code, Some(CORRUPT | TOO_BIG | CONSTRAINT | NOT_A_DATABASE))
+        || matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_));
+    let why = error.to_string();
+    if is_data { StoreError::Corrupt(why) } else { StoreError::Unavailable(why) }
+}
+
+/// The database's numbers are signed; ours never get that large.
+fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -6,47 +6,73 @@ use sqlx::{Connection as _, SqliteConnection};
 
 use super::{OpenError, trouble};
 
-/// What leads from each form to the next; each sets its own number as `user_version`. They are
-/// never changed once a release has them.
-const MIGRATIONS: [&str; 2] = [
-    include_str!("../../../../migrations/sqlite/0001_runs.sql"),
-    include_str!("../../../../migrations/sqlite/0002_writer.sql"),
-];
+/// A kind of database.
+#[derive(Debug)]
+pub(super) struct Form {
+    /// Its file in the folder.
+    pub(super) file: &'static str,
+    /// What marks a database as one of it (`application_id`).
+    mark: i64,
+    /// What leads from each version of it to the next; each sets its own number as `user_version`.
+    /// They are never changed once a release has them.
+    migrations: &'static [&'static str],
+    /// How an older one is brought up to date.
+    advice: &'static str,
+}
 
-/// What marks a database as ours (`application_id`).
-const OURS: i64 = 0x666c_6c6d;
+/// Single runs: "fllm".
+pub(super) const RUNS: Form = Form {
+    file: "runs.db",
+    mark: 0x666c_6c6d,
+    migrations: &[
+        include_str!("../../../../migrations/sqlite/0001_runs.sql"),
+        include_str!("../../../../migrations/sqlite/0002_writer.sql"),
+    ],
+    advice: "`flowmill resume` or `flowmill run --store`",
+};
+
+/// A shared store: "flsh".
+pub(super) const SHARED: Form = Form {
+    file: "serve.db",
+    mark: 0x666c_7368,
+    migrations: &[include_str!("../../../../migrations/sqlite/shared/0001_runs.sql")],
+    advice: "`flowmill serve`",
+};
 
 /// Brings a database of an older form to the present one.
 pub(super) async fn migrate(
     connection: &mut SqliteConnection,
+    form: &Form,
     version: usize,
     file: &Path,
 ) -> Result<(), OpenError> {
     let failed = |error| OpenError::Database { file: file.to_owned(), why: trouble(&error) };
-    for script in MIGRATIONS.into_iter().skip(version) {
+    for script in form.migrations.iter().skip(version) {
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-        sqlx::raw_sql(script).execute(&mut *transaction).await.map_err(failed)?;
+        sqlx::raw_sql(*script).execute(&mut *transaction).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
     }
     Ok(())
 }
 
 /// Whether a database has the present form.
-pub(super) async fn check(connection: &mut SqliteConnection, file: &Path) -> Result<(), OpenError> {
-    let version = version(connection, file).await?;
-    if version == MIGRATIONS.len() {
+pub(super) async fn check(
+    connection: &mut SqliteConnection,
+    form: &Form,
+    file: &Path,
+) -> Result<(), OpenError> {
+    let version = version(connection, form, file).await?;
+    if version == form.migrations.len() {
         return Ok(());
     }
-    let why =
-        "has an older form; `flowmill resume` or `flowmill run --store` on its folder brings \
-               it up to date"
-            .to_owned();
+    let why = format!("has an older form; {} on its folder brings it up to date", form.advice);
     Err(OpenError::Foreign { file: file.to_owned(), why })
 }
 
 /// Its form's number; 0 when it is empty.
 pub(super) async fn version(
     connection: &mut SqliteConnection,
+    form: &Form,
     file: &Path,
 ) -> Result<usize, OpenError> {
     let failed = |error| OpenError::Database { file: file.to_owned(), why: trouble(&error) };
@@ -59,8 +85,8 @@ pub(super) async fn version(
     let tables = tables.map_err(failed)?;
     let why = match usize::try_from(version) {
         Ok(0) if tables == 0 => return Ok(0),
-        Ok(version) if version > 0 && application == OURS => {
-            if version <= MIGRATIONS.len() {
+        Ok(version) if version > 0 && application == form.mark => {
+            if version <= form.migrations.len() {
                 return Ok(version);
             }
             "was written by a later release of flowmill; use that one"

@@ -276,7 +276,7 @@ fn choose(sizes: &[Option<usize>], most: usize) -> Vec<bool> {
 }
 
 /// Whether a text may hold tickets; most that is read holds none and need not be looked through.
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) fn may_hold_tickets(text: &str) -> bool {
     text.contains(TICKET)
 }

@@ -17,6 +17,8 @@ mod proxy;
 mod secrets;
 pub(crate) mod server;
 pub(crate) mod shards;
+#[cfg(feature = "sqlite")]
+pub(crate) mod shared_folder;
 mod stash;
 pub(crate) mod store;
 pub(crate) mod watched;

@@ -1,4 +1,5 @@
-//! Secrets in a store in `PostgreSQL`: in no row as they are, and had again with their keys.
+//! Secrets in shared stores: in no row as they are, and had again with their keys. What is here is
+//! about `PostgreSQL`; [`fill`] and [`is_there`] are for all.
 
 use std::sync::Arc;
 
@@ -9,20 +10,20 @@ use flowmill_engine::run::Outcome;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Kind, Name};
 use flowmill_engine::variables::{Selector, Variable};
-use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Checkpoints as _};
-use flowmill_infra::intake::{Accepted, Document, Intake as _, Submission};
+use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Checkpoints};
+use flowmill_infra::intake::{Accepted, Document, Intake, Submission};
 use flowmill_infra::message::Shard;
 use flowmill_infra::postgres::{PostgresStore, Settings};
 use flowmill_infra::seal::Keys;
-use flowmill_infra::shards::Shards as _;
-use flowmill_infra::store::{Commit, Standing, Store as _, StoreError};
-use flowmill_infra::texts::Texts as _;
+use flowmill_infra::shards::Shards;
+use flowmill_infra::store::{Commit, Standing, Store, StoreError};
+use flowmill_infra::texts::Texts;
 
 use super::server::Schema;
 use super::shards::{begin, submission};
 use super::store::{plan, together};
 
-const PLAIN: &str = "tops3cret";
+pub(crate) const PLAIN: &str = "tops3cret";
 
 /// The same as a dump writes bytes.
 const PLAIN_AS_BYTES: &str = "746f70733363726574";
@@ -30,7 +31,7 @@ const PLAIN_AS_BYTES: &str = "746f70733363726574";
 /// `env: none`, as a dump writes bytes.
 const OPEN_AS_BYTES: &str = "656e763a206e6f6e65";
 
-fn key(digit: &str) -> Keys {
+pub(crate) fn key(digit: &str) -> Keys {
     Keys::parse(&digit.repeat(64)).unwrap()
 }
 
@@ -97,7 +98,7 @@ fn queued() -> Submission {
 }
 
 /// Writes secrets wherever they can get to.
-async fn fill(store: &PostgresStore) {
+pub(crate) async fn fill<S: Store + Intake + Checkpoints>(store: &S) {
     store.push(&tenant(), &document()).await.unwrap();
     assert_eq!(store.submit(&[queued()]).await.unwrap(), [Accepted::New]);
     store.commit(&together([commit("r")])).await.unwrap();
@@ -105,7 +106,7 @@ async fn fill(store: &PostgresStore) {
 }
 
 /// Whether all that [`fill`] wrote is had again.
-async fn is_there(store: &PostgresStore) {
+pub(crate) async fn is_there<S: Store + Intake + Shards + Texts + Checkpoints>(store: &S) {
     assert_eq!(store.document(&tenant(), "d").await.unwrap(), Some(document()));
     assert_eq!(store.text(&tenant(), &"d".into()).await.unwrap(), Some(document().text));
     let starts = store.queued(&[Shard(1)], 9).await.unwrap();
@@ -155,7 +156,7 @@ async fn a_secret_is_in_no_row_and_each_key_opens_its_own() {
 async fn a_missing_key_is_named_and_concerns_nobody_else() {
     let schema = Schema::migrated().await;
     let store = Arc::new(with(&schema, key("a")).await);
-    fill(&store).await;
+    fill(&*store).await;
     let id = format!("{:?}", key("a"));
     let id = id.trim_matches(|letter: char| !letter.is_ascii_hexdigit());
     let is_told = |error: StoreError| {

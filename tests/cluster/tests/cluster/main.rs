@@ -8,4 +8,5 @@ mod fragments;
 mod letters;
 mod parity;
 mod runs;
+mod served;
 mod support;

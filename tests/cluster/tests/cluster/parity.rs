@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use flowmill_cli::conform;
 use flowmill_conformance::{BY_CHANCE, differences};
-use flowmill_engine::fact::{Dispatch, Options};
+use flowmill_engine::fact::{Dispatch, Fact, Options};
 use flowmill_engine::report::{History, Report};
 use flowmill_engine::run::{Run, Start};
 use flowmill_engine::value::{Object, Style, Value, dumps, loads};
@@ -29,18 +29,13 @@ const ABREAST: usize = 48;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn recorded_cases_are_answered_alike_by_a_cluster() {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conformance/fixtures");
     let mut cases = Vec::new();
     match std::env::var_os("FLOWMILL_PARITY_CASES") {
         Some(file) => {
             cases.extend(read(&PathBuf::from(file)));
             with_answers(&mut cases).await;
         }
-        None => {
-            for name in ["hand", "edges", "generated"] {
-                cases.extend(read(&fixtures.join(name).with_extension("jsonl")));
-            }
-        }
+        None => cases = recorded(),
     }
     cases.retain(ends);
     assert!(!cases.is_empty(), "no case has an end");
@@ -58,6 +53,13 @@ async fn recorded_cases_are_answered_alike_by_a_cluster() {
     right.stop().await;
     owner.stop().await;
     cluster.leave().await;
+}
+
+/// The recorded cases.
+pub(crate) fn recorded() -> Vec<Object> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conformance/fixtures");
+    let file = |name| fixtures.join(name).with_extension("jsonl");
+    ["hand", "edges", "generated"].into_iter().flat_map(|name| read(&file(name))).collect()
 }
 
 fn read(path: &Path) -> Vec<Object> {
@@ -80,12 +82,12 @@ async fn with_answers(cases: &mut [Object]) {
     }
 }
 
-fn member(object: &Object, name: &str) -> Value {
+pub(crate) fn member(object: &Object, name: &str) -> Value {
     object.get(name).cloned().unwrap_or_default()
 }
 
 /// Whether a case has one end to compare: a run that cannot begin, or waits for a person, has none.
-fn ends(case: &Object) -> bool {
+pub(crate) fn ends(case: &Object) -> bool {
     let Value::Object(want) = member(case, "want") else { panic!("no answer") };
     let has_end = !["invalid", "paused"].contains(&&*want["status"].to_python());
     has_end && member(case, "id").as_str() != Some(BY_CHANCE)
@@ -94,24 +96,36 @@ fn ends(case: &Object) -> bool {
 /// Runs a case and tells what differs from its answer; nothing if all is as it should be.
 async fn tell(cluster: &Cluster, case: &Object, mode: Dispatch) -> String {
     let (workflow, start) = conform::prepare(&Value::object(case.clone())).unwrap();
-    let text = &workflow.text;
-    let mut plan = PlanKey { dify_sizes: true, ..cluster.push(text).await };
-    let mut mocks = Mocks::default();
-    if let given @ Value::Object(_) = member(case, "mocks") {
-        plan.mocks = Some(cluster.push(&dumps(&given, Style::Line)).await.workflow);
-        mocks = Mocks::from_value(&given).unwrap();
+    let mut plan = PlanKey { dify_sizes: true, ..cluster.push(&workflow.text).await };
+    if let Some(mocks) = mocks(case) {
+        plan.mocks = Some(cluster.push(&mocks).await.workflow);
     }
     let more = start.options;
     let options = Options { dispatch: mode, mocks: plan.mocks.clone(), dify_sizes: true, ..more };
     let run = cluster.begin(&plan, Start { options, ..start }, Duration::from_hours(1)).await;
-    let facts = cluster.story(&run).await;
+    judge(case, &workflow.text, mode, &cluster.story(&run).await)
+}
+
+/// The mocks of a case, as text.
+pub(crate) fn mocks(case: &Object) -> Option<String> {
+    let given = member(case, "mocks");
+    matches!(given, Value::Object(_)).then(|| dumps(&given, Style::Line))
+}
+
+/// What differs from a case's answer in what became of it.
+pub(crate) fn judge(case: &Object, text: &str, mode: Dispatch, facts: &[Fact]) -> String {
+    let given = member(case, "mocks");
+    let mocks = match given {
+        Value::Object(_) => Mocks::from_value(&given).unwrap(),
+        _ => Mocks::default(),
+    };
     let reading = Reading { dify_sizes: true, ..Reading::default() };
     let compiled = load(text, reading, mocks).unwrap().plan;
     let mut report = Report::new(History::Full);
-    for fact in &facts {
+    for fact in facts {
         report.add(&compiled, fact);
     }
-    let run = Run::replay(compiled, &facts);
+    let run = Run::replay(compiled, facts);
     let got = conform::answer(member(case, "id"), &run, &report, Duration::ZERO);
     let racy = member(case, "racy_failure") == Value::Bool(true);
     let mut told = String::new();

@@ -8,10 +8,20 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{Failure, Stop};
+use super::Stop;
 
 /// How long requests that are under way may take to end.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// A port could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to listen on {at}: {why}")]
+pub struct ListenError {
+    /// Where it was to be.
+    pub at: SocketAddr,
+    /// Why.
+    pub why: std::io::Error,
+}
 
 /// An open port. It takes no more requests once the program was told to stop.
 #[derive(Debug)]
@@ -26,11 +36,9 @@ impl Listener {
     /// Answers at an address.
     ///
     /// # Errors
-    /// [`Failure`] when it is taken, or none of this machine's.
-    pub async fn open(at: SocketAddr, router: Router, stop: Stop) -> Result<Self, Failure> {
-        let failed = |error: std::io::Error| {
-            Failure::Broken(format!("failed to listen on {at}: {error}; http.listen says where"))
-        };
+    /// [`ListenError`] when it is taken, or none of this machine's.
+    pub async fn open(at: SocketAddr, router: Router, stop: Stop) -> Result<Self, ListenError> {
+        let failed = |why| ListenError { at, why };
         let listener = TcpListener::bind(at).await.map_err(failed)?;
         let at = listener.local_addr().map_err(failed)?;
         let (close, closed) = oneshot::channel::<()>();

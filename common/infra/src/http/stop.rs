@@ -12,7 +12,7 @@ impl Stop {
     ///
     /// # Errors
     /// When the system does not let it.
-    pub(super) fn on_signals() -> std::io::Result<Self> {
+    pub fn on_signals() -> std::io::Result<Self> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let (told, count) = watch::channel(0);

@@ -1,5 +1,5 @@
-//! How facts and what else is kept of a run become text, and how they are read again. Nothing
-//! else in this adapter writes or reads such text.
+//! How facts and what else is kept of a run become text, and how they are read again. The shared
+//! stores write and read such text nowhere else.
 
 use std::borrow::Cow;
 
@@ -23,13 +23,13 @@ use crate::store::StoreError;
 /// Writes and reads. What is secret is sealed before it is written, and large values become
 /// payloads of their run; the payloads are durable when this returns.
 #[derive(Clone, Debug)]
-pub(super) struct Codec {
-    pub(super) keys: Keys,
-    pub(super) stash: Stash,
+pub(crate) struct Codec {
+    pub(crate) keys: Keys,
+    pub(crate) stash: Stash,
 }
 
 impl Codec {
-    pub(super) async fn facts(&self, run: &Name, facts: &[Fact]) -> Result<String, StoreError> {
+    pub(crate) async fn facts(&self, run: &Name, facts: &[Fact]) -> Result<String, StoreError> {
         let facts = self.keys.seal_facts(run, facts).map_err(|error| of_run(run, &error))?;
         if let Some(text) = self.small("facts", &*facts)? {
             return Ok(text);
@@ -41,7 +41,7 @@ impl Codec {
     }
 
     /// The facts of one row, which follow fact `before`.
-    pub(super) async fn read_facts(
+    pub(crate) async fn read_facts(
         &self,
         run: &Name,
         before: i64,
@@ -56,7 +56,7 @@ impl Codec {
         Ok(facts)
     }
 
-    pub(super) async fn start(&self, start: &Start) -> Result<String, StoreError> {
+    pub(crate) async fn start(&self, start: &Start) -> Result<String, StoreError> {
         let mut start = start.clone();
         self.keys.seal_start(&mut start).map_err(|error| of_run(&start.run, &error))?;
         if let Some(text) = self.small("a start", &start)? {
@@ -67,7 +67,7 @@ impl Codec {
         write("a start", &start)
     }
 
-    pub(super) async fn read_start(&self, text: &str) -> Result<Start, StoreError> {
+    pub(crate) async fn read_start(&self, text: &str) -> Result<Start, StoreError> {
         let mut start: Start = read("the start of a run", text)?;
         let run = start.run.clone();
         if may_hold_tickets(text) {
@@ -79,16 +79,16 @@ impl Codec {
 
     /// What was entered into a form is no secret variable: nothing in a wish is sealed.
     #[expect(clippy::unused_self, reason = "all that is written is written here")]
-    pub(super) fn wish(&self, wish: &Wish) -> Result<String, StoreError> {
+    pub(crate) fn wish(&self, wish: &Wish) -> Result<String, StoreError> {
         write("a wish", &Wanted(wish.clone()))
     }
 
     #[expect(clippy::unused_self, reason = "all that is read is read here")]
-    pub(super) fn read_wish(&self, text: &str) -> Result<Wish, StoreError> {
+    pub(crate) fn read_wish(&self, text: &str) -> Result<Wish, StoreError> {
         read("a wish", text).map(|Wanted(wish)| wish)
     }
 
-    pub(super) async fn outcome(
+    pub(crate) async fn outcome(
         &self,
         run: &Name,
         outcome: &Outcome,
@@ -103,7 +103,7 @@ impl Codec {
         write("an outcome", &done)
     }
 
-    pub(super) async fn read_outcome(&self, run: &Name, text: &str) -> Result<Outcome, StoreError> {
+    pub(crate) async fn read_outcome(&self, run: &Name, text: &str) -> Result<Outcome, StoreError> {
         let Done(mut outcome) = read("a checkpoint", text)?;
         if may_hold_tickets(text) {
             self.redeem(run, values_of_outcome(&mut outcome.outcome)).await?;
@@ -134,7 +134,7 @@ impl Codec {
     }
 
     /// The text of a document, as it is kept.
-    pub(super) fn document<'a>(&self, document: &'a Document) -> Result<Cow<'a, str>, StoreError> {
+    pub(crate) fn document<'a>(&self, document: &'a Document) -> Result<Cow<'a, str>, StoreError> {
         let Document { digest, text, has_secrets, .. } = document;
         if !has_secrets {
             return Ok(Cow::Borrowed(text));
@@ -144,7 +144,7 @@ impl Codec {
     }
 
     /// The text of a document, and whether it was sealed.
-    pub(super) fn read_document(
+    pub(crate) fn read_document(
         &self,
         digest: &str,
         kept: &[u8],
@@ -160,14 +160,14 @@ impl Codec {
 
     /// What a task's rows are found by. It is the same in every release.
     #[expect(clippy::unused_self, reason = "all that is written is written here")]
-    pub(super) fn task(&self, task: &TaskId) -> Result<String, StoreError> {
+    pub(crate) fn task(&self, task: &TaskId) -> Result<String, StoreError> {
         write("a task", &(task.frame.as_str(), &*task.node, task.generation))
     }
 
     /// The rows of all tasks in a pass, and in what lies in it, are found from the first text on
     /// and before the second: its path ends there, or goes on with a `/`.
     #[expect(clippy::unused_self, reason = "all that is written is written here")]
-    pub(super) fn tasks_in(&self, pass: &FramePath) -> Result<(String, String), StoreError> {
+    pub(crate) fn tasks_in(&self, pass: &FramePath) -> Result<(String, String), StoreError> {
         let path = write("a frame", pass.as_str())?;
         let first = format!("[{}", path.trim_end_matches('"'));
         let beyond = format!("{first}0");

@@ -1,0 +1,177 @@
+//! A scheduler, a worker and the API joined in one process over a folder: the services of a cluster,
+//! with the same duties, over other adapters.
+//!
+//! Open to the project's own tests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use flowmill_infra::clock::SystemClock;
+use flowmill_infra::memory::{
+    MemoryBroker, MemoryClaims, MemoryCompletions, MemoryLive, MemoryQueue,
+};
+use flowmill_infra::shards::Announcement;
+use flowmill_infra::sqlite::SharedFolder;
+use flowmill_infra::store::StoreError;
+use flowmill_nodes::context::NodeContext;
+use flowmill_nodes::files::FolderFiles;
+use flowmill_scheduler::api::{self, Background};
+use flowmill_scheduler::{Handle, READS, Service as Scheduler, Sharded, Window};
+use flowmill_worker::{Checkpointed, Claiming, Service as Worker, Settings as Hands, Slots};
+use flowmill_workflow::Workflows;
+use tokio::sync::oneshot;
+use tokio::task::{JoinError, JoinHandle};
+
+/// Shards of a new folder: one process owns them all.
+pub const SHARDS: u16 = 1;
+
+/// What scheduler and worker are called: there are no others.
+const NAME: &str = "serve";
+
+/// How often the worker says what it holds.
+const BEAT: Duration = Duration::from_secs(5);
+
+/// How long requests that were let in may take when it ends.
+const REQUESTS: Duration = Duration::from_secs(5);
+
+/// How it serves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The key that callers must know.
+    pub api_key: Option<api::Key>,
+    /// Whether runs may bring canned answers in place of nodes.
+    pub allow_mocks: bool,
+    /// How many nodes run at a time.
+    pub slots: Slots,
+    /// How long nodes may finish when it is told to stop.
+    pub drain: Duration,
+}
+
+/// The services at work.
+#[derive(Debug)]
+pub struct Serving {
+    store: Arc<SharedFolder>,
+    router: Router,
+    background: Background,
+    handle: Handle,
+    scheduler: JoinHandle<()>,
+    worker: JoinHandle<()>,
+    /// The broker goes on while the worker has ended and the scheduler has not.
+    broker: (MemoryQueue, MemoryCompletions),
+    stop: oneshot::Sender<()>,
+    hurry: oneshot::Sender<()>,
+}
+
+impl Serving {
+    /// Starts the services on the current runtime; what was under way goes on. `outside` is what
+    /// nodes may reach, files aside: those lie in the folder.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub async fn start(
+        store: SharedFolder,
+        settings: Settings,
+        outside: NodeContext,
+    ) -> Result<Self, StoreError> {
+        let Settings { api_key, allow_mocks, slots, drain } = settings;
+        let shards = store.shards().await?;
+        let store = Arc::new(store);
+        let (tasks, inbox, consumer, answers) = MemoryBroker::new();
+        let broker = (consumer.queue(), answers.clone());
+        let workflows = Arc::new(Workflows::new(store.clone()));
+        let (live, clock) = (MemoryLive::default(), SystemClock::new());
+        let api = api::Settings { key: api_key, allow_mocks, ..api::Settings::new(shards) };
+        let (router, background) =
+            api::router(store.clone(), workflows.clone(), answers.clone(), api);
+
+        let me = Announcement { scheduler: NAME.into(), reads: READS };
+        let duties = Sharded::new(store.clone(), workflows.clone(), me);
+        let window = Window::for_slots(|class| slots.of(class));
+        let ends = (tasks, inbox);
+        let (scheduler, handle) =
+            Scheduler::sharing(store.clone(), ends, live.clone(), clock.clone(), window, duties);
+
+        let files = store.folder().join("files");
+        let files = FolderFiles::new(files.join(".inputs"), files).durable();
+        let outside = NodeContext { files: Arc::new(files), ..outside };
+        let hands = Hands { name: NAME.into(), slots, drain, beat: Some(BEAT) };
+        let recall = Checkpointed::new(store.clone());
+        let recall = Claiming::new(recall, MemoryClaims::default(), &NAME.into());
+        let ends = (consumer, answers);
+        let worker = Worker::remembering(ends, live, workflows, clock, hands, (outside, recall));
+        let ((stop, told), (hurry, hurried)) = (oneshot::channel(), oneshot::channel());
+        let worker = async move {
+            // whoever would tell it may be gone: then it is time as well
+            let told = async { drop(told.await) };
+            let hurried = async { drop(hurried.await) };
+            worker.run_until_either(told, hurried).await;
+        };
+        Ok(Self {
+            store,
+            router,
+            background,
+            handle,
+            scheduler: tokio::spawn(scheduler.run()),
+            worker: tokio::spawn(worker),
+            broker,
+            stop,
+            hurry,
+        })
+    }
+
+    /// What everything is kept in.
+    pub fn store(&self) -> &Arc<SharedFolder> {
+        &self.store
+    }
+
+    /// Where whoever left something in the store tells the scheduler to look.
+    pub fn inbox(&self) -> &MemoryCompletions {
+        &self.broker.1
+    }
+
+    /// What answers requests. All of these must be gone before it stops.
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// Waits until a service ends that should not; says why. It is of no more use then.
+    pub async fn broken(&mut self) -> anyhow::Error {
+        let (what, ended) = tokio::select! {
+            ended = &mut self.scheduler => ("scheduler", ended),
+            ended = &mut self.worker => ("worker", ended),
+        };
+        match ended {
+            Ok(()) => anyhow::anyhow!("the {what} ended by itself"),
+            Err(error) => anyhow::anyhow!(error).context(format!("the {what} broke")),
+        }
+    }
+
+    /// Lets nodes finish that run, hands back what takes too long or is left once `hurry` is done,
+    /// and closes the folder.
+    ///
+    /// # Errors
+    /// When a service broke meanwhile; what is in the folder is whole.
+    pub async fn stop(self, hurry: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let Self { store, router, background, handle, scheduler, mut worker, .. } = self;
+        drop(router);
+        if tokio::time::timeout(REQUESTS, background.ended()).await.is_err() {
+            tracing::warn!("requests are still under way");
+        }
+        drop(self.stop);
+        let ended = tokio::select! {
+            ended = &mut worker => ended,
+            () = hurry => {
+                drop(self.hurry);
+                worker.await
+            }
+        };
+        // what the worker answered last is taken in before the scheduler sees that it is to end
+        drop(handle);
+        let ended = [ended, scheduler.await];
+        drop(self.broker);
+        store.close().await;
+        ended.into_iter().collect::<Result<(), JoinError>>().context("a service broke")
+    }
+}

@@ -1,0 +1,322 @@
+//! `flowmill serve`: what a cluster does, in one process over a folder that outlives it.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::Child;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::*;
+use crate::crash::{self, Counter};
+
+/// Waits for a server, a run or a signal: only a hang takes so long.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A process that serves a folder.
+struct Serving {
+    child: Child,
+    base: String,
+    rest: Option<JoinHandle<String>>,
+}
+
+impl Serving {
+    fn start(folder: &str, more: &[&str]) -> Self {
+        let serve =
+            ["serve", "--data", folder, "--listen", "127.0.0.1:0", "--allow-private-network"];
+        let mut child = command(&[&serve, more].concat()).spawn().unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let mut first = String::new();
+        said.read_line(&mut first).unwrap();
+        let at = first.strip_prefix("serving ").and_then(|rest| rest.split(',').next());
+        let base = at.unwrap_or_else(|| panic!("it says {first:?}")).to_owned();
+        assert!(first.contains(&format!("kept in {folder}")), "{first}");
+        // it must not be held by what nobody reads
+        let rest = std::thread::spawn(move || {
+            let mut rest = String::new();
+            said.read_to_string(&mut rest).unwrap();
+            rest
+        });
+        Self { child, base, rest: Some(rest) }
+    }
+
+    /// A verb that asks it.
+    fn ask(&self, arguments: &[&str]) -> Ran {
+        let mut command = command(arguments);
+        command.env("FLOWMILL_SERVER", &self.base).env_remove("FLOWMILL_API_KEY");
+        Ran::of(command.output().unwrap())
+    }
+
+    /// Submits a document, and answers the run's id.
+    fn submit(&self, arguments: &[&str]) -> String {
+        let submit = [&["submit", "--json"], arguments].concat();
+        self.ask(&submit).expect(0).json()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// A run as it is now.
+    fn run(&self, id: &str) -> Json {
+        self.ask(&["runs", "show", id, "--json"]).expect(0).json()
+    }
+
+    /// A run when it is like this.
+    fn run_once(&self, id: &str, is: impl Fn(&Json) -> bool) -> Json {
+        let since = std::time::Instant::now();
+        loop {
+            let run = self.run(id);
+            if is(&run) {
+                return run;
+            }
+            assert!(since.elapsed() < PATIENCE, "{run}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn end(&self, id: &str) -> Json {
+        self.run_once(id, |run| !run["finished_at"].is_null())
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).unwrap();
+        kill(Pid::from_raw(id), signal).unwrap();
+    }
+
+    /// Told to stop by then: its exit code and what it said.
+    fn ended(mut self) -> (Option<i32>, String) {
+        let code = self.child.wait().unwrap().code();
+        (code, self.rest.take().unwrap().join().unwrap())
+    }
+
+    /// Stops in order.
+    #[track_caller]
+    fn stop(self) {
+        self.signal(Signal::SIGTERM);
+        let (code, said) = self.ended();
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("stopping") && !said.contains("ERROR"), "{said}");
+    }
+
+    /// Dies at once.
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A server that tells of each request and holds it until it is given an answer.
+struct Slow {
+    port: u16,
+    asked: Receiver<TcpStream>,
+}
+
+impl Slow {
+    fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (sender, asked) = channel();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let mut line = String::new();
+                while reader.read_line(&mut line).unwrap_or(0) > 2 {
+                    line.clear();
+                }
+                if sender.send(stream).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { port, asked }
+    }
+
+    /// The next request.
+    fn next(&self) -> TcpStream {
+        self.asked.recv_timeout(PATIENCE).unwrap()
+    }
+
+    /// How many requests came that nobody looked at.
+    fn others(&self) -> usize {
+        self.asked.try_iter().count()
+    }
+}
+
+fn answer(mut stream: &TcpStream, status: &str) {
+    let head = format!("HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nConnection: close\r\n");
+    // a client that is gone has nothing to say
+    let _ = write!(stream, "{head}Content-Length: 2\r\n\r\nok");
+}
+
+/// start -> http-request -> end, the request tried again after a second.
+fn calling(port: u16) -> String {
+    let call = format!(
+        "{{id: h, data: {{type: http-request, title: Call, method: get, \
+         url: 'http://127.0.0.1:{port}/', authorization: {{type: no-auth, config: null}}, \
+         headers: '', params: '', body: {{type: none, data: []}}, \
+         retry_config: {{retry_enabled: true, max_retries: 1, retry_interval: 1000}}}}}}"
+    );
+    let edges = ["{source: s, target: h}", "{source: h, target: e}"];
+    workflow(&[&start(""), &call, &end("body", "h, body")], &edges)
+}
+
+fn folder() -> (tempfile::TempDir, String) {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("data").to_str().unwrap().to_owned();
+    (parent, folder)
+}
+
+#[test]
+fn what_is_pushed_and_submitted_is_there_the_next_time() {
+    let (_parent, folder) = folder();
+    let serving = Serving::start(&folder, &[]);
+    let hello = example("hello.yml");
+    let ran = serving.ask(&["workflows", "push", &hello]).expect(0);
+    assert!(ran.out.contains("Hello  (new"), "{ran}");
+    let ran = serving.ask(&["submit", &hello, "--input", "name=Ada", "--wait"]).expect(0);
+    assert!(ran.out.starts_with("greeting: Hello, Ada!"), "{ran}");
+    serving.stop();
+
+    let serving = Serving::start(&folder, &[]);
+    let listed = serving.ask(&["runs", "list", "--json", "--status", "succeeded"]).expect(0);
+    assert!(listed.lines().iter().any(|run| run["workflow"]["name"] == "Hello"), "{listed}");
+    let ran = serving.ask(&["submit", "Hello", "--input", "name=Bob", "--wait"]).expect(0);
+    assert!(ran.out.starts_with("greeting: Hello, Bob!"), "{ran}");
+    let mocks = file("serve-mocks.json", "{}");
+    serving.ask(&["submit", "Hello", "--mock", &mocks]).expect(2).says("mocks_refused");
+    serving.stop();
+}
+
+#[test]
+fn a_folder_is_served_once_and_strangers_need_a_key() {
+    let (_parent, folder) = folder();
+    let key = "0123456789abcdef";
+    let serving = Serving::start(&folder, &["--key", key]);
+    let second = flowmill(&["serve", "--data", &folder, "--listen", "127.0.0.1:0"]).expect(2);
+    second.says(&format!("in use by process {}", serving.child.id()));
+    serving.ask(&["runs", "list"]).expect(2).says("unauthorized");
+    serving.ask(&["runs", "list", "--api-key", key]).expect(0);
+    let at = serving.base.trim_start_matches("http://");
+    let taken = flowmill(&["serve", "--data", &format!("{folder}2"), "--listen", at]).expect(2);
+    taken.says(&format!("failed to listen on {at}")).says("--listen");
+    for (arguments, told) in [
+        (["--listen", "0.0.0.0:0"], "callers must have a key"),
+        (["--key", "short"], "16 characters at least"),
+        (["--slots", "gpu=1"], "light, code, http and llm"),
+        (["--slots", "llm=0"], "1 to"),
+        (["--log", "a=b=c"], "--log"),
+    ] {
+        flowmill(&[&["serve", "--data", &folder][..], &arguments].concat()).expect(2).says(told);
+    }
+    flowmill(&["runs", "list", "--store", &folder]).expect(2).says("flowmill serve");
+    serving.stop();
+}
+
+#[test]
+fn of_a_run_that_is_killed_no_more_is_paid_twice_than_was_under_way() {
+    const ITEMS: usize = 120;
+    const KILLS: usize = 4;
+    const SLOTS: usize = 4;
+    let counter = Counter::start();
+    let (_parent, folder) = folder();
+    let document = file("serve-crash.yml", &crash::document(counter.port));
+    let list: Vec<usize> = (0..ITEMS).collect();
+    let inputs = serde_json::json!({"order": {"items": list}}).to_string();
+    let inputs = file("serve-crash.json", &inputs);
+    let slots = format!("http={SLOTS}");
+    let again = || Serving::start(&folder, &["--slots", &slots]);
+    let mut serving = again();
+    let id = serving.submit(&[&document, "--inputs", &inputs]);
+    let mut total = 0;
+    for kill in 1..=KILLS {
+        counter.wait(|counts| counts.total >= total + ITEMS / (KILLS + 1));
+        serving.kill();
+        total = counter.counts().values().sum();
+        assert!(total < ITEMS, "kill {kill} came too late");
+        serving = again();
+    }
+    let run = serving.end(&id);
+    let wanted: Vec<String> = list.iter().map(ToString::to_string).collect();
+    assert_eq!(run["outputs"]["all"], serde_json::json!(wanted), "{run}");
+    serving.stop();
+    let counts = counter.counts();
+    assert!((0..ITEMS).all(|item| counts[&item] >= 1));
+    let repeated = counts.values().sum::<usize>() - ITEMS;
+    assert!(repeated <= KILLS * SLOTS, "{repeated} calls were made again: {counts:?}");
+}
+
+#[test]
+fn told_to_stop_it_lets_a_call_end_that_is_under_way() {
+    let slow = Slow::start();
+    let (_parent, folder) = folder();
+    let document = file("serve-drain.yml", &calling(slow.port));
+    let serving = Serving::start(&folder, &[]);
+    let id = serving.submit(&[&document]);
+    let call = slow.next();
+    serving.signal(Signal::SIGTERM);
+    // it takes nothing more, and waits for the answer
+    let is_closed = || TcpStream::connect(serving.base.trim_start_matches("http://")).is_err();
+    while !is_closed() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    answer(&call, "200 OK");
+    let (code, said) = serving.ended();
+    assert_eq!(code, Some(0), "{said}");
+    let serving = Serving::start(&folder, &[]);
+    assert_eq!(serving.end(&id)["outputs"]["body"], "ok");
+    assert_eq!(slow.others(), 0, "the call was made again");
+    serving.stop();
+}
+
+#[test]
+fn told_twice_to_stop_it_hands_back_and_the_call_is_made_again() {
+    let slow = Slow::start();
+    let (_parent, folder) = folder();
+    let document = file("serve-hurry.yml", &calling(slow.port));
+    let serving = Serving::start(&folder, &["--drain", "1h"]);
+    let id = serving.submit(&[&document]);
+    let _never_answered = slow.next();
+    serving.signal(Signal::SIGINT);
+    // signals that come at the same time would count as one
+    std::thread::sleep(Duration::from_millis(300));
+    serving.signal(Signal::SIGINT);
+    let (code, said) = serving.ended();
+    assert_eq!(code, Some(0), "{said}");
+    let serving = Serving::start(&folder, &[]);
+    answer(&slow.next(), "200 OK");
+    let run = serving.end(&id);
+    assert_eq!((&run["status"], &run["exceptions_count"]), (&"succeeded".into(), &0.into()));
+    serving.stop();
+}
+
+#[test]
+fn a_wait_outlives_the_process() {
+    let slow = Slow::start();
+    let (_parent, folder) = folder();
+    let document = file("serve-retry.yml", &calling(slow.port));
+    let approval = example("approval.yml");
+    let serving = Serving::start(&folder, &[]);
+    let retried = serving.submit(&[&document]);
+    answer(&slow.next(), "500 Internal Server Error");
+    let paused = serving.submit(&[&approval, "--input", "item=a desk", "--input", "amount=900"]);
+    serving.run_once(&paused, |run| run["status"] == "paused");
+    // the first try has its answer, the second has not come
+    serving.run_once(&retried, |run| run["in_flight"] == 0);
+    serving.kill();
+
+    let serving = Serving::start(&folder, &[]);
+    answer(&slow.next(), "200 OK");
+    let run = serving.end(&retried);
+    assert_eq!((&run["outputs"]["body"], &run["exceptions_count"]), (&"ok".into(), &1.into()));
+    assert_eq!(serving.run(&paused)["status"], "paused");
+    serving.ask(&["runs", "cancel", &paused]).expect(0);
+    assert_eq!(serving.end(&paused)["status"], "stopped");
+    serving.stop();
+}

@@ -1,0 +1,395 @@
+//! The store for those who submit runs, want something of them, or look at them.
+
+use flowmill_engine::fact::{Fact, Status};
+use flowmill_engine::time::Time;
+use flowmill_engine::value::{Name, decode};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, SqliteConnection};
+
+use crate::intake::{Accepted, Document, Filter, IdempotencyKey, Intake, RunRow, Submission};
+use crate::message::PlanKey;
+use crate::shards::Wish;
+use crate::sqlite::writer::Change;
+use crate::store::StoreError;
+use crate::texts::Texts;
+
+use super::{SharedFolder, get, list, most as rows, number, reading, text, time, trouble};
+
+/// The columns of a [`RunRow`].
+macro_rules! run_rows {
+    ($rest:literal) => {
+        concat!(
+            "SELECT run, workflow, coalesce(name, '') AS name, status, accepted_at, started_at,
+                finished_at, wake_at, in_flight, seq
+            FROM runs LEFT JOIN workflows
+                ON workflows.tenant = runs.tenant AND digest = workflow
+            WHERE runs.tenant = ?1 AND ",
+            $rest
+        )
+    };
+}
+
+/// What a digest or else a name means.
+macro_rules! meant {
+    ($columns:literal) => {
+        concat!(
+            "SELECT ",
+            $columns,
+            " FROM workflows WHERE tenant = ?1 AND digest IN (
+                ?2, (SELECT digest FROM workflow_names WHERE tenant = ?1 AND name = ?2))
+            ORDER BY digest = ?2 DESC LIMIT 1"
+        )
+    };
+}
+
+impl Intake for SharedFolder {
+    async fn push(&self, tenant: &Name, document: &Document) -> Result<(), StoreError> {
+        let text = self.codec.document(document)?.into_owned();
+        let (tenant, document) = (tenant.clone(), document.clone());
+        self.writer.write(Pushing { tenant, document, text }).await
+    }
+
+    async fn document(&self, tenant: &Name, named: &str) -> Result<Option<Document>, StoreError> {
+        let Some(document) = self.version(tenant, named).await? else { return Ok(None) };
+        let Some((text, has_secrets)) = self.kept(tenant, &document.digest).await? else {
+            return Ok(None);
+        };
+        Ok(Some(Document { text, has_secrets, ..document }))
+    }
+
+    async fn versions(
+        &self,
+        tenant: &Name,
+        named: &[Name],
+    ) -> Result<Vec<Option<Document>>, StoreError> {
+        let mut found = Vec::with_capacity(named.len());
+        for named in named {
+            found.push(self.version(tenant, named).await?);
+        }
+        Ok(found)
+    }
+
+    async fn keep(&self, tenant: &Name, digest: &Name, text: &Name) -> Result<(), StoreError> {
+        let (tenant, digest, text) = (tenant.clone(), digest.clone(), text.clone());
+        self.writer.write(Keeping { tenant, digest, text }).await
+    }
+
+    async fn documents(&self, tenant: &Name) -> Result<Vec<Document>, StoreError> {
+        const DOCUMENTS: &str = "
+            SELECT digest, workflow_names.name, pushed_at
+            FROM workflow_names JOIN workflows USING (tenant, digest)
+            WHERE tenant = ? ORDER BY workflow_names.name";
+        let found = sqlx::query(DOCUMENTS).bind(&**tenant).fetch_all(&self.readers).await;
+        found.map_err(|error| trouble(&error))?.iter().map(document).collect()
+    }
+
+    async fn submit(&self, submissions: &[Submission]) -> Result<Vec<Accepted>, StoreError> {
+        let now = self.now();
+        let mut accepting = Vec::with_capacity(submissions.len());
+        for submission in submissions {
+            let start = self.codec.start(&submission.start).await?;
+            accepting.push((submission.clone(), start));
+        }
+        self.writer.write(Accepting { submissions: accepting, now }).await
+    }
+
+    async fn wish(
+        &self,
+        tenant: &Name,
+        run: &Name,
+        wish: &Wish,
+        actor: &Name,
+    ) -> Result<bool, StoreError> {
+        let wish = self.codec.wish(wish)?;
+        let (tenant, run, actor) = (tenant.clone(), run.clone(), actor.clone());
+        self.writer.write(Wishing { tenant, run, wish, actor, now: self.now() }).await
+    }
+
+    async fn run(&self, tenant: &Name, run: &Name) -> Result<Option<RunRow>, StoreError> {
+        let found = sqlx::query(run_rows!("run = ?2")).bind(&**tenant).bind(&**run);
+        let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
+        found.as_ref().map(run_row).transpose()
+    }
+
+    async fn runs(&self, tenant: &Name, filter: &Filter) -> Result<Vec<RunRow>, StoreError> {
+        const RUNS: &str = run_rows!(
+            "(?2 IS NULL OR workflow = ?2 OR name = ?2)
+                AND (?3 IS NULL OR status = ?3) AND (NOT ?6 OR status IS NULL)
+                AND (?4 IS NULL OR place <
+                    (SELECT place FROM runs WHERE tenant = ?1 AND run = ?4))
+            ORDER BY place DESC LIMIT ?5"
+        );
+        let found = sqlx::query(RUNS)
+            .bind(&**tenant)
+            .bind(filter.workflow.as_deref())
+            .bind(filter.status.map(Status::name))
+            .bind(filter.before.as_deref())
+            .bind(rows(filter.most))
+            .bind(filter.is_queued)
+            .fetch_all(&self.readers)
+            .await;
+        found.map_err(|error| trouble(&error))?.iter().map(run_row).collect()
+    }
+
+    async fn ended(&self, tenant: &Name, runs: &[Name]) -> Result<Vec<Name>, StoreError> {
+        const ENDED: &str = "
+            SELECT run FROM runs
+            WHERE run IN (SELECT value FROM json_each(?2)) AND tenant = ?1
+                AND finished_at IS NOT NULL";
+        let found = sqlx::query(ENDED).bind(&**tenant).bind(list(runs)?);
+        let found = found.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
+        found.iter().map(|row| text(row, "run")).collect()
+    }
+
+    async fn facts(
+        &self,
+        tenant: &Name,
+        run: &Name,
+        after: u64,
+    ) -> Result<Option<(PlanKey, Vec<Fact>)>, StoreError> {
+        // the row with the fact that follows may hold earlier ones too
+        const RUN: &str = "
+            SELECT workflow, dify_sizes, mocks, seq, coalesce(
+                (SELECT max(first) - 1 FROM journal WHERE journal.run = runs.run AND first <= ?3 + 1),
+                0) AS before
+            FROM runs WHERE tenant = ?1 AND run = ?2";
+        let found = sqlx::query(RUN).bind(&**tenant).bind(&**run).bind(number(after));
+        let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
+        let Some(found) = found else { return Ok(None) };
+        let mut facts: Vec<Fact> = Vec::new();
+        let asked = (get(&found, "before")?, get(&found, "seq")?);
+        reading::between(&self.readers, &self.codec, run, asked, |some| facts.extend(some)).await?;
+        facts.retain(|fact| fact.seq > after);
+        Ok(Some((plan_key(&found)?, facts)))
+    }
+}
+
+impl Texts for SharedFolder {
+    async fn text(&self, tenant: &Name, digest: &Name) -> Result<Option<Name>, StoreError> {
+        Ok(self.kept(tenant, digest).await?.map(|(text, _)| text))
+    }
+}
+
+impl SharedFolder {
+    /// A document without its text, by its digest or the latest of a name.
+    async fn version(&self, tenant: &Name, named: &str) -> Result<Option<Document>, StoreError> {
+        const VERSION: &str = meant!("digest, name, pushed_at");
+        let found = sqlx::query(VERSION).bind(&**tenant).bind(named);
+        let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
+        found.as_ref().map(document).transpose()
+    }
+
+    /// A text, and whether it was sealed.
+    async fn kept(&self, tenant: &Name, digest: &Name) -> Result<Option<(Name, bool)>, StoreError> {
+        const TEXT: &str = "SELECT bytes FROM texts WHERE tenant = ? AND digest = ?";
+        let found = sqlx::query(TEXT).bind(&**tenant).bind(&**digest);
+        let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
+        let Some(row) = found else { return Ok(None) };
+        self.codec.read_document(digest, get(&row, "bytes")?).map(Some)
+    }
+}
+
+/// Keeps a text, unless it is there.
+async fn keep(
+    to: &mut SqliteConnection,
+    tenant: &Name,
+    digest: &Name,
+    text: &str,
+) -> Result<(), sqlx::Error> {
+    const KEEP: &str = "
+        INSERT INTO texts (tenant, digest, bytes) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+    let keep = sqlx::query(KEEP).bind(&**tenant).bind(&**digest).bind(text.as_bytes());
+    keep.execute(to).await.map(|_| ())
+}
+
+/// A document, with its text as it is kept.
+#[derive(Debug)]
+struct Pushing {
+    tenant: Name,
+    document: Document,
+    text: String,
+}
+
+impl Change for Pushing {
+    type Answer = ();
+
+    async fn apply(
+        &self,
+        to: &mut SqliteConnection,
+    ) -> Result<Result<(), StoreError>, sqlx::Error> {
+        const PUSH: &str = "
+            INSERT INTO workflows (tenant, digest, name, pushed_at) VALUES (?, ?, ?, ?)
+            ON CONFLICT (tenant, digest) DO UPDATE SET name = excluded.name";
+        const NAME: &str = "
+            INSERT INTO workflow_names (tenant, name, digest) VALUES (?, ?, ?)
+            ON CONFLICT (tenant, name) DO UPDATE SET digest = excluded.digest";
+        let Self { tenant, document: Document { digest, name, pushed_at, .. }, text } = self;
+        keep(to, tenant, digest, text).await?;
+        let push = sqlx::query(PUSH).bind(&**tenant).bind(&**digest).bind(&**name);
+        push.bind(number(pushed_at.0)).execute(&mut *to).await?;
+        let name = sqlx::query(NAME).bind(&**tenant).bind(&**name).bind(&**digest);
+        name.execute(to).await.map(|_| Ok(()))
+    }
+}
+
+/// A text that documents are compiled with.
+#[derive(Debug)]
+struct Keeping {
+    tenant: Name,
+    digest: Name,
+    text: Name,
+}
+
+impl Change for Keeping {
+    type Answer = ();
+
+    async fn apply(
+        &self,
+        to: &mut SqliteConnection,
+    ) -> Result<Result<(), StoreError>, sqlx::Error> {
+        keep(to, &self.tenant, &self.digest, &self.text).await.map(Ok)
+    }
+}
+
+/// Submissions, each with what it begins with as text.
+#[derive(Debug)]
+struct Accepting {
+    submissions: Vec<(Submission, String)>,
+    now: Time,
+}
+
+impl Change for Accepting {
+    type Answer = Vec<Accepted>;
+
+    async fn apply(
+        &self,
+        to: &mut SqliteConnection,
+    ) -> Result<Result<Vec<Accepted>, StoreError>, sqlx::Error> {
+        const RUN: &str = "
+            INSERT INTO runs (run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
+                accepted_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+            ON CONFLICT (run) DO NOTHING";
+        let mut accepted = Vec::with_capacity(self.submissions.len());
+        for (submission, text) in &self.submissions {
+            let Submission { tenant, shard, plan, start, wake_at, key } = submission;
+            let before = match key {
+                Some(key) => self.before(to, tenant, key, &start.run).await?,
+                None => None,
+            };
+            if let Some(before) = before {
+                accepted.push(before);
+                continue;
+            }
+            accepted.push(Accepted::New);
+            sqlx::query(RUN)
+                .bind(&*start.run)
+                .bind(&**tenant)
+                .bind(i64::from(shard.0))
+                .bind(&*plan.workflow)
+                .bind(plan.dify_sizes)
+                .bind(plan.mocks.as_deref())
+                .bind(&**text)
+                .bind(number(wake_at.0))
+                .bind(number(self.now.0))
+                .execute(&mut *to)
+                .await?;
+        }
+        Ok(Ok(accepted))
+    }
+}
+
+impl Accepting {
+    /// What a key was used for before; None when it is the run's.
+    async fn before(
+        &self,
+        to: &mut SqliteConnection,
+        tenant: &Name,
+        key: &IdempotencyKey,
+        run: &Name,
+    ) -> Result<Option<Accepted>, sqlx::Error> {
+        const TAKE: &str = "
+            INSERT INTO idempotency (tenant, key, fingerprint, run, used_at) VALUES (?, ?, ?, ?, ?)
+            ON CONFLICT DO NOTHING";
+        const KNOWN: &str = "SELECT run, fingerprint FROM idempotency WHERE tenant = ? AND key = ?";
+        let take = sqlx::query(TAKE).bind(&**tenant).bind(&*key.key).bind(&*key.fingerprint);
+        take.bind(&**run).bind(number(self.now.0)).execute(&mut *to).await?;
+        let known = sqlx::query(KNOWN).bind(&**tenant).bind(&*key.key).fetch_one(to).await?;
+        let first: &str = known.try_get("run")?;
+        let fingerprint: &str = known.try_get("fingerprint")?;
+        Ok(if first == &**run {
+            None
+        } else if fingerprint == &*key.fingerprint {
+            Some(Accepted::Before(first.into()))
+        } else {
+            Some(Accepted::Other(first.into()))
+        })
+    }
+}
+
+/// A wish, for a run that goes on.
+#[derive(Debug)]
+struct Wishing {
+    tenant: Name,
+    run: Name,
+    wish: String,
+    actor: Name,
+    now: Time,
+}
+
+impl Change for Wishing {
+    type Answer = bool;
+
+    async fn apply(
+        &self,
+        to: &mut SqliteConnection,
+    ) -> Result<Result<bool, StoreError>, sqlx::Error> {
+        const WISH: &str = "
+            INSERT INTO signals (run, shard, wish, actor, sent_at)
+            SELECT run, shard, ?3, ?4, ?5 FROM runs
+            WHERE tenant = ?1 AND run = ?2 AND finished_at IS NULL";
+        let wish = sqlx::query(WISH).bind(&*self.tenant).bind(&*self.run).bind(&*self.wish);
+        let wish = wish.bind(&*self.actor).bind(number(self.now.0));
+        wish.execute(to).await.map(|done| Ok(done.rows_affected() > 0))
+    }
+}
+
+pub(super) fn plan_key(row: &SqliteRow) -> Result<PlanKey, StoreError> {
+    Ok(PlanKey {
+        workflow: text(row, "workflow")?,
+        dify_sizes: get(row, "dify_sizes")?,
+        mocks: get::<Option<&str>>(row, "mocks")?.map(Name::from),
+    })
+}
+
+/// A document without its text, and what is known of it.
+fn document(row: &SqliteRow) -> Result<Document, StoreError> {
+    Ok(Document {
+        digest: text(row, "digest")?,
+        name: text(row, "name")?,
+        text: Name::from(""),
+        has_secrets: false,
+        pushed_at: time(get(row, "pushed_at")?),
+    })
+}
+
+fn run_row(row: &SqliteRow) -> Result<RunRow, StoreError> {
+    let run = text(row, "run")?;
+    let status = get::<Option<&str>>(row, "status")?.map(|word| {
+        decode::<Status>(format!("{word:?}").as_bytes())
+            .map_err(|_| StoreError::Corrupt(format!("run {run} has the status {word:?}")))
+    });
+    let point = |column| Ok(get::<Option<i64>>(row, column)?.map(time));
+    Ok(RunRow {
+        status: status.transpose()?,
+        workflow: text(row, "workflow")?,
+        name: text(row, "name")?,
+        accepted_at: time(get(row, "accepted_at")?),
+        started_at: point("started_at")?,
+        finished_at: point("finished_at")?,
+        wake_at: point("wake_at")?,
+        seq: get::<i64>(row, "seq")?.unsigned_abs(),
+        in_flight: u32::try_from(get::<i64>(row, "in_flight")?).unwrap_or(u32::MAX),
+        run,
+    })
+}
