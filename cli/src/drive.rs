@@ -113,7 +113,6 @@ impl<'a> Drive<'a> {
         let embedded = self.embedded;
         while ended.run.status() == Status::Paused {
             let Some(inputs) = self.ask(&ended.run, show).await else { break };
-            show.paused(&ended)?;
             let run = ended.run.clone();
             ended = match self.watch(embedded.resume(run, inputs), show).await? {
                 Err(SubmitError::Rejected(reason)) => {

@@ -8,6 +8,8 @@ use flowmill_engine::report::{NodeRecord, Report};
 use flowmill_engine::run::Run;
 use flowmill_engine::value::{Name, Value};
 
+pub(crate) use flowmill_workflow::watch::{member, object};
+
 /// What became of a run, as an object.
 pub(crate) fn result(run: &Run, report: &Report, elapsed: Duration) -> Vec<(Name, Value)> {
     let outputs = object(run.outputs().map(|(name, value)| (name.clone(), value.clone())));
@@ -75,14 +77,6 @@ fn record(node: &NodeRecord) -> Value {
 
 fn outputs_of(outputs: &Outputs) -> Value {
     object(outputs.iter().map(|(name, held)| (name.clone(), held.value().clone())))
-}
-
-pub(crate) fn member(name: &str, value: Value) -> (Name, Value) {
-    (name.into(), value)
-}
-
-pub(crate) fn object(members: impl IntoIterator<Item = (Name, Value)>) -> Value {
-    Value::object(members)
 }
 
 fn text_or_none(text: Option<&Name>) -> Value {

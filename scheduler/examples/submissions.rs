@@ -9,7 +9,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use flowmill_infra::memory::MemoryBroker;
+use flowmill_infra::memory::{MemoryBroker, MemoryLive};
 use flowmill_infra::postgres::{self, PostgresStore};
 use flowmill_nodes::outbound::install_tls_provider;
 use flowmill_scheduler::api::{Settings, router};
@@ -46,7 +46,8 @@ async fn measure(url: String) -> Result<(), Failed> {
     let workflows = Arc::new(Workflows::new(store.clone()));
     // whoever would be told has gone
     let (_, _, _, nobody) = MemoryBroker::new();
-    let (router, background) = router(store, workflows, nobody, Settings::new(SHARDS));
+    let (router, background) =
+        router(store, workflows, nobody, MemoryLive::default(), Settings::new(SHARDS));
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let base = format!("http://{}/api/v1", listener.local_addr()?);
     let serving = tokio::spawn(async { axum::serve(listener, router).await });

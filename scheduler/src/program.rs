@@ -110,8 +110,9 @@ async fn own(
     let workflows = Arc::new(Workflows::new(store.clone()));
     let me = Announcement { scheduler: name.into(), reads: READS };
     let pokes = rabbitmq::pokes(&config.rabbitmq.settings(name));
+    let watched = redis.subscriptions(keys.clone());
     let (router, answering) =
-        api::router(store.clone(), workflows.clone(), pokes, config.api(shards));
+        api::router(store.clone(), workflows.clone(), pokes, watched, config.api(shards));
     let duties = Sharded::new(store.clone(), workflows, me);
     let (service, handle) = Service::sharing(
         store.clone(),

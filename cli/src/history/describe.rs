@@ -2,10 +2,10 @@
 
 use flowmill_engine::fact::{Event, Fact, FramePath, Kept, Pass, TaskDispatched, Then};
 use flowmill_engine::time::Time;
+use flowmill_workflow::watch::key;
 
 use crate::console::one_line;
 use crate::duration::show;
-use crate::show::key;
 
 /// Letters of a message on the line.
 const MESSAGE: usize = 120;

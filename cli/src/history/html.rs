@@ -15,10 +15,11 @@ use super::graph::{Colours, draw};
 use super::inputs::{Key, inputs};
 use super::rows::{Row, rows};
 use super::{History, standing, utc};
+use flowmill_workflow::watch::{causes, handled, key};
+
 use crate::console::plain;
 use crate::duration::show;
 use crate::embedded::Ended;
-use crate::show::{causes, handled, key};
 use crate::words::counted;
 
 const STYLE: &str = include_str!("page.css");

@@ -11,9 +11,10 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Style, Value, dumps};
 
 use super::{History, describe};
+use flowmill_workflow::watch::key;
+
 use crate::console::one_line;
 use crate::duration::show;
-use crate::show::key;
 use crate::words::counted;
 
 /// Letters of a value.

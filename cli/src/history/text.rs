@@ -9,9 +9,11 @@ use flowmill_engine::value::{Name, Value};
 
 use super::rows::{Row, rows};
 use super::{History, standing, utc};
+use flowmill_workflow::watch::{causes, handled};
+
 use crate::console::one_line;
 use crate::duration::show;
-use crate::show::{causes, describe, handled, outputs_text};
+use crate::show::{describe, outputs_text};
 use crate::words::counted;
 
 /// Columns of a bar.

@@ -1,8 +1,6 @@
 //! A run for those who watch it: what they see while it goes on, and what became of it.
 
 mod answer;
-mod events;
-mod journal;
 mod json;
 mod outputs;
 mod pretty;
@@ -20,15 +18,15 @@ use anyhow::Context as _;
 use flowmill_engine::fact::Fact;
 use flowmill_engine::value::{Style, Value, dumps};
 use flowmill_infra::live;
+use flowmill_workflow::watch::Events;
 
 use crate::embedded::Ended;
 use crate::workflow::Workflow;
 
-use events::Events;
 use pretty::Pretty;
 
 #[cfg(feature = "store")]
-pub(crate) use json::{causes, handled, kept_object, key};
+pub(crate) use json::kept_object;
 pub(crate) use outputs::{for_terminal, outputs_text};
 #[cfg(feature = "store")]
 pub(crate) use pretty::describe;
@@ -49,7 +47,7 @@ pub(crate) enum Output {
 pub(crate) enum Show<'a> {
     Pretty(Box<Pretty<'a>>),
     Json,
-    Events(Box<Events<'a>>),
+    Events(Box<Events<&'a Workflow>>),
 }
 
 impl<'a> Show<'a> {
@@ -75,7 +73,7 @@ impl<'a> Show<'a> {
         match self {
             Self::Pretty(pretty) => pretty.event(event),
             Self::Json => Ok(()),
-            Self::Events(events) => write_lines(&events.event(event)),
+            Self::Events(events) => write_lines(&happened(events, event)),
         }
     }
 
@@ -88,20 +86,9 @@ impl<'a> Show<'a> {
         match self {
             Self::Pretty(pretty) => pretty.catch_up(&facts)?,
             Self::Json => {}
-            Self::Events(events) => drop(events.event(&live::Event::Facts(facts))),
+            Self::Events(events) => facts.iter().for_each(|fact| drop(events.fact(fact))),
         }
         Ok(())
-    }
-
-    /// The run waits, and goes on after this.
-    ///
-    /// # Errors
-    /// When standard output is closed.
-    pub(crate) fn paused(&mut self, paused: &Ended) -> anyhow::Result<()> {
-        match self {
-            Self::Pretty(_) | Self::Json => Ok(()),
-            Self::Events(events) => write_lines(&events.ended(paused)),
-        }
     }
 
     /// Whether it moves on by itself.
@@ -134,9 +121,19 @@ impl<'a> Show<'a> {
         match self {
             Self::Pretty(pretty) => pretty.ended(ended, elapsed),
             Self::Json => write_lines(&[json::object_of(ended, elapsed)]),
-            Self::Events(events) => write_lines(&events.ended(ended)),
+            // it had its last line
+            Self::Events(_) => Ok(()),
         }
     }
+}
+
+/// The lines of something that happened.
+fn happened(events: &mut Events<&Workflow>, event: &live::Event) -> Vec<Value> {
+    let lines = match event {
+        live::Event::Facts(facts) => facts.iter().flat_map(|fact| events.fact(fact)).collect(),
+        live::Event::Chunk { .. } => events.chunk(event),
+    };
+    lines.into_iter().map(|line| line.of(events.run())).collect()
 }
 
 /// Each value on its own line, at once.

@@ -17,9 +17,10 @@ use flowmill_engine::report::NodeStatus;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value};
 use flowmill_infra::live;
+use flowmill_workflow::watch::{
+    Container, Finish, Journal, Place, Seen, causes, container, handled, key,
+};
 
-use super::journal::{Container, Finish, Journal, Place, Seen, container};
-use super::json::{causes, handled, key};
 use super::outputs::{for_terminal, lone_answer, outputs_text};
 use super::view::View;
 use crate::console::{Paint, Tone, one_line, plain, print, talk};
@@ -44,7 +45,7 @@ const MOST_LINES: usize = 40;
 /// Shows a run to a person.
 #[derive(Debug)]
 pub(crate) struct Pretty<'a> {
-    journal: Journal<'a>,
+    journal: Journal,
     screen: Screen<'a>,
 }
 
@@ -74,7 +75,7 @@ struct Inside {
 impl<'a> Pretty<'a> {
     pub(super) fn new(workflow: &'a Workflow) -> Self {
         Self {
-            journal: Journal::new(&workflow.plan),
+            journal: Journal::default(),
             screen: Screen {
                 workflow,
                 paint: Paint::of_stderr(),
@@ -97,7 +98,8 @@ impl<'a> Pretty<'a> {
         for fact in facts.iter() {
             // text comes before the end of the node that it waited for
             screen.view.fact(fact)?;
-            self.journal.add(fact, &mut |seen| screen.see(&seen));
+            let plan = &screen.workflow.plan;
+            self.journal.add(plan, fact, &mut |seen| screen.see(&seen));
         }
         Ok(())
     }
@@ -128,7 +130,8 @@ impl<'a> Pretty<'a> {
         screen.is_silent = true;
         for fact in facts {
             screen.view.fact(fact)?;
-            self.journal.add(fact, &mut |seen| screen.see(&seen));
+            let plan = &screen.workflow.plan;
+            self.journal.add(plan, fact, &mut |seen| screen.see(&seen));
         }
         screen.is_silent = false;
         Ok(())
@@ -186,7 +189,7 @@ impl Screen<'_> {
                 }
             }
             // a node that waits once more waits for the same answer
-            Seen::Waits(_, None) | Seen::Resumed(_) | Seen::Paused | Seen::RunFinished(..) => {}
+            Seen::Waits(_, None) | Seen::Resumed(_) | Seen::Paused(_) | Seen::RunFinished(..) => {}
             Seen::Pass(at, _) => {
                 if at.frame.is_root() {
                     self.inside(&at.node.id).passes += 1;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use flowmill_engine::fact::FramePath;
 use flowmill_engine::plan::{Behaviour, Node};
 use flowmill_engine::value::Name;
+use flowmill_workflow::watch::{Container, Place, container};
 
-use super::journal::{Container, Place, container};
 use crate::console::{Paint, Tone, one_line};
 use crate::duration::show;
 

@@ -29,7 +29,7 @@ pub struct Piece {
 }
 
 /// Orders what response nodes show.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct AnswerStream {
     plan: Arc<Plan>,
     run: Run,
@@ -45,7 +45,7 @@ pub struct AnswerStream {
 
 /// What must be taken before a response node may show anything: some path to it without a blocking
 /// edge that was not taken.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entrance {
     node: NodeIx,
     /// Edges that need not, or no longer, be waited for.
@@ -54,14 +54,14 @@ struct Entrance {
     reached: Vec<bool>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Session {
     node: NodeIx,
     /// How many pieces of its template are done with.
     done: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Stream {
     unread: VecDeque<(Name, bool)>,
     /// All that came, read or not.
@@ -150,6 +150,28 @@ impl AnswerStream {
         };
         self.run.root_node(index) != State::Skipped
             && self.active.iter().chain(&self.queue).any(uses)
+    }
+
+    /// Whether a template uses this output of a node, so that its chunks may be shown.
+    pub fn streams(&self, node: &Name, output: &str) -> bool {
+        self.streams.contains_key(&Selector::of(node, output))
+    }
+
+    /// Whether chunks came that were not shown so far, or whose end has not come.
+    pub fn is_streaming(&self) -> bool {
+        self.streams
+            .values()
+            .any(|stream| stream.has_begun && !stream.has_ended || !stream.unread.is_empty())
+    }
+
+    /// What came out of the run so far, as its root graph has it.
+    pub fn outputs(&self) -> impl Iterator<Item = (&Name, &Value)> {
+        self.run.outputs()
+    }
+
+    /// Node attempts that were started in the root graph so far.
+    pub fn root_steps(&self) -> u64 {
+        self.run.root_steps()
     }
 
     /// A node of some frame ended: its edges may open templates, its outputs may be waited for.

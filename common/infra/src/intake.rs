@@ -219,4 +219,25 @@ pub trait Intake: Send + Sync + 'static {
         run: &Name,
         after: u64,
     ) -> impl Future<Output = Result<Option<(PlanKey, Vec<Fact>)>, StoreError>> + Send;
+
+    /// What is new in the journals of runs: of each run the facts after a number, in order, for as
+    /// many runs as are asked for and in their order. Of a long journal it is a part: whoever gets
+    /// facts asks again after the last of them, until there is none.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn news(
+        &self,
+        tenant: &Name,
+        asked: &[(Name, u64)],
+    ) -> impl Future<Output = Result<Vec<Vec<Fact>>, StoreError>> + Send {
+        async move {
+            let mut news = Vec::with_capacity(asked.len());
+            for (run, after) in asked {
+                let found = self.facts(tenant, run, *after).await?;
+                news.push(found.map(|(_, facts)| facts).unwrap_or_default());
+            }
+            Ok(news)
+        }
+    }
 }

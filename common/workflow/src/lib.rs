@@ -2,12 +2,13 @@
 //!
 //! [`Workflow`] is one document, [`Workflows`] those that a process of a cluster knows: each is
 //! loaded once, by its key. `inputs` checks what was given for a run, `redact` hides secrets from
-//! those who look at one.
+//! those who look at one, `watch` says what happens in it.
 
 mod begin;
 pub mod inputs;
 mod load;
 pub mod redact;
+pub mod watch;
 mod workflows;
 
 pub use begin::{Beginning, Identity};

@@ -1,5 +1,6 @@
 //! Values of secret variables, wherever they came to, are replaced by `***`.
 
+use std::fmt;
 use std::sync::Arc;
 
 use flowmill_engine::error::{ErrorRecord, NodeError};
@@ -18,19 +19,27 @@ const SHORTEST: usize = 4;
 /// Replaces secrets in all facts of a run.
 pub fn facts(journal: &mut [Fact]) {
     let secrets = Secrets::of(journal);
-    if secrets.0.is_empty() {
+    if secrets.is_empty() {
         return;
     }
     for fact in journal {
-        secrets.event(&mut fact.event);
+        secrets.fact(fact);
     }
 }
 
-/// The texts to hide, long ones first.
-struct Secrets(Vec<Name>);
+/// The secrets of one run: the texts to hide, long ones first.
+#[derive(Clone, Default)]
+pub struct Secrets(Vec<Name>);
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secrets({})", self.0.len())
+    }
+}
 
 impl Secrets {
-    fn of(journal: &[Fact]) -> Self {
+    /// Those that a run knows, which its first fact tells; none of a journal without it.
+    pub fn of(journal: &[Fact]) -> Self {
         let Some(Event::RunStarted(started)) = journal.first().map(|fact| &fact.event) else {
             return Self(Vec::new());
         };
@@ -46,6 +55,38 @@ impl Secrets {
         texts.dedup();
         texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
         Self(texts)
+    }
+
+    /// Whether there is nothing to hide.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Replaces them in a fact.
+    pub fn fact(&self, fact: &mut Fact) {
+        self.event(&mut fact.event);
+    }
+
+    /// Replaces them in text that comes in pieces. What may be the beginning of one is held back in
+    /// `held` until more of the text comes.
+    pub fn piece(&self, held: &mut String, text: &str) -> Name {
+        held.push_str(text);
+        let long = || self.0.iter().filter(|secret| secret.len() >= SHORTEST);
+        for secret in long() {
+            if held.contains(&**secret) {
+                *held = held.replace(&**secret, HIDDEN);
+            }
+        }
+        let begins = |at: &usize| {
+            let end = &held[*at..];
+            long().any(|secret| secret.starts_with(end))
+        };
+        let longest = self.0.first().map_or(0, |secret| secret.len());
+        let may_begin = held.char_indices().map(|(at, _)| at);
+        let mut may_begin = may_begin.skip_while(|at| held.len() - at > longest);
+        let shown = may_begin.find(begins).unwrap_or(held.len());
+        let rest = held.split_off(shown);
+        std::mem::replace(held, rest).into()
     }
 
     fn event(&self, event: &mut Event) {
@@ -228,6 +269,19 @@ mod tests {
     use super::*;
 
     const SECRET: &str = "hunter\"22";
+
+    #[test]
+    fn secrets_are_hidden_across_pieces_of_text() {
+        let secrets = Secrets(vec!["hunter22".into(), "hut".into()]);
+        let told = |pieces: &[&str]| {
+            let mut held = String::new();
+            let tell = |piece: &&str| secrets.piece(&mut held, piece).to_string();
+            pieces.iter().map(tell).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&["it is hun", "ter", "22, ö", "k"]), ["it is ", "", "***, ö", "k"]);
+        assert_eq!(told(&["hunt", "hunter2", "1"]), ["", "hunt", "hunter21"]);
+        assert_eq!(told(&["a h", ""]), ["a ", ""]);
+    }
 
     #[test]
     fn secrets_are_hidden_wherever_they_came_to() {

@@ -6,6 +6,7 @@
 
 mod door;
 mod ends;
+mod events;
 mod guard;
 mod intake;
 mod json;
@@ -28,12 +29,14 @@ use flowmill_engine::value::Name;
 use flowmill_infra::broker::CompletionPublisher;
 use flowmill_infra::clock::SystemClock;
 use flowmill_infra::intake::Intake;
+use flowmill_infra::live::Subscribe;
 use flowmill_infra::texts::Texts;
 use flowmill_workflow::Workflows;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use ends::Ends;
+use events::Streams;
 use intake::Submitter;
 use pokes::Pokes;
 use problem::Problem;
@@ -78,13 +81,13 @@ impl Settings {
 #[derive(Debug)]
 pub struct Background {
     tasks: JoinSet<()>,
-    /// Nobody waits for an end any longer once this is gone.
-    waiting: oneshot::Sender<()>,
+    /// Nobody waits for an end, or watches a run, any longer once these are gone.
+    waiting: [oneshot::Sender<()>; 2],
 }
 
 impl Background {
     /// Waits until what was taken in is dealt with. The router must have been dropped; who waits for
-    /// the end of a run is answered at once.
+    /// the end of a run is answered at once, and streams of events end.
     pub async fn ended(self) {
         let Self { mut tasks, waiting } = self;
         drop(waiting);
@@ -104,6 +107,7 @@ struct Api<S> {
     submitter: Submitter,
     versions: Versions,
     ends: Ends,
+    streams: Streams,
     pokes: Pokes,
     clock: SystemClock,
     tenant: Name,
@@ -113,16 +117,18 @@ struct Api<S> {
 }
 
 /// The API over a store; `workflows` may be shared with an owner of the same process. Must be
-/// called on a runtime.
-pub fn router<S, P>(
+/// called on a runtime. What happens in runs is shown on `live`.
+pub fn router<S, P, L>(
     store: Arc<S>,
     workflows: Arc<Workflows<S>>,
     pokes: P,
+    live: L,
     settings: Settings,
 ) -> (Router, Background)
 where
     S: Intake + Texts,
     P: CompletionPublisher,
+    L: Subscribe,
 {
     let mut tasks = JoinSet::new();
     let (waiting, enough) = oneshot::channel();
@@ -135,6 +141,11 @@ where
     tasks.spawn(looking);
     let (versions, finding) = versions::versions(store.clone(), tenant.clone());
     tasks.spawn(finding);
+    let (watching, unwatched) = oneshot::channel();
+    let (streams, looking_on, following) =
+        events::streams(store.clone(), live, tenant.clone(), unwatched);
+    tasks.spawn(looking_on);
+    tasks.spawn(following);
     let key = settings.key.clone();
     let kept_mocks = submit::KeptMocks::default();
     let clock = SystemClock::new();
@@ -144,6 +155,7 @@ where
         submitter,
         versions,
         ends,
+        streams,
         pokes,
         clock,
         tenant,
@@ -156,12 +168,13 @@ where
         .route("/api/v1/runs", post(submit::submit::<S>).get(runs::list::<S>))
         .route("/api/v1/runs/{run}", get(runs::show::<S>))
         .route("/api/v1/runs/{run}/nodes", get(nodes::list::<S>))
+        .route("/api/v1/runs/{run}/events", get(events::follow::<S>))
         .route("/api/v1/runs/{run}/cancel", post(runs::cancel::<S>))
         .method_not_allowed_fallback(no_method)
         .fallback(no_path)
         .layer(middleware::from_fn_with_state(key, guard::admit))
         .with_state(Arc::new(api));
-    (router, Background { tasks, waiting })
+    (router, Background { tasks, waiting: [waiting, watching] })
 }
 
 async fn no_method() -> Problem {

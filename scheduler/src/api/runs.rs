@@ -97,7 +97,8 @@ pub(super) async fn show<S: Intake>(
     Ok(Answer::ok(shown(&api, &found).await?))
 }
 
-async fn find<S: Intake>(api: &Api<S>, run: &Name) -> Result<RunRow, Problem> {
+/// A run that must be there.
+pub(super) async fn find<S: Intake>(api: &Api<S>, run: &Name) -> Result<RunRow, Problem> {
     api.store.run(&api.tenant, run).await?.ok_or_else(|| Problem::no_run(run))
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use flowmill_infra::clock::SystemClock;
 use flowmill_infra::memory::{MemoryBroker, MemoryLive};
+use flowmill_infra::seal::Keys;
 use flowmill_infra::shards::Announcement;
 use flowmill_nodes::code::{CodeRunner, CodeSettings};
 use flowmill_nodes::context::NodeContext;
@@ -32,9 +33,24 @@ impl Cluster {
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::made(Keys::default(), true, change).await
+    }
+
+    /// The same with keys for secrets.
+    pub(crate) async fn sealing(keys: Keys, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::made(keys, true, change).await
+    }
+
+    /// One of which the server is shown nothing.
+    pub(crate) async fn unseen(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::made(Keys::default(), false, change).await
+    }
+
+    async fn made(keys: Keys, is_seen: bool, change: impl FnOnce(&mut Settings)) -> Self {
         let (tasks, inbox, consumer, answers) = MemoryBroker::new();
-        let server = Server::telling(answers.clone(), change).await;
-        let (live, clock) = (MemoryLive::default(), SystemClock::new());
+        let server = Server::sealing(keys, answers.clone(), change).await;
+        let live = if is_seen { server.live.clone() } else { MemoryLive::default() };
+        let clock = SystemClock::new();
         let me = Announcement { scheduler: "one".into(), reads: 1 };
         let duties = Sharded::new(server.store.clone(), server.workflows.clone(), me);
         let window = Window::for_slots(|class| SLOTS.of(class) * 2);

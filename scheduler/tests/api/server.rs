@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::Router;
 use flowmill_infra::broker::CompletionPublisher;
-use flowmill_infra::memory::MemoryBroker;
+use flowmill_infra::memory::{MemoryBroker, MemoryLive};
 use flowmill_infra::postgres::{self, PostgresStore};
+use flowmill_infra::seal::Keys;
 use flowmill_nodes::outbound::install_tls_provider;
 use flowmill_scheduler::api::{Background, Settings, router};
 use flowmill_workflow::Workflows;
@@ -28,7 +29,7 @@ fn database() -> String {
 
 impl Schema {
     /// One with flowmill's tables, and a store over it.
-    pub(crate) async fn migrated() -> (Self, Arc<PostgresStore>) {
+    pub(crate) async fn migrated(keys: Keys) -> (Self, Arc<PostgresStore>) {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let made = MADE.fetch_add(1, Ordering::Relaxed);
         let name = format!("flowmill_api_{}_{made}", std::process::id());
@@ -38,7 +39,8 @@ impl Schema {
             .unwrap_or_else(|error| panic!("{error}; `./dev setup` starts a server for the tests"));
         let url = postgres::make_schema(&database(), &name).await.unwrap();
         assert_eq!(postgres::migrate(&url, SHARDS).await.unwrap(), SHARDS);
-        let settings = postgres::Settings { writers: 3, readers: 3, ..postgres::Settings::of(url) };
+        let settings =
+            postgres::Settings { writers: 3, readers: 3, keys, ..postgres::Settings::of(url) };
         (Self(name), Arc::new(PostgresStore::open(&settings).await.unwrap()))
     }
 }
@@ -94,6 +96,7 @@ pub(crate) struct Server {
     pub(crate) base: String,
     pub(crate) store: Arc<PostgresStore>,
     pub(crate) workflows: Arc<Workflows<PostgresStore>>,
+    pub(crate) live: MemoryLive,
     client: Client,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
@@ -119,16 +122,27 @@ impl Server {
         pokes: P,
         change: impl FnOnce(&mut Settings),
     ) -> Self {
-        let (schema, store) = Schema::migrated().await;
+        Self::sealing(Keys::default(), pokes, change).await
+    }
+
+    /// The same with keys for secrets.
+    pub(crate) async fn sealing<P: CompletionPublisher>(
+        keys: Keys,
+        pokes: P,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
+        let (schema, store) = Schema::migrated(keys).await;
         let workflows = Arc::new(Workflows::new(store.clone()));
         let mut settings = Settings::new(SHARDS);
         change(&mut settings);
-        let (router, background) = router(store.clone(), workflows.clone(), pokes, settings);
+        let live = MemoryLive::default();
+        let (router, background) =
+            router(store.clone(), workflows.clone(), pokes, live.clone(), settings);
         let (base, stop, serving) = serve(router).await;
         install_tls_provider();
         let client = Client::builder().no_proxy().build().unwrap();
         let (stop, background) = (Some(stop), Some(background));
-        Self { base, store, workflows, client, stop, serving, background, _schema: schema }
+        Self { base, store, workflows, live, client, stop, serving, background, _schema: schema }
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -102,10 +102,6 @@ pub(super) async fn events(run: &str, folder: &Path) -> anyhow::Result<()> {
     for facts in history.journal.chunks(PART) {
         show.event(&live::Event::Facts(Arc::from(facts)))?;
     }
-    let ended = history.ended();
-    if ended.run.status() == Status::Paused {
-        show.ended(&ended, history.elapsed())?;
-    }
     Ok(())
 }
 

@@ -9,11 +9,15 @@ use sqlx::postgres::PgRow;
 
 use crate::codec::Codec;
 use crate::intake::{Accepted, Document, Filter, Intake, RunRow, Submission};
+use crate::journal::missing;
 use crate::message::PlanKey;
 use crate::shards::Wish;
 use crate::store::StoreError;
 
 use super::{PostgresStore, Tries, get, most as rows, number, reading, text, time, trouble};
+
+/// The most commits of one run that are told as new at once.
+const NEW_ROWS: i64 = 64;
 
 /// What a document's text is kept under.
 pub(super) const WORKFLOW: &str = "workflow";
@@ -242,6 +246,45 @@ impl Intake for PostgresStore {
             return Err(StoreError::Corrupt(why));
         }
         Ok(Some((plan_key(&found)?, facts)))
+    }
+
+    async fn news(
+        &self,
+        tenant: &Name,
+        asked: &[(Name, u64)],
+    ) -> Result<Vec<Vec<Fact>>, StoreError> {
+        // a row may hold facts of before and after a number: it is the last that begins before it
+        const NEWS: &str = "
+            SELECT nth, first, last, version, facts
+            FROM unnest($2::text[], $3::int8[]) WITH ORDINALITY AS asked (run, after, nth)
+            CROSS JOIN LATERAL (
+                SELECT first, last, version, facts FROM journal
+                WHERE tenant = $1 AND run = asked.run AND last > asked.after AND first >= coalesce(
+                    (SELECT max(first) FROM journal
+                        WHERE run = asked.run AND first <= asked.after + 1), 0)
+                ORDER BY first LIMIT $4) AS new
+            ORDER BY nth, first";
+        let runs: Vec<&str> = asked.iter().map(|(run, _)| &**run).collect();
+        let after: Vec<i64> = asked.iter().map(|(_, after)| number(*after)).collect();
+        let found = sqlx::query(NEWS).bind(&**tenant).bind(&runs).bind(&after).bind(NEW_ROWS);
+        let found = found.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
+        let mut news: Vec<Vec<Fact>> = vec![Vec::new(); asked.len()];
+        for row in &found {
+            let nth = usize::try_from(get::<i64>(row, "nth")? - 1).unwrap_or(usize::MAX);
+            let (Some((run, after)), Some(facts)) = (asked.get(nth), news.get_mut(nth)) else {
+                continue;
+            };
+            let before = facts.last().map(|fact| number(fact.seq));
+            let before = before.map_or_else(|| Ok(get::<i64>(row, "first")? - 1), Ok)?;
+            let part = reading::part(&self.codec, run, before, row).await?;
+            facts.extend(part.into_iter().filter(|fact| fact.seq > *after));
+        }
+        for ((run, after), facts) in asked.iter().zip(&news) {
+            if facts.first().is_some_and(|fact| fact.seq != after + 1) {
+                return Err(missing(run, number(after + 1)));
+            }
+        }
+        Ok(news)
     }
 }
 

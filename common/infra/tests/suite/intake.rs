@@ -27,6 +27,7 @@ pub(crate) async fn all<S: Store + Shards + Intake + Texts>(make: impl AsyncFn()
     ends_are_told_of_many_runs_at_once(make().await).await;
     wishes_need_a_run_that_goes_on(make().await).await;
     facts_are_read_on_from_a_number(make().await).await;
+    news_are_told_of_many_runs_at_once(make().await).await;
 }
 
 fn tenant() -> Name {
@@ -263,4 +264,39 @@ async fn facts_are_read_on_from_a_number<S: Store + Intake>(store: S) {
     assert_eq!(read(3).await, Some((plan.clone(), (4..=7).collect())));
     assert_eq!(read(5).await, Some((plan.clone(), vec![6, 7])));
     assert_eq!(read(7).await, Some((plan, Vec::new())));
+}
+
+async fn news_are_told_of_many_runs_at_once<S: Store + Intake>(store: S) {
+    for run in ["a", "b", "c"] {
+        store.submit(&[submission(run, 1)]).await.unwrap();
+    }
+    for (run, first, last) in [("a", 1, 3), ("b", 1, 1), ("a", 4, 4), ("b", 2, 6)] {
+        let facts = super::facts(first, last);
+        store.commit(&together([commit(run, facts, of(1))])).await.unwrap();
+    }
+    let news = async |tenant: &str, asked: &[(&str, u64)]| {
+        let asked: Vec<(Name, u64)> =
+            asked.iter().map(|(run, after)| ((*run).into(), *after)).collect();
+        let news = store.news(&tenant.into(), &asked).await.unwrap();
+        let numbers = |facts: &Vec<Fact>| facts.iter().map(|fact| fact.seq).collect::<Vec<_>>();
+        news.iter().map(numbers).collect::<Vec<_>>()
+    };
+    let all = [("b", 3), ("a", 0), ("c", 0), ("d", 7), ("a", 4), ("a", 1)];
+    let told = [vec![4, 5, 6], vec![1, 2, 3, 4], vec![], vec![], vec![], vec![2, 3, 4]];
+    assert_eq!(news("default", &all).await, told);
+    assert_eq!(news("others", &[("a", 0)]).await, [[0; 0]]);
+    assert!(news("default", &[]).await.is_empty());
+    // of a long journal it is the beginning; what is left is told after it
+    for at in 0..200 {
+        let facts = super::facts(at + 1, at + 1);
+        store.commit(&together([commit("c", facts, of(1))])).await.unwrap();
+    }
+    let (mut known, mut parts) = (0, 0);
+    loop {
+        let part = news("default", &[("c", known)]).await.remove(0);
+        let Some(last) = part.last() else { break };
+        assert_eq!(part, (known + 1..=*last).collect::<Vec<_>>());
+        (known, parts) = (*last, parts + 1);
+    }
+    assert!(known == 200 && parts <= 200, "{known} in {parts} parts");
 }

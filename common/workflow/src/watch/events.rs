@@ -1,125 +1,138 @@
-//! `--output events`: what happens, as JSON lines in Dify's words (spec/engine.md §21).
+//! What happens in a run, as events in Dify's words (spec/engine.md §21).
 //!
-//! Every line is `{"event", "workflow_run_id", "data"}`. Times are seconds since the epoch,
+//! Every event is `{"event", "workflow_run_id", "data"}`. Times are seconds since the epoch,
 //! `elapsed_time` is in seconds. Differences to Dify's stream: a node's `id` is its own name in the
-//! results (`id@container[index]`), inputs of nodes are not recorded, and a container that fails
-//! before its first pass still has its start and its end.
+//! results (`id@container[index]`), inputs of nodes are not recorded, text says how many bytes of
+//! text came before it, and a container that fails before its first pass still has its start and its
+//! end.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowmill_engine::fact::{Adopted, Event, Fact, FramePath, Kept, RunFinished, RunStarted};
+use flowmill_engine::fact::{
+    Adopted, Event, Fact, FramePath, Kept, RunFinished, RunStarted, Status,
+};
 use flowmill_engine::form::Form;
 use flowmill_engine::graph::{Item, Mode};
-use flowmill_engine::plan::Plan;
 use flowmill_engine::report::NodeStatus;
-use flowmill_engine::stream::{AnswerStream, Piece};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value};
 use flowmill_infra::live;
 
+use super::answer::{Answer, Text};
 use super::journal::{Answered, Container, Finish, Journal, Place, Seen, container};
-use super::json::{errors, key, number, seconds, text, waiting};
-use crate::embedded::Ended;
-use crate::result::{member, object};
-use crate::workflow::Workflow;
+use super::words::{elapsed, errors, key, member, number, object, text, time};
+use crate::load::Workflow;
+use crate::redact::Secrets;
 
-/// Makes events of facts.
+/// Makes events of facts. `W` is how the workflow is held: `&Workflow`, or `Arc<Workflow>`.
 #[derive(Debug)]
-pub(crate) struct Events<'a> {
-    journal: Journal<'a>,
-    /// Orders the text of response nodes.
-    stream: AnswerStream,
-    shape: Shape<'a>,
+pub struct Events<W> {
+    journal: Journal,
+    answer: Answer,
+    shape: Shape<W>,
+}
+
+/// One event.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// Its place among the events of its fact, counted from 0: the same whoever makes it, and
+    /// whenever. None for text that was shown before the journal had it: who reads again may get
+    /// it again, in other pieces.
+    pub index: Option<u32>,
+    /// Dify's word for it.
+    pub event: &'static str,
+    /// What it says.
+    pub data: Vec<(Name, Value)>,
 }
 
 /// What the events' data is taken from besides the facts.
 #[derive(Debug)]
-struct Shape<'a> {
-    workflow: &'a Workflow,
+struct Shape<W> {
+    workflow: W,
     run: Name,
     started_at: Time,
     /// Passes of each container that is open, for its `steps`.
     passes: BTreeMap<(FramePath, Name), u64>,
     /// What people are asked.
     forms: BTreeMap<(FramePath, Name), (Arc<Form>, Time)>,
+    /// Who is waited for, and what is said of it.
+    waiting: BTreeMap<(FramePath, Name), Value>,
     /// What is said of people when the run pauses, and when it goes on: as Dify does.
-    waits: Vec<Value>,
-    answers: Vec<Value>,
+    waits: Vec<Line>,
+    answers: Vec<Line>,
 }
 
-impl<'a> Events<'a> {
-    pub(super) fn new(workflow: &'a Workflow) -> Self {
-        let plan: &'a Arc<Plan> = &workflow.plan;
+impl<W: Deref<Target = Workflow> + Clone> Events<W> {
+    /// Nothing has happened so far.
+    pub fn new(workflow: W) -> Self {
         Self {
-            journal: Journal::new(plan),
-            stream: AnswerStream::new(plan),
+            journal: Journal::default(),
+            answer: Answer::new(&workflow.plan),
             shape: Shape {
                 workflow,
                 run: "".into(),
                 started_at: Time::default(),
                 passes: BTreeMap::new(),
                 forms: BTreeMap::new(),
+                waiting: BTreeMap::new(),
                 waits: Vec::new(),
                 answers: Vec::new(),
             },
         }
     }
 
-    /// The lines of something that happened.
-    pub(super) fn event(&mut self, event: &live::Event) -> Vec<Value> {
-        let mut lines = Vec::new();
-        match event {
-            live::Event::Facts(facts) => {
-                for fact in facts.iter() {
-                    self.fact(fact, &mut lines);
-                }
-            }
-            live::Event::Chunk { frame, node, output, text, is_final, .. } => {
-                let pieces = self.stream.chunk(frame, node, output, text.clone(), *is_final);
-                lines.extend(pieces.iter().map(|piece| self.piece(piece)));
-            }
-        }
-        lines
+    /// What is never to be shown of text that comes in chunks. Facts are told without it.
+    pub fn hide(&mut self, secrets: Secrets) {
+        self.answer.hide(secrets);
     }
 
-    /// The last lines of a run that waits; one that ended has had its last line.
-    pub(super) fn ended(&mut self, ended: &Ended) -> Vec<Value> {
-        if ended.run.outcome().is_some() {
-            return Vec::new();
-        }
-        let outputs = ended.run.outputs().map(|(name, value)| (name.clone(), value.clone()));
-        let data = vec![
-            member("id", Value::Str(self.shape.run.clone())),
-            member("status", Value::from(ended.run.status().name())),
-            member("outputs", object(outputs)),
-            member("paused_nodes", waiting(ended)),
-            member("total_steps", number(ended.run.root_steps())),
-            member("exceptions_count", number(ended.run.exceptions_count())),
-            member("errors", errors(ended.run.errors())),
-            member("created_at", time(self.shape.started_at)),
-        ];
-        vec![self.shape.envelope("workflow_paused", data)]
-    }
-
-    /// Text comes before the end of the node that it waited for, and after the run's start.
-    fn fact(&mut self, fact: &Fact, lines: &mut Vec<Value>) {
-        let pieces = self.stream.fact(fact);
+    /// The events of the run's next fact. Text comes before the end of the node that it waited for,
+    /// and after the run's start.
+    pub fn fact(&mut self, fact: &Fact) -> Vec<Line> {
+        let told = self.answer.fact(fact);
+        let (workflow, shape) = (self.shape.workflow.clone(), &mut self.shape);
+        let answer = &self.answer;
+        let mut lines: Vec<Line> = Vec::new();
+        self.journal.add(&workflow.plan, fact, &mut |seen| shape.lines(&seen, answer, &mut lines));
+        let mut texts: Vec<Line> = told.texts.iter().map(|text| self.text(text)).collect();
         let starts = matches!(fact.event, Event::RunStarted(_));
-        if !starts {
-            lines.extend(pieces.iter().map(|piece| self.piece(piece)));
+        let (first_text, first_line) = if starts { (lines.len(), 0) } else { (0, told.places) };
+        if told.is_certain {
+            for (place, line) in (first_text..).zip(&mut texts) {
+                line.index = u32::try_from(place).ok();
+            }
         }
-        let shape = &mut self.shape;
-        self.journal.add(fact, &mut |seen| shape.lines(&seen, lines));
-        if starts {
-            lines.extend(pieces.iter().map(|piece| self.piece(piece)));
+        for (place, line) in (first_line..).zip(&mut lines) {
+            line.index = Some(place);
         }
+        let (mut first, second) = if starts { (lines, texts) } else { (texts, lines) };
+        first.extend(second);
+        first
+    }
+
+    /// The text that a chunk lets out.
+    pub fn chunk(&mut self, event: &live::Event) -> Vec<Line> {
+        let texts = self.answer.chunk(event);
+        texts.iter().map(|text| self.text(text)).collect()
+    }
+
+    /// The text that chunks let out and the journal did not so far, for who has seen only what
+    /// facts let out.
+    pub fn ahead(&self) -> Option<Line> {
+        self.answer.ahead().map(|text| self.text(&text))
+    }
+
+    /// The run's id; empty before its first fact.
+    pub fn run(&self) -> &Name {
+        &self.shape.run
     }
 
     /// Text for the user: `message` in a chat, `text_chunk` in a workflow, as Dify has it.
-    fn piece(&self, piece: &Piece) -> Value {
-        let (event, what) = match self.journal.plan().mode() {
+    fn text(&self, Text { piece, offset }: &Text) -> Line {
+        let (event, what) = match self.shape.workflow.plan.mode() {
             Mode::Chat => ("message", "answer"),
             Mode::Workflow => ("text_chunk", "text"),
         };
@@ -128,26 +141,33 @@ impl<'a> Events<'a> {
             member(what, Value::Str(piece.text.clone())),
             member("from_variable_selector", Value::array(selector.collect())),
             member("is_final", piece.is_final.into()),
+            member("offset", number(*offset)),
         ];
-        self.shape.envelope(event, data)
+        Line { index: None, event, data }
     }
 }
 
-impl Shape<'_> {
-    fn envelope(&self, event: &str, data: Vec<(Name, Value)>) -> Value {
+impl Line {
+    /// The whole event of this run.
+    pub fn of(self, run: &Name) -> Value {
         object([
-            member("event", event.into()),
-            member("workflow_run_id", Value::Str(self.run.clone())),
-            member("data", object(data)),
+            member("event", self.event.into()),
+            member("workflow_run_id", Value::Str(run.clone())),
+            member("data", object(self.data)),
         ])
     }
+}
 
-    fn lines(&mut self, seen: &Seen<'_>, lines: &mut Vec<Value>) {
-        let line = self.line(seen);
+impl<W: Deref<Target = Workflow>> Shape<W> {
+    fn lines(&mut self, seen: &Seen<'_>, answer: &Answer, lines: &mut Vec<Line>) {
+        let line = self.line(seen, answer);
         match seen {
             Seen::Waits(..) => self.waits.extend(line),
             Seen::Answered(_) => self.answers.extend(line),
-            Seen::Paused => lines.append(&mut self.waits),
+            Seen::Paused(_) => {
+                lines.append(&mut self.waits);
+                lines.extend(line);
+            }
             Seen::Resumed(_) => {
                 lines.extend(line);
                 lines.append(&mut self.answers);
@@ -156,7 +176,7 @@ impl Shape<'_> {
         }
     }
 
-    fn line(&mut self, seen: &Seen<'_>) -> Option<Value> {
+    fn line(&mut self, seen: &Seen<'_>, answer: &Answer) -> Option<Line> {
         let (event, data) = match seen {
             Seen::RunStarted(started, at) => {
                 self.run = started.run.clone();
@@ -186,13 +206,13 @@ impl Shape<'_> {
                 ];
                 ("workflow_started", data)
             }
-            // what came out so far is not in the fact
-            Seen::Paused | Seen::PassEnded(..) => return None,
+            Seen::Paused(at) => ("workflow_paused", self.paused(answer, *at)),
+            Seen::PassEnded(..) => return None,
             Seen::RunFinished(finished, at) => {
                 ("workflow_finished", self.run_finished(finished, *at))
             }
         };
-        Some(self.envelope(event, data))
+        Some(Line { index: None, event, data })
     }
 
     fn started(
@@ -264,7 +284,7 @@ impl Shape<'_> {
     }
 
     /// Of a loop's rounds the first is no next one.
-    fn pass(&mut self, at: &Place<'_>, index: u64) -> Option<Value> {
+    fn pass(&mut self, at: &Place<'_>, index: u64) -> Option<Line> {
         if let Some(passes) = self.passes.get_mut(&(at.frame.clone(), at.node.id.clone())) {
             *passes += 1;
         }
@@ -276,7 +296,7 @@ impl Shape<'_> {
         let mut data = self.node(at);
         data.retain(|(name, _)| &**name != "index" && &**name != "created_at");
         data.push(member("index", number(index)));
-        Some(self.envelope(event, data))
+        Some(Line { index: None, event, data })
     }
 
     /// What every event of a node says.
@@ -327,10 +347,24 @@ impl Shape<'_> {
             let expires_at = at.started_at.after(Duration::from_millis(form.wait_ms));
             self.forms.insert(key.clone(), (Arc::clone(form), expires_at));
         }
+        let mut waiting = vec![
+            member("node_id", Value::Str(at.node.id.clone())),
+            member("node_title", Value::Str(at.node.title.clone())),
+            member("frame", Value::from(at.frame.as_str())),
+        ];
         let Some((form, expires_at)) = self.forms.get(&key) else {
+            self.waiting.insert(key, object(waiting));
             data.extend(self.form_as_written(&at.node.id));
             return data;
         };
+        waiting.extend([
+            member("form_content", Value::Str(form.content.clone())),
+            member("inputs", form.inputs()),
+            member("actions", form.user_actions()),
+            member("resolved_default_values", form.resolved_defaults()),
+            member("expiration_time", time(*expires_at)),
+        ]);
+        self.waiting.insert(key, object(waiting));
         data.extend([
             member("form_id", Value::from(key_of(at))),
             member("node_title", Value::Str(at.node.title.clone())),
@@ -347,7 +381,9 @@ impl Shape<'_> {
 
     fn answered(&mut self, answered: &Answered<'_>) -> (&'static str, Vec<(Name, Value)>) {
         let at = &answered.at;
-        let asked = self.forms.remove(&(at.frame.clone(), at.node.id.clone()));
+        let key = (at.frame.clone(), at.node.id.clone());
+        self.waiting.remove(&key);
+        let asked = self.forms.remove(&key);
         let mut data = vec![
             member("form_id", Value::from(key_of(at))),
             member("node_id", Value::Str(at.node.id.clone())),
@@ -384,6 +420,19 @@ impl Shape<'_> {
         parts.map(|(name, value)| member(name, value)).collect()
     }
 
+    /// The run waits: for whom, and what came out of it so far.
+    fn paused(&self, answer: &Answer, now: Time) -> Vec<(Name, Value)> {
+        vec![
+            member("id", Value::Str(self.run.clone())),
+            member("status", Status::Paused.name().into()),
+            member("outputs", answer.outputs()),
+            member("paused_nodes", Value::array(self.waiting.values().cloned().collect())),
+            member("total_steps", number(answer.steps())),
+            member("elapsed_time", elapsed(self.started_at, now)),
+            member("created_at", time(self.started_at)),
+        ]
+    }
+
     fn run_finished(&self, finished: &RunFinished, at: Time) -> Vec<(Name, Value)> {
         vec![
             member("id", Value::Str(self.run.clone())),
@@ -417,12 +466,4 @@ fn run_started(started: &RunStarted, at: Time) -> Vec<(Name, Value)> {
 
 fn key_of(at: &Place<'_>) -> String {
     key(&at.frame, &at.node.id)
-}
-
-fn time(at: Time) -> Value {
-    Value::Float(seconds(at.0))
-}
-
-fn elapsed(from: Time, to: Time) -> Value {
-    Value::Float(seconds(to.0.saturating_sub(from.0)))
 }
