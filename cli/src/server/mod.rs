@@ -1,6 +1,7 @@
 //! The way to a server: requests as `docs/api.md` has them, and what a person is told when they
 //! fail. What is safe to repeat is repeated while the server is away for a moment.
 
+mod events;
 mod inputs;
 mod wait;
 
@@ -11,8 +12,9 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use flowmill_engine::value::{Name, Object, Value, loads};
 use flowmill_nodes::outbound::install_tls_provider;
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
 
+pub(crate) use events::Events;
 pub(crate) use inputs::inputs;
 pub(crate) use wait::{ended, errors, status, wait};
 
@@ -170,19 +172,24 @@ impl Server {
         }
     }
 
-    async fn send(&self, call: &Call<'_>) -> Result<(StatusCode, String), reqwest::Error> {
+    fn request(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> RequestBuilder {
         let mut url = self.base.clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(["api", "v1"]).extend(call.path);
+        if let Ok(mut parts) = url.path_segments_mut() {
+            parts.pop_if_empty().extend(["api", "v1"]).extend(path);
         }
-        if !call.query.is_empty() {
-            url.query_pairs_mut().extend_pairs(&call.query);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
         }
+        let request = self.client.request(method, url);
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
+    }
+
+    async fn send(&self, call: &Call<'_>) -> Result<(StatusCode, String), reqwest::Error> {
         let method = if call.body.is_some() { Method::POST } else { Method::GET };
-        let mut request = self.client.request(method, url);
-        if let Some(key) = &self.key {
-            request = request.bearer_auth(key);
-        }
+        let mut request = self.request(method, call.path, &call.query);
         if let Some(key) = call.idempotency_key {
             request = request.header("idempotency-key", key);
         }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod json;
+mod lines;
 mod outputs;
 mod pretty;
 mod region;
@@ -27,6 +28,7 @@ use pretty::Pretty;
 
 #[cfg(feature = "store")]
 pub(crate) use json::kept_object;
+pub(crate) use lines::Lines;
 pub(crate) use outputs::{for_terminal, outputs_text};
 #[cfg(feature = "store")]
 pub(crate) use pretty::describe;

@@ -204,3 +204,41 @@ async fn a_person_learns_what_is_wrong_and_what_to_do() {
     let html = flowmill(&server, &["runs", "show", "x", "--format", "html"]).await.expect(2);
     html.says("--store DIR");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_followed_to_its_end() {
+    let cluster = Cluster::with(|settings| settings.allow_mocks = true).await;
+    let server = &cluster.server;
+    let (_folder, path) = file(&asking(), "asking.yml");
+    let mocks = r#"{"m": {"outputs": {"text": "hi there"}, "delay_ms": 600, "chunks": ["hi "]}}"#;
+    let (_mocks, mocks) = file(mocks, "mocks.json");
+    let submitted = flowmill(server, &["submit", &path, "--mock", &mocks]).await.expect(0);
+    let id = submitted.out.trim();
+    let followed = flowmill(server, &["runs", "events", id, "--follow"]).await.expect(0).out;
+    assert!(followed.contains("  workflow_started      initial\n"), "{followed}");
+    assert!(followed.contains("node_finished         Ask (llm m)  succeeded\n"), "{followed}");
+    assert!(followed.contains("workflow_finished     succeeded\nsays: hi there\n"), "{followed}");
+
+    let lines = flowmill(server, &["runs", "events", id, "--json"]).await.expect(0).out;
+    let events: Vec<Json> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events[0]["event"], "workflow_started");
+    let last = events.last().unwrap();
+    assert_eq!(last["data"]["outputs"], json!({"says": "hi there"}));
+    let text = events.iter().filter(|event| event["event"] == "text_chunk");
+    let text = text.map(|event| event["data"]["text"].as_str().unwrap());
+    assert_eq!(text.collect::<String>(), "hi there");
+    let unknown = ["runs", "events", "00000000-0000-7000-8000-000000000000", "--follow"];
+    flowmill(server, &unknown).await.expect(2).says("run_not_found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_happened_is_told_without_waiting() {
+    let server = Server::alone().await;
+    let (_folder, path) = file(&greeting(), "greeting.yml");
+    let submitted = flowmill(&server, &["submit", &path, "--input", "who=Ada"]).await.expect(0);
+    // nobody runs it here
+    let told = flowmill(&server, &["runs", "events", submitted.out.trim()]).await.expect(0);
+    assert_eq!(told.out, "");
+    let folder = ["runs", "events", "x", "--follow", "--store", "runs"];
+    flowmill(&server, &folder).await.expect(2).says("cannot be used with");
+}

@@ -144,3 +144,15 @@ pub(super) fn parameters<const N: usize>(
     }
     Ok(found)
 }
+
+/// A parameter that is on or off.
+pub(super) fn flag(name: &str, given: Option<&str>, usual: bool) -> Result<bool, Problem> {
+    match given {
+        None => Ok(usual),
+        Some("false") => Ok(false),
+        Some("true" | "") => Ok(true),
+        Some(other) => {
+            Err(Problem::request(format!("{name} must be true or false, not {other:?}")))
+        }
+    }
+}

@@ -16,7 +16,7 @@ use flowmill_nodes::mock::Mocks;
 use flowmill_workflow::{LoadError, Reading, digest};
 
 use super::Api;
-use super::guard::{parameters, read};
+use super::guard::{flag, parameters, read};
 use super::json::{Answer, number, object, time};
 use super::problem::{Code, Problem, document_problems};
 use super::show;
@@ -32,7 +32,7 @@ pub(super) async fn push<S: Intake + Texts>(
     body: Body,
 ) -> Result<Answer, Problem> {
     let [name, mocked] = parameters(&uri, ["name", "mocked"])?;
-    let mocked = flag("mocked", mocked.as_deref())?;
+    let mocked = flag("mocked", mocked.as_deref(), false)?;
     if mocked && !api.settings.allow_mocks {
         return Err(Problem::new(Code::MocksRefused, "this server runs no mocks"));
     }
@@ -118,7 +118,7 @@ pub(super) async fn show<S: Intake + Texts>(
     let [document] = parameters(&uri, ["document"])?;
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let wants_text = accept.is_some_and(|accept| accept.contains("yaml"));
-    if wants_text || flag("document", document.as_deref())? {
+    if wants_text || flag("document", document.as_deref(), false)? {
         let found = api.store.document(&api.tenant, &named).await?;
         let found = found.ok_or_else(|| Problem::no_workflow(&named))?;
         let mut response = Response::new(Body::from(found.text.to_string()));
@@ -151,15 +151,4 @@ fn members(document: &Document) -> Vec<(&'static str, Value)> {
         ("name", Value::Str(document.name.clone())),
         ("pushed_at", time(Some(document.pushed_at))),
     ]
-}
-
-/// A parameter that is on or off.
-fn flag(name: &str, given: Option<&str>) -> Result<bool, Problem> {
-    match given {
-        None | Some("false") => Ok(false),
-        Some("true" | "") => Ok(true),
-        Some(other) => {
-            Err(Problem::request(format!("{name} must be true or false, not {other:?}")))
-        }
-    }
 }

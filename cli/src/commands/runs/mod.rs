@@ -21,6 +21,7 @@ Runs are those of a server (--server, FLOWMILL_SERVER), or with --store those th
 Examples:
   flowmill runs list --status failed
   flowmill runs show 0197e0c2-0000-7000-8000-000000000000
+  flowmill runs events 0197e0c2-0000-7000-8000-000000000000 --follow
   flowmill runs cancel 0197e0c2-0000-7000-8000-000000000000
   flowmill runs list --store runs --status cut-off
   flowmill runs show 0197e0c2-0000-7000-8000-000000000000 --store runs
@@ -44,7 +45,15 @@ Examples:
   flowmill runs show 0197e0c2-0000-7000-8000-000000000000 --store runs --format html > run.html"
     )]
     Show(ShowArgs),
-    /// Print the events of a run in a folder as `flowmill run --output events` does.
+    /// Print what happened in a run, with --follow also what happens.
+    ///
+    /// Each event of a server's run on a line, or as JSON. Those of a run in a folder are printed as
+    /// `flowmill run --output events` does.
+    #[command(after_help = "\
+Examples:
+  flowmill runs events 0197e0c2-0000-7000-8000-000000000000 --follow
+  flowmill runs events 0197e0c2-0000-7000-8000-000000000000 --json | jq -r .event
+  flowmill runs events 0197e0c2-0000-7000-8000-000000000000 --store runs")]
     Events(Events),
     /// Stop a run of a server.
     Cancel(Cancel),
@@ -92,9 +101,14 @@ struct Events {
     /// The run's id.
     #[arg(value_name = "RUN_ID")]
     run: String,
-    /// The folder that it is kept in.
-    #[arg(long, value_name = "DIR")]
-    store: PathBuf,
+    #[command(flatten)]
+    place: Place,
+    /// Go on until the run has ended, also when the server is away for a moment.
+    #[arg(long, conflicts_with = "store")]
+    follow: bool,
+    /// One JSON object a line, as the server gives it.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -162,6 +176,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         match &args.verb {
             Verb::List(list) if list.place.store.is_none() => remote::list(list).await,
             Verb::Show(show) if show.place.store.is_none() => remote::show(show).await,
+            Verb::Events(events) if events.place.store.is_none() => remote::events(events).await,
             Verb::Cancel(cancel) => remote::cancel(cancel).await,
             verb => in_folder(verb).await,
         }
@@ -174,7 +189,7 @@ async fn in_folder(verb: &Verb) -> anyhow::Result<()> {
     match verb {
         Verb::List(list) => folder::list(list, list.place.folder()).await,
         Verb::Show(show) => folder::show(show, show.place.folder()).await,
-        Verb::Events(events) => folder::events(&events.run, &events.store).await,
+        Verb::Events(events) => folder::events(&events.run, events.place.folder()).await,
         Verb::Cancel(_) => Ok(()),
     }
 }

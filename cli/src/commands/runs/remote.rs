@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use anyhow::{bail, ensure};
 use flowmill_engine::value::{Name, Object, Style, Value, dumps};
 
-use super::{Cancel, Format, List, ListFormat, ShowArgs, Shown};
+use super::{Cancel, Events, Format, List, ListFormat, ShowArgs, Shown};
 use crate::console::{one_line, print};
 use crate::duration;
 use crate::server::{self, Server, millis, number, object, text};
-use crate::show::outputs_text;
+use crate::show::{Lines, outputs_text};
 
 /// The most runs of a request.
 const PAGE: usize = 500;
@@ -182,6 +182,17 @@ fn node_line(node: &Object) -> String {
     }
     line.push('\n');
     line
+}
+
+/// Prints what happened in a run, and what happens.
+pub(super) async fn events(args: &Events) -> anyhow::Result<()> {
+    let server = args.place.server.server()?;
+    let mut events = server::Events::of(&server, &args.run, args.follow);
+    let mut lines = Lines::default();
+    while let Some(event) = events.next().await? {
+        print(&if args.json { line(&event) } else { lines.line(&event) })?;
+    }
+    Ok(())
 }
 
 /// Stops a run.

@@ -25,7 +25,7 @@ use flowmill_infra::texts::Texts;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::Api;
-use super::guard::parameters;
+use super::guard::{flag, parameters};
 use super::problem::{Code, Problem};
 use super::runs::find;
 
@@ -66,7 +66,8 @@ pub(super) async fn follow<S: Intake + Texts>(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let [after] = parameters(&uri, ["after"])?;
+    let [after, follow] = parameters(&uri, ["after", "follow"])?;
+    let follows = flag("follow", follow.as_deref(), true)?;
     let seen = seen(&headers, after.as_deref())?;
     let form = form(&headers);
     let run = Name::from(run);
@@ -79,7 +80,8 @@ pub(super) async fn follow<S: Intake + Texts>(
     let permit = permit.map_err(|_| {
         Problem::new(Code::Unavailable, format!("{MOST} streams are open, which are the most"))
     })?;
-    let watch = Watch { run, workflow, seen, has_ended: found.finished_at.is_some(), form };
+    let watch =
+        Watch { run, workflow, seen, follows: follows && found.finished_at.is_none(), form };
     let body = reader::body(&streams.feeds, &streams.looks, watch, permit).await;
     let mut response = Response::new(body);
     let kind = match form {

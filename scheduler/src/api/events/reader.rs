@@ -46,8 +46,8 @@ pub(super) struct Watch {
     pub(super) workflow: Arc<Workflow>,
     /// The last event that the reader saw.
     pub(super) seen: Place,
-    /// Whether the run had ended before.
-    pub(super) has_ended: bool,
+    /// Whether it goes on with what happens; else it ends where the journal does.
+    pub(super) follows: bool,
     pub(super) form: Form,
 }
 
@@ -160,8 +160,8 @@ impl Out {
 async fn read(feeds: &Feeds, looks: &Looks, watch: Watch, out: &mut Out) -> Result<(), End> {
     // whoever waits for the beginning of the body gets it at once
     out.alive().await?;
-    let Watch { run, workflow, has_ended, .. } = watch;
-    if has_ended {
+    let Watch { run, workflow, follows, .. } = watch;
+    if !follows {
         let mut fold = Fold::new(run.clone(), workflow);
         catch_up(looks, &run, &mut fold, out, u64::MAX).await?;
         return Ok(());

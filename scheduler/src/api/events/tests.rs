@@ -112,9 +112,9 @@ impl Scene {
         self.store.commit(&vec![commit].into()).await.unwrap();
     }
 
-    async fn read(&self, seen: Place, has_ended: bool) -> Body {
+    async fn read(&self, seen: Place, follows: bool) -> Body {
         let workflow = self.story.workflow.clone();
-        let watch = Watch { run: "r".into(), workflow, seen, has_ended, form: Form::Lines };
+        let watch = Watch { run: "r".into(), workflow, seen, follows, form: Form::Lines };
         let permit = self.streams.places.clone().try_acquire_owned().unwrap();
         reader::body(&self.streams.feeds, &self.streams.looks, watch, permit).await
     }
@@ -141,9 +141,9 @@ async fn rest(mut body: Body) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn without_the_feed_the_journal_is_read() {
     let scene = Scene::new().await;
-    let (first, second) = (scene.read(Place::default(), false), async {
+    let (first, second) = (scene.read(Place::default(), true), async {
         tokio::time::sleep(Duration::from_secs(5)).await;
-        scene.read(Place::after(3), false).await
+        scene.read(Place::after(3), true).await
     });
     let telling = async {
         let all = scene.story.facts.len();
@@ -158,7 +158,7 @@ async fn without_the_feed_the_journal_is_read() {
         async { read(second.await).await },
         telling
     );
-    let whole = rest(scene.read(Place::default(), true).await).await;
+    let whole = rest(scene.read(Place::default(), false).await).await;
     assert_eq!(whole.first().unwrap(), "1.0 workflow_started");
     assert!(whole.last().unwrap().ends_with(" workflow_finished"), "{whole:?}");
     assert_eq!(first, whole);
@@ -171,14 +171,14 @@ async fn without_the_feed_the_journal_is_read() {
 async fn one_who_does_not_read_is_cut_off_and_comes_back() {
     let scene = Scene::new().await;
     scene.commit(0..scene.story.facts.len()).await;
-    let whole = rest(scene.read(Place::default(), true).await).await;
-    let body = scene.read(Place::default(), true).await;
+    let whole = rest(scene.read(Place::default(), false).await).await;
+    let body = scene.read(Place::default(), false).await;
     tokio::time::sleep(Duration::from_mins(2)).await;
     assert_eq!(scene.streams.places.available_permits(), MOST, "nothing is held for it");
     let mut told = rest(body).await;
     assert_eq!(told.pop().unwrap(), "too_slow error");
     let last = told.last().unwrap().split(' ').next().unwrap().parse().unwrap();
-    told.extend(rest(scene.read(last, true).await).await);
+    told.extend(rest(scene.read(last, false).await).await);
     assert_eq!(told, whole);
 }
 
@@ -189,7 +189,7 @@ async fn who_goes_leaves_nothing_behind() {
     let unwatched = Arc::strong_count(&scene.live.0);
     let mut bodies = Vec::new();
     for _ in 0..3 {
-        let mut body = scene.read(Place::default(), false).await;
+        let mut body = scene.read(Place::default(), true).await;
         next(&mut body).await.unwrap();
         next(&mut body).await.unwrap();
         bodies.push(body);
@@ -200,7 +200,7 @@ async fn who_goes_leaves_nothing_behind() {
     assert_eq!(Arc::strong_count(&scene.live.0), unwatched);
     assert_eq!(scene.streams.places.available_permits(), MOST);
     // whoever comes then begins anew
-    let reading = rest(scene.read(Place::after(1), false).await);
+    let reading = rest(scene.read(Place::after(1), true).await);
     let (told, ()) = tokio::join!(reading, scene.commit(2..scene.story.facts.len()));
     assert!(told.first().unwrap().starts_with("2.0 "), "{told:?}");
     assert!(told.last().unwrap().ends_with("workflow_finished"));
@@ -209,7 +209,7 @@ async fn who_goes_leaves_nothing_behind() {
 #[tokio::test(start_paused = true)]
 async fn silence_is_broken() {
     let scene = Scene::new().await;
-    let mut body = scene.read(Place::default(), false).await;
+    let mut body = scene.read(Place::default(), true).await;
     for _ in 0..3 {
         assert_eq!(next(&mut body).await.unwrap(), "{\"event\":\"ping\"}\n");
     }

@@ -149,6 +149,11 @@ impl Cluster {
 }
 
 impl Api {
+    /// The port of one scheduler.
+    pub(crate) fn port(&self, scheduler: usize) -> u16 {
+        self.ports[scheduler]
+    }
+
     /// Asks whichever scheduler answers.
     pub(crate) async fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
         let asking = async {

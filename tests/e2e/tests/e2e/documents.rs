@@ -49,6 +49,21 @@ pub(crate) fn two_calls(port: u16) -> String {
     document("two-calls", &nodes, &[edge("s", "a"), edge("a", "b"), edge("b", "e")])
 }
 
+/// start, as many calls one after the other, end: `says` is what the last one was answered.
+pub(crate) fn calls_in_a_row(port: u16, count: usize) -> String {
+    let mut nodes = vec![start("who", "text-input")];
+    let (mut edges, mut before) = (Vec::new(), "s".to_owned());
+    for number in 0..count {
+        let id = format!("c{number}");
+        nodes.push(call(&id, port, &format!("{{{{#s.who#}}}}-{number}"), "", ""));
+        edges.push(edge(&before, &id));
+        before = id;
+    }
+    nodes.push(end("says", &format!("[{before}, body]")));
+    edges.push(edge(&before, "e"));
+    document("calls-in-a-row", &nodes, &edges)
+}
+
 /// A code node that makes a list, then a call for each of its elements, ten at a time. `more` are
 /// members of the call, each ending with a comma.
 pub(crate) fn calls_of_items(port: u16, more: &str) -> String {

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::process::PATIENCE;
 
 /// An answer.
 #[derive(Debug)]
@@ -36,6 +38,32 @@ pub(crate) async fn ask(
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
     Some(Answer { status, body: serde_json::from_str(body).unwrap_or_default() })
+}
+
+/// An answer that is read line by line while it comes.
+pub(crate) struct Lines(BufReader<TcpStream>);
+
+impl Lines {
+    /// Asks; the answer's head has been read when this returns, and says that all is well.
+    pub(crate) async fn of(port: u16, path: &str, headers: &str) -> Self {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        // of this version of HTTP a body is just what comes until the end
+        let request = format!("GET {path} HTTP/1.0\r\nhost: 127.0.0.1:{port}\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut lines = Self(BufReader::new(stream));
+        let status = lines.next().await.unwrap();
+        assert!(status.contains(" 200 "), "{status}");
+        while lines.next().await.is_some_and(|line| !line.is_empty()) {}
+        lines
+    }
+
+    /// The next line; None at the end.
+    pub(crate) async fn next(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let read = tokio::time::timeout(PATIENCE, self.0.read_line(&mut line)).await;
+        let read = read.unwrap_or_else(|_| panic!("no line came for {PATIENCE:?}"));
+        (read.ok()? > 0).then(|| line.trim_end().to_owned())
+    }
 }
 
 /// How often each path was asked for.

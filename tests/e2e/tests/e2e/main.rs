@@ -13,4 +13,5 @@ mod random;
 mod servers;
 mod volume;
 mod walkthroughs;
+mod watching;
 mod way;
