@@ -84,7 +84,7 @@ impl Serving {
         let (live, clock) = (MemoryLive::default(), SystemClock::new());
         let api = api::Settings { key: api_key, allow_mocks, ..api::Settings::new(shards) };
         let (router, background) =
-            api::router(store.clone(), workflows.clone(), answers.clone(), api);
+            api::router(store.clone(), workflows.clone(), answers.clone(), live.clone(), api);
 
         let me = Announcement { scheduler: NAME.into(), reads: READS };
         let duties = Sharded::new(store.clone(), workflows.clone(), me);
