@@ -5,6 +5,7 @@
 mod cluster;
 mod guard;
 mod pace;
+mod queue;
 mod runs;
 mod server;
 mod submit;

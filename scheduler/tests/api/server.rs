@@ -8,7 +8,7 @@ use flowmill_infra::broker::CompletionPublisher;
 use flowmill_infra::memory::MemoryBroker;
 use flowmill_infra::postgres::{self, PostgresStore};
 use flowmill_nodes::outbound::install_tls_provider;
-use flowmill_scheduler::api::{Background, Settings, router};
+use flowmill_scheduler::api::{Acceptor, Background, Settings, with_acceptor};
 use flowmill_workflow::Workflows;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value as Json, json};
@@ -19,7 +19,10 @@ use tokio::task::JoinHandle;
 pub(crate) const SHARDS: u16 = 4;
 
 /// A schema of the test server that ends with this value.
-pub(crate) struct Schema(String);
+pub(crate) struct Schema {
+    name: String,
+    url: String,
+}
 
 fn database() -> String {
     let own = std::env::var("FLOWMILL_TEST_POSTGRES");
@@ -38,15 +41,23 @@ impl Schema {
             .unwrap_or_else(|error| panic!("{error}; `./dev setup` starts a server for the tests"));
         let url = postgres::make_schema(&database(), &name).await.unwrap();
         assert_eq!(postgres::migrate(&url, SHARDS).await.unwrap(), SHARDS);
-        let settings = postgres::Settings { writers: 3, readers: 3, ..postgres::Settings::of(url) };
-        (Self(name), Arc::new(PostgresStore::open(&settings).await.unwrap()))
+        let schema = Self { name, url };
+        let store = schema.store().await;
+        (schema, store)
+    }
+
+    /// Another store over it.
+    pub(crate) async fn store(&self) -> Arc<PostgresStore> {
+        let settings = postgres::Settings::of(&self.url);
+        let settings = postgres::Settings { writers: 3, readers: 3, ..settings };
+        Arc::new(PostgresStore::open(&settings).await.unwrap())
     }
 }
 
 impl Drop for Schema {
     /// Also of a test that failed. Nothing can be awaited here, so another thread does it.
     fn drop(&mut self) {
-        let name = std::mem::take(&mut self.0);
+        let name = std::mem::take(&mut self.name);
         let removed = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(postgres::remove_schema(&database(), &name))
@@ -120,15 +131,44 @@ impl Server {
         change: impl FnOnce(&mut Settings),
     ) -> Self {
         let (schema, store) = Schema::migrated().await;
+        Self::made((schema, store), pokes, change).await.0
+    }
+
+    /// One with the way in for submissions that come by other ways.
+    pub(crate) async fn with_acceptor(
+        change: impl FnOnce(&mut Settings),
+    ) -> (Self, Acceptor<PostgresStore>) {
+        let (schema, store) = Schema::migrated().await;
+        Self::over(schema, store, change).await
+    }
+
+    /// The same over a store that is there.
+    pub(crate) async fn over(
+        schema: Schema,
+        store: Arc<PostgresStore>,
+        change: impl FnOnce(&mut Settings),
+    ) -> (Self, Acceptor<PostgresStore>) {
+        let (_, _, _, nobody) = MemoryBroker::new();
+        Self::made((schema, store), nobody, change).await
+    }
+
+    async fn made<P: CompletionPublisher>(
+        (schema, store): (Schema, Arc<PostgresStore>),
+        pokes: P,
+        change: impl FnOnce(&mut Settings),
+    ) -> (Self, Acceptor<PostgresStore>) {
         let workflows = Arc::new(Workflows::new(store.clone()));
         let mut settings = Settings::new(SHARDS);
         change(&mut settings);
-        let (router, background) = router(store.clone(), workflows.clone(), pokes, settings);
+        let (router, acceptor, background) =
+            with_acceptor(store.clone(), workflows.clone(), pokes, settings);
         let (base, stop, serving) = serve(router).await;
         install_tls_provider();
         let client = Client::builder().no_proxy().build().unwrap();
         let (stop, background) = (Some(stop), Some(background));
-        Self { base, store, workflows, client, stop, serving, background, _schema: schema }
+        let server =
+            Self { base, store, workflows, client, stop, serving, background, _schema: schema };
+        (server, acceptor)
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -13,10 +13,13 @@ mod confirmed;
 mod consumer;
 mod contact;
 mod dead_letters;
+mod events;
 mod headers;
 mod inbox;
 mod link;
 mod names;
+mod replays;
+mod submissions;
 mod tasks;
 mod topology;
 
@@ -34,7 +37,10 @@ pub use completions::RabbitCompletions;
 pub use consumer::{RabbitReceipt, RabbitWorker, Slots};
 pub use contact::Contact;
 pub use dead_letters::RabbitDeadLetters;
+pub use events::RabbitEvents;
 pub use inbox::RabbitInbox;
+pub use replays::RabbitReplays;
+pub use submissions::{RabbitSubmissionReceipt, RabbitSubmissions};
 pub use tasks::RabbitTasks;
 
 use names::Names;
@@ -200,6 +206,24 @@ pub async fn dead_letters(
 ) -> Result<(RabbitDeadLetters, RabbitCompletions), RabbitError> {
     topology::check(settings).await?;
     Ok((RabbitDeadLetters::start(settings), RabbitCompletions::start(settings, "dead letters")))
+}
+
+/// A consumer of submitted runs that has at most `ahead` messages in hand. It connects once it is
+/// asked for the first.
+pub fn submissions(settings: &Settings, ahead: u16) -> RabbitSubmissions {
+    RabbitSubmissions::new(settings, ahead)
+}
+
+/// A publisher of dead letters that go back to their queues. Nothing is looked up, so it cannot fail;
+/// what it is given waits until there is a connection.
+pub fn replays(settings: &Settings) -> RabbitReplays {
+    RabbitReplays::start(settings)
+}
+
+/// A publisher of announcements. Nothing is looked up, so it cannot fail; what it is given waits
+/// until there is a connection.
+pub fn events(settings: &Settings) -> RabbitEvents {
+    RabbitEvents::start(settings)
 }
 
 /// Removes the queues and exchanges of an installation with so many shards, and all that lies in
