@@ -113,7 +113,7 @@ async fn own(
     let pokes = rabbitmq::pokes(&config.rabbitmq.settings(name));
     let (router, acceptor, answering) =
         api::with_acceptor(store.clone(), workflows.clone(), pokes, config.api(shards));
-    let duties = Sharded::new(store.clone(), workflows, me);
+    let duties = Sharded::new(store.clone(), workflows.clone(), me).with_notes(redis.clone());
     let (live, ended) = Listened::to(redis.live(keys));
     let (service, handle) = Service::sharing(
         store.clone(),
@@ -127,13 +127,14 @@ async fn own(
     let dealing = tokio::spawn(dealing);
     let broker = config.rabbitmq.settings(name);
     let key = config.api(shards).key;
-    let letter_box = api::letters(store.clone(), rabbitmq::replays(&broker), key);
+    let letter_box = api::letters(store.clone(), rabbitmq::replays(&broker), key.clone());
+    let explaining = api::explain(store.clone(), workflows, redis.clone(), shards, key);
     let announcing = announce_ends(store.clone(), rabbitmq::events(&broker), ended);
     let announcing = tokio::spawn(announcing);
     let (enough, is_enough) = oneshot::channel::<()>();
     let taking = take_in(config, &broker, acceptor, is_enough);
     let mut owning = tokio::spawn(service.run());
-    door.open(router.merge(letter_box));
+    door.open(router.merge(letter_box).merge(explaining));
     health.has("api");
     tracing::info!(scheduler.name = name, "serving");
     let ended = tokio::select! {

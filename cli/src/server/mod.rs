@@ -74,6 +74,8 @@ pub(crate) struct Call<'a> {
     pub(crate) query: Vec<(&'a str, String)>,
     /// What is sent; nothing is only asked for.
     pub(crate) body: Option<String>,
+    /// The method, if it is another than POST with a body and GET without.
+    pub(crate) method: Option<Method>,
     /// What makes it safe to send it again.
     pub(crate) idempotency_key: Option<&'a str>,
 }
@@ -148,7 +150,8 @@ impl Server {
     /// # Errors
     /// When there is no answer, or it is no good: [`Refused`].
     pub(crate) async fn call(&self, call: Call<'_>) -> anyhow::Result<Reply> {
-        let is_safe = call.body.is_none() || call.idempotency_key.is_some();
+        let is_asking = call.body.is_none() && call.method.is_none();
+        let is_safe = is_asking || call.idempotency_key.is_some();
         let mut waits = AGAIN.iter();
         loop {
             let failed = match self.send(&call).await {
@@ -178,7 +181,8 @@ impl Server {
         if !call.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&call.query);
         }
-        let method = if call.body.is_some() { Method::POST } else { Method::GET };
+        let usual = if call.body.is_some() { Method::POST } else { Method::GET };
+        let method = call.method.clone().unwrap_or(usual);
         let mut request = self.client.request(method, url);
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);

@@ -28,6 +28,7 @@ mod journal;
 pub mod live;
 pub mod memory;
 pub mod message;
+pub mod notes;
 #[cfg(feature = "payloads")]
 pub mod payloads;
 #[cfg(feature = "postgres")]

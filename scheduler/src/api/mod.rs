@@ -7,6 +7,7 @@
 mod announce;
 mod door;
 mod ends;
+mod explain;
 mod guard;
 mod intake;
 mod json;
@@ -44,6 +45,7 @@ use versions::Versions;
 
 pub use announce::{Listened, announce_ends};
 pub use door::Door;
+pub use explain::explain;
 pub use guard::Key;
 pub use letters::letters;
 pub use problem::Code;

@@ -36,7 +36,8 @@ impl Cluster {
         let server = Server::telling(answers.clone(), change).await;
         let (live, clock) = (MemoryLive::default(), SystemClock::new());
         let me = Announcement { scheduler: "one".into(), reads: 1 };
-        let duties = Sharded::new(server.store.clone(), server.workflows.clone(), me);
+        let duties = Sharded::new(server.store.clone(), server.workflows.clone(), me)
+            .with_notes(server.notes.clone());
         let window = Window::for_slots(|class| SLOTS.of(class) * 2);
         let (store, ends) = (server.store.clone(), (tasks, inbox));
         let (scheduler, handle) =

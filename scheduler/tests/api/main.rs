@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod cluster;
+mod explain;
 mod guard;
+mod letters;
 mod pace;
 mod queue;
 mod runs;

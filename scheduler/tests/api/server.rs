@@ -1,14 +1,16 @@
 //! A server of the test's own, over a schema that nobody else has.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
-use flowmill_infra::broker::CompletionPublisher;
-use flowmill_infra::memory::MemoryBroker;
+use flowmill_infra::broker::{Closed, CompletionPublisher};
+use flowmill_infra::dead_letters::{DeadLetter, PutBack};
+use flowmill_infra::memory::{MemoryBroker, MemoryNotes};
 use flowmill_infra::postgres::{self, PostgresStore};
 use flowmill_nodes::outbound::install_tls_provider;
-use flowmill_scheduler::api::{Acceptor, Background, Settings, with_acceptor};
+use flowmill_scheduler::api::{Acceptor, Background, Settings, explain, letters, with_acceptor};
 use flowmill_workflow::Workflows;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value as Json, json};
@@ -100,11 +102,42 @@ impl Answer {
     }
 }
 
+/// Where letters go back to, in memory.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Back(Arc<Mutex<(Vec<DeadLetter>, String)>>);
+
+impl Back {
+    /// What was put back so far.
+    pub(crate) fn sent(&self) -> Vec<DeadLetter> {
+        self.0.lock().unwrap().0.clone()
+    }
+
+    /// From now on there is no queue of this name.
+    pub(crate) fn lose(&self, queue: &str) {
+        queue.clone_into(&mut self.0.lock().unwrap().1);
+    }
+}
+
+impl PutBack for Back {
+    async fn put_back(&self, letter: &DeadLetter) -> Result<bool, Closed> {
+        // others come in the meantime
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let mut state = self.0.lock().unwrap();
+        let is_there = letter.origin.as_deref().is_some_and(|origin| origin != state.1);
+        if is_there {
+            state.0.push(letter.clone());
+        }
+        Ok(is_there)
+    }
+}
+
 /// A server that listens.
 pub(crate) struct Server {
     pub(crate) base: String,
     pub(crate) store: Arc<PostgresStore>,
     pub(crate) workflows: Arc<Workflows<PostgresStore>>,
+    pub(crate) back: Back,
+    pub(crate) notes: MemoryNotes,
     client: Client,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
@@ -160,14 +193,29 @@ impl Server {
         let workflows = Arc::new(Workflows::new(store.clone()));
         let mut settings = Settings::new(SHARDS);
         change(&mut settings);
+        let (back, notes, key) = (Back::default(), MemoryNotes::default(), settings.key.clone());
+        let letter_box = letters(store.clone(), back.clone(), key.clone());
+        let (all, of_owners) = (workflows.clone(), notes.clone());
+        let explaining = explain(store.clone(), all, of_owners, settings.shards, key);
         let (router, acceptor, background) =
             with_acceptor(store.clone(), workflows.clone(), pokes, settings);
+        let router = router.merge(letter_box).merge(explaining);
         let (base, stop, serving) = serve(router).await;
         install_tls_provider();
         let client = Client::builder().no_proxy().build().unwrap();
         let (stop, background) = (Some(stop), Some(background));
-        let server =
-            Self { base, store, workflows, client, stop, serving, background, _schema: schema };
+        let server = Self {
+            base,
+            store,
+            workflows,
+            back,
+            notes,
+            client,
+            stop,
+            serving,
+            background,
+            _schema: schema,
+        };
         (server, acceptor)
     }
 

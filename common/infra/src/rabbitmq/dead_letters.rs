@@ -15,7 +15,7 @@ use super::consumer::RabbitReceipt;
 use super::headers::{self, REASON};
 use super::names::{Dead, Names};
 use super::topology::{self, TASK_DELIVERIES};
-use super::{End, RabbitError, Settings, connect, waits};
+use super::{End, RabbitError, Settings, connect_to_take, waits};
 use crate::broker::Receipt as _;
 use crate::dead_letters::{DeadLetter, DeadLetterConsumer, Sending};
 use crate::message::Task;
@@ -59,7 +59,7 @@ type Letters = mpsc::Sender<(DeadLetter, RabbitReceipt)>;
 async fn fetch(settings: Settings, letters: Letters) {
     let mut waits = waits();
     loop {
-        let end = match connect(&settings, "dead letters").await {
+        let end = match connect_to_take(&settings, "dead letters").await {
             Ok(connection) => {
                 let end = session(&connection, &settings, &letters, &mut waits).await;
                 connection.close(200, "done".into()).await.ok();

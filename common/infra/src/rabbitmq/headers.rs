@@ -41,7 +41,7 @@ pub(super) const TENANT: &str = "flowmill-tenant";
 const COPIES: [&str; 2] = ["CC", "BCC"];
 
 /// The most bytes of headers that stay with a message.
-const MOST_BYTES: usize = 32 << 10;
+const MOST_BYTES: usize = 8 << 10;
 
 const CONTENT_TYPE: &str = "content_type";
 const CONTENT_ENCODING: &str = "content_encoding";

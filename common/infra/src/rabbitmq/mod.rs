@@ -55,6 +55,11 @@ const HEARTBEAT: u16 = 10;
 /// is larger travels in several; the server's usual 128 KiB would make that 8 MiB each.
 const FRAME: u32 = 16 * 1024;
 
+/// The same for whoever takes messages. All headers of one come in a single frame, and the server lets
+/// publishers make them this large: in smaller frames such a message would end the connection of
+/// whoever it comes to, again and again.
+const WIDE_FRAME: u32 = 128 * 1024;
+
 /// Which queues the server makes. It cannot be changed once they exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Queues {
@@ -240,9 +245,22 @@ pub async fn remove(settings: &Settings, shards: u16) -> Result<(), RabbitError>
 
 /// A connection that does not recover by itself. `role` says in the server's list what it is for.
 async fn connect(settings: &Settings, role: &str) -> Result<Connection, RabbitError> {
+    connect_by(settings, role, FRAME).await
+}
+
+/// The same, to take messages of others.
+async fn connect_to_take(settings: &Settings, role: &str) -> Result<Connection, RabbitError> {
+    connect_by(settings, role, WIDE_FRAME).await
+}
+
+async fn connect_by(
+    settings: &Settings,
+    role: &str,
+    frame_bytes: u32,
+) -> Result<Connection, RabbitError> {
     let mut uri: AMQPUri = settings.url.parse().map_err(RabbitError::Url)?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT);
-    uri.query.frame_max.get_or_insert(FRAME);
+    uri.query.frame_max.get_or_insert(frame_bytes);
     let (host, port) = (uri.authority.host.clone(), uri.authority.port);
     let name = format!("{} {role}", settings.name);
     let properties = ConnectionProperties::default().with_connection_name(name.into());

@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use super::aside::Aside;
 use super::confirmed::Confirmed;
 use super::names::Dead;
-use super::{End, RabbitError, Settings, connect, headers, topology, waits};
+use super::{End, RabbitError, Settings, connect_to_take, headers, topology, waits};
 use crate::retry::Waits;
 use crate::submissions::{Refusal, SubmissionConsumer, SubmissionReceipt, Submitted};
 
@@ -71,7 +71,7 @@ impl RabbitSubmissions {
 
     async fn open(&self) -> Result<Session, RabbitError> {
         let settings = &self.settings;
-        let connection = connect(settings, "submissions").await?;
+        let connection = connect_to_take(settings, "submissions").await?;
         topology::common(&connection, settings).await?;
         let aside = Aside::open(&connection, settings, Dead::Intake).await?;
         let replies = Confirmed::open(&connection).await?;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use flowmill_engine::fact::Status;
 use flowmill_infra::announcements::{Announcement, Announcer as _};
-use flowmill_infra::rabbitmq::{Queues, Settings, events, submissions};
+use flowmill_infra::broker::{Inbox as _, Receipt as _};
+use flowmill_infra::dead_letters::{DeadLetter, DeadLetterConsumer as _, PutBack as _};
+use flowmill_infra::rabbitmq::{Queues, Settings, dead_letters, events, replays, submissions};
 use flowmill_infra::submissions::{
     Refusal, SubmissionConsumer as _, SubmissionReceipt as _, Submitted,
 };
@@ -16,7 +18,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection};
 
 use super::server::{Broker, bare};
-use crate::suite::broker::soon;
+use crate::suite::broker::{SHARD, soon};
 
 /// A client that knows nothing of flowmill but the names in its manual.
 struct Client {
@@ -277,4 +279,101 @@ async fn ends_are_announced_to_whoever_listens() {
     }
     assert_eq!(client.next(&failed).await.delivery.routing_key.as_str(), "run.failed");
     assert_eq!(client.waiting(&failed).await, 0);
+}
+
+#[tokio::test]
+async fn a_letter_goes_back_to_where_it_came_from() {
+    let broker = Broker::new(Queues::Quorum).await;
+    let mut queue = submissions(&broker.settings, 8);
+    let (mut letters, _) = dead_letters(&broker.settings).await.unwrap();
+    let back = replays(&broker.settings);
+    let client = Client::of(&broker.settings).await;
+    let mut headers = FieldTable::default();
+    let text = |text: &str| AMQPValue::LongString(text.into());
+    headers.insert("traceparent".into(), text("00-1"));
+    // a publisher may claim what it likes
+    headers
+        .insert("flowmill-queue".into(), text(&format!("{}.results.v1.0", broker.settings.prefix)));
+    let properties = BasicProperties::default()
+        .with_message_id("order-1".into())
+        .with_correlation_id("c".into())
+        .with_headers(headers);
+    client.put(b"later", properties).await;
+    let (first, receipt) = soon(queue.next()).await.unwrap();
+    receipt.refuse(refusal(), Vec::new()).await;
+    let (letter, receipt) = soon(letters.next()).await.unwrap();
+    assert_eq!(letter.origin.as_deref(), Some(client.queue.as_str()));
+    assert_eq!((&*letter.reason, letter.is_odd), ("who is required", true));
+    assert_eq!((&letter.unanswered, &letter.run), (&None, &None));
+    let code = letter.headers.iter().find(|(key, _)| &**key == "flowmill-code");
+    assert_eq!(code.map(|(_, code)| &**code), Some("invalid_inputs"));
+    receipt.settle().await;
+    assert!(soon(back.put_back(&letter)).await.unwrap());
+    let (again, receipt) = soon(queue.next()).await.unwrap();
+    assert_eq!(again, first);
+    receipt.accept(Vec::new()).await;
+    // where it came from is gone, or not known
+    queue.rest().await;
+    client
+        .channel
+        .queue_delete(client.queue.as_str().into(), QueueDeleteOptions::default())
+        .await
+        .unwrap();
+    assert!(!soon(back.put_back(&letter)).await.unwrap());
+    let nowhere = DeadLetter { origin: None, ..letter };
+    assert!(!soon(back.put_back(&nowhere)).await.unwrap());
+    // a letter that nobody of ours set aside, and that claims to come from elsewhere
+    let mut headers = FieldTable::default();
+    for key in ["flowmill-queue", "x-first-death-queue"] {
+        headers.insert(key.into(), text(&format!("{}.control.v1", broker.settings.prefix)));
+    }
+    let put = client.channel.basic_publish(
+        "".into(),
+        client.dead.as_str().into(),
+        BasicPublishOptions::default(),
+        b"odd",
+        BasicProperties::default().with_headers(headers),
+    );
+    put.await.unwrap().await.unwrap();
+    let (odd, receipt) = soon(letters.next()).await.unwrap();
+    assert_eq!((odd.body, odd.origin), (b"odd".to_vec(), None));
+    receipt.settle().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_was_set_aside_goes_back_with_its_headers() {
+    let broker = Broker::new(Queues::Quorum).await;
+    let (_publisher, mut inbox, _worker, _answers) = broker.ends().await;
+    let (mut letters, _) = dead_letters(&broker.settings).await.unwrap();
+    let back = replays(&broker.settings);
+    let client = Client::of(&broker.settings).await;
+    let results = format!("{}.results.v1.3", broker.settings.prefix);
+    let mut headers = FieldTable::default();
+    headers.insert("flowmill-run".into(), AMQPValue::LongString("r".into()));
+    headers.insert("flowmill-attempt".into(), AMQPValue::LongLongInt(2));
+    let put = client.channel.basic_publish(
+        "".into(),
+        results.as_str().into(),
+        BasicPublishOptions::default(),
+        b"Fm",
+        BasicProperties::default().with_headers(headers),
+    );
+    put.await.unwrap().await.unwrap();
+    let (letter, receipt) = soon(letters.next()).await.unwrap();
+    assert_eq!(letter.origin.as_deref(), Some(results.as_str()));
+    receipt.settle().await;
+    // nobody takes from it, so that it can be looked at
+    inbox.close(SHARD).await;
+    assert!(soon(back.put_back(&letter)).await.unwrap());
+    let again = loop {
+        let message = client.next(&results).await;
+        // there is also the word that the queue had to be made
+        if message.delivery.data == b"Fm" {
+            break message;
+        }
+    };
+    let headers = again.delivery.properties.headers().clone().unwrap();
+    assert_eq!(headers.inner()["flowmill-attempt"], AMQPValue::LongLongInt(2));
+    assert_eq!(header(&again, "flowmill-run").unwrap(), "r");
+    assert_eq!(header(&again, "flowmill-reason"), None);
 }

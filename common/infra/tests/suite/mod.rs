@@ -11,7 +11,9 @@ pub(crate) mod clock;
 #[cfg(feature = "sqlite")]
 mod folder;
 pub(crate) mod intake;
+pub(crate) mod letters;
 pub(crate) mod live;
+pub(crate) mod notes;
 pub(crate) mod payloads;
 mod postgres;
 mod proxy;

@@ -165,3 +165,66 @@ async fn the_store_is_away_while_messages_come() {
     .await;
     until("an empty queue", async || client.waiting(SUBMIT).await == 0).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_is_put_back_once() {
+    let calls = Counter::start(Duration::ZERO).await;
+    let cluster = Cluster::start(2, 1).await;
+    let client = Client::of(&cluster).await;
+    // the workflow comes later
+    client.submit("two-calls", "early").await;
+    let api = &cluster.api;
+    let letters = async |query: &str| {
+        let answer = api.ask("GET", &format!("/api/v1/dead-letters{query}"), "", "").await;
+        answer.body["data"].as_array().unwrap().clone()
+    };
+    until("the letter", async || !letters("").await.is_empty()).await;
+    let [letter] = &letters("?queue=flowmill.dlq.v1.intake&state=waiting").await[..] else {
+        panic!("{:?}", letters("").await)
+    };
+    assert_eq!(
+        (&letter["code"], &letter["origin"]),
+        (&json!("workflow_not_found"), &json!(SUBMIT))
+    );
+    let path = format!("/api/v1/dead-letters/{}", letter["id"].as_str().unwrap());
+    let shown = api.ask("GET", &path, "", "").await.body;
+    assert!(shown["body"].as_str().unwrap().contains("two-calls"), "{shown}");
+    assert_eq!(shown["properties"]["message_id"], "early");
+    api.push(&two_calls(calls.port)).await;
+    let replay = format!("{path}/replay");
+    let answer = api.ask("POST", &replay, "", "").await;
+    assert_eq!((answer.status, &answer.body["state"]), (200, &json!("replayed")), "{answer:?}");
+    let again = api.ask("POST", &replay, "", "").await;
+    assert_eq!((again.status, &again.body["code"]), (409, &json!("letter_settled")), "{again:?}");
+    succeeded(&cluster, 1).await;
+    assert_eq!(letters("?state=waiting").await.len(), 0);
+    assert_eq!(calls.total(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_says_who_has_it_in_hand() {
+    let calls = Counter::start(Duration::from_secs(40)).await;
+    let mut cluster = Cluster::start(1, 1).await;
+    let workflow = cluster.api.push(&two_calls(calls.port)).await;
+    let run = cluster.api.submit(&workflow, json!({"who": "ada"}), "ada").await;
+    let api = cluster.api.clone();
+    let explained = async || {
+        let answer = api.ask("GET", &format!("/api/v1/runs/{run}/explain"), "", "").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body
+    };
+    until("its worker", async || explained().await["nodes"][0]["code"] == "held_by_worker").await;
+    let why = explained().await;
+    let node = &why["nodes"][0];
+    assert_eq!((&node["gate"], &node["worker"]), (&json!("running"), &json!("worker-0")), "{why}");
+    assert_eq!(why["owner"]["scheduler"], "scheduler-0");
+    // what the journal tells is told without Redis
+    cluster.redis.crash();
+    until("nobody to know", async || explained().await["owner"].is_null()).await;
+    let why = explained().await;
+    let node = &why["nodes"][0];
+    assert_eq!((&node["node"], &node["code"]), (&json!("a"), &json!("holder_unknown")), "{why}");
+    assert!(node["since"].is_string() && node["until"].is_string(), "{why}");
+    let cancelled = api.ask("POST", &format!("/api/v1/runs/{run}/cancel"), "", "").await;
+    assert_eq!(cancelled.status, 202);
+}
