@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use axum::Router;
 use flowmill_infra::clock::SystemClock;
 use flowmill_infra::memory::{
-    MemoryBroker, MemoryClaims, MemoryCompletions, MemoryLive, MemoryQueue,
+    MemoryBroker, MemoryClaims, MemoryCompletions, MemoryLive, MemoryNotes, MemoryQueue,
 };
 use flowmill_infra::shards::Announcement;
 use flowmill_infra::sqlite::SharedFolder;
@@ -83,11 +83,15 @@ impl Serving {
         let workflows = Arc::new(Workflows::new(store.clone()));
         let (live, clock) = (MemoryLive::default(), SystemClock::new());
         let api = api::Settings { key: api_key, allow_mocks, ..api::Settings::new(shards) };
+        let (notes, key) = (MemoryNotes::default(), api.key.clone());
+        let explain =
+            api::explain(store.clone(), workflows.clone(), notes.clone(), api.shards, key);
         let (router, background) =
             api::router(store.clone(), workflows.clone(), answers.clone(), live.clone(), api);
+        let router = router.merge(explain);
 
         let me = Announcement { scheduler: NAME.into(), reads: READS };
-        let duties = Sharded::new(store.clone(), workflows.clone(), me);
+        let duties = Sharded::new(store.clone(), workflows.clone(), me).with_notes(notes);
         let window = Window::for_slots(|class| slots.of(class));
         let ends = (tasks, inbox);
         let (scheduler, handle) =

@@ -1,6 +1,7 @@
 //! The program's settings. What each is for stands beside its default, in `config.default.toml`.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use flowmill_engine::plan::TaskClass;
@@ -25,6 +26,8 @@ pub struct Config {
     pub http: Http,
     /// Who may do what over it.
     pub api: Api,
+    /// Runs that come by messages.
+    pub intake: Intake,
     /// The database.
     pub postgres: Database,
     /// The broker.
@@ -55,6 +58,17 @@ pub struct Api {
     pub key: Secret,
     /// Whether runs may bring mocks.
     pub allow_mocks: bool,
+}
+
+/// The section `intake`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Intake {
+    /// Whether runs are taken from the queue of submissions.
+    pub enabled: bool,
+    /// How many messages are in hand at most.
+    pub prefetch: NonZeroU16,
+    /// Whether the same body without a name is the same run.
+    pub key_from_body: bool,
 }
 
 /// The section `shards`.
@@ -92,6 +106,14 @@ impl Config {
         let key = key.map(|key| api::Key::of(key.expose()));
         let allow_mocks = self.api.allow_mocks;
         api::Settings { key, allow_mocks, ..api::Settings::new(shards) }
+    }
+}
+
+impl Intake {
+    /// How runs are taken from the queue.
+    pub(crate) fn settings(&self) -> api::QueueSettings {
+        let at_once = usize::from(self.prefetch.get());
+        api::QueueSettings { at_once, key_from_body: self.key_from_body }
     }
 }
 

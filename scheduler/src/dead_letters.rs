@@ -48,7 +48,8 @@ where
 async fn park<S: DeadLetters, C: Clock>(store: &S, letter: &DeadLetter, clock: &C) -> bool {
     let DeadLetter { queue, reason, run, .. } = letter;
     let run = run.as_deref().unwrap_or_default();
-    tracing::error!(%queue, run.id = run, %reason, "a message was set aside that nobody can use");
+    // what a client got wrong was told when it was refused
+    tracing::warn!(%queue, run.id = run, %reason, "a message was set aside; people may look at it");
     let mut tries = 0;
     loop {
         match store.park(letter).await {

@@ -58,6 +58,11 @@ impl Gate {
         self.hungry[class as usize].push_back(run);
     }
 
+    /// How many tasks of each class are out, and may be.
+    pub(crate) fn places(&self) -> (PerClass, PerClass) {
+        (self.out, self.window.limits)
+    }
+
     /// Whose turn it is, and how many places it may take: its share of the free ones.
     pub(crate) fn next(&mut self, class: TaskClass) -> Option<(Name, usize)> {
         let index = class as usize;

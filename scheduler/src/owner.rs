@@ -98,6 +98,11 @@ impl Owner {
         self.runs.contains_key(run)
     }
 
+    /// How many tasks of each class are out, and may be.
+    pub(crate) fn places(&self) -> (PerClass, PerClass) {
+        self.gate.places()
+    }
+
     /// A task of a run in memory, if it is out.
     pub(crate) fn is_out(&self, run: &Name, task: &TaskId) -> Option<Outstanding<'_>> {
         self.runs.get(run)?.run.is_out(task)
@@ -484,7 +489,7 @@ fn rest(reason: Returned, dispatch: u32) -> Option<Duration> {
 
 #[cfg(test)]
 #[path = "../tests/scheduler/support/plans.rs"]
-mod plans;
+pub(crate) mod plans;
 
 #[cfg(test)]
 mod tests {

@@ -17,9 +17,10 @@ use flowmill_infra::seal::Keys;
 use flowmill_infra::shards::Announcement;
 use flowmill_infra::wire::Transit;
 use flowmill_workflow::Workflows;
-use tokio::task::JoinError;
+use tokio::sync::oneshot;
+use tokio::task::{JoinError, JoinHandle};
 
-use crate::api::{self, Door};
+use crate::api::{self, Acceptor, Door, Listened, announce_ends, take_from_queue};
 use crate::config::Config;
 use crate::{READS, Service, Sharded, deal_with_dead_letters};
 
@@ -111,21 +112,30 @@ async fn own(
     let me = Announcement { scheduler: name.into(), reads: READS };
     let pokes = rabbitmq::pokes(&config.rabbitmq.settings(name));
     let watched = redis.subscriptions(keys.clone());
-    let (router, answering) =
-        api::router(store.clone(), workflows.clone(), pokes, watched, config.api(shards));
-    let duties = Sharded::new(store.clone(), workflows, me);
+    let (router, acceptor, answering) =
+        api::with_acceptor(store.clone(), workflows.clone(), pokes, watched, config.api(shards));
+    let duties = Sharded::new(store.clone(), workflows.clone(), me).with_notes(redis.clone());
+    let (live, ended) = Listened::to(redis.live(keys));
     let (service, handle) = Service::sharing(
         store.clone(),
         (tasks, inbox),
-        redis.live(keys),
+        live,
         SystemClock::new(),
         config.window.window(),
         duties,
     );
     let dealing = deal_with_dead_letters(letters, answers, store.clone(), SystemClock::new());
     let dealing = tokio::spawn(dealing);
+    let broker = config.rabbitmq.settings(name);
+    let key = config.api(shards).key;
+    let letter_box = api::letters(store.clone(), rabbitmq::replays(&broker), key.clone());
+    let explaining = api::explain(store.clone(), workflows, redis.clone(), shards, key);
+    let announcing = announce_ends(store.clone(), rabbitmq::events(&broker), ended);
+    let announcing = tokio::spawn(announcing);
+    let (enough, is_enough) = oneshot::channel::<()>();
+    let taking = take_in(config, &broker, acceptor, is_enough);
     let mut owning = tokio::spawn(service.run());
-    door.open(router);
+    door.open(router.merge(letter_box).merge(explaining));
     health.has("api");
     tracing::info!(scheduler.name = name, "serving");
     let ended = tokio::select! {
@@ -138,6 +148,10 @@ async fn own(
     // what it has in hand comes to another scheduler
     dealing.abort();
     door.close();
+    drop(enough);
+    if tokio::time::timeout(REQUESTS, taking).await.is_err() {
+        tracing::warn!("submissions are still under way");
+    }
     if tokio::time::timeout(REQUESTS, answering.ended()).await.is_err() {
         tracing::warn!("requests are still under way");
     }
@@ -152,10 +166,29 @@ async fn own(
                 // its shards are taken up when the leases have run out
                 () = stop.told(2) => owning.abort(),
             }
+            announcing.abort();
             store.close().await;
             Ok(())
         }
     }
+}
+
+/// Takes runs from the queue of submissions, if that is wanted, until there is enough.
+fn take_in(
+    config: &Config,
+    broker: &rabbitmq::Settings,
+    acceptor: Acceptor<PostgresStore>,
+    is_enough: oneshot::Receiver<()>,
+) -> JoinHandle<()> {
+    if !config.intake.enabled {
+        return tokio::spawn(async {});
+    }
+    let settings = config.intake.settings();
+    let queue = rabbitmq::submissions(broker, config.intake.prefetch.get());
+    tokio::spawn(take_from_queue(queue, acceptor, settings, async {
+        // an error says the same
+        let _ = is_enough.await;
+    }))
 }
 
 fn broken(error: &JoinError) -> Failure {

@@ -3,6 +3,7 @@
 mod bench;
 mod completions;
 mod conform;
+mod dlq;
 mod help;
 #[cfg(feature = "store")]
 mod kept;
@@ -80,6 +81,8 @@ enum Command {
     Workflows(workflows::Args),
     /// Submit a run to a server.
     Submit(Box<submit::Args>),
+    /// List, show, replay and drop the dead letters of a server.
+    Dlq(dlq::Args),
     /// Hold workflows against what they must do: tests in files.
     Test(test::Args),
     /// Check documents: ok, or everything that is wrong with them.
@@ -128,6 +131,7 @@ impl Cli {
             Command::Serve(args) => serve::run(&args),
             Command::Workflows(args) => workflows::run(args),
             Command::Submit(args) => submit::run(*args),
+            Command::Dlq(args) => dlq::run(args),
             Command::Test(args) => test::run(args),
             Command::Validate(args) => validate::run(args),
             Command::Plan(args) => plan::run(args),

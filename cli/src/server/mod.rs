@@ -76,6 +76,8 @@ pub(crate) struct Call<'a> {
     pub(crate) query: Vec<(&'a str, String)>,
     /// What is sent; nothing is only asked for.
     pub(crate) body: Option<String>,
+    /// The method, if it is another than POST with a body and GET without.
+    pub(crate) method: Option<Method>,
     /// What makes it safe to send it again.
     pub(crate) idempotency_key: Option<&'a str>,
 }
@@ -150,7 +152,8 @@ impl Server {
     /// # Errors
     /// When there is no answer, or it is no good: [`Refused`].
     pub(crate) async fn call(&self, call: Call<'_>) -> anyhow::Result<Reply> {
-        let is_safe = call.body.is_none() || call.idempotency_key.is_some();
+        let is_asking = call.body.is_none() && call.method.is_none();
+        let is_safe = is_asking || call.idempotency_key.is_some();
         let mut waits = AGAIN.iter();
         loop {
             let failed = match self.send(&call).await {
@@ -188,7 +191,8 @@ impl Server {
     }
 
     async fn send(&self, call: &Call<'_>) -> Result<(StatusCode, String), reqwest::Error> {
-        let method = if call.body.is_some() { Method::POST } else { Method::GET };
+        let usual = if call.body.is_some() { Method::POST } else { Method::GET };
+        let method = call.method.clone().unwrap_or(usual);
         let mut request = self.request(method, call.path, &call.query);
         if let Some(key) = call.idempotency_key {
             request = request.header("idempotency-key", key);

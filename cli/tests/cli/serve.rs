@@ -316,6 +316,10 @@ fn a_wait_outlives_the_process() {
     let run = serving.end(&retried);
     assert_eq!((&run["outputs"]["body"], &run["exceptions_count"]), (&"ok".into(), &1.into()));
     assert_eq!(serving.run(&paused)["status"], "paused");
+    let why = serving.ask(&["runs", "explain", &paused, "--json"]).expect(0).json();
+    assert_eq!((&why["gate"], &why["code"]), (&"human".into(), &"waits_for_people".into()));
+    assert_eq!(why["nodes"][0]["code"], "form_open", "{why}");
+    assert!(why["nodes"][0]["until"].is_string(), "{why}");
     serving.ask(&["runs", "cancel", &paused]).expect(0);
     assert_eq!(serving.end(&paused)["status"], "stopped");
     serving.stop();

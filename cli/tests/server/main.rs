@@ -12,6 +12,7 @@ mod server;
 
 use std::process::{Output, Stdio};
 
+use flowmill_infra::dead_letters::{DeadLetter, DeadLetters as _};
 use flowmill_scheduler::api::Key;
 use serde_json::{Value as Json, json};
 use tokio::process::Command;
@@ -178,6 +179,69 @@ async fn a_key_means_one_run() {
     assert_eq!((&again["id"], &again["duplicate"]), (&first["id"], &json!(true)));
     let other = ["submit", &path, "--input", "who=Bob", "--idempotency-key", "k"];
     flowmill(&server, &other).await.expect(2).says("idempotency_key_reused");
+}
+
+fn letter(body: &[u8]) -> DeadLetter {
+    DeadLetter {
+        queue: "f.dlq.v1.intake".into(),
+        origin: Some("f.runs.v1.submit".into()),
+        reason: "who is required in input form".into(),
+        run: None,
+        headers: vec![("flowmill-code".into(), "invalid_inputs".into())],
+        properties: vec![("message_id".into(), "order-1".into())],
+        body: body.to_vec(),
+        unanswered: None,
+        is_odd: true,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_looked_at_and_decided_on() {
+    let server = Server::alone().await;
+    for body in [&b"{\"workflow\": \"greeting\"}"[..], b"two", b"three"] {
+        server.store.park(&letter(body)).await.unwrap();
+    }
+    let listed = flowmill(&server, &["dlq", "list"]).await.expect(0).out;
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+    let line = listed.lines().last().unwrap();
+    assert!(line.contains("waiting") && line.contains("f.dlq.v1.intake"), "{line}");
+    assert!(line.ends_with("who is required in input form"), "{line}");
+    let json = flowmill(&server, &["dlq", "list", "--json", "--limit", "1"]).await.expect(0).json();
+    let newest = json["id"].as_str().unwrap();
+    let oldest = line.split_whitespace().next().unwrap();
+    let shown = flowmill(&server, &["dlq", "show", oldest]).await.expect(0).out;
+    assert!(shown.contains("came from: f.runs.v1.submit\n"), "{shown}");
+    assert!(shown.contains("message_id: order-1\n"), "{shown}");
+    assert!(shown.ends_with("\n{\"workflow\": \"greeting\"}\n"), "{shown}");
+    let shown = flowmill(&server, &["dlq", "get", newest, "--json"]).await.expect(0).json();
+    assert_eq!((&shown["body"], &shown["code"]), (&json!("three"), &json!("invalid_inputs")));
+
+    let replayed = flowmill(&server, &["dlq", "replay", oldest]).await.expect(0);
+    assert_eq!(replayed.out, format!("letter {oldest} is back on f.runs.v1.submit\n"));
+    assert_eq!(server.back.sent().len(), 1);
+    flowmill(&server, &["dlq", "replay", oldest]).await.expect(2).says("letter_settled");
+    let dropped = flowmill(&server, &["dlq", "drop", newest]).await.expect(0);
+    assert_eq!(dropped.out, format!("letter {newest} is dropped\n"));
+    flowmill(&server, &["dlq", "drop", "4711"]).await.expect(2).says("letter_not_found");
+    let elsewhere = ["dlq", "list", "--queue", "f.dlq.v1.tasks", "--state", "all"];
+    assert_eq!(flowmill(&server, &elsewhere).await.expect(0).out, "");
+    let left = flowmill(&server, &["dlq", "list", "--queue", "f.runs.v1.submit"]).await.expect(0);
+    assert_eq!(left.out.lines().count(), 1, "{}", left.out);
+    let all = flowmill(&server, &["dlq", "list", "--state", "all"]).await.expect(0);
+    assert_eq!(all.out.lines().count(), 3, "{}", all.out);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_does_not_move_says_why() {
+    let server = Server::alone().await;
+    let (_folder, path) = file(&greeting(), "greeting.yml");
+    let run = flowmill(&server, &["submit", &path, "--input", "who=Ada"]).await.expect(0).out;
+    let run = run.trim();
+    let why = flowmill(&server, &["runs", "explain", run]).await.expect(0).out;
+    assert!(why.starts_with(&format!("run {run} is queued: accepted ")), "{why}");
+    let why = flowmill(&server, &["runs", "explain", run, "--json"]).await.expect(0).json();
+    assert_eq!(why["code"], "owner_unknown");
+    flowmill(&server, &["runs", "explain", "nobody"]).await.expect(2).says("run_not_found");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@
 //! What works over these ports works over any others that pass the same
 //! suite (`tests/ports.rs`).
 
+pub mod announcements;
 pub mod broker;
 pub mod checkpoints;
 pub mod claims;
@@ -27,6 +28,7 @@ mod journal;
 pub mod live;
 pub mod memory;
 pub mod message;
+pub mod notes;
 #[cfg(feature = "payloads")]
 pub mod payloads;
 #[cfg(feature = "postgres")]
@@ -47,6 +49,7 @@ pub mod sqlite;
 #[cfg(feature = "payloads")]
 pub mod stash;
 pub mod store;
+pub mod submissions;
 pub mod texts;
 #[cfg(feature = "rabbitmq")]
 pub mod wire;

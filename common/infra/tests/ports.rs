@@ -14,8 +14,8 @@ use flowmill_engine::value::Name;
 use flowmill_infra::clock::SystemClock;
 use flowmill_infra::live::Event;
 use flowmill_infra::memory::{
-    MemoryBroker, MemoryClaims, MemoryLive, MemoryPayloads, MemoryStore, MemoryWorker, SharedStore,
-    Watcher,
+    MemoryBroker, MemoryClaims, MemoryLive, MemoryNotes, MemoryPayloads, MemoryStore, MemoryWorker,
+    SharedStore, Watcher,
 };
 use flowmill_infra::payloads::{CachedPayloads, FilePayloads};
 
@@ -32,11 +32,18 @@ async fn the_memory_store_of_reports() {
     suite::store::all(async || MemoryStore::of_reports(History::Full), false).await;
 }
 
+#[tokio::test]
+async fn the_memory_notes() {
+    suite::notes::all(async || MemoryNotes::default()).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_memory_store_that_is_shared() {
     let make = async || SharedStore::new(16, Duration::from_secs(10));
     suite::store::all(make, true).await;
     suite::intake::all(make).await;
+    suite::announcements::all(make).await;
+    suite::letters::all(make).await;
     suite::checkpoints::all(make).await;
     let hasty = async || {
         let store = make().await;
@@ -97,6 +104,8 @@ async fn the_shared_store_for_owners() {
 async fn the_shared_store_for_intake() {
     let schema = Schema::migrated().await;
     suite::intake::all(async || schema.cleared().await.store().await).await;
+    suite::announcements::all(async || schema.cleared().await.store().await).await;
+    suite::letters::all(async || schema.cleared().await.store().await).await;
 }
 
 #[tokio::test]

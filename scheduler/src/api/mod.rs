@@ -4,15 +4,19 @@
 //! and the run's owner is told to look. What was asked at the same time shares a transaction
 //! (`intake`), whoever waits for an end shares a query (`ends`).
 
+mod announce;
 mod door;
 mod ends;
 mod events;
+mod explain;
 mod guard;
 mod intake;
 mod json;
+mod letters;
 mod nodes;
 mod pokes;
 mod problem;
+mod queue;
 mod request;
 mod runs;
 mod show;
@@ -42,9 +46,13 @@ use pokes::Pokes;
 use problem::Problem;
 use versions::Versions;
 
+pub use announce::{Listened, announce_ends};
 pub use door::Door;
+pub use explain::explain;
 pub use guard::Key;
+pub use letters::letters;
 pub use problem::Code;
+pub use queue::{Acceptor, QueueSettings, take_from_queue};
 
 /// Whose everything is, until there are others.
 const TENANT: &str = "default";
@@ -130,6 +138,23 @@ where
     P: CompletionPublisher,
     L: Subscribe,
 {
+    let (router, _, background) = with_acceptor(store, workflows, pokes, live, settings);
+    (router, background)
+}
+
+/// The same, with the way in for submissions that come by other ways than HTTP.
+pub fn with_acceptor<S, P, L>(
+    store: Arc<S>,
+    workflows: Arc<Workflows<S>>,
+    pokes: P,
+    live: L,
+    settings: Settings,
+) -> (Router, Acceptor<S>, Background)
+where
+    S: Intake + Texts,
+    P: CompletionPublisher,
+    L: Subscribe,
+{
     let mut tasks = JoinSet::new();
     let (waiting, enough) = oneshot::channel();
     let tenant = Name::from(TENANT);
@@ -149,7 +174,7 @@ where
     let key = settings.key.clone();
     let kept_mocks = submit::KeptMocks::default();
     let clock = SystemClock::new();
-    let api = Api {
+    let api = Arc::new(Api {
         store,
         workflows,
         submitter,
@@ -161,7 +186,8 @@ where
         tenant,
         settings,
         kept_mocks,
-    };
+    });
+    let acceptor = Acceptor::of(&api);
     let router = Router::new()
         .route("/api/v1/workflows", post(workflows::push::<S>).get(workflows::list::<S>))
         .route("/api/v1/workflows/{named}", get(workflows::show::<S>))
@@ -173,8 +199,8 @@ where
         .method_not_allowed_fallback(no_method)
         .fallback(no_path)
         .layer(middleware::from_fn_with_state(key, guard::admit))
-        .with_state(Arc::new(api));
-    (router, Background { tasks, waiting: [waiting, watching] })
+        .with_state(api);
+    (router, acceptor, Background { tasks, waiting: [waiting, watching] })
 }
 
 async fn no_method() -> Problem {

@@ -29,16 +29,24 @@ pub enum Code {
     WorkflowNotFound,
     /// There is no such run.
     RunNotFound,
+    /// There is no such dead letter.
+    LetterNotFound,
     /// The path has no such method.
     MethodNotAllowed,
     /// The body did not come in time.
     Timeout,
     /// The run has ended.
     RunEnded,
+    /// The dead letter was decided on before.
+    LetterSettled,
+    /// The dead letter cannot go back to where it came from.
+    NotReplayable,
     /// The body is too large.
     TooLarge,
     /// The body is not JSON, or not text.
     InvalidBody,
+    /// A message says that it is something else than a submission in JSON.
+    UnsupportedType,
     /// A member, parameter or header is unknown or has a wrong value.
     InvalidRequest,
     /// The document does not run.
@@ -59,18 +67,22 @@ pub enum Code {
 
 impl Code {
     /// All there are.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::Unauthorized,
         Self::CrossOrigin,
         Self::MocksRefused,
         Self::NotFound,
         Self::WorkflowNotFound,
         Self::RunNotFound,
+        Self::LetterNotFound,
         Self::MethodNotAllowed,
         Self::Timeout,
         Self::RunEnded,
+        Self::LetterSettled,
+        Self::NotReplayable,
         Self::TooLarge,
         Self::InvalidBody,
+        Self::UnsupportedType,
         Self::InvalidRequest,
         Self::InvalidDocument,
         Self::InvalidInputs,
@@ -95,13 +107,25 @@ impl Code {
                 ("workflow_not_found", S::NOT_FOUND, "there is no such workflow")
             }
             Self::RunNotFound => ("run_not_found", S::NOT_FOUND, "there is no such run"),
+            Self::LetterNotFound => {
+                ("letter_not_found", S::NOT_FOUND, "there is no such dead letter")
+            }
             Self::MethodNotAllowed => {
                 ("method_not_allowed", S::METHOD_NOT_ALLOWED, "the path has no such method")
             }
             Self::Timeout => ("timeout", S::REQUEST_TIMEOUT, "the body did not come in time"),
             Self::RunEnded => ("run_ended", S::CONFLICT, "the run has ended"),
+            Self::LetterSettled => {
+                ("letter_settled", S::CONFLICT, "the dead letter was decided on before")
+            }
+            Self::NotReplayable => {
+                ("not_replayable", S::CONFLICT, "the dead letter cannot go back")
+            }
             Self::TooLarge => ("too_large", S::PAYLOAD_TOO_LARGE, "the body is too large"),
             Self::InvalidBody => ("invalid_body", S::BAD_REQUEST, "the body cannot be read"),
+            Self::UnsupportedType => {
+                ("unsupported_type", S::UNSUPPORTED_MEDIA_TYPE, "such messages are not understood")
+            }
             Self::InvalidRequest => {
                 ("invalid_request", S::UNPROCESSABLE_ENTITY, "the request is wrong")
             }
@@ -249,8 +273,19 @@ impl From<LoadError> for Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+impl Problem {
+    /// What went wrong, for programs.
+    pub(super) fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What it is in this case, for people.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// As JSON, as RFC 9457 has it.
+    pub(super) fn written(self) -> String {
         let (word, status, title) = self.code.parts();
         let kind = format!("urn:flowmill:problem:{word}");
         let mut members: Vec<(Name, Value)> = vec![
@@ -261,13 +296,19 @@ impl IntoResponse for Problem {
             ("detail".into(), Value::from(self.detail)),
         ];
         members.extend(self.more.into_iter().map(|(name, value)| (name.into(), value)));
-        let body = dumps(&Value::object(members), Style::Finite);
-        let mut response = Response::new(Body::from(body));
-        *response.status_mut() = status;
+        dumps(&Value::object(members), Style::Finite)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let code = self.code;
+        let mut response = Response::new(Body::from(self.written()));
+        *response.status_mut() = code.status();
         let headers = response.headers_mut();
         let kind = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, kind);
-        match self.code {
+        match code {
             Code::Unauthorized => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }

@@ -106,7 +106,8 @@ pub(super) fn run(found: &RunRow, end: Option<&RunFinished>, now: Time) -> Value
     object(members)
 }
 
-fn reason(reason: Reason) -> &'static str {
+/// What ended a run that did not end by itself.
+pub(super) fn reason(reason: Reason) -> &'static str {
     match reason {
         Reason::User => "user",
         Reason::Deadline => "deadline",

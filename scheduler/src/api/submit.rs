@@ -65,20 +65,63 @@ pub(super) async fn submit<S: Intake + Texts>(
     let [] = parameters(&uri, [])?;
     let key = idempotency_key(&headers)?;
     let body = read(&headers, body, api.settings.submission_bytes).await?;
-    let request = Request::read(&body)?;
+    let taken = accept(&api, &body, key).await?;
+    let place = format!("/api/v1/runs/{}", taken.run);
+    let mut response = Answer(StatusCode::ACCEPTED, taken.shown()).into_response();
+    if let Ok(place) = HeaderValue::from_str(&place) {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
+    Ok(response)
+}
+
+/// A run that is durable.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) run: Name,
+    workflow: Value,
+    /// How far it came; None while it is queued.
+    status: Option<Status>,
+    /// Whether it was submitted before.
+    pub(super) duplicate: bool,
+    /// What was given and is dropped.
+    warnings: Vec<String>,
+}
+
+impl Taken {
+    /// As its submitter is told of it.
+    pub(super) fn shown(self) -> Value {
+        let Self { run, workflow, status, duplicate, warnings } = self;
+        object([
+            ("id", Value::Str(run)),
+            ("status", show::status(status).into()),
+            ("workflow", workflow),
+            ("duplicate", duplicate.into()),
+            ("warnings", Value::array(warnings.into_iter().map(Value::from).collect())),
+        ])
+    }
+}
+
+/// Makes the run durable that a body asks for, whichever way that came; the same body under the same
+/// key is the same run.
+pub(super) async fn accept<S: Intake + Texts>(
+    api: &Api<S>,
+    body: &str,
+    key: Option<Name>,
+) -> Result<Taken, Problem> {
+    let request = Request::read(body)?;
     if (request.mocks.is_some() || !request.system.is_empty()) && !api.settings.allow_mocks {
         return Err(Problem::new(Code::MocksRefused, "this server runs no mocks"));
     }
     let version = api.versions.find(&request.workflow).await?;
     let version = version.ok_or_else(|| Problem::no_workflow(&request.workflow))?;
-    let (submission, warnings) = prepare(&api, &version, request).await?;
+    let (submission, warnings) = prepare(api, &version, request).await?;
     let run = submission.start.run.clone();
-    let key = key.map(|key| IdempotencyKey { key, fingerprint: fingerprint(&body) });
+    let key = key.map(|key| IdempotencyKey { key, fingerprint: fingerprint(body) });
     let (run, workflow, status, duplicate) =
         match api.submitter.submit(Submission { key, ..submission }).await? {
             Accepted::New => (run, show::workflow(&version.digest, &version.name), None, false),
             Accepted::Before(before) => {
-                let (workflow, status) = earlier(&api, &before).await?;
+                let (workflow, status) = earlier(api, &before).await?;
                 (before, workflow, status, true)
             }
             Accepted::Other(other) => {
@@ -86,19 +129,7 @@ pub(super) async fn submit<S: Intake + Texts>(
                 return Err(Problem::new(Code::IdempotencyKeyReused, detail));
             }
         };
-    let warnings = warnings.into_iter().map(Value::from).collect();
-    let answer = object([
-        ("id", Value::Str(run.clone())),
-        ("status", show::status(status).into()),
-        ("workflow", workflow),
-        ("duplicate", duplicate.into()),
-        ("warnings", Value::array(warnings)),
-    ]);
-    let mut response = Answer(StatusCode::ACCEPTED, answer).into_response();
-    if let Ok(place) = HeaderValue::from_str(&format!("/api/v1/runs/{run}")) {
-        response.headers_mut().insert(header::LOCATION, place);
-    }
-    Ok(response)
+    Ok(Taken { run, workflow, status, duplicate, warnings })
 }
 
 /// A submission of this version, without a key, and what of the request is dropped.
@@ -168,13 +199,19 @@ fn fingerprint(body: &str) -> Name {
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<Name>, Problem> {
-    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
-    let key = key.to_str().ok().map(str::trim);
-    let key = key.filter(|key| !key.is_empty() && key.len() <= KEY).ok_or_else(|| {
-        let detail = format!("Idempotency-Key must have 1 to {KEY} visible ASCII characters");
-        Problem::request(detail)
-    })?;
-    Ok(Some(key.into()))
+    let Some(given) = headers.get("idempotency-key") else { return Ok(None) };
+    key_of("Idempotency-Key", given.to_str().unwrap_or_default()).map(Some)
+}
+
+/// A key that somebody chose; `place` is what it is called there.
+pub(super) fn key_of(place: &str, given: &str) -> Result<Name, Problem> {
+    let key = given.trim();
+    let is_plain = |byte: u8| (b' '..=b'~').contains(&byte);
+    if key.is_empty() || key.len() > KEY || !key.bytes().all(is_plain) {
+        let detail = format!("{place} must have 1 to {KEY} visible ASCII characters");
+        return Err(Problem::request(detail));
+    }
+    Ok(key.into())
 }
 
 /// Keeps mocks, and answers their digest.

@@ -11,6 +11,7 @@ use flowmill_engine::plan::TaskClass;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_infra::message::{Beat, Shard};
+use flowmill_infra::notes::{MOST_HELD, WorkerNote};
 
 use crate::duties::Sent;
 use crate::gate::CLASSES;
@@ -187,6 +188,20 @@ impl Ledger {
     pub(crate) fn doubts(&self, shard: Shard) -> bool {
         let of_it = (shard, 0)..=(shard, u64::MAX);
         self.workers.values().any(|worker| worker.doubted.range(of_it.clone()).next().is_some())
+    }
+
+    /// The workers that were heard of lately, with what they hold of a shard.
+    pub(crate) fn told(&self, shard: Shard) -> Vec<WorkerNote> {
+        let of_it = (shard, 0)..=(shard, u64::MAX);
+        let mut left = MOST_HELD;
+        let told = |(name, worker): (&Name, &Worker)| {
+            let held = worker.held.range(of_it.clone()).map(|(_, number)| *number);
+            let held: Vec<u64> = held.take(left).collect();
+            left -= held.len();
+            let Worker { heard_at, slots, .. } = *worker;
+            WorkerNote { name: name.clone(), heard_at, slots, held }
+        };
+        self.workers.iter().map(told).collect()
     }
 
     /// How many workers were heard of lately.

@@ -2,12 +2,13 @@
 //! time.
 //!
 //! `keeper` keeps the leases, `ledger` knows what is out and who holds it, `sweep` asks the store for
-//! what nobody told, `condemned` ends runs that cannot be moved; here shards are taken up and given
+//! what nobody told, `condemned` ends runs that cannot be moved, `note` tells others what no fact says; here shards are taken up and given
 //! up, and runs are loaded when something concerns them.
 
 mod condemned;
 mod keeper;
 mod ledger;
+mod note;
 mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,6 +81,8 @@ pub struct Sharded<S, P> {
     left_at: Option<Instant>,
     /// When the store is asked next for what must not be there.
     watch_at: Instant,
+    /// Where notes for others go.
+    told: Option<note::Told>,
 }
 
 impl<S: Shards, P: Plans> Sharded<S, P> {
@@ -100,6 +103,7 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
             sweep_at: Instant::now(),
             left_at: None,
             watch_at: Instant::now(),
+            told: None,
         }
     }
 
@@ -369,6 +373,7 @@ impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
             }
             self.look_for_lost(owner, now, since);
             owner.count_workers(self.ledger.workers().max(WORKERS));
+            self.leave_notes(owner, now);
         }
         controls.append(&mut self.controls);
         Ok(controls)

@@ -52,7 +52,8 @@ impl Cluster {
         let live = if is_seen { server.live.clone() } else { MemoryLive::default() };
         let clock = SystemClock::new();
         let me = Announcement { scheduler: "one".into(), reads: 1 };
-        let duties = Sharded::new(server.store.clone(), server.workflows.clone(), me);
+        let duties = Sharded::new(server.store.clone(), server.workflows.clone(), me)
+            .with_notes(server.notes.clone());
         let window = Window::for_slots(|class| SLOTS.of(class) * 2);
         let (store, ends) = (server.store.clone(), (tasks, inbox));
         let (scheduler, handle) =

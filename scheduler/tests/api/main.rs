@@ -4,8 +4,11 @@
 
 mod cluster;
 mod events;
+mod explain;
 mod guard;
+mod letters;
 mod pace;
+mod queue;
 mod runs;
 mod server;
 mod submit;

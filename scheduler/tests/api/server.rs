@@ -1,15 +1,17 @@
 //! A server of the test's own, over a schema that nobody else has.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
-use flowmill_infra::broker::CompletionPublisher;
-use flowmill_infra::memory::{MemoryBroker, MemoryLive};
+use flowmill_infra::broker::{Closed, CompletionPublisher};
+use flowmill_infra::dead_letters::{DeadLetter, PutBack};
+use flowmill_infra::memory::{MemoryBroker, MemoryLive, MemoryNotes};
 use flowmill_infra::postgres::{self, PostgresStore};
 use flowmill_infra::seal::Keys;
 use flowmill_nodes::outbound::install_tls_provider;
-use flowmill_scheduler::api::{Background, Settings, router};
+use flowmill_scheduler::api::{Acceptor, Background, Settings, explain, letters, with_acceptor};
 use flowmill_workflow::Workflows;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value as Json, json};
@@ -20,7 +22,11 @@ use tokio::task::JoinHandle;
 pub(crate) const SHARDS: u16 = 4;
 
 /// A schema of the test server that ends with this value.
-pub(crate) struct Schema(String);
+pub(crate) struct Schema {
+    name: String,
+    url: String,
+    keys: Keys,
+}
 
 fn database() -> String {
     let own = std::env::var("FLOWMILL_TEST_POSTGRES");
@@ -39,16 +45,24 @@ impl Schema {
             .unwrap_or_else(|error| panic!("{error}; `./dev setup` starts a server for the tests"));
         let url = postgres::make_schema(&database(), &name).await.unwrap();
         assert_eq!(postgres::migrate(&url, SHARDS).await.unwrap(), SHARDS);
-        let settings =
-            postgres::Settings { writers: 3, readers: 3, keys, ..postgres::Settings::of(url) };
-        (Self(name), Arc::new(PostgresStore::open(&settings).await.unwrap()))
+        let schema = Self { name, url, keys };
+        let store = schema.store().await;
+        (schema, store)
+    }
+
+    /// Another store over it.
+    pub(crate) async fn store(&self) -> Arc<PostgresStore> {
+        let settings = postgres::Settings::of(&self.url);
+        let keys = self.keys.clone();
+        let settings = postgres::Settings { writers: 3, readers: 3, keys, ..settings };
+        Arc::new(PostgresStore::open(&settings).await.unwrap())
     }
 }
 
 impl Drop for Schema {
     /// Also of a test that failed. Nothing can be awaited here, so another thread does it.
     fn drop(&mut self) {
-        let name = std::mem::take(&mut self.0);
+        let name = std::mem::take(&mut self.name);
         let removed = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(postgres::remove_schema(&database(), &name))
@@ -91,12 +105,43 @@ impl Answer {
     }
 }
 
+/// Where letters go back to, in memory.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Back(Arc<Mutex<(Vec<DeadLetter>, String)>>);
+
+impl Back {
+    /// What was put back so far.
+    pub(crate) fn sent(&self) -> Vec<DeadLetter> {
+        self.0.lock().unwrap().0.clone()
+    }
+
+    /// From now on there is no queue of this name.
+    pub(crate) fn lose(&self, queue: &str) {
+        queue.clone_into(&mut self.0.lock().unwrap().1);
+    }
+}
+
+impl PutBack for Back {
+    async fn put_back(&self, letter: &DeadLetter) -> Result<bool, Closed> {
+        // others come in the meantime
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let mut state = self.0.lock().unwrap();
+        let is_there = letter.origin.as_deref().is_some_and(|origin| origin != state.1);
+        if is_there {
+            state.0.push(letter.clone());
+        }
+        Ok(is_there)
+    }
+}
+
 /// A server that listens.
 pub(crate) struct Server {
     pub(crate) base: String,
     pub(crate) store: Arc<PostgresStore>,
     pub(crate) workflows: Arc<Workflows<PostgresStore>>,
     pub(crate) live: MemoryLive,
+    pub(crate) back: Back,
+    pub(crate) notes: MemoryNotes,
     client: Client,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
@@ -131,18 +176,62 @@ impl Server {
         pokes: P,
         change: impl FnOnce(&mut Settings),
     ) -> Self {
-        let (schema, store) = Schema::migrated(keys).await;
+        let made = Schema::migrated(keys).await;
+        Self::made(made, pokes, change).await.0
+    }
+
+    /// One with the way in for submissions that come by other ways.
+    pub(crate) async fn with_acceptor(
+        change: impl FnOnce(&mut Settings),
+    ) -> (Self, Acceptor<PostgresStore>) {
+        let (schema, store) = Schema::migrated(Keys::default()).await;
+        Self::over(schema, store, change).await
+    }
+
+    /// The same over a store that is there.
+    pub(crate) async fn over(
+        schema: Schema,
+        store: Arc<PostgresStore>,
+        change: impl FnOnce(&mut Settings),
+    ) -> (Self, Acceptor<PostgresStore>) {
+        let (_, _, _, nobody) = MemoryBroker::new();
+        Self::made((schema, store), nobody, change).await
+    }
+
+    async fn made<P: CompletionPublisher>(
+        (schema, store): (Schema, Arc<PostgresStore>),
+        pokes: P,
+        change: impl FnOnce(&mut Settings),
+    ) -> (Self, Acceptor<PostgresStore>) {
         let workflows = Arc::new(Workflows::new(store.clone()));
         let mut settings = Settings::new(SHARDS);
         change(&mut settings);
         let live = MemoryLive::default();
-        let (router, background) =
-            router(store.clone(), workflows.clone(), pokes, live.clone(), settings);
+        let (back, notes, key) = (Back::default(), MemoryNotes::default(), settings.key.clone());
+        let letter_box = letters(store.clone(), back.clone(), key.clone());
+        let (all, of_owners) = (workflows.clone(), notes.clone());
+        let explaining = explain(store.clone(), all, of_owners, settings.shards, key);
+        let (router, acceptor, background) =
+            with_acceptor(store.clone(), workflows.clone(), pokes, live.clone(), settings);
+        let router = router.merge(letter_box).merge(explaining);
         let (base, stop, serving) = serve(router).await;
         install_tls_provider();
         let client = Client::builder().no_proxy().build().unwrap();
         let (stop, background) = (Some(stop), Some(background));
-        Self { base, store, workflows, live, client, stop, serving, background, _schema: schema }
+        let server = Self {
+            base,
+            store,
+            workflows,
+            live,
+            back,
+            notes,
+            client,
+            stop,
+            serving,
+            background,
+            _schema: schema,
+        };
+        (server, acceptor)
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {

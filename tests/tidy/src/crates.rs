@@ -185,10 +185,12 @@ fn pure_crates_use_pure_crates() {
 
 #[test]
 fn servers_are_known_to_infra_only() {
-    // the tests of a whole cluster make and remove what is theirs on a real server
+    // the tests of a whole cluster make and remove what is theirs on a real server, and are its
+    // clients
+    let tests = ["flowmill-cluster-tests", "flowmill-e2e-tests"];
     let may = |dependency: &Dependency| {
         dependency.from == "flowmill-infra"
-            || (dependency.from == "flowmill-cluster-tests" && dependency.for_tests)
+            || (tests.contains(&&*dependency.from) && dependency.for_tests)
     };
     let wrong =
         |dependency: &Dependency| !may(dependency) && FENCED.contains(&dependency.to.as_str());

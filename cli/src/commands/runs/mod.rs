@@ -1,5 +1,6 @@
 //! `flowmill runs`: the runs of a server, or those that are kept in a folder.
 
+mod explain;
 #[cfg(feature = "store")]
 mod folder;
 mod remote;
@@ -23,6 +24,7 @@ Examples:
   flowmill runs show 0197e0c2-0000-7000-8000-000000000000
   flowmill runs events 0197e0c2-0000-7000-8000-000000000000 --follow
   flowmill runs cancel 0197e0c2-0000-7000-8000-000000000000
+  flowmill runs explain 0197e0c2-0000-7000-8000-000000000000
   flowmill runs list --store runs --status cut-off
   flowmill runs show 0197e0c2-0000-7000-8000-000000000000 --store runs
   flowmill runs events 0197e0c2-0000-7000-8000-000000000000 --store runs")]
@@ -57,6 +59,8 @@ Examples:
     Events(Events),
     /// Stop a run of a server.
     Cancel(Cancel),
+    /// Say why a run of a server does not move: what each of its nodes waits for.
+    Explain(Explain),
 }
 
 #[derive(Debug, clap::Args)]
@@ -123,6 +127,18 @@ struct Cancel {
     json: bool,
 }
 
+#[derive(Debug, clap::Args)]
+struct Explain {
+    /// The run's id.
+    #[arg(value_name = "RUN_ID")]
+    run: String,
+    #[command(flatten)]
+    server: server::Flags,
+    /// Print it as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
 /// Where the runs are.
 #[derive(Debug, clap::Args)]
 struct Place {
@@ -178,6 +194,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             Verb::Show(show) if show.place.store.is_none() => remote::show(show).await,
             Verb::Events(events) if events.place.store.is_none() => remote::events(events).await,
             Verb::Cancel(cancel) => remote::cancel(cancel).await,
+            Verb::Explain(args) => explain::explain(args).await,
             verb => in_folder(verb).await,
         }
     })?;
@@ -190,7 +207,7 @@ async fn in_folder(verb: &Verb) -> anyhow::Result<()> {
         Verb::List(list) => folder::list(list, list.place.folder()).await,
         Verb::Show(show) => folder::show(show, show.place.folder()).await,
         Verb::Events(events) => folder::events(&events.run, events.place.folder()).await,
-        Verb::Cancel(_) => Ok(()),
+        Verb::Cancel(_) | Verb::Explain(_) => Ok(()),
     }
 }
 

@@ -3,6 +3,7 @@
 mod broker;
 mod claims;
 mod live;
+mod notes;
 #[cfg(feature = "payloads")]
 mod payloads;
 mod shared;
@@ -14,6 +15,7 @@ pub use broker::{
 pub use claims::MemoryClaims;
 pub use live::{MemoryLive, MemorySubscription, Watcher};
 #[cfg(feature = "payloads")]
+pub use notes::MemoryNotes;
 pub use payloads::MemoryPayloads;
 pub use shared::SharedStore;
 pub use store::MemoryStore;

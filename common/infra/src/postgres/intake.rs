@@ -392,7 +392,8 @@ fn document(row: &PgRow) -> Result<Document, StoreError> {
     })
 }
 
-fn run_row(row: &PgRow) -> Result<RunRow, StoreError> {
+/// A run, of a row that has all columns of one.
+pub(super) fn run_row(row: &PgRow) -> Result<RunRow, StoreError> {
     let run = text(row, "run")?;
     let status = get::<Option<&str>>(row, "status")?.map(|word| {
         decode::<Status>(format!("{word:?}").as_bytes())

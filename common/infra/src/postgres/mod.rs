@@ -7,6 +7,7 @@
 //!
 //! Times of leases are the server's. Secrets are sealed, and large values are payloads.
 
+mod announcements;
 mod checkpoints;
 mod commit;
 mod dead_letters;

@@ -6,7 +6,7 @@ use lapin::options::BasicAckOptions;
 use lapin::types::{AMQPValue, ShortString};
 
 use super::confirmed::Confirmed;
-use super::headers::REASON;
+use super::headers::{self, CODE, ORIGIN, REASON};
 use super::names::Dead;
 use super::{RabbitError, Settings};
 
@@ -30,18 +30,33 @@ impl Aside {
         Ok(Self { channel, queue: settings.names().dead(dead) })
     }
 
-    /// Writes it there, and only then lets the server forget it where it was.
+    /// Writes what cannot be read there, and only then lets the server forget it where it was.
     pub(super) async fn put(&self, delivery: &Delivery, reason: &str) -> Result<(), RabbitError> {
         tracing::error!(queue = %self.queue, reason, "set a message aside that cannot be read");
+        self.put_as(delivery, reason, None).await?;
+        delivery.acker.ack(BasicAckOptions::default()).await?;
+        Ok(())
+    }
+
+    /// Writes it there; the server still has it where it was.
+    pub(super) async fn put_as(
+        &self,
+        delivery: &Delivery,
+        reason: &str,
+        code: Option<&str>,
+    ) -> Result<(), RabbitError> {
         let mut end = reason.len().min(REASON_BYTES);
         while !reason.is_char_boundary(end) {
             end -= 1;
         }
-        let mut headers = delivery.properties.headers().clone().unwrap_or_default();
-        headers.insert(REASON.into(), AMQPValue::LongString(reason[..end].into()));
-        let properties = delivery.properties.clone().with_headers(headers);
-        self.channel.put(&self.queue, properties, &delivery.data).await?;
-        delivery.acker.ack(BasicAckOptions::default()).await?;
-        Ok(())
+        let text = |text: &str| AMQPValue::LongString(text.into());
+        let mut headers = headers::kept(&delivery.properties);
+        headers.insert(REASON.into(), text(&reason[..end]));
+        headers.insert(ORIGIN.into(), text(delivery.routing_key.as_str()));
+        if let Some(code) = code {
+            headers.insert(CODE.into(), text(code));
+        }
+        let properties = headers::described(&delivery.properties).with_headers(headers);
+        self.channel.put(&self.queue, properties, &delivery.data).await
     }
 }

@@ -25,16 +25,33 @@ impl Confirmed {
         properties: BasicProperties,
         body: &[u8],
     ) -> Result<(), RabbitError> {
-        let published = self.0.basic_publish(
-            "".into(),
-            queue.clone(),
-            BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() },
-            body,
-            properties.with_delivery_mode(2),
-        );
+        match self.publish(queue, properties.with_delivery_mode(2), body, true).await? {
+            Confirmation::Ack(None) => Ok(()),
+            _ => Err(RabbitError::Lost(format!("{queue} took no message"))),
+        }
+    }
+
+    /// Puts a message into a queue if it is there and takes one.
+    pub(super) async fn offer(
+        &self,
+        queue: &ShortString,
+        properties: BasicProperties,
+        body: &[u8],
+    ) -> Result<(), RabbitError> {
+        self.publish(queue, properties, body, false).await.map(drop)
+    }
+
+    async fn publish(
+        &self,
+        queue: &ShortString,
+        properties: BasicProperties,
+        body: &[u8],
+        mandatory: bool,
+    ) -> Result<Confirmation, RabbitError> {
+        let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
+        let published = self.0.basic_publish("".into(), queue.clone(), options, body, properties);
         match timeout(PATIENCE, async { published.await?.await }).await {
-            Ok(Ok(Confirmation::Ack(None))) => Ok(()),
-            Ok(Ok(_)) => Err(RabbitError::Lost(format!("{queue} took no message"))),
+            Ok(Ok(confirmation)) => Ok(confirmation),
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(RabbitError::Lost(format!("no confirm from {queue}"))),
         }

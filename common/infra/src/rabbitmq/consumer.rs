@@ -20,7 +20,7 @@ use super::aside::Aside;
 use super::completions::RabbitCompletions;
 use super::contact::Contact;
 use super::names::{CLASSES, Dead, Lane};
-use super::{End, RabbitError, Settings, connect, headers, topology, waits};
+use super::{End, RabbitError, Settings, connect_to_take, headers, topology, waits};
 use crate::broker::{CompletionPublisher, Receipt, TaskConsumer, Work};
 use crate::clock::{Clock, SystemClock};
 use crate::message::{Control, Task};
@@ -178,7 +178,7 @@ impl Fetcher {
     async fn run(mut self) {
         let mut waits = waits();
         loop {
-            let end = match connect(&self.settings, "worker").await {
+            let end = match connect_to_take(&self.settings, "worker").await {
                 Ok(connection) => {
                     let end = self.session(&connection, &mut waits).await;
                     self.connected.send_replace(None);

@@ -1,6 +1,7 @@
 //! Takes dead letters: what was set aside because nobody could read it, and what the server gave
 //! up after it was delivered too often.
 
+use flowmill_engine::value::Name;
 use futures::StreamExt as _;
 use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
@@ -12,7 +13,7 @@ use tokio::time::sleep;
 
 use super::consumer::RabbitReceipt;
 use super::headers::{self, REASON};
-use super::names::Dead;
+use super::names::{Dead, Names};
 use super::topology::{self, TASK_DELIVERIES};
 use super::{End, RabbitError, Settings, connect, waits};
 use crate::broker::Receipt as _;
@@ -87,7 +88,7 @@ async fn session(
     if let Err(error) = topology::common(connection, settings).await {
         return End::Broken(error);
     }
-    for dead in [Dead::Tasks, Dead::Results] {
+    for dead in Dead::ALL {
         match Reader::open(connection, settings, dead, letters).await {
             Ok((reader, consumer)) => readers.spawn(reader.run(consumer)),
             Err(error) => return End::Broken(error),
@@ -107,6 +108,7 @@ async fn session(
 /// Reads the letters of one kind.
 struct Reader {
     dead: Dead,
+    names: Names,
     queue: String,
     channel: lapin::Channel,
     letters: Letters,
@@ -121,12 +123,13 @@ impl Reader {
     ) -> Result<(Self, Consumer), RabbitError> {
         let channel = connection.create_channel().await?;
         channel.basic_qos(AHEAD, BasicQosOptions::default()).await?;
-        let queue = settings.names().dead(dead);
+        let names = settings.names();
+        let queue = names.dead(dead);
         let name = queue.as_str().to_owned();
         let options = BasicConsumeOptions::default();
         let consumer =
             channel.basic_consume(queue, "".into(), options, FieldTable::default()).await?;
-        Ok((Self { dead, queue: name, channel, letters: letters.clone() }, consumer))
+        Ok((Self { dead, names, queue: name, channel, letters: letters.clone() }, consumer))
     }
 
     /// Ends with the connection or the queue.
@@ -149,19 +152,28 @@ impl Reader {
         }
     }
 
+    /// The queue that a letter came from. Its publisher may have written what it likes into headers,
+    /// so only a queue counts from which such letters come.
+    fn origin(&self, headers: &FieldTable) -> Option<Name> {
+        let mut origins = headers::origins(headers);
+        origins.find(|queue| self.names.leads_to(queue, self.dead)).map(Name::from)
+    }
+
     fn read(&self, delivered: Delivery) -> DeadLetter {
         let table = delivered.properties.headers().clone().unwrap_or_default();
         let given = headers::read_text(&table, REASON);
         let mut letter = DeadLetter {
             queue: self.queue.as_str().into(),
+            origin: self.origin(&table),
             reason: given.unwrap_or(GIVEN_UP).into(),
             run: headers::run(&table),
             headers: headers::shown(&table),
+            properties: headers::properties(&delivered.properties),
             body: delivered.data,
             unanswered: None,
             is_odd: true,
         };
-        if self.dead == Dead::Results {
+        if self.dead != Dead::Tasks {
             return letter;
         }
         match decode_task(&letter.body) {

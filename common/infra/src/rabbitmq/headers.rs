@@ -4,12 +4,13 @@
 use flowmill_engine::fact::{Returned, TaskId};
 use flowmill_engine::value::Name;
 use lapin::BasicProperties;
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use crate::dead_letters::Sending;
 use crate::message::{Delivery, Shard, Task};
 
-const RUN: &str = "flowmill-run";
+/// The run.
+pub(super) const RUN: &str = "flowmill-run";
 const SHARD: &str = "flowmill-shard";
 const FRAME: &str = "flowmill-frame";
 const NODE: &str = "flowmill-node";
@@ -23,6 +24,31 @@ const AGAIN: &str = "flowmill-again";
 
 /// Why a message was set aside.
 pub(super) const REASON: &str = "flowmill-reason";
+
+/// The same for programs, where there is a word for it.
+pub(super) const CODE: &str = "flowmill-code";
+
+/// The queue that a message was in before it was set aside.
+pub(super) const ORIGIN: &str = "flowmill-queue";
+
+/// The same, where the server set it aside.
+const FIRST_QUEUE: &str = "x-first-death-queue";
+
+/// Whose a submission is.
+pub(super) const TENANT: &str = "flowmill-tenant";
+
+/// Headers by which a publisher has copies of a message put into further queues.
+const COPIES: [&str; 2] = ["CC", "BCC"];
+
+/// The most bytes of headers that stay with a message.
+const MOST_BYTES: usize = 8 << 10;
+
+const CONTENT_TYPE: &str = "content_type";
+const CONTENT_ENCODING: &str = "content_encoding";
+const MESSAGE_ID: &str = "message_id";
+const CORRELATION_ID: &str = "correlation_id";
+const REPLY_TO: &str = "reply_to";
+const TYPE: &str = "type";
 
 pub(super) fn of_task(task: &Task) -> FieldTable {
     let mut headers = sending(&task.run, &task.task, task.attempt, task.dispatch);
@@ -91,6 +117,87 @@ pub(super) fn of_sending(headers: &FieldTable) -> Option<Sending> {
 /// The run that the headers name.
 pub(super) fn run(headers: &FieldTable) -> Option<Name> {
     read_text(headers, RUN).map(Name::from)
+}
+
+/// The headers that stay with a message which is published again. The server would take some for
+/// orders to copy it elsewhere; and all must fit into one frame, with what is added.
+pub(super) fn kept(properties: &BasicProperties) -> FieldTable {
+    let headers = properties.headers().clone().unwrap_or_default();
+    let size: usize = shown(&headers).iter().map(|(key, value)| key.len() + value.len()).sum();
+    if size > MOST_BYTES {
+        return FieldTable::default();
+    }
+    let mut kept = FieldTable::default();
+    for (key, value) in headers.inner() {
+        if !COPIES.contains(&key.as_str()) {
+            kept.insert(key.clone(), value.clone());
+        }
+    }
+    kept
+}
+
+/// The properties, besides headers, that stay with a message which is published again. Not its user:
+/// the server refuses another's.
+pub(super) fn described(from: &BasicProperties) -> BasicProperties {
+    described_by(&properties(from))
+}
+
+/// The same, as people read them.
+pub(super) fn properties(of: &BasicProperties) -> Vec<(Name, Name)> {
+    let all = [
+        (CONTENT_TYPE, of.content_type()),
+        (CONTENT_ENCODING, of.content_encoding()),
+        (MESSAGE_ID, of.message_id()),
+        (CORRELATION_ID, of.correlation_id()),
+        (REPLY_TO, of.reply_to()),
+        (TYPE, of.kind()),
+    ];
+    let given = |(name, value): (&str, &Option<ShortString>)| {
+        Some((Name::from(name), Name::from(value.as_ref()?.as_str())))
+    };
+    all.into_iter().filter_map(given).collect()
+}
+
+/// The properties that people were shown.
+pub(super) fn described_by(shown: &[(Name, Name)]) -> BasicProperties {
+    shown.iter().fold(BasicProperties::default(), |properties, (name, value)| {
+        let Ok(value) = ShortString::try_new(value.to_string()) else { return properties };
+        match &**name {
+            CONTENT_TYPE => properties.with_content_type(value),
+            CONTENT_ENCODING => properties.with_content_encoding(value),
+            MESSAGE_ID => properties.with_message_id(value),
+            CORRELATION_ID => properties.with_correlation_id(value),
+            REPLY_TO => properties.with_reply_to(value),
+            TYPE => properties.with_type(value),
+            _ => properties,
+        }
+    })
+}
+
+/// The headers of a message that goes back to where it was, from what people were shown.
+pub(super) fn restored(shown: &[(Name, Name)]) -> FieldTable {
+    let is_ours = |key: &str| {
+        [REASON, CODE, ORIGIN].contains(&key) || COPIES.contains(&key) || key.starts_with("x-")
+    };
+    let mut headers = FieldTable::default();
+    for (key, value) in shown.iter().filter(|(key, _)| !is_ours(key)) {
+        let is_number = [SHARD, GENERATION, ATTEMPT, DISPATCH].contains(&&**key);
+        let value = match value.parse::<u32>() {
+            Ok(value) if is_number => number(value),
+            _ => text(value),
+        };
+        if let Ok(key) = ShortString::try_new(key.to_string()) {
+            headers.insert(key, value);
+        }
+    }
+    // whoever has it may have had it before
+    headers.insert(AGAIN.into(), AMQPValue::Boolean(true));
+    headers
+}
+
+/// The queues that a message may have been in before it was set aside: by our word, by the server's.
+pub(super) fn origins(headers: &FieldTable) -> impl Iterator<Item = &str> {
+    [ORIGIN, FIRST_QUEUE].into_iter().filter_map(|key| read_text(headers, key))
 }
 
 /// Headers as people read them.

@@ -16,7 +16,7 @@ use super::aside::Aside;
 use super::confirmed::Confirmed;
 use super::contact::Contact;
 use super::names::Dead;
-use super::{End, RabbitError, Settings, connect, headers, topology, waits};
+use super::{End, RabbitError, Settings, connect_to_take, headers, topology, waits};
 use crate::broker::{Closed, Inbox};
 use crate::message::{Delivery, Shard};
 use crate::wire::{Transit, Unreadable, encode_delivery};
@@ -187,7 +187,7 @@ impl Receiver {
         let mut waits = waits();
         loop {
             let connected = async |settings: Settings| {
-                let connection = connect(&settings, "inbox").await?;
+                let connection = connect_to_take(&settings, "inbox").await?;
                 topology::common(&connection, &settings).await?;
                 Ok::<_, RabbitError>(connection)
             };

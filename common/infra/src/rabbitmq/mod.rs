@@ -13,10 +13,13 @@ mod confirmed;
 mod consumer;
 mod contact;
 mod dead_letters;
+mod events;
 mod headers;
 mod inbox;
 mod link;
 mod names;
+mod replays;
+mod submissions;
 mod tasks;
 mod topology;
 
@@ -34,7 +37,10 @@ pub use completions::RabbitCompletions;
 pub use consumer::{RabbitReceipt, RabbitWorker, Slots};
 pub use contact::Contact;
 pub use dead_letters::RabbitDeadLetters;
+pub use events::RabbitEvents;
 pub use inbox::RabbitInbox;
+pub use replays::RabbitReplays;
+pub use submissions::{RabbitSubmissionReceipt, RabbitSubmissions};
 pub use tasks::RabbitTasks;
 
 use names::Names;
@@ -48,6 +54,11 @@ const HEARTBEAT: u16 = 10;
 /// The largest frame, in bytes. The client keeps room for 64 of them on every connection, and what
 /// is larger travels in several; the server's usual 128 KiB would make that 8 MiB each.
 const FRAME: u32 = 16 * 1024;
+
+/// The same for whoever takes messages of others. All headers of one come in a single frame: one that
+/// is larger ends the connection of whoever it comes to, until the server's limit of deliveries sets it
+/// aside. The server lets publishers make them twice as large; that would cost 4 MiB more each.
+const WIDE_FRAME: u32 = 64 * 1024;
 
 /// Which queues the server makes. It cannot be changed once they exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -202,6 +213,24 @@ pub async fn dead_letters(
     Ok((RabbitDeadLetters::start(settings), RabbitCompletions::start(settings, "dead letters")))
 }
 
+/// A consumer of submitted runs that has at most `ahead` messages in hand. It connects once it is
+/// asked for the first.
+pub fn submissions(settings: &Settings, ahead: u16) -> RabbitSubmissions {
+    RabbitSubmissions::new(settings, ahead)
+}
+
+/// A publisher of dead letters that go back to their queues. Nothing is looked up, so it cannot fail;
+/// what it is given waits until there is a connection.
+pub fn replays(settings: &Settings) -> RabbitReplays {
+    RabbitReplays::start(settings)
+}
+
+/// A publisher of announcements. Nothing is looked up, so it cannot fail; what it is given waits
+/// until there is a connection.
+pub fn events(settings: &Settings) -> RabbitEvents {
+    RabbitEvents::start(settings)
+}
+
 /// Removes the queues and exchanges of an installation with so many shards, and all that lies in
 /// them. Whoever uses them makes them anew.
 ///
@@ -216,9 +245,22 @@ pub async fn remove(settings: &Settings, shards: u16) -> Result<(), RabbitError>
 
 /// A connection that does not recover by itself. `role` says in the server's list what it is for.
 async fn connect(settings: &Settings, role: &str) -> Result<Connection, RabbitError> {
+    connect_by(settings, role, FRAME).await
+}
+
+/// The same, to take messages of others.
+async fn connect_to_take(settings: &Settings, role: &str) -> Result<Connection, RabbitError> {
+    connect_by(settings, role, WIDE_FRAME).await
+}
+
+async fn connect_by(
+    settings: &Settings,
+    role: &str,
+    frame_bytes: u32,
+) -> Result<Connection, RabbitError> {
     let mut uri: AMQPUri = settings.url.parse().map_err(RabbitError::Url)?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT);
-    uri.query.frame_max.get_or_insert(FRAME);
+    uri.query.frame_max.get_or_insert(frame_bytes);
     let (host, port) = (uri.authority.host.clone(), uri.authority.port);
     let name = format!("{} {role}", settings.name);
     let properties = ConnectionProperties::default().with_connection_name(name.into());

@@ -63,6 +63,33 @@ impl Names {
         format!("{}.control.v1", self.prefix).into()
     }
 
+    /// Where clients submit runs.
+    pub(super) fn submissions(&self) -> ShortString {
+        format!("{}.runs.v1.submit", self.prefix).into()
+    }
+
+    /// Where ends of runs are announced.
+    pub(super) fn events(&self) -> ShortString {
+        format!("{}.events.v1", self.prefix).into()
+    }
+
+    /// Whether dead letters of a kind come from a queue of this name.
+    pub(super) fn leads_to(&self, queue: &str, dead: Dead) -> bool {
+        let begins = |with: &str| {
+            queue.strip_prefix(&*self.prefix).is_some_and(|rest| rest.starts_with(with))
+        };
+        match dead {
+            Dead::Tasks => begins(".tasks.v1."),
+            Dead::Results => begins(".results.v1."),
+            Dead::Intake => queue == self.submissions().as_str(),
+        }
+    }
+
+    /// Whether a queue or an exchange is the installation's own.
+    pub(super) fn is_own(&self, name: &str) -> bool {
+        name.strip_prefix(&*self.prefix).is_some_and(|rest| rest.starts_with('.'))
+    }
+
     /// Where dead letters go.
     pub(super) fn dead_letters(&self) -> ShortString {
         format!("{}.dlx.v1", self.prefix).into()
@@ -81,14 +108,20 @@ pub(super) enum Dead {
     Tasks,
     /// An answer.
     Results,
+    /// A submission.
+    Intake,
 }
 
 impl Dead {
+    /// All there are.
+    pub(super) const ALL: [Self; 3] = [Self::Tasks, Self::Results, Self::Intake];
+
     /// Its routing key.
     pub(super) fn key(self) -> &'static str {
         match self {
             Self::Tasks => "tasks",
             Self::Results => "results",
+            Self::Intake => "intake",
         }
     }
 }

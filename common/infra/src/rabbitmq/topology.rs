@@ -17,7 +17,7 @@ use crate::message::Shard;
 /// are counted elsewhere, and sooner; this is the last resort.
 pub(super) const TASK_DELIVERIES: i64 = 20;
 
-/// The same for answers: only owners that come and go deliver one again.
+/// The same for answers and submissions: only whoever takes them comes and goes.
 const RESULT_DELIVERIES: i64 = 1_000_000;
 
 /// Connects once and declares everything, so that what is wrong is told at the start.
@@ -29,7 +29,8 @@ pub(super) async fn check(settings: &Settings) -> Result<(), RabbitError> {
     Ok(())
 }
 
-/// What all share: dead letters, the queues of tasks, the exchange of words.
+/// What all share: dead letters, the queues of tasks and submissions, the exchanges of words and
+/// events.
 pub(super) async fn common(
     connection: &Connection,
     settings: &Settings,
@@ -38,7 +39,7 @@ pub(super) async fn common(
     // it lives as long as this call: a refusal closes it
     let channel = connection.create_channel().await?;
     exchange(&channel, names.dead_letters(), ExchangeKind::Direct).await?;
-    for dead in [Dead::Tasks, Dead::Results] {
+    for dead in Dead::ALL {
         let queue = names.dead(dead);
         declare(&channel, &queue, plain(settings)).await?;
         channel
@@ -57,6 +58,9 @@ pub(super) async fn common(
             declare(&channel, &names.tasks(class, lane), arguments).await?;
         }
     }
+    let arguments = with_dead_letters(settings, Dead::Intake);
+    declare(&channel, &names.submissions(), arguments).await?;
+    exchange(&channel, names.events(), ExchangeKind::Topic).await?;
     exchange(&channel, names.control(), ExchangeKind::Fanout).await
 }
 
@@ -69,15 +73,15 @@ pub(super) async fn remove(
     let names = settings.names();
     let tasks = CLASSES.iter().flat_map(|class| Lane::ALL.map(|lane| names.tasks(*class, lane)));
     let results = (0..shards).map(|shard| names.results(Shard(shard)));
-    let dead = [Dead::Tasks, Dead::Results].map(|dead| names.dead(dead));
-    for queue in tasks.chain(results).chain(dead) {
+    let dead = Dead::ALL.map(|dead| names.dead(dead));
+    for queue in tasks.chain(results).chain(dead).chain([names.submissions()]) {
         // each by itself: a refusal closes its channel
         let channel = connection.create_channel().await?;
         let deleted = channel.queue_delete(queue.clone(), QueueDeleteOptions::default()).await;
         deleted.map_err(|error| refused(&queue, error))?;
     }
     let channel = connection.create_channel().await?;
-    for name in [names.control(), names.dead_letters()] {
+    for name in [names.control(), names.events(), names.dead_letters()] {
         channel.exchange_delete(name, ExchangeDeleteOptions::default()).await?;
     }
     Ok(())
@@ -140,7 +144,7 @@ fn with_dead_letters(settings: &Settings, dead: Dead) -> FieldTable {
     if settings.queues == Queues::Quorum {
         let deliveries = match dead {
             Dead::Tasks => TASK_DELIVERIES,
-            Dead::Results => RESULT_DELIVERIES,
+            Dead::Results | Dead::Intake => RESULT_DELIVERIES,
         };
         arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(deliveries));
         // a dead letter is safe only when both are set

@@ -14,6 +14,7 @@ mod form;
 mod hub;
 mod link;
 mod live;
+mod notes;
 mod payloads;
 mod queue;
 mod subscription;

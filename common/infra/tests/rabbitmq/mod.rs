@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
+mod bad;
 mod delivery;
+mod intake;
 mod secrets;
 mod server;
 

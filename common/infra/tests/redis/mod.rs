@@ -15,6 +15,8 @@ use flowmill_engine::variables::Variable;
 use flowmill_infra::checkpoints::Checkpoints as _;
 use flowmill_infra::live::{Event, Live as _, Seen, Subscribe as _};
 use flowmill_infra::memory::MemoryPayloads;
+use flowmill_infra::message::Shard;
+use flowmill_infra::notes::{Note, Notes as _};
 use flowmill_infra::payloads::{CachedPayloads, Owner, Payload, Payloads as _};
 use flowmill_infra::postgres::{self, PostgresStore};
 use flowmill_infra::redis::{Redis, Settings};
@@ -82,6 +84,22 @@ async fn claims() {
         claims
     })
     .await;
+}
+
+#[tokio::test]
+async fn notes_of_owners() {
+    let all = std::cell::RefCell::new(Vec::new());
+    suite::notes::all(async || {
+        let keys = Keys::new().await;
+        let redis = keys.redis();
+        all.borrow_mut().push(keys);
+        redis
+    })
+    .await;
+    // without Redis nothing is known, and nobody waits for it
+    let absent = Redis::absent();
+    absent.leave(&[(Shard(1), Note::default())]).await;
+    assert_eq!(absent.note(Shard(1)).await, None);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
+pub(crate) mod announcements;
 pub(crate) mod broker;
 pub(crate) mod channels;
 pub(crate) mod checkpoints;
@@ -10,7 +11,9 @@ pub(crate) mod clock;
 #[cfg(feature = "sqlite")]
 mod folder;
 pub(crate) mod intake;
+pub(crate) mod letters;
 pub(crate) mod live;
+pub(crate) mod notes;
 pub(crate) mod payloads;
 mod postgres;
 mod proxy;

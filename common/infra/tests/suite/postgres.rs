@@ -327,9 +327,11 @@ async fn dead_letters_are_kept_for_people() {
     for run in [None, Some("r"), Some("gone\0")] {
         let letter = DeadLetter {
             queue: "q".into(),
+            origin: Some("p".into()),
             reason: "read a message: \0".into(),
             run: run.map(Name::from),
             headers: vec![("x".into(), "\0\"".into())],
+            properties: Vec::new(),
             body: vec![0, 255, 3],
             unanswered: None,
             is_odd: true,

@@ -43,6 +43,10 @@ async fn what_nobody_can_read_is_parked_and_the_rest_goes_on() {
     let cluster = Cluster::new("garbage").await;
     let owner = cluster.owner("owner").await;
     let hand = cluster.hand("hand").await;
+    // the owner makes its inboxes once it has its shards: a first run says that it has
+    let plan = cluster.push(&shout()).await;
+    let first = cluster.submit(&plan, &[("who", "eve".into())]).await;
+    cluster.end(&first).await;
     let (connection, channel, queue) = cluster.outside("code").await;
     let results = queue.as_str().replace("tasks.v1.code.interactive", "results.v1.0");
     for queue in [queue, results.as_str().into()] {
@@ -51,7 +55,6 @@ async fn what_nobody_can_read_is_parked_and_the_rest_goes_on() {
         put.await.unwrap().await.unwrap();
     }
     cluster.until("both letters", async || cluster.parked("it begins with").await == 2).await;
-    let plan = cluster.push(&shout()).await;
     let run = cluster.submit(&plan, &[("who", "ada".into())]).await;
     assert_eq!(cluster.end(&run).await.outputs["says"], "ADA");
     connection.close(200, "done".into()).await.unwrap();

@@ -176,7 +176,7 @@ impl State {
         self.documents.get(&key).map(|document| document.name.clone())
     }
 
-    fn shown(&self, run: &Name, row: &RunRow) -> intake::RunRow {
+    pub(super) fn shown(&self, run: &Name, row: &RunRow) -> intake::RunRow {
         intake::RunRow {
             run: run.clone(),
             workflow: row.plan.workflow.clone(),

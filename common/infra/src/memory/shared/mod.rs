@@ -2,9 +2,12 @@
 //! services in one of them. It keeps everything as long as one of its handles lives.
 //!
 //! Here are facts and their commit; `shards` is for owners, `intake` for submitters, `work` for
-//! workers and whoever compiles documents.
+//! workers and whoever compiles documents, `letters` for dead letters, `announcements` for whoever
+//! tells others of ends.
 
+mod announcements;
 mod intake;
+mod letters;
 mod shards;
 mod work;
 
@@ -53,7 +56,7 @@ struct State {
     /// The run that was submitted under a key.
     keys: HashMap<(Name, Name), (Name, IdempotencyKey)>,
     checkpoints: HashMap<CheckpointKey, Kept>,
-    letters: Vec<DeadLetter>,
+    letters: Vec<letters::LetterRow>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -76,6 +79,8 @@ struct RunRow {
     accepted_at: Time,
     started_at: Option<Time>,
     finished_at: Option<Time>,
+    /// Whether others were told of its end.
+    is_announced: bool,
     standing: Standing,
     journal: Vec<Fact>,
 }
@@ -115,7 +120,7 @@ impl SharedStore {
 
     /// The dead letters that were kept, in order.
     pub fn letters(&self) -> Vec<DeadLetter> {
-        self.lock().letters.clone()
+        self.lock().letters.iter().map(|row| row.parked.letter.clone()).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -242,6 +247,7 @@ impl State {
             accepted_at,
             started_at: None,
             finished_at: None,
+            is_announced: false,
             standing: Standing::default(),
             journal: Vec::new(),
         }

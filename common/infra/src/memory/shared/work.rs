@@ -1,4 +1,4 @@
-//! The shared store for workers, for whoever compiles documents, and for dead letters.
+//! The shared store for workers, and for whoever compiles documents.
 
 use std::collections::hash_map::Entry;
 
@@ -6,7 +6,6 @@ use flowmill_engine::run::Outcome;
 use flowmill_engine::value::Name;
 
 use crate::checkpoints::{Checkpoint, CheckpointKey, Checkpoints, Scope};
-use crate::dead_letters::{DeadLetter, DeadLetters};
 use crate::store::StoreError;
 use crate::texts::Texts;
 
@@ -56,12 +55,5 @@ impl Texts for SharedStore {
         let key = (tenant.clone(), digest.clone());
         let document = state.documents.get(&key).map(|document| &document.text);
         Ok(document.or_else(|| state.texts.get(&key)).cloned())
-    }
-}
-
-impl DeadLetters for SharedStore {
-    async fn park(&self, letter: &DeadLetter) -> Result<(), StoreError> {
-        self.lock().letters.push(letter.clone());
-        Ok(())
     }
 }

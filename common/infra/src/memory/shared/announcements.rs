@@ -1,0 +1,39 @@
+//! The shared store for whoever tells others that runs ended. It claims nothing: it ends with its
+//! process, and so does everybody who asks.
+
+use flowmill_engine::fact::Event;
+
+use crate::announcements::{Announcements, Unannounced};
+use crate::store::StoreError;
+
+use super::SharedStore;
+
+impl Announcements for SharedStore {
+    async fn unannounced(&self, most: usize) -> Result<Vec<Unannounced>, StoreError> {
+        let state = self.lock();
+        let mut waiting: Vec<_> = state
+            .runs
+            .iter()
+            .filter(|(_, row)| row.finished_at.is_some() && !row.is_announced)
+            .collect();
+        waiting.sort_by_key(|(_, row)| row.place);
+        let end = |(run, row): (_, &super::RunRow)| Unannounced {
+            id: i64::try_from(row.place).unwrap_or(i64::MAX),
+            tenant: row.tenant.clone(),
+            run: state.shown(run, row),
+            reason: match row.journal.last().map(|fact| &fact.event) {
+                Some(Event::RunFinished(finished)) => finished.reason,
+                _ => None,
+            },
+        };
+        Ok(waiting.into_iter().take(most).map(end).collect())
+    }
+
+    async fn announced(&self, ids: &[i64]) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        for row in state.runs.values_mut() {
+            row.is_announced |= i64::try_from(row.place).is_ok_and(|place| ids.contains(&place));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,523 @@
+//! Why a run does not move: which gate holds each of its nodes, and since when.
+//!
+//! What the journal tells needs no more than the journal. How full the window is and which worker
+//! holds what only the owner knows; it leaves that where it may vanish, and what is not known is
+//! said to be unknown.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::Uri;
+use axum::middleware;
+use axum::routing::get;
+use flowmill_engine::fact::{Event, Fact, FramePath, Returned, Status, Then, Waiting};
+use flowmill_engine::plan::{Behaviour, Plan, TaskClass};
+use flowmill_engine::run::{Outstanding, Queued, Run, Wake};
+use flowmill_engine::time::Time;
+use flowmill_engine::value::{Name, Value};
+use flowmill_infra::clock::{Clock as _, SystemClock};
+use flowmill_infra::intake::{Intake, RunRow};
+use flowmill_infra::message::Shard;
+use flowmill_infra::notes::{Note, Notes};
+use flowmill_infra::texts::Texts;
+use flowmill_workflow::Workflows;
+
+use super::guard::{self, Key, parameters};
+use super::json::{Answer, object, text, time};
+use super::problem::{Code, Problem};
+use super::{TENANT, no_method, show};
+
+/// Nodes that are told of.
+const MOST: usize = 500;
+
+#[derive(Debug)]
+struct Explain<S, N> {
+    store: Arc<S>,
+    workflows: Arc<Workflows<S>>,
+    notes: N,
+    shards: u16,
+    tenant: Name,
+    clock: SystemClock,
+}
+
+/// What can be asked of runs that do not move, over a store of so many shards.
+pub fn explain<S, N>(
+    store: Arc<S>,
+    workflows: Arc<Workflows<S>>,
+    notes: N,
+    shards: u16,
+    key: Option<Key>,
+) -> Router
+where
+    S: Intake + Texts,
+    N: Notes,
+{
+    let (tenant, clock) = (TENANT.into(), SystemClock::new());
+    let explain = Explain { store, workflows, notes, shards, tenant, clock };
+    Router::new()
+        .route("/api/v1/runs/{run}/explain", get(of_run::<S, N>))
+        .method_not_allowed_fallback(no_method)
+        .layer(middleware::from_fn_with_state(key, guard::admit))
+        .with_state(Arc::new(explain))
+}
+
+async fn of_run<S: Intake + Texts, N: Notes>(
+    State(api): State<Arc<Explain<S, N>>>,
+    Path(run): Path<String>,
+    uri: Uri,
+) -> Result<Answer, Problem> {
+    let [] = parameters(&uri, [])?;
+    let id = Name::from(run.as_str());
+    let row = api.store.run(&api.tenant, &id).await?.ok_or_else(|| Problem::no_run(&run))?;
+    let note = api.notes.note(Shard::of(&id, api.shards)).await;
+    let now = api.clock.now();
+    let is_begun = row.status.is_some() && row.finished_at.is_none();
+    let gates = if is_begun {
+        let found = api.store.facts(&api.tenant, &id, 0).await?;
+        let (key, facts) = found.ok_or_else(|| Problem::no_run(&run))?;
+        let plan = api.workflows.get(&api.tenant, &key).await?.plan.clone();
+        let of_owner = note.clone();
+        // of a large run it takes a while, in which others want to be answered
+        let gates = move || gates(&plan, &facts, of_owner.as_ref(), now);
+        tokio::task::spawn_blocking(gates).await.map_err(|error| {
+            tracing::error!(run.id = run, %error, "a run could not be explained");
+            Problem::new(Code::Internal, "the run's journal could not be read")
+        })?
+    } else {
+        Gates::default()
+    };
+    Ok(Answer::ok(told(&row, gates, note.as_ref())))
+}
+
+/// What holds the nodes of a run.
+#[derive(Debug, Default)]
+struct Gates {
+    nodes: Vec<Hold>,
+    /// When the run must be told the time, and why.
+    wakes: Option<(Time, Wake)>,
+    /// Why it is paused.
+    pauses: Vec<Name>,
+}
+
+/// What holds a node.
+#[derive(Debug)]
+struct Hold {
+    frame: FramePath,
+    node: Name,
+    title: Name,
+    kind: Name,
+    /// For programs: the gate, and what is the matter there.
+    gate: &'static str,
+    code: &'static str,
+    since: Option<Time>,
+    until: Option<Time>,
+    class: Option<TaskClass>,
+    worker: Option<Name>,
+    /// For people.
+    detail: String,
+}
+
+fn told(row: &RunRow, gates: Gates, note: Option<&Note>) -> Value {
+    let of_run = of_whole(row, &gates, note);
+    let owner = note.map_or(Value::None, |note| {
+        object([("scheduler", Value::Str(note.scheduler.clone())), ("at", time(Some(note.at)))])
+    });
+    let is_cut = gates.nodes.len() > MOST;
+    let nodes = gates.nodes.into_iter().take(MOST).map(Hold::shown).collect();
+    let wakes = gates.wakes.map_or(Value::None, |(at, why)| {
+        object([("at", time(Some(at))), ("why", wake(why).into())])
+    });
+    object([
+        ("id", Value::Str(row.run.clone())),
+        ("status", show::status(row.status).into()),
+        ("gate", of_run.0.into()),
+        ("code", of_run.1.into()),
+        ("detail", Value::from(of_run.2)),
+        ("nodes", Value::array(nodes)),
+        ("is_cut", is_cut.into()),
+        ("wakes", wakes),
+        ("owner", owner),
+    ])
+}
+
+/// What holds the run itself.
+fn of_whole(
+    row: &RunRow,
+    gates: &Gates,
+    note: Option<&Note>,
+) -> (&'static str, &'static str, String) {
+    match row.status {
+        None => {
+            let accepted = format!("accepted {} and not begun", row.accepted_at.rfc3339());
+            if let Some(Note { scheduler, .. }) = note {
+                let detail = format!(
+                    "{accepted}; scheduler {scheduler} owns its shard and begins runs in their order"
+                );
+                return ("queued", "waits_for_admission", detail);
+            }
+            let detail = format!(
+                "{accepted}; no scheduler is known to own its shard, or what it knows cannot be read \
+                 (Redis)"
+            );
+            ("queued", "owner_unknown", detail)
+        }
+        Some(_) if row.finished_at.is_some() => {
+            let status = show::status(row.status);
+            ("ended", "ended", format!("it has ended: {status}"))
+        }
+        Some(Status::Paused) if gates.nodes.iter().any(|node| node.gate == "human") => {
+            ("human", "waits_for_people", "it waits for people to answer".to_owned())
+        }
+        Some(Status::Paused) => {
+            let reasons: Vec<&str> = gates.pauses.iter().map(|reason| &**reason).collect();
+            let detail = format!("it is paused: {}", reasons.join("; "));
+            ("paused", "paused", detail.trim_end_matches(": ").to_owned())
+        }
+        Some(_) if !gates.pauses.is_empty() => {
+            ("paused", "pausing", "it pauses once what runs has ended".to_owned())
+        }
+        Some(_) => ("running", "running", "its nodes say what they wait for".to_owned()),
+    }
+}
+
+fn wake(why: Wake) -> &'static str {
+    match why {
+        Wake::Work => "work",
+        Wake::Retry => "retry",
+        Wake::TaskDue => "task_due",
+        Wake::Deadline => "deadline",
+        Wake::FormDue => "form_due",
+    }
+}
+
+impl Hold {
+    fn of(plan: &Plan, frame: FramePath, node: Name) -> Self {
+        let found = plan.find(&node).map(|index| plan.node(index));
+        let class = found.and_then(|node| match node.behaviour {
+            Behaviour::Task(task) => Some(task.class),
+            _ => node.passes.as_ref().and_then(|passes| passes.class),
+        });
+        Self {
+            title: found.map_or_else(|| "".into(), |node| node.title.clone()),
+            kind: found.map_or_else(|| "".into(), |node| node.kind.clone()),
+            frame,
+            node,
+            gate: "",
+            code: "",
+            since: None,
+            until: None,
+            class,
+            worker: None,
+            detail: String::new(),
+        }
+    }
+
+    fn held(self, gate: &'static str, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { gate, code, detail: detail.into(), ..self }
+    }
+
+    fn shown(self) -> Value {
+        object([
+            ("frame", self.frame.as_str().into()),
+            ("node", Value::Str(self.node)),
+            ("title", Value::Str(self.title)),
+            ("type", Value::Str(self.kind)),
+            ("gate", self.gate.into()),
+            ("code", self.code.into()),
+            ("class", self.class.map_or(Value::None, |class| word(class).into())),
+            ("worker", text(self.worker.as_ref())),
+            ("since", time(self.since)),
+            ("until", time(self.until)),
+            ("detail", Value::from(self.detail)),
+        ])
+    }
+}
+
+fn word(class: TaskClass) -> &'static str {
+    match class {
+        TaskClass::Light => "light",
+        TaskClass::Code => "code",
+        TaskClass::Http => "http",
+        TaskClass::Llm => "llm",
+    }
+}
+
+/// What happened to a node last that made it wait.
+#[derive(Clone, Copy, Debug)]
+enum Last {
+    Failed,
+    Returned(Returned),
+}
+
+type Lasts<'a> = BTreeMap<(&'a FramePath, &'a Name), (Time, Last)>;
+
+fn lasts(facts: &[Fact]) -> Lasts<'_> {
+    let mut lasts = Lasts::new();
+    for fact in facts {
+        match &fact.event {
+            Event::NodeFailed(failed) if matches!(failed.then, Then::RetryAt(_)) => {
+                lasts.insert((&failed.frame, &failed.node), (fact.at, Last::Failed));
+            }
+            Event::TaskReturned { task, reason, .. } => {
+                lasts.insert((&task.frame, &task.node), (fact.at, Last::Returned(*reason)));
+            }
+            _ => {}
+        }
+    }
+    lasts
+}
+
+fn gates(plan: &Arc<Plan>, facts: &[Fact], note: Option<&Note>, now: Time) -> Gates {
+    let run = Run::replay(plan.clone(), facts);
+    let lasts = lasts(facts);
+    let changed_at = facts.last().map(|fact| fact.at);
+    let mut nodes = Vec::new();
+    for waiting in run.waiting() {
+        let gate = Hold::of(plan, waiting.frame.clone(), waiting.node.clone());
+        let form = run.form(waiting);
+        let detail = match form {
+            Some(form) => {
+                format!("a person must answer its form until {}", form.expires_at.rfc3339())
+            }
+            None => "somebody must resume the run".to_owned(),
+        };
+        let asked = |event: &Event| matches!(event, Event::PauseRequested { .. });
+        let since = facts.iter().rev().find(|fact| asked(&fact.event)).map(|fact| fact.at);
+        let until = form.map(|form| form.expires_at);
+        nodes.push(Hold { since, until, ..gate.held("human", "form_open", detail) });
+    }
+    nodes.extend(run.outstanding().map(|out| sent(plan, &out, note)));
+    let is_asked = |queued: &Queued| {
+        let asked =
+            |waiting: &Waiting| waiting.frame == queued.frame && waiting.node == queued.node;
+        run.waiting().iter().any(asked)
+    };
+    for queued in run.queued().into_iter().filter(|queued| !is_asked(queued)) {
+        let last = lasts.get(&(&queued.frame, &queued.node)).copied();
+        nodes.push(waits(plan, &run, queued, last, (note, now, changed_at)));
+    }
+    let order = |gate: &Hold| (gate.frame.clone(), gate.node.clone());
+    nodes.sort_by_key(order);
+    Gates { nodes, wakes: run.next_deadline(now), pauses: run.pause_reasons().to_vec() }
+}
+
+/// A node whose task was sent and has no answer.
+fn sent(plan: &Plan, out: &Outstanding<'_>, note: Option<&Note>) -> Hold {
+    let gate = Hold::of(plan, out.task.frame.clone(), out.task.node.clone());
+    let class = Some(out.class);
+    let gate = Hold { since: Some(out.sent_at), until: Some(out.due), class, ..gate };
+    let times = format!("attempt {}, sent {}", out.attempt, out.sent_at.rfc3339());
+    let Some(note) = note else {
+        let detail =
+            format!("{times}; its owner's notes cannot be read, so who holds it is unknown");
+        return gate.held("sent", "holder_unknown", detail);
+    };
+    if let Some(worker) = note.holder(out.number) {
+        let detail = format!(
+            "worker {} runs it or has it in hand, and was heard {}; {times}",
+            worker.name,
+            worker.heard_at.rfc3339()
+        );
+        let worker = Some(worker.name.clone());
+        return Hold { worker, ..gate.held("running", "held_by_worker", detail) };
+    }
+    if note.at < out.sent_at {
+        let detail = format!("{times}, after its owner wrote what it knows");
+        return gate.held("sent", "just_sent", detail);
+    }
+    if !serves(note, out.class) {
+        let detail = format!("no worker is heard of that serves {}; {times}", word(out.class));
+        return gate.held("class", "no_worker", detail);
+    }
+    if out.number > note.mark {
+        let detail = format!("the broker has not confirmed it, or its queues were lost; {times}");
+        return gate.held("broker", "unconfirmed", detail);
+    }
+    let detail = format!(
+        "it lies in the broker's queue until a slot for {} is free; {times}",
+        word(out.class)
+    );
+    gate.held("class", "waits_for_slot", detail)
+}
+
+fn serves(note: &Note, class: TaskClass) -> bool {
+    note.workers.iter().any(|worker| worker.slots[class as usize] > 0)
+}
+
+/// A node that waits to be sent.
+fn waits(
+    plan: &Plan,
+    run: &Run,
+    queued: Queued,
+    last: Option<(Time, Last)>,
+    (note, now, changed_at): (Option<&Note>, Time, Option<Time>),
+) -> Hold {
+    let Queued { frame, node, not_before, is_kept_back } = queued;
+    let gate = Hold::of(plan, frame, node);
+    if let Some(at) = not_before.filter(|at| *at > now) {
+        let (code, why) = match last {
+            Some((_, Last::Failed)) => ("retry", "its last attempt failed"),
+            Some((_, Last::Returned(Returned::Unroutable))) => {
+                ("unroutable", "the broker had no queue for it")
+            }
+            Some((_, Last::Returned(Returned::WorkerLost))) => {
+                ("worker_lost", "its worker was lost")
+            }
+            Some((_, Last::Returned(Returned::HandedBack | Returned::Suspected))) => {
+                ("handed_back", "a worker gave it back")
+            }
+            None => ("delayed", "it may not begin before"),
+        };
+        let detail = format!("{why}; it is sent again at {}", at.rfc3339());
+        let kind = if code == "unroutable" { "broker" } else { "timer" };
+        let since = last.map(|(at, _)| at);
+        return Hold { since, until: Some(at), ..gate.held(kind, code, detail) };
+    }
+    // it has waited at least since then
+    let gate = Hold { since: last.map(|(at, _)| at).or(changed_at), ..gate };
+    if is_kept_back || run.status() == Status::Paused || !run.pause_reasons().is_empty() {
+        return gate.held("paused", "kept_back", "it begins once the run is resumed");
+    }
+    let Some(class) = gate.class else {
+        let asks = plan.find(&gate.node).map(|index| &plan.node(index).behaviour);
+        return match asks {
+            Some(Behaviour::Pause(_)) => gate.held(
+                "human",
+                "not_asked_yet",
+                "it asks a person once what became ready with it has begun",
+            ),
+            _ => gate.held("class", "waits_for_turn", "its scheduler gets to it in its turn"),
+        };
+    };
+    match note {
+        None => gate.held(
+            "class",
+            "window_unknown",
+            "it is ready and waits for a place; its owner's notes cannot be read (Redis)",
+        ),
+        Some(note) if !serves(note, class) => {
+            let detail = format!("it is ready; no worker is heard of that serves {}", word(class));
+            gate.held("class", "no_worker", detail)
+        }
+        Some(note) if note.out[class as usize] >= note.window[class as usize] => {
+            let (out, most) = (note.out[class as usize], note.window[class as usize]);
+            let detail = format!(
+                "it is ready and waits for a place: {out} of {most} tasks of class {} are out",
+                word(class)
+            );
+            gate.held("class", "window_full", detail)
+        }
+        Some(_) => gate.held("class", "waits_for_turn", "it is ready and waits for its run's turn"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flowmill_engine::error::NodeError;
+    use flowmill_engine::run::{Completion, Input, Outcome, Start};
+
+    use super::*;
+    use crate::owner::plans::plan;
+
+    fn note(at: u64, mark: u64, held: &[u64], slots: u16) -> Note {
+        let worker = flowmill_infra::notes::WorkerNote {
+            name: "hand".into(),
+            heard_at: Time(at),
+            slots: [slots; 4],
+            held: held.to_vec(),
+        };
+        Note {
+            scheduler: "one".into(),
+            at: Time(at),
+            mark,
+            workers: vec![worker],
+            ..Note::default()
+        }
+    }
+
+    fn code(note: Option<&Note>) -> (&'static str, &'static str) {
+        let task = flowmill_engine::fact::TaskId {
+            frame: FramePath::default(),
+            node: "n".into(),
+            generation: 1,
+        };
+        let out = Outstanding {
+            task: &task,
+            attempt: 1,
+            dispatch: 1,
+            class: TaskClass::Llm,
+            number: 7,
+            sent_at: Time(100),
+            due: Time(900),
+        };
+        let gate = sent(&plan("start llm1"), &out, note);
+        (gate.gate, gate.code)
+    }
+
+    #[test]
+    fn a_task_that_is_out_is_told_by_what_its_owner_knows() {
+        assert_eq!(code(None), ("sent", "holder_unknown"));
+        assert_eq!(code(Some(&note(200, 9, &[7], 4))), ("running", "held_by_worker"));
+        assert_eq!(code(Some(&note(50, 9, &[], 4))), ("sent", "just_sent"));
+        assert_eq!(code(Some(&note(200, 9, &[], 0))), ("class", "no_worker"));
+        assert_eq!(code(Some(&note(200, 6, &[], 4))), ("broker", "unconfirmed"));
+        assert_eq!(code(Some(&note(200, 9, &[], 4))), ("class", "waits_for_slot"));
+    }
+
+    /// What is told of the nodes of a run at a time, without its owner.
+    fn of(run: &Run, facts: &[Fact], now: Time) -> Vec<(String, &'static str, &'static str)> {
+        let gates = gates(run.plan(), facts, None, now);
+        let told = |gate: Hold| (gate.node.to_string(), gate.gate, gate.code);
+        gates.nodes.into_iter().map(told).collect()
+    }
+
+    #[test]
+    fn what_the_journal_says_needs_no_owner() {
+        let start = Start { run: "r".into(), ..Start::default() };
+        let plan = plan("start retry1; start pause1; start llm1");
+        let (mut run, mut facts) = Run::start(plan, start, Time(0));
+        let second = |count: u64| Time(count * 1_000_000);
+        let class = TaskClass::Llm;
+        facts.extend(run.apply(second(0), Input::Tick).unwrap());
+        let waits = |node: &str, gate, code| (node.to_owned(), gate, code);
+        let ready = |node| waits(node, "class", "window_unknown");
+        let not_yet = waits("pause1", "human", "not_asked_yet");
+        assert_eq!(of(&run, &facts, second(0)), [ready("llm1"), not_yet, ready("retry1")]);
+        let grant = Input::Grant { class, count: 2, number: 1, workers: 1 };
+        facts.extend(run.apply(second(1), grant).unwrap());
+        facts.extend(run.apply(second(1), Input::Tick).unwrap());
+        let out = |node| waits(node, "sent", "holder_unknown");
+        let human = waits("pause1", "human", "form_open");
+        assert_eq!(of(&run, &facts, second(1)), [out("llm1"), human, out("retry1")]);
+        let mut run = {
+            // the same without a pause, so that tasks go out
+            let start = Start { run: "r".into(), ..Start::default() };
+            let plan = super::tests::plan("start retry1; start llm1");
+            let (run, begun) = Run::start(plan, start, Time(0));
+            facts = begun;
+            run
+        };
+        facts.extend(run.apply(second(0), Input::Tick).unwrap());
+        assert_eq!(of(&run, &facts, second(0)), [ready("llm1"), ready("retry1")]);
+        let grant = Input::Grant { class, count: 2, number: 1, workers: 1 };
+        facts.extend(run.apply(second(1), grant).unwrap());
+        assert_eq!(of(&run, &facts, second(1)), [out("llm1"), out("retry1")]);
+        let task = run.outstanding().find(|out| &*out.task.node == "retry1").unwrap();
+        let (task, attempt, dispatch) = (task.task.clone(), task.attempt, task.dispatch);
+        let error = Err(NodeError::new("Bad", "it failed"));
+        let outcome =
+            Outcome { task, attempt, outcome: error, started_at: second(1), elapsed_us: 0 };
+        let completion = Completion::of(dispatch, outcome);
+        facts.extend(run.apply(second(2), Input::Completed(completion)).unwrap());
+        let retry = waits("retry1", "timer", "retry");
+        assert_eq!(of(&run, &facts, second(3)), [out("llm1"), retry]);
+        let gates = gates(run.plan(), &facts, None, second(3));
+        assert_eq!(
+            (gates.nodes[1].since, gates.nodes[1].until),
+            (Some(second(2)), Some(second(12)))
+        );
+        assert_eq!(of(&run, &facts, second(20)), [out("llm1"), ready("retry1")]);
+    }
+}
