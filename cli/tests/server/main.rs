@@ -16,7 +16,7 @@ use serde_json::{Value as Json, json};
 use tokio::process::Command;
 
 use cluster::Cluster;
-use server::{Server, asking, greeting};
+use server::{Server, approval, asking, greeting};
 
 /// What a call of the binary gave.
 struct Ran {
@@ -202,4 +202,60 @@ async fn a_person_learns_what_is_wrong_and_what_to_do() {
     wrong.says("write it as http://host:port");
     let html = flowmill(&server, &["runs", "show", "x", "--format", "html"]).await.expect(2);
     html.says("--store DIR");
+}
+
+/// Waits until a run is so far.
+async fn until(server: &Server, run: &str, status: &str) {
+    let shown = async || flowmill(server, &["runs", "show", run, "--json"]).await.json();
+    let mut last = shown().await;
+    for _ in 0..1000 {
+        if last["status"] == status {
+            return;
+        }
+        last = shown().await;
+    }
+    panic!("{status} did not come: {last}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_asked_and_answer() {
+    let cluster = Cluster::start().await;
+    let server = &cluster.server;
+    let (_folder, path) = file(&approval(), "approval.yml");
+    let submit = ["submit", &path, "--input", "what=a desk"];
+    let run = flowmill(server, &submit).await.expect(0).out.trim().to_owned();
+    until(server, &run, "paused").await;
+    let forms = flowmill(server, &["runs", "forms", &run]).await.expect(0).out;
+    for part in [
+        "waiting  Approve, until ",
+        "  | Buy a desk? ",
+        "  enter   note  text, default \"a desk\"\n",
+        "  enter   how  one of cash, card\n",
+        "  choose  yes  Buy it\n",
+        &format!("flowmill runs answer {run} "),
+    ] {
+        assert!(forms.contains(part), "{part:?} is missing in {forms}");
+    }
+    let form = flowmill(server, &["runs", "forms", &run, "--json"]).await.expect(0).json();
+    let answer = ["runs", "answer", &run, "--action", "yes"];
+    let with = |more: &[&'static str]| [&answer[..], more].concat();
+    let refused = flowmill(server, &answer).await.expect(2);
+    refused.says("Missing required inputs: how").says("invalid_answer");
+    let refused = flowmill(server, &with(&["--input", "who=me"])).await.expect(2);
+    refused.says("no input \"who\" (it has note, how)");
+    flowmill(server, &["runs", "pause", &run]).await.expect(0);
+    let answered = with(&["--input", "how=card", "--user", "ada", "--json"]);
+    let answered = flowmill(server, &answered).await.expect(0).json();
+    assert_eq!((&answered["id"], &answered["state"]), (&form["id"], &json!("submitted")));
+    assert_eq!(answered["values"], json!({"note": "a desk", "how": "card"}));
+    let resumed = flowmill(server, &["runs", "resume", &run]).await.expect(0);
+    assert_eq!(resumed.out, format!("run {run} goes on\n"));
+    until(server, &run, "succeeded").await;
+    let forms = flowmill(server, &["runs", "forms", &run]).await.expect(0).out;
+    assert!(forms.contains("submitted  Approve") && forms.contains(": yes by ada"), "{forms}");
+    flowmill(server, &answer).await.expect(2).says("waits for nobody's answer");
+    let id = form["id"].as_str().unwrap();
+    let late = ["runs", "answer", &run, id, "--action", "no", "--input", "how=cash"];
+    flowmill(server, &late).await.expect(2).says("form_answered").says("by ada");
+    flowmill(server, &["runs", "resume", &run]).await.expect(2).says("run_ended");
 }

@@ -137,6 +137,9 @@ pub enum Event {
         /// Whether the time was over.
         #[serde(default, skip_serializing_if = "is_false")]
         timed_out: bool,
+        /// Who answered, if that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Name>,
     },
     /// The run ended.
     RunFinished(Box<RunFinished>),

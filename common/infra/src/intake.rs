@@ -9,7 +9,7 @@ use flowmill_engine::value::Name;
 
 use crate::message::{PlanKey, Shard};
 use crate::shards::Wish;
-use crate::store::StoreError;
+use crate::store::{Settled, StoreError};
 
 /// A document, as it was pushed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,7 +167,8 @@ pub trait Intake: Send + Sync + 'static {
         submissions: &[Submission],
     ) -> impl Future<Output = Result<Vec<Accepted>, StoreError>> + Send;
 
-    /// Leaves a wish for a run's owner; false when the run is unknown or has ended.
+    /// Leaves a wish for a run's owner, and answers the number of its signal; None when the run is
+    /// unknown or has ended.
     ///
     /// # Errors
     /// When the store cannot be reached or changed.
@@ -177,7 +178,18 @@ pub trait Intake: Send + Sync + 'static {
         run: &Name,
         wish: &Wish,
         actor: &Name,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Option<i64>, StoreError>> + Send;
+
+    /// Those of these signals that were dealt with, in any order. What was applied is durable with
+    /// all that followed from it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn settled(
+        &self,
+        tenant: &Name,
+        signals: &[i64],
+    ) -> impl Future<Output = Result<Vec<Settled>, StoreError>> + Send;
 
     /// A run.
     ///

@@ -369,6 +369,7 @@ mod tests {
                 handle: "ok".into(),
                 outputs: outputs(),
                 timed_out: false,
+                by: None,
             },
             Event::RunFinished(Box::new(RunFinished {
                 status: Status::Failed,

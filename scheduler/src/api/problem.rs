@@ -35,6 +35,24 @@ pub enum Code {
     Timeout,
     /// The run has ended.
     RunEnded,
+    /// The run has not ended.
+    RunNotEnded,
+    /// The document is not as it was where that matters.
+    DocumentChanged,
+    /// The run cannot be run again like this.
+    InvalidRerun,
+    /// The run is not paused and not about to be.
+    RunNotPaused,
+    /// There is no such form.
+    FormNotFound,
+    /// Somebody else was first.
+    FormAnswered,
+    /// The form was not answered in time.
+    FormExpired,
+    /// The pass around the form ended without it.
+    FormClosed,
+    /// The answer does not fit the form.
+    InvalidAnswer,
     /// The body is too large.
     TooLarge,
     /// The body is not JSON, or not text.
@@ -59,7 +77,7 @@ pub enum Code {
 
 impl Code {
     /// All there are.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 28] = [
         Self::Unauthorized,
         Self::CrossOrigin,
         Self::MocksRefused,
@@ -69,6 +87,15 @@ impl Code {
         Self::MethodNotAllowed,
         Self::Timeout,
         Self::RunEnded,
+        Self::RunNotEnded,
+        Self::DocumentChanged,
+        Self::InvalidRerun,
+        Self::RunNotPaused,
+        Self::FormNotFound,
+        Self::FormAnswered,
+        Self::FormExpired,
+        Self::FormClosed,
+        Self::InvalidAnswer,
         Self::TooLarge,
         Self::InvalidBody,
         Self::InvalidRequest,
@@ -100,6 +127,23 @@ impl Code {
             }
             Self::Timeout => ("timeout", S::REQUEST_TIMEOUT, "the body did not come in time"),
             Self::RunEnded => ("run_ended", S::CONFLICT, "the run has ended"),
+            Self::RunNotEnded => ("run_not_ended", S::CONFLICT, "the run has not ended"),
+            Self::DocumentChanged => {
+                ("document_changed", S::CONFLICT, "the document has changed in what is kept")
+            }
+            Self::InvalidRerun => {
+                ("invalid_rerun", S::UNPROCESSABLE_ENTITY, "the run cannot be run again like this")
+            }
+            Self::RunNotPaused => ("run_not_paused", S::CONFLICT, "the run is not paused"),
+            Self::FormNotFound => ("form_not_found", S::NOT_FOUND, "there is no such form"),
+            Self::FormAnswered => ("form_answered", S::CONFLICT, "the form is answered already"),
+            Self::FormExpired => ("form_expired", S::CONFLICT, "the time to answer is over"),
+            Self::FormClosed => {
+                ("form_closed", S::CONFLICT, "nobody waits for the answer any more")
+            }
+            Self::InvalidAnswer => {
+                ("invalid_answer", S::UNPROCESSABLE_ENTITY, "the answer does not fit the form")
+            }
             Self::TooLarge => ("too_large", S::PAYLOAD_TOO_LARGE, "the body is too large"),
             Self::InvalidBody => ("invalid_body", S::BAD_REQUEST, "the body cannot be read"),
             Self::InvalidRequest => {

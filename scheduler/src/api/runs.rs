@@ -1,21 +1,20 @@
-//! Runs: looked at, waited for, stopped.
+//! Runs: looked at and waited for.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, Uri};
+use axum::http::Uri;
 use flowmill_engine::fact::{Event, RunFinished, Status};
 use flowmill_engine::time::parse_duration;
 use flowmill_engine::value::{Name, Value};
 use flowmill_infra::clock::Clock as _;
 use flowmill_infra::intake::{Filter, Intake, RunRow};
-use flowmill_infra::shards::Wish;
 
 use super::Api;
 use super::guard::parameters;
 use super::json::{Answer, object};
-use super::problem::{Code, Problem};
+use super::problem::Problem;
 use super::show;
 
 /// How many runs a page has.
@@ -91,18 +90,18 @@ pub(super) async fn show<S: Intake>(
     let run = Name::from(run);
     let mut found = find(&api, &run).await?;
     if let Some(wait) = wait.filter(|_| found.finished_at.is_none()) {
-        api.ends.wait(&run, wait.min(LONGEST_WAIT)).await;
+        api.ends.wait(run.clone(), wait.min(LONGEST_WAIT)).await;
         found = find(&api, &run).await?;
     }
     Ok(Answer::ok(shown(&api, &found).await?))
 }
 
-async fn find<S: Intake>(api: &Api<S>, run: &Name) -> Result<RunRow, Problem> {
+pub(super) async fn find<S: Intake>(api: &Api<S>, run: &Name) -> Result<RunRow, Problem> {
     api.store.run(&api.tenant, run).await?.ok_or_else(|| Problem::no_run(run))
 }
 
 /// A run with how it ended.
-async fn shown<S: Intake>(api: &Api<S>, run: &RunRow) -> Result<Value, Problem> {
+pub(super) async fn shown<S: Intake>(api: &Api<S>, run: &RunRow) -> Result<Value, Problem> {
     let end = if run.finished_at.is_some() { end(api, run).await? } else { None };
     Ok(show::run(run, end.as_deref(), api.clock.now()))
 }
@@ -115,22 +114,4 @@ async fn end<S: Intake>(api: &Api<S>, run: &RunRow) -> Result<Option<Box<RunFini
         Event::RunFinished(finished) => Some(finished),
         _ => None,
     }))
-}
-
-/// Asks the owner of a run to stop it.
-pub(super) async fn cancel<S: Intake>(
-    State(api): State<Arc<Api<S>>>,
-    Path(run): Path<String>,
-    uri: Uri,
-) -> Result<Answer, Problem> {
-    let [] = parameters(&uri, [])?;
-    let run = Name::from(run);
-    if !api.store.wish(&api.tenant, &run, &Wish::Stop, &"api".into()).await? {
-        let found = find(&api, &run).await?;
-        let detail = format!("run {run} has ended: {}", show::status(found.status));
-        return Err(Problem::new(Code::RunEnded, detail));
-    }
-    api.pokes.poke(&run);
-    let found = find(&api, &run).await?;
-    Ok(Answer(StatusCode::ACCEPTED, shown(&api, &found).await?))
 }

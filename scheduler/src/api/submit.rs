@@ -72,29 +72,41 @@ pub(super) async fn submit<S: Intake + Texts>(
     let version = api.versions.find(&request.workflow).await?;
     let version = version.ok_or_else(|| Problem::no_workflow(&request.workflow))?;
     let (submission, warnings) = prepare(&api, &version, request).await?;
-    let run = submission.start.run.clone();
-    let key = key.map(|key| IdempotencyKey { key, fingerprint: fingerprint(&body) });
-    let (run, workflow, status, duplicate) =
-        match api.submitter.submit(Submission { key, ..submission }).await? {
-            Accepted::New => (run, show::workflow(&version.digest, &version.name), None, false),
-            Accepted::Before(before) => {
-                let (workflow, status) = earlier(&api, &before).await?;
-                (before, workflow, status, true)
-            }
-            Accepted::Other(other) => {
-                let detail = format!("run {other} was submitted under this key, and otherwise");
-                return Err(Problem::new(Code::IdempotencyKeyReused, detail));
-            }
-        };
+    let key = key.map(|key| keyed(key, &body));
+    let workflow = show::workflow(&version.digest, &version.name);
     let warnings = warnings.into_iter().map(Value::from).collect();
-    let answer = object([
+    let more = vec![("warnings", Value::array(warnings))];
+    accept(&api, Submission { key, ..submission }, workflow, more).await
+}
+
+/// Makes a submission durable, and answers with `more` of it. A key that was used for the same
+/// before gives the run of then.
+pub(super) async fn accept<S: Intake>(
+    api: &Api<S>,
+    submission: Submission,
+    workflow: Value,
+    more: Vec<(&str, Value)>,
+) -> Result<Response, Problem> {
+    let run = submission.start.run.clone();
+    let (run, workflow, status, duplicate) = match api.submitter.submit(submission).await? {
+        Accepted::New => (run, workflow, None, false),
+        Accepted::Before(before) => {
+            let (workflow, status) = earlier(api, &before).await?;
+            (before, workflow, status, true)
+        }
+        Accepted::Other(other) => {
+            let detail = format!("run {other} was submitted under this key, and otherwise");
+            return Err(Problem::new(Code::IdempotencyKeyReused, detail));
+        }
+    };
+    let mut answer = vec![
         ("id", Value::Str(run.clone())),
         ("status", show::status(status).into()),
         ("workflow", workflow),
         ("duplicate", duplicate.into()),
-        ("warnings", Value::array(warnings)),
-    ]);
-    let mut response = Answer(StatusCode::ACCEPTED, answer).into_response();
+    ];
+    answer.extend(more);
+    let mut response = Answer(StatusCode::ACCEPTED, object(answer)).into_response();
     if let Ok(place) = HeaderValue::from_str(&format!("/api/v1/runs/{run}")) {
         response.headers_mut().insert(header::LOCATION, place);
     }
@@ -129,7 +141,7 @@ async fn prepare<S: Intake + Texts>(
         now,
     };
     let system = workflow.system(query, beginning.files, identity);
-    let queued = options.deadline_ms.map_or(QUEUED, Duration::from_millis);
+    let queued = queued(&options);
     let start = Start {
         run,
         workflow: version.digest.clone(),
@@ -158,6 +170,16 @@ async fn earlier<S: Intake>(api: &Api<S>, run: &Name) -> Result<(Value, Option<S
     Ok((show::workflow(&found.workflow, &found.name), found.status))
 }
 
+/// How long a run may stay queued.
+pub(super) fn queued(options: &Options) -> Duration {
+    options.deadline_ms.map_or(QUEUED, Duration::from_millis)
+}
+
+/// What makes this body under this key the same submission again.
+pub(super) fn keyed(key: Name, body: &str) -> IdempotencyKey {
+    IdempotencyKey { key, fingerprint: fingerprint(body) }
+}
+
 /// The digest of what was submitted. White space outside of strings and the order of bytes on the
 /// way are not part of it; the order of members is.
 fn fingerprint(body: &str) -> Name {
@@ -167,7 +189,7 @@ fn fingerprint(body: &str) -> Name {
     }
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<Name>, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Name>, Problem> {
     let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
     let key = key.to_str().ok().map(str::trim);
     let key = key.filter(|key| !key.is_empty() && key.len() <= KEY).ok_or_else(|| {
@@ -178,7 +200,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<Name>, Problem> {
 }
 
 /// Keeps mocks, and answers their digest.
-async fn keep<S: Intake>(api: &Api<S>, mocks: &Name) -> Result<Name, Problem> {
+pub(super) async fn keep<S: Intake>(api: &Api<S>, mocks: &Name) -> Result<Name, Problem> {
     let digest = digest(mocks);
     if api.kept_mocks.has(&digest) {
         return Ok(digest);

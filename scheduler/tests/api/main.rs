@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod cluster;
+mod forms;
 mod guard;
 mod pace;
+mod reruns;
 mod runs;
 mod server;
 mod submit;

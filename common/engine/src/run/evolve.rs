@@ -61,6 +61,7 @@ impl Run {
                 self.status = finished.status;
                 self.outcome = Some(finished.clone());
                 self.pausing = false;
+                self.is_held = false;
                 self.waiting.clear();
                 self.held.clear();
                 self.pause_reasons.clear();
@@ -509,7 +510,9 @@ impl Run {
     }
 
     fn pause(&mut self, node: Option<&Waiting>, reason: &Name, form: Option<&Arc<Form>>, at: Time) {
-        self.pausing = true;
+        // one that is paused already is from now on held
+        self.pausing = self.status == Status::Running;
+        self.is_held |= node.is_none();
         self.halted = false;
         self.pause_reasons.push(reason.clone());
         let mut queues = std::mem::take(&mut self.queues);
@@ -553,6 +556,7 @@ impl Run {
         self.steps = 0;
         self.status = Status::Running;
         self.pausing = false;
+        self.is_held = false;
         self.pause_reasons.clear();
         self.waiting.clear();
         let plan = Arc::clone(&self.plan);

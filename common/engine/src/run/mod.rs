@@ -147,6 +147,8 @@ pub struct Run {
     fragment: Option<Box<Bounds>>,
     /// Nothing new starts, because a pause was asked for.
     pausing: bool,
+    /// Somebody asked for the pause: only a resume ends it, no answer of a person.
+    is_held: bool,
     /// Workers were told to start nothing more, since it was asked for.
     halted: bool,
     seq: u64,
@@ -237,6 +239,7 @@ impl Run {
             status: Status::Running,
             fragment: None,
             pausing: false,
+            is_held: false,
             halted: false,
             seq: 0,
             started_at: Time::default(),
@@ -394,6 +397,11 @@ impl Run {
     /// What a person was asked where they are waited for, if there is a form.
     pub fn form(&self, waiting: &Waiting) -> Option<&Asked> {
         self.asked(self.find(&waiting.frame, &waiting.node)?)
+    }
+
+    /// Whether somebody asked for its pause, which only a resume ends.
+    pub fn is_held(&self) -> bool {
+        self.is_held
     }
 
     /// Why it is paused.

@@ -11,7 +11,7 @@ use crate::codec::Codec;
 use crate::intake::{Accepted, Document, Filter, Intake, RunRow, Submission};
 use crate::message::PlanKey;
 use crate::shards::Wish;
-use crate::store::StoreError;
+use crate::store::{Settled, StoreError};
 
 use super::{PostgresStore, Tries, get, most as rows, number, reading, text, time, trouble};
 
@@ -163,19 +163,32 @@ impl Intake for PostgresStore {
         run: &Name,
         wish: &Wish,
         actor: &Name,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<i64>, StoreError> {
         const WISH: &str = "
             INSERT INTO signals (tenant, run, shard, wish, actor)
             SELECT tenant, run, shard, $3, $4 FROM runs
-            WHERE tenant = $1 AND run = $2 AND finished_at IS NULL";
-        let left = sqlx::query(WISH)
+            WHERE tenant = $1 AND run = $2 AND finished_at IS NULL
+            RETURNING id";
+        let left = sqlx::query_scalar::<_, i64>(WISH)
             .bind(&**tenant)
             .bind(&**run)
             .bind(self.codec.wish(wish)?)
             .bind(&**actor)
-            .execute(&self.writers)
+            .fetch_optional(&self.writers)
             .await;
-        left.map(|done| done.rows_affected() > 0).map_err(|error| trouble(&error))
+        left.map_err(|error| trouble(&error))
+    }
+
+    async fn settled(&self, tenant: &Name, signals: &[i64]) -> Result<Vec<Settled>, StoreError> {
+        const SETTLED: &str = "
+            SELECT id, refused FROM signals
+            WHERE tenant = $1 AND id = ANY($2) AND settled_at IS NOT NULL";
+        let found = sqlx::query(SETTLED).bind(&**tenant).bind(signals).fetch_all(&self.readers);
+        let settled = |row: &PgRow| {
+            let refused = get::<Option<&str>>(row, "refused")?.map(Name::from);
+            Ok(Settled { signal: get(row, "id")?, refused })
+        };
+        found.await.map_err(|error| trouble(&error))?.iter().map(settled).collect()
     }
 
     async fn run(&self, tenant: &Name, run: &Name) -> Result<Option<RunRow>, StoreError> {

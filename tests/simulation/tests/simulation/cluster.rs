@@ -186,7 +186,7 @@ impl Cluster {
     pub(crate) async fn stop(&self, run: &Name) -> bool {
         let wished = self.store.wish(&"default".into(), run, &Wish::Stop, &"ada".into()).await;
         self.poke(run).await;
-        wished.unwrap()
+        wished.unwrap().is_some()
     }
 
     async fn poke(&self, run: &Name) {

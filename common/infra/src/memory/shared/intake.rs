@@ -6,7 +6,7 @@ use flowmill_engine::value::Name;
 use crate::intake::{self, Accepted, Document, Filter, IdempotencyKey, Intake, Submission};
 use crate::message::PlanKey;
 use crate::shards::{Signal, Wish};
-use crate::store::{Standing, StoreError};
+use crate::store::{Settled, Standing, StoreError};
 
 use super::{RunRow, SharedStore, SignalRow, State};
 
@@ -88,16 +88,26 @@ impl Intake for SharedStore {
         run: &Name,
         wish: &Wish,
         actor: &Name,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<i64>, StoreError> {
         let mut state = self.lock();
         let goes_on = state.run_of(tenant, run).is_some_and(|row| row.finished_at.is_none());
-        if goes_on {
-            let id = i64::try_from(state.signals.len()).unwrap_or(i64::MAX) + 1;
-            let (run, wish, actor) = (run.clone(), Ok(wish.clone()), actor.clone());
-            let signal = Signal { id, run, wish, actor };
-            state.signals.push(SignalRow { signal, is_settled: false });
+        if !goes_on {
+            return Ok(None);
         }
-        Ok(goes_on)
+        let id = state.signals.last().map_or(0, |row| row.signal.id) + 1;
+        let (run, wish, actor) = (run.clone(), Ok(wish.clone()), actor.clone());
+        let signal = Signal { id, run, wish, actor };
+        state.signals.push(SignalRow { signal, settled: None });
+        Ok(Some(id))
+    }
+
+    async fn settled(&self, tenant: &Name, signals: &[i64]) -> Result<Vec<Settled>, StoreError> {
+        let state = self.lock();
+        let is_theirs = |row: &&SignalRow| {
+            signals.contains(&row.signal.id) && state.run_of(tenant, &row.signal.run).is_some()
+        };
+        let asked = state.signals.iter().filter(is_theirs);
+        Ok(asked.filter_map(|row| row.settled.clone()).collect())
     }
 
     async fn run(&self, tenant: &Name, run: &Name) -> Result<Option<intake::RunRow>, StoreError> {

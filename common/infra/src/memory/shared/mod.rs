@@ -25,7 +25,7 @@ use crate::dead_letters::DeadLetter;
 use crate::intake::{Document, IdempotencyKey};
 use crate::message::{PlanKey, Shard};
 use crate::shards::Signal;
-use crate::store::{Batch, Commit, Standing, Store, StoreError, Tenure};
+use crate::store::{Batch, Commit, Settled, Standing, Store, StoreError, Tenure};
 
 /// A way into a store that others have ways into.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ struct RunRow {
 #[derive(Debug)]
 struct SignalRow {
     signal: Signal,
-    is_settled: bool,
+    settled: Option<Settled>,
 }
 
 /// What is kept of an attempt.
@@ -144,7 +144,7 @@ impl Store for SharedStore {
         for settled in &batch.signals {
             let found = state.signals.iter_mut().find(|row| row.signal.id == settled.signal);
             if let Some(row) = found {
-                row.is_settled = true;
+                row.settled = Some(settled.clone());
             }
         }
         Ok(())
