@@ -493,6 +493,10 @@ pub struct RunFinished {
     pub exceptions_count: u64,
     /// Node attempts started in the root frame.
     pub steps: u64,
+    /// Conversation variables that nodes wrote, each as it was written last: what the next run of
+    /// the conversation begins with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conversation: Vec<(Name, Variable)>,
 }
 
 /// A run's status in Dify's words.

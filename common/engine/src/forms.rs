@@ -210,6 +210,7 @@ mod tests {
                 errors_omitted: 0,
                 exceptions_count: 0,
                 steps: 0,
+                conversation: Vec::new(),
             })),
         )
     }

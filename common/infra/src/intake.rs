@@ -6,6 +6,7 @@ use flowmill_engine::fact::{Fact, Status};
 use flowmill_engine::run::Start;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
+use flowmill_engine::variables::Variable;
 
 use crate::message::{PlanKey, Shard};
 use crate::shards::Wish;
@@ -41,6 +42,31 @@ pub struct Submission {
     pub wake_at: Time,
     /// What makes the same submission again the same run.
     pub key: Option<IdempotencyKey>,
+    /// The conversation whose next turn it is.
+    pub turn: Option<Turn>,
+}
+
+/// A run's place in a conversation. What its last fact says of conversation variables is kept for the
+/// next run of the conversation in the same transaction; of two that end, the later one counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The conversation; it begins with its first run.
+    pub conversation: Name,
+    /// What the documents are called whose runs it is made of.
+    pub app: Name,
+    /// Whether it counts: a turn that is run again does not.
+    pub counts: bool,
+}
+
+/// What is kept of a conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conversation {
+    /// What the documents are called whose runs it is made of.
+    pub app: Name,
+    /// How many turns were accepted so far.
+    pub turns: u64,
+    /// What runs wrote of its variables, by name.
+    pub values: Vec<(Name, Variable)>,
 }
 
 /// What a submitter calls a submission.
@@ -86,6 +112,10 @@ pub struct RunRow {
     pub in_flight: u32,
     /// Its last fact's number; 0 until it began.
     pub seq: u64,
+    /// The conversation that it is a turn of.
+    pub conversation: Option<Name>,
+    /// The earlier run whose work it takes over.
+    pub rerun_of: Option<Name>,
 }
 
 /// Which runs a list shows, the latest first.
@@ -97,6 +127,8 @@ pub struct Filter {
     pub status: Option<Status>,
     /// Runs that have not begun; `status` is not asked for then.
     pub is_queued: bool,
+    /// Runs that take over the work of this one.
+    pub rerun_of: Option<Name>,
     /// Runs that were accepted before this one.
     pub before: Option<Name>,
     /// How many.
@@ -166,6 +198,16 @@ pub trait Intake: Send + Sync + 'static {
         &self,
         submissions: &[Submission],
     ) -> impl Future<Output = Result<Vec<Accepted>, StoreError>> + Send;
+
+    /// A conversation.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn conversation(
+        &self,
+        tenant: &Name,
+        conversation: &Name,
+    ) -> impl Future<Output = Result<Option<Conversation>, StoreError>> + Send;
 
     /// Leaves a wish for a run's owner, and answers the number of its signal; None when the run is
     /// unknown or has ended.

@@ -90,6 +90,7 @@ impl Secrets {
             Event::FormAnswered { outputs, .. } => self.outputs(outputs),
             Event::RunFinished(finished) => {
                 self.named(&mut finished.outputs);
+                self.outputs(&mut finished.conversation);
                 self.maybe(&mut finished.error);
                 self.records(&mut finished.errors);
             }
@@ -380,6 +381,7 @@ mod tests {
                 errors_omitted: 0,
                 exceptions_count: 0,
                 steps: 1,
+                conversation: outputs(),
             })),
         ];
         let count = events.len();

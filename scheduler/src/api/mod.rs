@@ -5,6 +5,7 @@
 //! and the run's owner is told to look. What was asked at the same time shares a transaction
 //! (`intake`), whoever waits for an end, or for what becomes of a wish, shares a query (`waits`).
 
+mod conversations;
 mod door;
 mod forms;
 mod guard;
@@ -173,6 +174,7 @@ where
         .route("/api/v1/runs/{run}/rerun", post(rerun::rerun::<S>))
         .route("/api/v1/runs/{run}/forms", get(forms::list::<S>))
         .route("/api/v1/runs/{run}/forms/{form}", get(forms::show::<S>).post(forms::answer::<S>))
+        .route("/api/v1/conversations/{id}", get(conversations::show::<S>))
         .method_not_allowed_fallback(no_method)
         .fallback(no_path)
         .layer(middleware::from_fn_with_state(key, guard::admit))

@@ -29,6 +29,8 @@ pub enum Code {
     WorkflowNotFound,
     /// There is no such run.
     RunNotFound,
+    /// There is no such conversation.
+    ConversationNotFound,
     /// The path has no such method.
     MethodNotAllowed,
     /// The body did not come in time.
@@ -77,13 +79,14 @@ pub enum Code {
 
 impl Code {
     /// All there are.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Unauthorized,
         Self::CrossOrigin,
         Self::MocksRefused,
         Self::NotFound,
         Self::WorkflowNotFound,
         Self::RunNotFound,
+        Self::ConversationNotFound,
         Self::MethodNotAllowed,
         Self::Timeout,
         Self::RunEnded,
@@ -122,6 +125,9 @@ impl Code {
                 ("workflow_not_found", S::NOT_FOUND, "there is no such workflow")
             }
             Self::RunNotFound => ("run_not_found", S::NOT_FOUND, "there is no such run"),
+            Self::ConversationNotFound => {
+                ("conversation_not_found", S::NOT_FOUND, "there is no such conversation")
+            }
             Self::MethodNotAllowed => {
                 ("method_not_allowed", S::METHOD_NOT_ALLOWED, "the path has no such method")
             }

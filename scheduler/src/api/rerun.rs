@@ -12,7 +12,7 @@ use flowmill_engine::run::Start;
 use flowmill_engine::value::{Name, Object, Style, Value, dumps};
 use flowmill_engine::variables::Selector;
 use flowmill_infra::clock::Clock as _;
-use flowmill_infra::intake::{Intake, RunRow, Submission};
+use flowmill_infra::intake::{Intake, RunRow, Submission, Turn};
 use flowmill_infra::message::PlanKey;
 use flowmill_infra::texts::Texts;
 use flowmill_workflow::Workflow;
@@ -139,6 +139,12 @@ async fn prepare<S: Intake + Texts>(
     // one that has ended and never began can only have been refused as a whole
     let mut start: Start = start.ok_or_else(|| refused(&Refused::NotEnded))?;
     start.options.mocks.clone_from(&plan.mocks);
+    // what it writes is kept as that of any turn, and it is none more
+    let turn = before.conversation.clone().map(|conversation| Turn {
+        conversation,
+        app: before.name.clone(),
+        counts: false,
+    });
     let queued = submit::queued(&start.options);
     let submission = Submission {
         tenant: api.tenant.clone(),
@@ -147,6 +153,7 @@ async fn prepare<S: Intake + Texts>(
         wake_at: api.clock.now().after(queued),
         start,
         key: None,
+        turn,
     };
     Ok((submission, show::workflow(&digest, &name), taken_over))
 }

@@ -72,6 +72,8 @@ pub(super) fn row(row: &RunRow, now: Time) -> Vec<(&'static str, Value)> {
         ("elapsed_ms", elapsed.unwrap_or_default()),
         ("in_flight", number(u64::from(row.in_flight))),
         ("wake_at", time(row.wake_at)),
+        ("conversation_id", text(row.conversation.as_ref())),
+        ("rerun_of", text(row.rerun_of.as_ref())),
     ]
 }
 

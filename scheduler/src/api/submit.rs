@@ -8,13 +8,14 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use flowmill_engine::fact::{Options, Status};
-use flowmill_engine::plan::Plan;
+use flowmill_engine::fact::Options;
+use flowmill_engine::graph::Mode;
 use flowmill_engine::run::Start;
-use flowmill_engine::value::{Kind, Name, Object, Style, Value, dumps};
-use flowmill_engine::variables::Variable;
+use flowmill_engine::value::{Name, Object, Style, Value, dumps};
 use flowmill_infra::clock::Clock as _;
-use flowmill_infra::intake::{Accepted, Document, IdempotencyKey, Intake, Submission};
+use flowmill_infra::intake::{
+    Accepted, Document, IdempotencyKey, Intake, RunRow, Submission, Turn,
+};
 use flowmill_infra::message::PlanKey;
 use flowmill_infra::texts::Texts;
 use flowmill_nodes::mock::Mocks;
@@ -22,6 +23,7 @@ use flowmill_workflow::{Identity, digest};
 use uuid::Uuid;
 
 use super::Api;
+use super::conversations;
 use super::guard::{parameters, read};
 use super::json::{Answer, object};
 use super::problem::{Code, Problem};
@@ -88,11 +90,15 @@ pub(super) async fn accept<S: Intake>(
     more: Vec<(&str, Value)>,
 ) -> Result<Response, Problem> {
     let run = submission.start.run.clone();
+    let turn = submission.turn.as_ref();
+    let mut conversation = turn.map(|turn| turn.conversation.clone());
     let (run, workflow, status, duplicate) = match api.submitter.submit(submission).await? {
         Accepted::New => (run, workflow, None, false),
         Accepted::Before(before) => {
-            let (workflow, status) = earlier(api, &before).await?;
-            (before, workflow, status, true)
+            let earlier = earlier(api, &before).await?;
+            conversation = earlier.conversation;
+            let workflow = show::workflow(&earlier.workflow, &earlier.name);
+            (before, workflow, earlier.status, true)
         }
         Accepted::Other(other) => {
             let detail = format!("run {other} was submitted under this key, and otherwise");
@@ -105,6 +111,7 @@ pub(super) async fn accept<S: Intake>(
         ("workflow", workflow),
         ("duplicate", duplicate.into()),
     ];
+    answer.extend(conversation.map(|id| ("conversation_id", Value::Str(id))));
     answer.extend(more);
     let mut response = Answer(StatusCode::ACCEPTED, object(answer)).into_response();
     if let Ok(place) = HeaderValue::from_str(&format!("/api/v1/runs/{run}")) {
@@ -132,12 +139,13 @@ async fn prepare<S: Intake + Texts>(
     let query = request.query.as_deref();
     let beginning = workflow.begin(query, &request.given);
     let beginning = beginning.map_err(|rejections| Problem::inputs(&rejections))?;
-    let conversation_id = Uuid::now_v7().to_string();
+    let turn = conversations::turn(api, &workflow.plan, version, request.conversation_id).await?;
     let identity = Identity {
         run: &run,
         user: request.user.as_deref().unwrap_or("api"),
         app: &version.name,
-        conversation: &conversation_id,
+        conversation: &turn.conversation,
+        turn: turn.number,
         now,
     };
     let system = workflow.system(query, beginning.files, identity);
@@ -147,7 +155,7 @@ async fn prepare<S: Intake + Texts>(
         workflow: version.digest.clone(),
         inputs: beginning.inputs,
         system: replaced(system, request.system),
-        conversation: conversation(&workflow.plan, request.conversation)?,
+        conversation: conversations::values(&workflow.plan, turn.values, request.conversation)?,
         options,
         adoption: None,
     };
@@ -158,16 +166,19 @@ async fn prepare<S: Intake + Texts>(
         start,
         wake_at: now.after(queued),
         key: None,
+        turn: (workflow.plan.mode() == Mode::Chat).then(|| Turn {
+            conversation: turn.conversation,
+            app: version.name.clone(),
+            counts: true,
+        }),
     };
     Ok((submission, beginning.dropped))
 }
 
 /// What an earlier submission of the same became.
-async fn earlier<S: Intake>(api: &Api<S>, run: &Name) -> Result<(Value, Option<Status>), Problem> {
-    let found = api.store.run(&api.tenant, run).await?;
+async fn earlier<S: Intake>(api: &Api<S>, run: &Name) -> Result<RunRow, Problem> {
     // the key outlives a run that was forgotten
-    let found = found.ok_or_else(|| Problem::no_run(run))?;
-    Ok((show::workflow(&found.workflow, &found.name), found.status))
+    api.store.run(&api.tenant, run).await?.ok_or_else(|| Problem::no_run(run))
 }
 
 /// How long a run may stay queued.
@@ -220,33 +231,4 @@ fn replaced(mut system: Vec<(Name, Value)>, others: Object) -> Vec<(Name, Value)
         }
     }
     system
-}
-
-/// Values of conversation variables, each of its declared type.
-fn conversation(plan: &Plan, given: Object) -> Result<Vec<(Name, Variable)>, Problem> {
-    let typed = |(name, value): (Name, Value)| {
-        let declared = plan.conversation().iter().find(|(held, _)| *held == name);
-        let Some((_, declared)) = declared else {
-            let detail = format!("the workflow declares no conversation variable {name:?}");
-            return Err(Problem::request(detail));
-        };
-        if !fits(declared.kind, &value) {
-            let (kind, found) = (declared.kind.name(), Kind::of(&value).name());
-            let detail = format!("conversation.{name} must be of type {kind}, not {found}");
-            return Err(Problem::request(detail));
-        }
-        Ok((name, Variable::typed(declared.kind, value)))
-    };
-    given.into_iter().map(typed).collect()
-}
-
-fn fits(kind: Kind, value: &Value) -> bool {
-    let found = Kind::of(value);
-    let is_number = |kind| matches!(kind, Kind::Integer | Kind::Float);
-    let is_empty = matches!(value, Value::Array(items) if items.is_empty());
-    found == kind
-        || is_number(found) && is_number(kind)
-        || found == Kind::String && kind == Kind::Secret
-        || found.is_array() && kind == Kind::ArrayAny
-        || is_empty && kind.is_array()
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod cluster;
+mod conversations;
 mod forms;
 mod guard;
 mod pace;

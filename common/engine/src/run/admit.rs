@@ -309,6 +309,7 @@ impl Run {
             errors_omitted: self.errors_omitted,
             exceptions_count: self.exceptions,
             steps: self.root_steps,
+            conversation: self.said.clone(),
         }))
     }
 

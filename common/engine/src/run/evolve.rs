@@ -18,6 +18,9 @@ use super::chunks::Chunks;
 use super::decide::no_branch;
 use super::frame::{Container, Failure, Frame, FrameIx, IterationState, LoopState, Place, State};
 
+/// Where conversation variables lie.
+const CONVERSATION: &str = "conversation";
+
 impl Run {
     /// Changes the run as a fact says. Facts of this run must come in their order.
     pub fn evolve(&mut self, fact: &Fact) {
@@ -91,7 +94,7 @@ impl Run {
             fill("env", name, variable.clone());
         }
         for (name, variable) in &started.conversation {
-            fill("conversation", name, variable.clone());
+            fill(CONVERSATION, name, variable.clone());
         }
         for (name, value) in &started.inputs {
             fill(&started.root, name, Variable::infer(value.clone()));
@@ -349,6 +352,9 @@ impl Run {
     pub(super) fn write(&mut self, place: Place, writes: &[Write]) {
         for write in writes {
             let Some((node, name)) = write.selector.variable() else { continue };
+            if &**node == CONVERSATION {
+                self.say(name, &write.variable);
+            }
             let mut at = Some(place.frame);
             let mut own = true;
             while let Some(index) = at {
@@ -361,6 +367,15 @@ impl Run {
                 let parent = frame.parent;
                 at = parent.filter(|parent| self.is_loop(parent.node)).map(|parent| parent.frame);
             }
+        }
+    }
+
+    /// A conversation keeps whatever was written to it, also what an iteration does not let out
+    /// (spec/nodes.md §3.4).
+    fn say(&mut self, name: &Name, variable: &Variable) {
+        match self.said.iter_mut().find(|(held, _)| held == name) {
+            Some((_, held)) => *held = variable.clone(),
+            None => self.said.push((name.clone(), variable.clone())),
         }
     }
 

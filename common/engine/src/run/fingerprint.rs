@@ -41,6 +41,7 @@ impl Run {
             let load = &sent.load;
             writeln!(out, "task {task:?} {attempt}.{dispatch} {class:?} {times:?} {load:?}")?;
         }
+        writeln!(out, "said {:?}", self.said)?;
         writeln!(out, "halted {} held {}", self.halted, self.is_held)?;
         writeln!(out, "out {:?}", self.out)?;
         self.write_queues(out)?;

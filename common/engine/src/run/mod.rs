@@ -180,6 +180,8 @@ pub struct Run {
     exceptions: u64,
     errors: Vec<ErrorRecord>,
     errors_omitted: u64,
+    /// Conversation variables that nodes wrote, as they were written last.
+    said: Vec<(Name, Variable)>,
     /// The error text that ends the run as failed.
     failure: Option<Name>,
     /// The limit that ends the run as stopped.
@@ -261,6 +263,7 @@ impl Run {
             exceptions: 0,
             errors: Vec::new(),
             errors_omitted: 0,
+            said: Vec::new(),
             failure: None,
             tripped: None,
             outcome: None,

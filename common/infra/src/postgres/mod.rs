@@ -9,6 +9,7 @@
 
 mod checkpoints;
 mod commit;
+mod conversations;
 mod dead_letters;
 mod end;
 mod intake;

@@ -57,6 +57,7 @@ pub(crate) fn submission(run: &str, shard: u16) -> Submission {
         start: start(run),
         wake_at: Time(1000),
         key: None,
+        turn: None,
     }
 }
 
@@ -357,6 +358,7 @@ pub(crate) fn broken() -> RunFinished {
         errors_omitted: 0,
         exceptions_count: 0,
         steps: 0,
+        conversation: Vec::new(),
     }
 }
 

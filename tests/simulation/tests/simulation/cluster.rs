@@ -177,6 +177,7 @@ impl Cluster {
             start,
             wake_at: self.clock.now().after(Duration::from_hours(24)),
             key: None,
+            turn: None,
         };
         assert_eq!(self.store.submit(&[submission]).await.unwrap(), [Accepted::New]);
         run

@@ -22,7 +22,7 @@ use flowmill_engine::value::Name;
 use crate::checkpoints::CheckpointKey;
 use crate::clock::{Clock as _, SystemClock};
 use crate::dead_letters::DeadLetter;
-use crate::intake::{Document, IdempotencyKey};
+use crate::intake::{Conversation, Document, IdempotencyKey};
 use crate::message::{PlanKey, Shard};
 use crate::shards::Signal;
 use crate::store::{Batch, Commit, Settled, Standing, Store, StoreError, Tenure};
@@ -44,6 +44,8 @@ struct State {
     /// How many runs were accepted or begun.
     places: u64,
     signals: Vec<SignalRow>,
+    /// By tenant and id.
+    conversations: BTreeMap<(Name, Name), Conversation>,
     /// By digest.
     documents: BTreeMap<(Name, Name), Document>,
     /// What documents are compiled with.
@@ -78,6 +80,8 @@ struct RunRow {
     finished_at: Option<Time>,
     standing: Standing,
     journal: Vec<Fact>,
+    conversation: Option<Name>,
+    rerun_of: Option<Name>,
 }
 
 #[derive(Debug)]
@@ -229,6 +233,24 @@ impl State {
             row.standing = Standing { last_number, ..*standing };
             row.extend(facts);
         }
+        self.keep_said(run, facts);
+    }
+
+    /// Keeps what a run that ended wrote to its conversation.
+    fn keep_said(&mut self, run: &Name, facts: &[Fact]) {
+        let Some(row) = self.runs.get(run) else { return };
+        let Some(conversation) = &row.conversation else { return };
+        let key = (row.tenant.clone(), conversation.clone());
+        let Some(kept) = self.conversations.get_mut(&key) else { return };
+        for fact in facts {
+            let Event::RunFinished(finished) = &fact.event else { continue };
+            for (name, said) in &finished.conversation {
+                match kept.values.binary_search_by(|(held, _)| held.cmp(name)) {
+                    Ok(at) => kept.values[at].1 = said.clone(),
+                    Err(at) => kept.values.insert(at, (name.clone(), said.clone())),
+                }
+            }
+        }
     }
 
     fn new_row(&mut self, tenant: Name, plan: PlanKey, accepted_at: Time) -> RunRow {
@@ -244,6 +266,8 @@ impl State {
             finished_at: None,
             standing: Standing::default(),
             journal: Vec::new(),
+            conversation: None,
+            rerun_of: None,
         }
     }
 }
