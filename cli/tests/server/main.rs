@@ -259,3 +259,25 @@ async fn people_are_asked_and_answer() {
     flowmill(server, &late).await.expect(2).says("form_answered").says("by ada");
     flowmill(server, &["runs", "resume", &run]).await.expect(2).says("run_ended");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_run_again() {
+    let cluster = Cluster::with(|settings| settings.allow_mocks = true).await;
+    let server = &cluster.server;
+    let (_folder, path) = file(&asking(), "asking.yml");
+    let (_mocks, bad) = file(r#"{"m": {"error": "no model today"}}"#, "bad.json");
+    let (_mocks, good) = file(r#"{"m": {"outputs": {"text": "hi"}}}"#, "good.json");
+    flowmill(server, &["submit", &path, "--mock", &bad, "--wait"]).await.expect(1);
+    let run = flowmill(server, &["runs", "list", "--json"]).await.json()["id"].clone();
+    let run = run.as_str().unwrap();
+    let again = ["rerun", run, "--failed", "--mock", &good, "--wait"];
+    let ended = flowmill(server, &again).await.expect(0).says("keeps 1 node of run");
+    assert_eq!(ended.out, "says: hi\n");
+    let accepted = flowmill(server, &["rerun", run, "--from", "Ask", "--json"]).await.expect(0);
+    assert_eq!(accepted.json()["rerun_of"], run);
+    let refused = flowmill(server, &["rerun", run, "--from", "Nobody"]).await.expect(2);
+    refused.says("invalid_rerun").says("no node \"Nobody\"");
+    let wrong = flowmill(server, &["rerun", run, "--failed", "--set", "x=1"]).await.expect(2);
+    wrong.says("node.name=value");
+    flowmill(server, &["rerun", run, "--failed", "--store", "x", "--wait"]).await.expect(2);
+}

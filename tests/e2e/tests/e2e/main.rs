@@ -8,6 +8,7 @@ mod cluster;
 mod documents;
 mod faults;
 mod http;
+mod people;
 mod process;
 mod random;
 mod servers;
