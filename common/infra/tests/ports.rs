@@ -72,6 +72,7 @@ async fn the_shared_store_in_a_folder() {
     };
     suite::store::all(make, true).await;
     suite::intake::all(make).await;
+    suite::conversations::all(make).await;
     suite::checkpoints::all(make).await;
     let hasty = async || {
         let store = make().await;

@@ -15,7 +15,9 @@ use crate::sqlite::writer::Change;
 use crate::store::{Settled, StoreError};
 use crate::texts::Texts;
 
-use super::{SharedFolder, conversations, get, list, most as rows, number, reading, text, time, trouble};
+use super::{
+    SharedFolder, conversations, get, list, most as rows, number, reading, text, time, trouble,
+};
 
 /// The columns of a [`RunRow`].
 macro_rules! run_rows {
@@ -381,7 +383,10 @@ impl Change for Wishing {
             SELECT run, shard, ?3, ?4, ?5 FROM runs
             WHERE tenant = ?1 AND run = ?2 AND finished_at IS NULL
             RETURNING id";
-        let wish = sqlx::query_scalar::<_, i64>(WISH).bind(&*self.tenant).bind(&*self.run).bind(&*self.wish);
+        let wish = sqlx::query_scalar::<_, i64>(WISH)
+            .bind(&*self.tenant)
+            .bind(&*self.run)
+            .bind(&*self.wish);
         let wish = wish.bind(&*self.actor).bind(number(self.now.0));
         wish.fetch_optional(to).await.map(Ok)
     }
