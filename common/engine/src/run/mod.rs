@@ -8,8 +8,8 @@
 //! follows from a worker's answer, `evolve` how a fact changes it, `errors` what is remembered of
 //! failures, `container` what iterations and loops do, `retry` when a node is tried again, `frame`
 //! how node and edge states spread, `carry` and `chunks` what one task carries, `fragment` what of
-//! a run a worker needs to do that, `adopt` what is taken over from an earlier run, `inspect` what
-//! can be seen of all that.
+//! a run a worker needs to do that, `adopt` what is taken over from an earlier run, `writes` where
+//! values go, `inspect` what can be seen of all that.
 
 mod admit;
 mod adopt;
@@ -29,6 +29,7 @@ mod outcomes;
 mod queues;
 mod retry;
 mod root;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
