@@ -125,7 +125,8 @@ async fn submit(store: &SharedStore, workflow: &Workflow) -> Result<(Name, Vec<F
     }
     let plan = PlanKey { workflow: workflow.digest.clone(), ..PlanKey::default() };
     let wake_at = Time(u64::MAX >> 2);
-    let submission = Submission { tenant, shard: Shard(0), plan, start, wake_at, key: None };
+    let (key, turn) = (None, None);
+    let submission = Submission { tenant, shard: Shard(0), plan, start, wake_at, key, turn };
     store.submit(&[submission]).await?;
     Ok((run, facts))
 }

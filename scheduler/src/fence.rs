@@ -48,6 +48,7 @@ pub(crate) fn cut_short(status: Status, reason: Reason, error: String) -> RunFin
         errors_omitted: 0,
         exceptions_count: 0,
         steps: 0,
+        conversation: Vec::new(),
     }
 }
 

@@ -103,6 +103,11 @@ impl Owner {
         self.gate.places()
     }
 
+    /// Whether somebody asked for the pause of a run in memory, which no answer of a person ends.
+    pub(crate) fn is_held(&self, run: &Name) -> bool {
+        self.runs.get(run).is_some_and(|active| active.run.is_held())
+    }
+
     /// A task of a run in memory, if it is out.
     pub(crate) fn is_out(&self, run: &Name, task: &TaskId) -> Option<Outstanding<'_>> {
         self.runs.get(run)?.run.is_out(task)

@@ -1,6 +1,6 @@
 //! What the commands share that go on with runs of a folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,10 +26,12 @@ use crate::show::{Output, Show};
 use crate::workflow::Workflow;
 
 #[derive(Debug, clap::Args)]
+// beside the flags of a server, which are called so as well
+#[group(skip)]
 pub(super) struct Flags {
     /// The folder that the run is kept in; a new run is kept there too.
     #[arg(long, value_name = "DIR")]
-    pub(super) store: PathBuf,
+    pub(super) store: Option<PathBuf>,
     /// What a person answers: the node (its id or title), the action's id, and entries. Several
     /// for one node are given in turn, the last one again and again.
     #[arg(long = "answer", value_name = "NODE=ACTION[,FIELD=VALUE…]")]
@@ -72,10 +74,15 @@ pub(super) fn run(work: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Res
 }
 
 impl Flags {
+    /// The folder that was named.
+    pub(super) fn folder(&self) -> &Path {
+        self.store.as_deref().unwrap_or_else(|| Path::new("."))
+    }
+
     /// Opens the folder for writing and finds a run in it.
     pub(super) async fn find(&self, run: &Name) -> anyhow::Result<Found> {
-        let folder = self.store.display();
-        let store = SqliteStore::reopen(&self.store, keys()?).await?;
+        let folder = self.folder().display();
+        let store = SqliteStore::reopen(self.folder(), keys()?).await?;
         let Some(origin) = store.origin(run).await? else {
             bail!(
                 "there is no run {run} in {folder}; `flowmill runs list --store {folder}` shows them"
@@ -110,7 +117,7 @@ impl Flags {
             Begin::Again(run) => run.id().clone(),
         };
         let limits = settings.dify_limits.then_some(Limits::Dify);
-        let files = RunFiles::new(&id, Some(&self.store), None);
+        let files = RunFiles::new(&id, Some(self.folder()), None);
         let outside = outside(&self.code.settings()?, policy(limits), self.net.reach())?;
         let outside = NodeContext { files: files.store(), ..outside };
         let (code, documents) = (outside.code.clone(), outside.documents.clone());
@@ -119,7 +126,7 @@ impl Flags {
         let began = Instant::now();
         let lines = (self.output == Output::Pretty && is_there()).then(Lines::default);
         let drive = Drive::new(&embedded, &id, show.watches(), answers, lines)?;
-        let mut drive = drive.kept_in(Some(&self.store));
+        let mut drive = drive.kept_in(Some(self.folder()));
         let ended = match begin {
             Begin::Anew(start) => drive.run(workflow, *start, &mut show).await?,
             Begin::Again(run) => drive.resume(*run, &mut show).await?,

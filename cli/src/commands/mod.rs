@@ -12,7 +12,6 @@ mod nodes;
 mod plan;
 #[cfg(feature = "store")]
 mod replay;
-#[cfg(feature = "store")]
 mod rerun;
 #[cfg(feature = "store")]
 mod resume;
@@ -66,10 +65,9 @@ enum Command {
     /// Go on with a run that is kept in a folder.
     #[cfg(feature = "store")]
     Resume(resume::Args),
-    /// Run once more what is kept in a folder, without doing again what went well.
-    #[cfg(feature = "store")]
-    Rerun(rerun::Args),
-    /// List, show and stop runs of a server, or those that are kept in a folder.
+    /// Run once more what a server or a folder keeps, without doing again what went well.
+    Rerun(Box<rerun::Args>),
+    /// List, show, steer and answer runs of a server, or those that are kept in a folder.
     Runs(runs::Args),
     /// Rebuild a run that is kept, as it was after any of its facts.
     #[cfg(feature = "store")]
@@ -122,8 +120,7 @@ impl Cli {
             Command::Run(args) => run::run(args),
             #[cfg(feature = "store")]
             Command::Resume(args) => resume::run(args),
-            #[cfg(feature = "store")]
-            Command::Rerun(args) => rerun::run(args),
+            Command::Rerun(args) => rerun::run(&args),
             Command::Runs(args) => runs::run(args),
             #[cfg(feature = "store")]
             Command::Replay(args) => replay::run(args),

@@ -26,6 +26,7 @@ Examples:
   flowmill runs list --store runs
   flowmill resume 0197e0c2-0000-7000-8000-000000000000 --store runs
   flowmill resume 0197e0c2-0000-7000-8000-000000000000 --store runs --answer 'Approve?=yes'")]
+#[command(mut_arg("store", |store| store.required(true)))]
 pub(crate) struct Args {
     /// The run's id, as `flowmill run --store` and `flowmill runs list` say it.
     #[arg(value_name = "RUN_ID")]

@@ -16,6 +16,7 @@ pub(crate) fn system(
 ) -> Vec<(Name, Value)> {
     let conversation = Uuid::now_v7().to_string();
     let identity = Identity {
+        turn: 1,
         run,
         user: "local",
         app: "local",

@@ -44,6 +44,9 @@ pub(crate) struct Args {
     /// What the user says; for chats (advanced-chat).
     #[arg(long, value_name = "TEXT")]
     query: Option<String>,
+    /// The conversation to go on with, as an earlier submission told it; for chats.
+    #[arg(long, value_name = "ID")]
+    conversation: Option<String>,
     /// Who that is.
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
@@ -129,6 +132,9 @@ async fn submit(args: &Args) -> anyhow::Result<u8> {
         }
     }
     let run = accepted.text("id");
+    if !accepted.text("conversation_id").is_empty() {
+        talk(format_args!("conversation {}", accepted.text("conversation_id")));
+    }
     if !args.wait {
         print(&if args.json {
             format!("{}\n", accepted.text.trim_end())
@@ -220,6 +226,8 @@ async fn body(
         member("inputs", server::inputs(declared.as_ref(), values, &args.input)?),
     ];
     members.extend(args.query.as_deref().map(|query| member("query", query.into())));
+    let conversation = args.conversation.as_deref();
+    members.extend(conversation.map(|id| member("conversation_id", id.into())));
     members.extend(args.user.as_deref().map(|user| member("user", user.into())));
     members.extend(mocks.map(|mocks| member("mocks", mocks)));
     if !options.is_empty() {

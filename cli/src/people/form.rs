@@ -168,6 +168,7 @@ pub(super) fn answer(
         node: waiting.node.clone(),
         action: action.clone(),
         values,
+        by: None,
     })
 }
 

@@ -115,6 +115,7 @@ impl Answers {
                 node: waiting.node.clone(),
                 action: action.clone(),
                 values: values.collect(),
+                by: None,
             });
         };
         if asked.expires_at <= now {

@@ -83,7 +83,7 @@ fn a_chat_wants_a_query() {
     let answer = "{id: a, data: {type: answer, title: Answer, answer: 'You said {{#sys.query#}}, {{#sys.dialogue_count#}}'}}";
     let chat = document("advanced-chat", &[&start(""), answer], &["{source: s, target: a}"]);
     run(&chat, &[]).expect(2).says("query is required").says("--query 'Hello'");
-    assert_eq!(run(&chat, &["--query", "hi"]).expect(0).out, "You said hi, 0\n");
+    assert_eq!(run(&chat, &["--query", "hi"]).expect(0).out, "You said hi, 1\n");
     run(&echo(), &["--query", "hi", "--input", "n=1"]).expect(0).says("only chats");
 }
 

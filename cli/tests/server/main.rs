@@ -18,7 +18,7 @@ use serde_json::{Value as Json, json};
 use tokio::process::Command;
 
 use cluster::Cluster;
-use server::{Server, asking, greeting};
+use server::{Server, approval, asking, greeting};
 
 /// What a call of the binary gave.
 struct Ran {
@@ -305,4 +305,82 @@ async fn what_has_happened_is_told_without_waiting() {
     assert_eq!(told.out, "");
     let folder = ["runs", "events", "x", "--follow", "--store", "runs"];
     flowmill(&server, &folder).await.expect(2).says("cannot be used with");
+}
+
+/// Waits until a run is so far.
+async fn until(server: &Server, run: &str, status: &str) {
+    let shown = async || flowmill(server, &["runs", "show", run, "--json"]).await.json();
+    let mut last = shown().await;
+    for _ in 0..1000 {
+        if last["status"] == status {
+            return;
+        }
+        last = shown().await;
+    }
+    panic!("{status} did not come: {last}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_asked_and_answer() {
+    let cluster = Cluster::start().await;
+    let server = &cluster.server;
+    let (_folder, path) = file(&approval(), "approval.yml");
+    let submit = ["submit", &path, "--input", "what=a desk"];
+    let run = flowmill(server, &submit).await.expect(0).out.trim().to_owned();
+    until(server, &run, "paused").await;
+    let forms = flowmill(server, &["runs", "forms", &run]).await.expect(0).out;
+    for part in [
+        "waiting  Approve, until ",
+        "  | Buy a desk? ",
+        "  enter   note  text, default \"a desk\"\n",
+        "  enter   how  one of cash, card\n",
+        "  choose  yes  Buy it\n",
+        &format!("flowmill runs answer {run} "),
+    ] {
+        assert!(forms.contains(part), "{part:?} is missing in {forms}");
+    }
+    let form = flowmill(server, &["runs", "forms", &run, "--json"]).await.expect(0).json();
+    let answer = ["runs", "answer", &run, "--action", "yes"];
+    let with = |more: &[&'static str]| [&answer[..], more].concat();
+    let refused = flowmill(server, &answer).await.expect(2);
+    refused.says("Missing required inputs: how").says("invalid_answer");
+    let refused = flowmill(server, &with(&["--input", "who=me"])).await.expect(2);
+    refused.says("no input \"who\" (it has note, how)");
+    flowmill(server, &["runs", "pause", &run]).await.expect(0);
+    let answered = with(&["--input", "how=card", "--user", "ada", "--json"]);
+    let answered = flowmill(server, &answered).await.expect(0).json();
+    assert_eq!((&answered["id"], &answered["state"]), (&form["id"], &json!("submitted")));
+    assert_eq!(answered["values"], json!({"note": "a desk", "how": "card"}));
+    let resumed = flowmill(server, &["runs", "resume", &run]).await.expect(0);
+    assert_eq!(resumed.out, format!("run {run} goes on\n"));
+    until(server, &run, "succeeded").await;
+    let forms = flowmill(server, &["runs", "forms", &run]).await.expect(0).out;
+    assert!(forms.contains("submitted  Approve") && forms.contains(": yes by ada"), "{forms}");
+    flowmill(server, &answer).await.expect(2).says("waits for nobody's answer");
+    let id = form["id"].as_str().unwrap();
+    let late = ["runs", "answer", &run, id, "--action", "no", "--input", "how=cash"];
+    flowmill(server, &late).await.expect(2).says("form_answered").says("by ada");
+    flowmill(server, &["runs", "resume", &run]).await.expect(2).says("run_ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_run_again() {
+    let cluster = Cluster::with(|settings| settings.allow_mocks = true).await;
+    let server = &cluster.server;
+    let (_folder, path) = file(&asking(), "asking.yml");
+    let (_mocks, bad) = file(r#"{"m": {"error": "no model today"}}"#, "bad.json");
+    let (_mocks, good) = file(r#"{"m": {"outputs": {"text": "hi"}}}"#, "good.json");
+    flowmill(server, &["submit", &path, "--mock", &bad, "--wait"]).await.expect(1);
+    let run = flowmill(server, &["runs", "list", "--json"]).await.json()["id"].clone();
+    let run = run.as_str().unwrap();
+    let again = ["rerun", run, "--failed", "--mock", &good, "--wait"];
+    let ended = flowmill(server, &again).await.expect(0).says("keeps 1 node of run");
+    assert_eq!(ended.out, "says: hi\n");
+    let accepted = flowmill(server, &["rerun", run, "--from", "Ask", "--json"]).await.expect(0);
+    assert_eq!(accepted.json()["rerun_of"], run);
+    let refused = flowmill(server, &["rerun", run, "--from", "Nobody"]).await.expect(2);
+    refused.says("invalid_rerun").says("no node \"Nobody\"");
+    let wrong = flowmill(server, &["rerun", run, "--failed", "--set", "x=1"]).await.expect(2);
+    wrong.says("node.name=value");
+    flowmill(server, &["rerun", run, "--failed", "--store", "x", "--wait"]).await.expect(2);
 }

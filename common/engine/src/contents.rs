@@ -32,7 +32,10 @@ pub fn values_of(event: &mut Event) -> Vec<&mut Value> {
             Pass::Next | Pass::Break => {}
         },
         Event::FormAnswered { outputs, .. } => found.extend(named(outputs)),
-        Event::RunFinished(finished) => found.extend(plain(&mut finished.outputs)),
+        Event::RunFinished(finished) => {
+            found.extend(plain(&mut finished.outputs));
+            found.extend(named(&mut finished.conversation));
+        }
         // a form is text for a person
         Event::PauseRequested { .. }
         | Event::TaskDispatched(_)
@@ -148,6 +151,7 @@ mod tests {
                 errors_omitted: 0,
                 exceptions_count: 0,
                 steps: 0,
+                conversation: outputs(),
             })),
         ];
         for event in events {

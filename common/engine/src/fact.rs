@@ -137,6 +137,9 @@ pub enum Event {
         /// Whether the time was over.
         #[serde(default, skip_serializing_if = "is_false")]
         timed_out: bool,
+        /// Who answered, if that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Name>,
     },
     /// The run ended.
     RunFinished(Box<RunFinished>),
@@ -490,6 +493,10 @@ pub struct RunFinished {
     pub exceptions_count: u64,
     /// Node attempts started in the root frame.
     pub steps: u64,
+    /// Conversation variables that nodes wrote, each as it was written last: what the next run of
+    /// the conversation begins with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conversation: Vec<(Name, Variable)>,
 }
 
 /// A run's status in Dify's words.

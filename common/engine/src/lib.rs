@@ -8,6 +8,7 @@ pub mod contents;
 pub mod error;
 pub mod fact;
 pub mod form;
+pub mod forms;
 mod frame_path;
 pub mod graph;
 pub mod plan;

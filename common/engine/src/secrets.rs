@@ -80,6 +80,7 @@ fn variables(event: &Event) -> Lists<'_> {
         Event::NodeFailed(failed) => ([&failed.error.outputs, &[]], &failed.writes),
         Event::ContainerStarted { writes, .. } => ([&[], &[]], writes),
         Event::FormAnswered { outputs, .. } => ([outputs, &[]], &[]),
+        Event::RunFinished(finished) => ([&finished.conversation, &[]], &[]),
         Event::TaskDispatched(_)
         | Event::TaskReturned { .. }
         | Event::TaskCancelled { .. }
@@ -88,8 +89,7 @@ fn variables(event: &Event) -> Lists<'_> {
         | Event::PauseRequested { .. }
         | Event::RunPaused
         | Event::RunTakenUp
-        | Event::RunResumed { .. }
-        | Event::RunFinished(_) => ([&[], &[]], &[]),
+        | Event::RunResumed { .. } => ([&[], &[]], &[]),
     }
 }
 
@@ -110,6 +110,7 @@ fn variables_mut(event: &mut Event) -> ListsMut<'_> {
         Event::NodeFailed(failed) => ([&mut failed.error.outputs, &mut []], &mut failed.writes),
         Event::ContainerStarted { writes, .. } => ([&mut [], &mut []], writes),
         Event::FormAnswered { outputs, .. } => ([outputs, &mut []], &mut []),
+        Event::RunFinished(finished) => ([&mut finished.conversation, &mut []], &mut []),
         Event::TaskDispatched(_)
         | Event::TaskReturned { .. }
         | Event::TaskCancelled { .. }
@@ -118,8 +119,7 @@ fn variables_mut(event: &mut Event) -> ListsMut<'_> {
         | Event::PauseRequested { .. }
         | Event::RunPaused
         | Event::RunTakenUp
-        | Event::RunResumed { .. }
-        | Event::RunFinished(_) => ([&mut [], &mut []], &mut []),
+        | Event::RunResumed { .. } => ([&mut [], &mut []], &mut []),
     }
 }
 

@@ -233,6 +233,7 @@ impl Chaos {
             node: node.node,
             action: handle.into(),
             values: vec![],
+            by: None,
         });
     }
 

@@ -193,6 +193,7 @@ impl Play {
                     node: node.into(),
                     action: words[2].as_str().into(),
                     values: values.map(|(name, held)| (name, held.value().clone())).collect(),
+                    by: None,
                 }
             }
             ("rerun", _) => return self.rerun(&words[1..]),

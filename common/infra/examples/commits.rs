@@ -101,6 +101,7 @@ fn submission(run: &Name, tenure: Tenure) -> Submission {
         start: Start { run: run.clone(), ..Start::default() },
         wake_at: Time(1),
         key: None,
+        turn: None,
     }
 }
 

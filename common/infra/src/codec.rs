@@ -9,7 +9,8 @@ use flowmill_engine::fact::{Fact, FramePath, TaskId};
 use flowmill_engine::plan::Success;
 use flowmill_engine::run::{Outcome, Start};
 use flowmill_engine::time::Time;
-use flowmill_engine::value::{Name, Value, decode};
+use flowmill_engine::value::{Kind, Name, Value, decode};
+use flowmill_engine::variables::Variable;
 use serde::{Deserialize, Serialize};
 
 use crate::intake::Document;
@@ -75,6 +76,26 @@ impl Codec {
         }
         self.keys.open_start(&mut start).map_err(|error| of_run(&run, &error))?;
         Ok(start)
+    }
+
+    /// A variable of a conversation, as a run wrote it. However large, it stays whole: it outlives
+    /// the run and its payloads.
+    pub(crate) fn said(&self, run: &str, said: &Variable) -> Result<String, StoreError> {
+        let mut said = said.clone();
+        if said.kind == Kind::Secret {
+            let sealed = self.keys.seal_variable(run, &mut said);
+            sealed.map_err(|error| of_run(run, &error))?;
+        }
+        write("a conversation variable", &said)
+    }
+
+    pub(crate) fn read_said(&self, run: &str, text: &str) -> Result<Variable, StoreError> {
+        let mut said: Variable = read("a conversation variable", text)?;
+        if said.kind == Kind::Secret {
+            let opened = self.keys.open_variable(run, &mut said);
+            opened.map_err(|error| of_run(run, &error))?;
+        }
+        Ok(said)
     }
 
     /// What was entered into a form is no secret variable: nothing in a wish is sealed.

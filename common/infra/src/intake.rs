@@ -6,10 +6,11 @@ use flowmill_engine::fact::{Fact, Status};
 use flowmill_engine::run::Start;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
+use flowmill_engine::variables::Variable;
 
 use crate::message::{PlanKey, Shard};
 use crate::shards::Wish;
-use crate::store::StoreError;
+use crate::store::{Settled, StoreError};
 
 /// A document, as it was pushed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,31 @@ pub struct Submission {
     pub wake_at: Time,
     /// What makes the same submission again the same run.
     pub key: Option<IdempotencyKey>,
+    /// The conversation whose next turn it is.
+    pub turn: Option<Turn>,
+}
+
+/// A run's place in a conversation. What its last fact says of conversation variables is kept for the
+/// next run of the conversation in the same transaction; of two that end, the later one counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The conversation; it begins with its first run.
+    pub conversation: Name,
+    /// What the documents are called whose runs it is made of.
+    pub app: Name,
+    /// Whether it counts: a turn that is run again does not.
+    pub counts: bool,
+}
+
+/// What is kept of a conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conversation {
+    /// What the documents are called whose runs it is made of.
+    pub app: Name,
+    /// How many turns were accepted so far.
+    pub turns: u64,
+    /// What runs wrote of its variables, by name.
+    pub values: Vec<(Name, Variable)>,
 }
 
 /// What a submitter calls a submission.
@@ -86,6 +112,10 @@ pub struct RunRow {
     pub in_flight: u32,
     /// Its last fact's number; 0 until it began.
     pub seq: u64,
+    /// The conversation that it is a turn of.
+    pub conversation: Option<Name>,
+    /// The earlier run whose work it takes over.
+    pub rerun_of: Option<Name>,
 }
 
 /// Which runs a list shows, the latest first.
@@ -97,6 +127,8 @@ pub struct Filter {
     pub status: Option<Status>,
     /// Runs that have not begun; `status` is not asked for then.
     pub is_queued: bool,
+    /// Runs that take over the work of this one.
+    pub rerun_of: Option<Name>,
     /// Runs that were accepted before this one.
     pub before: Option<Name>,
     /// How many.
@@ -167,7 +199,18 @@ pub trait Intake: Send + Sync + 'static {
         submissions: &[Submission],
     ) -> impl Future<Output = Result<Vec<Accepted>, StoreError>> + Send;
 
-    /// Leaves a wish for a run's owner; false when the run is unknown or has ended.
+    /// A conversation.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn conversation(
+        &self,
+        tenant: &Name,
+        conversation: &Name,
+    ) -> impl Future<Output = Result<Option<Conversation>, StoreError>> + Send;
+
+    /// Leaves a wish for a run's owner, and answers the number of its signal; None when the run is
+    /// unknown or has ended.
     ///
     /// # Errors
     /// When the store cannot be reached or changed.
@@ -177,7 +220,18 @@ pub trait Intake: Send + Sync + 'static {
         run: &Name,
         wish: &Wish,
         actor: &Name,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Option<i64>, StoreError>> + Send;
+
+    /// Those of these signals that were dealt with, in any order. What was applied is durable with
+    /// all that followed from it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn settled(
+        &self,
+        tenant: &Name,
+        signals: &[i64],
+    ) -> impl Future<Output = Result<Vec<Settled>, StoreError>> + Send;
 
     /// A run.
     ///

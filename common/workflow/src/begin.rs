@@ -18,6 +18,8 @@ pub struct Identity<'a> {
     pub app: &'a str,
     /// `sys.conversation_id` of a chat.
     pub conversation: &'a str,
+    /// `sys.dialogue_count` of a chat: which turn of the conversation it is, counted from 1.
+    pub turn: u64,
     /// `sys.timestamp`.
     pub now: Time,
 }
@@ -114,8 +116,8 @@ impl Workflow {
             let query = query.unwrap_or_default().replace('\0', "");
             system.insert(0, member("query", query.into()));
             system.push(member("conversation_id", identity.conversation.into()));
-            // turns before this one
-            system.push(member("dialogue_count", Value::int(0)));
+            let turn = i64::try_from(identity.turn).unwrap_or(i64::MAX);
+            system.push(member("dialogue_count", Value::int(turn)));
         }
         system
     }

@@ -131,6 +131,7 @@ impl Secrets {
             Event::FormAnswered { outputs, .. } => self.outputs(outputs),
             Event::RunFinished(finished) => {
                 self.named(&mut finished.outputs);
+                self.outputs(&mut finished.conversation);
                 self.maybe(&mut finished.error);
                 self.records(&mut finished.errors);
             }
@@ -423,6 +424,7 @@ mod tests {
                 handle: "ok".into(),
                 outputs: outputs(),
                 timed_out: false,
+                by: None,
             },
             Event::RunFinished(Box::new(RunFinished {
                 status: Status::Failed,
@@ -433,6 +435,7 @@ mod tests {
                 errors_omitted: 0,
                 exceptions_count: 0,
                 steps: 1,
+                conversation: outputs(),
             })),
         ];
         let count = events.len();

@@ -51,9 +51,13 @@ CREATE TABLE runs (
     wake_at INTEGER,
     is_ready INTEGER NOT NULL DEFAULT 0,
     in_flight INTEGER NOT NULL DEFAULT 0,
-    last_number INTEGER NOT NULL DEFAULT 0
+    last_number INTEGER NOT NULL DEFAULT 0,
+    -- the conversation that it is a turn of, and the run whose work it takes over
+    conversation TEXT,
+    rerun_of TEXT
 ) STRICT;
 
+CREATE INDEX runs_rerun_of ON runs (rerun_of) WHERE rerun_of IS NOT NULL;
 CREATE INDEX runs_queued ON runs (shard, place) WHERE status IS NULL;
 CREATE INDEX runs_due ON runs (shard, wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX runs_left ON runs (shard) WHERE is_ready OR in_flight > 0;
@@ -102,6 +106,26 @@ CREATE TABLE signals (
 
 CREATE INDEX signals_waiting ON signals (shard, id) WHERE settled_at IS NULL;
 CREATE INDEX signals_of_run ON signals (run);
+
+-- Conversations of chats: how many turns each has, and what runs wrote of its variables, as JSON; of
+-- secret ones it is sealed.
+CREATE TABLE conversations (
+    tenant TEXT NOT NULL,
+    conversation TEXT NOT NULL,
+    app TEXT NOT NULL,
+    turns INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (tenant, conversation)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE conversation_variables (
+    tenant TEXT NOT NULL,
+    conversation TEXT NOT NULL,
+    name TEXT NOT NULL,
+    -- the run that wrote it last
+    run TEXT NOT NULL,
+    variable TEXT NOT NULL,
+    PRIMARY KEY (tenant, conversation, name)
+) STRICT;
 
 -- What submitters called their submissions. A key outlives its run.
 CREATE TABLE idempotency (

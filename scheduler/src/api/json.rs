@@ -101,6 +101,17 @@ impl Members {
         }
     }
 
+    /// Whether something is so; missing, it is not.
+    pub(super) fn flag(&mut self, name: &str) -> Result<bool, Problem> {
+        match self.take(name) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(flag),
+            Some(other) => {
+                Err(self.wrong(name, &format!("true or false, not {}", other.type_name())))
+            }
+        }
+    }
+
     /// A value; null counts as missing.
     pub(super) fn take(&mut self, name: &str) -> Option<Value> {
         self.members.shift_remove(name).filter(|value| *value != Value::None)

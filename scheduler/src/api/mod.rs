@@ -1,14 +1,16 @@
-//! The HTTP API: workflows are pushed, runs are submitted, looked at and stopped (`docs/api.md`).
+//! The HTTP API: workflows are pushed, runs are submitted, looked at, steered and answered
+//! (`docs/api.md`).
 //!
 //! Nothing here decides what becomes of a run, or changes one: a submission and a wish are rows,
 //! and the run's owner is told to look. What was asked at the same time shares a transaction
-//! (`intake`), whoever waits for an end shares a query (`ends`).
+//! (`intake`), whoever waits for an end, or for what becomes of a wish, shares a query (`waits`).
 
 mod announce;
+mod conversations;
 mod door;
-mod ends;
 mod events;
 mod explain;
+mod forms;
 mod guard;
 mod intake;
 mod json;
@@ -18,10 +20,13 @@ mod pokes;
 mod problem;
 mod queue;
 mod request;
+mod rerun;
 mod runs;
 mod show;
 mod submit;
 mod versions;
+mod waits;
+mod wishes;
 mod workflows;
 
 use std::sync::Arc;
@@ -39,12 +44,12 @@ use flowmill_workflow::Workflows;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use ends::Ends;
 use events::Streams;
 use intake::Submitter;
 use pokes::Pokes;
 use problem::Problem;
 use versions::Versions;
+use waits::{Ends, Verdicts, Waits, waits};
 
 pub use announce::{Listened, announce_ends};
 pub use door::Door;
@@ -89,13 +94,13 @@ impl Settings {
 #[derive(Debug)]
 pub struct Background {
     tasks: JoinSet<()>,
-    /// Nobody waits for an end, or watches a run, any longer once these are gone.
-    waiting: [oneshot::Sender<()>; 2],
+    /// Nobody waits for anything, or watches a run, any longer once these are gone.
+    waiting: [oneshot::Sender<()>; 3],
 }
 
 impl Background {
     /// Waits until what was taken in is dealt with. The router must have been dropped; who waits for
-    /// the end of a run is answered at once, and streams of events end.
+    /// a run is answered at once, and streams of events end.
     pub async fn ended(self) {
         let Self { mut tasks, waiting } = self;
         drop(waiting);
@@ -114,7 +119,8 @@ struct Api<S> {
     workflows: Arc<Workflows<S>>,
     submitter: Submitter,
     versions: Versions,
-    ends: Ends,
+    ends: Waits<Name, ()>,
+    verdicts: Waits<i64, Option<Name>>,
     streams: Streams,
     pokes: Pokes,
     clock: SystemClock,
@@ -156,14 +162,19 @@ where
     L: Subscribe,
 {
     let mut tasks = JoinSet::new();
-    let (waiting, enough) = oneshot::channel();
+    let (until_end, ends_enough) = oneshot::channel();
+    let (until_verdict, verdicts_enough) = oneshot::channel();
     let tenant = Name::from(TENANT);
     let (pokes, poking) = pokes::pokes(pokes, settings.shards);
     let (submitter, taking_in) = intake::submitter(store.clone(), pokes.clone());
-    let (ends, looking) = ends::ends(store.clone(), tenant.clone(), enough);
+    let question = Ends { store: store.clone(), tenant: tenant.clone() };
+    let (ends, looking) = waits(question, ends_enough);
+    let question = Verdicts { store: store.clone(), tenant: tenant.clone() };
+    let (verdicts, judging) = waits(question, verdicts_enough);
     tasks.spawn(poking);
     tasks.spawn(taking_in);
     tasks.spawn(looking);
+    tasks.spawn(judging);
     let (versions, finding) = versions::versions(store.clone(), tenant.clone());
     tasks.spawn(finding);
     let (watching, unwatched) = oneshot::channel();
@@ -181,6 +192,7 @@ where
         versions,
         ends,
         streams,
+        verdicts,
         pokes,
         clock,
         tenant,
@@ -195,12 +207,18 @@ where
         .route("/api/v1/runs/{run}", get(runs::show::<S>))
         .route("/api/v1/runs/{run}/nodes", get(nodes::list::<S>))
         .route("/api/v1/runs/{run}/events", get(events::follow::<S>))
-        .route("/api/v1/runs/{run}/cancel", post(runs::cancel::<S>))
+        .route("/api/v1/runs/{run}/cancel", post(wishes::cancel::<S>))
+        .route("/api/v1/runs/{run}/pause", post(wishes::pause::<S>))
+        .route("/api/v1/runs/{run}/resume", post(wishes::resume::<S>))
+        .route("/api/v1/runs/{run}/rerun", post(rerun::rerun::<S>))
+        .route("/api/v1/runs/{run}/forms", get(forms::list::<S>))
+        .route("/api/v1/runs/{run}/forms/{form}", get(forms::show::<S>).post(forms::answer::<S>))
+        .route("/api/v1/conversations/{id}", get(conversations::show::<S>))
         .method_not_allowed_fallback(no_method)
         .fallback(no_path)
         .layer(middleware::from_fn_with_state(key, guard::admit))
         .with_state(api);
-    (router, acceptor, Background { tasks, waiting: [waiting, watching] })
+    (router, acceptor, Background { tasks, waiting: [until_end, until_verdict, watching] })
 }
 
 async fn no_method() -> Problem {

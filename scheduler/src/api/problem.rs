@@ -31,6 +31,8 @@ pub enum Code {
     RunNotFound,
     /// There is no such dead letter.
     LetterNotFound,
+    /// There is no such conversation.
+    ConversationNotFound,
     /// The path has no such method.
     MethodNotAllowed,
     /// The body did not come in time.
@@ -41,6 +43,24 @@ pub enum Code {
     LetterSettled,
     /// The dead letter cannot go back to where it came from.
     NotReplayable,
+    /// The run has not ended.
+    RunNotEnded,
+    /// The document is not as it was where that matters.
+    DocumentChanged,
+    /// The run cannot be run again like this.
+    InvalidRerun,
+    /// The run is not paused and not about to be.
+    RunNotPaused,
+    /// There is no such form.
+    FormNotFound,
+    /// Somebody else was first.
+    FormAnswered,
+    /// The form was not answered in time.
+    FormExpired,
+    /// The pass around the form ended without it.
+    FormClosed,
+    /// The answer does not fit the form.
+    InvalidAnswer,
     /// The body is too large.
     TooLarge,
     /// The body is not JSON, or not text.
@@ -67,7 +87,7 @@ pub enum Code {
 
 impl Code {
     /// All there are.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 33] = [
         Self::Unauthorized,
         Self::CrossOrigin,
         Self::MocksRefused,
@@ -75,11 +95,21 @@ impl Code {
         Self::WorkflowNotFound,
         Self::RunNotFound,
         Self::LetterNotFound,
+        Self::ConversationNotFound,
         Self::MethodNotAllowed,
         Self::Timeout,
         Self::RunEnded,
         Self::LetterSettled,
         Self::NotReplayable,
+        Self::RunNotEnded,
+        Self::DocumentChanged,
+        Self::InvalidRerun,
+        Self::RunNotPaused,
+        Self::FormNotFound,
+        Self::FormAnswered,
+        Self::FormExpired,
+        Self::FormClosed,
+        Self::InvalidAnswer,
         Self::TooLarge,
         Self::InvalidBody,
         Self::UnsupportedType,
@@ -110,6 +140,9 @@ impl Code {
             Self::LetterNotFound => {
                 ("letter_not_found", S::NOT_FOUND, "there is no such dead letter")
             }
+            Self::ConversationNotFound => {
+                ("conversation_not_found", S::NOT_FOUND, "there is no such conversation")
+            }
             Self::MethodNotAllowed => {
                 ("method_not_allowed", S::METHOD_NOT_ALLOWED, "the path has no such method")
             }
@@ -120,6 +153,23 @@ impl Code {
             }
             Self::NotReplayable => {
                 ("not_replayable", S::CONFLICT, "the dead letter cannot go back")
+            }
+            Self::RunNotEnded => ("run_not_ended", S::CONFLICT, "the run has not ended"),
+            Self::DocumentChanged => {
+                ("document_changed", S::CONFLICT, "the document has changed in what is kept")
+            }
+            Self::InvalidRerun => {
+                ("invalid_rerun", S::UNPROCESSABLE_ENTITY, "the run cannot be run again like this")
+            }
+            Self::RunNotPaused => ("run_not_paused", S::CONFLICT, "the run is not paused"),
+            Self::FormNotFound => ("form_not_found", S::NOT_FOUND, "there is no such form"),
+            Self::FormAnswered => ("form_answered", S::CONFLICT, "the form is answered already"),
+            Self::FormExpired => ("form_expired", S::CONFLICT, "the time to answer is over"),
+            Self::FormClosed => {
+                ("form_closed", S::CONFLICT, "nobody waits for the answer any more")
+            }
+            Self::InvalidAnswer => {
+                ("invalid_answer", S::UNPROCESSABLE_ENTITY, "the answer does not fit the form")
             }
             Self::TooLarge => ("too_large", S::PAYLOAD_TOO_LARGE, "the body is too large"),
             Self::InvalidBody => ("invalid_body", S::BAD_REQUEST, "the body cannot be read"),

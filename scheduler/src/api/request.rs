@@ -21,7 +21,9 @@ pub(super) struct Request {
     pub(super) user: Option<Name>,
     /// Values of `sys.*` in place of the usual ones.
     pub(super) system: Object,
-    /// Values of conversation variables in place of the document's.
+    /// The conversation that it goes on with.
+    pub(super) conversation_id: Option<Name>,
+    /// Values of conversation variables in place of the conversation's, or the document's.
     pub(super) conversation: Object,
     /// Limits and deadlines.
     pub(super) options: Options,
@@ -48,6 +50,7 @@ impl Request {
             query: members.text("query")?,
             user: members.text("user")?,
             system: members.mapping("system")?.unwrap_or_default(),
+            conversation_id: members.text("conversation_id")?.filter(|id| !id.is_empty()),
             conversation: members.mapping("conversation")?.unwrap_or_default(),
             options: options(members.object("options", "options.")?)?,
             mocks: members.take("mocks").map(|mocks| dumps(&mocks, Style::Compact).into()),

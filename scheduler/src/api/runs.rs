@@ -1,21 +1,20 @@
-//! Runs: looked at, waited for, stopped.
+//! Runs: looked at and waited for.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, Uri};
+use axum::http::Uri;
 use flowmill_engine::fact::{Event, RunFinished, Status};
 use flowmill_engine::time::parse_duration;
 use flowmill_engine::value::{Name, Value};
 use flowmill_infra::clock::Clock as _;
 use flowmill_infra::intake::{Filter, Intake, RunRow};
-use flowmill_infra::shards::Wish;
 
 use super::Api;
 use super::guard::parameters;
 use super::json::{Answer, object};
-use super::problem::{Code, Problem};
+use super::problem::Problem;
 use super::show;
 
 /// How many runs a page has.
@@ -42,8 +41,8 @@ pub(super) async fn list<S: Intake>(
     State(api): State<Arc<Api<S>>>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
-    let [workflow, status, before, limit] =
-        parameters(&uri, ["workflow", "status", "before", "limit"])?;
+    let [workflow, status, rerun_of, before, limit] =
+        parameters(&uri, ["workflow", "status", "rerun_of", "before", "limit"])?;
     let most = page(limit.as_deref(), PAGE, LONGEST_PAGE)?;
     let is_queued = status.as_deref() == Some("queued");
     let status = status.filter(|_| !is_queued).map(|word| status_of(&word)).transpose()?;
@@ -51,6 +50,7 @@ pub(super) async fn list<S: Intake>(
         workflow: workflow.map(Name::from),
         status,
         is_queued,
+        rerun_of: rerun_of.map(Name::from),
         before: before.map(Name::from),
         // one more tells whether there is another page
         most: most + 1,
@@ -91,7 +91,7 @@ pub(super) async fn show<S: Intake>(
     let run = Name::from(run);
     let mut found = find(&api, &run).await?;
     if let Some(wait) = wait.filter(|_| found.finished_at.is_none()) {
-        api.ends.wait(&run, wait.min(LONGEST_WAIT)).await;
+        api.ends.wait(run.clone(), wait.min(LONGEST_WAIT)).await;
         found = find(&api, &run).await?;
     }
     Ok(Answer::ok(shown(&api, &found).await?))
@@ -103,7 +103,7 @@ pub(super) async fn find<S: Intake>(api: &Api<S>, run: &Name) -> Result<RunRow, 
 }
 
 /// A run with how it ended.
-async fn shown<S: Intake>(api: &Api<S>, run: &RunRow) -> Result<Value, Problem> {
+pub(super) async fn shown<S: Intake>(api: &Api<S>, run: &RunRow) -> Result<Value, Problem> {
     let end = if run.finished_at.is_some() { end(api, run).await? } else { None };
     Ok(show::run(run, end.as_deref(), api.clock.now()))
 }
@@ -116,22 +116,4 @@ async fn end<S: Intake>(api: &Api<S>, run: &RunRow) -> Result<Option<Box<RunFini
         Event::RunFinished(finished) => Some(finished),
         _ => None,
     }))
-}
-
-/// Asks the owner of a run to stop it.
-pub(super) async fn cancel<S: Intake>(
-    State(api): State<Arc<Api<S>>>,
-    Path(run): Path<String>,
-    uri: Uri,
-) -> Result<Answer, Problem> {
-    let [] = parameters(&uri, [])?;
-    let run = Name::from(run);
-    if !api.store.wish(&api.tenant, &run, &Wish::Stop, &"api".into()).await? {
-        let found = find(&api, &run).await?;
-        let detail = format!("run {run} has ended: {}", show::status(found.status));
-        return Err(Problem::new(Code::RunEnded, detail));
-    }
-    api.pokes.poke(&run);
-    let found = find(&api, &run).await?;
-    Ok(Answer(StatusCode::ACCEPTED, shown(&api, &found).await?))
 }

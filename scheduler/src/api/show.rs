@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use flowmill_engine::error::{ErrorRecord, Handled};
 use flowmill_engine::fact::{FramePath, Reason, RunFinished, Status};
+use flowmill_engine::form::Form as AskedForm;
+use flowmill_engine::forms::FormRecord;
 use flowmill_engine::graph::Mode;
 use flowmill_engine::report::NodeRecord;
 use flowmill_engine::time::Time;
@@ -70,6 +72,8 @@ pub(super) fn row(row: &RunRow, now: Time) -> Vec<(&'static str, Value)> {
         ("elapsed_ms", elapsed.unwrap_or_default()),
         ("in_flight", number(u64::from(row.in_flight))),
         ("wake_at", time(row.wake_at)),
+        ("conversation_id", text(row.conversation.as_ref())),
+        ("rerun_of", text(row.rerun_of.as_ref())),
     ]
 }
 
@@ -189,5 +193,40 @@ pub(super) fn node(record: &NodeRecord, now: Time) -> Value {
         ("outputs", Value::object(outputs)),
         ("handle", text(record.handle.as_ref())),
         ("adopted_from", text(record.adopted_from.as_ref())),
+    ])
+}
+
+/// What a person was asked, and what became of it.
+pub(super) fn form_record(record: &FormRecord, id: &Name, title: Option<&Name>) -> Value {
+    let asked = record.form.as_deref();
+    let answer = record.answer.as_ref();
+    let entries = || asked.into_iter().flat_map(|form| &form.entries);
+    // what the node adds about the choice is told by `action`
+    let is_entered = |name: &Name| asked.is_none() || entries().any(|entry| entry.name == *name);
+    let values = answer.map(|answer| {
+        let outputs = answer.outputs.iter().filter(|(name, _)| is_entered(name));
+        Value::object(outputs.map(|(name, held)| (name.clone(), held.value().clone())))
+    });
+    let rendered = answer.and_then(|answer| {
+        let found = answer.outputs.iter().find(|(name, _)| &**name == "__rendered_content");
+        found.map(|(_, held)| held.value().clone())
+    });
+    object([
+        ("id", Value::Str(id.clone())),
+        ("state", record.state.name().into()),
+        ("node", Value::Str(record.node.clone())),
+        ("title", text(title)),
+        ("frame", record.frame.as_str().into()),
+        ("content", text(asked.map(|form| &form.content))),
+        ("inputs", asked.map_or_else(|| Value::array(Vec::new()), AskedForm::inputs)),
+        ("defaults", asked.map_or_else(|| object([]), AskedForm::resolved_defaults)),
+        ("actions", asked.map_or_else(|| Value::array(Vec::new()), AskedForm::user_actions)),
+        ("asked_at", time(Some(record.asked_at))),
+        ("expires_at", time(record.expires_at)),
+        ("answered_at", time(answer.map(|answer| answer.at))),
+        ("answered_by", text(answer.and_then(|answer| answer.by.as_ref()))),
+        ("action", text(answer.map(|answer| &answer.action))),
+        ("values", values.unwrap_or_default()),
+        ("rendered_content", rendered.unwrap_or_default()),
     ])
 }

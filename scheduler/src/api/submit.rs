@@ -9,12 +9,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use flowmill_engine::fact::{Options, Status};
-use flowmill_engine::plan::Plan;
+use flowmill_engine::graph::Mode;
 use flowmill_engine::run::Start;
-use flowmill_engine::value::{Kind, Name, Object, Style, Value, dumps};
-use flowmill_engine::variables::Variable;
+use flowmill_engine::value::{Name, Object, Style, Value, dumps};
 use flowmill_infra::clock::Clock as _;
-use flowmill_infra::intake::{Accepted, Document, IdempotencyKey, Intake, Submission};
+use flowmill_infra::intake::{
+    Accepted, Document, IdempotencyKey, Intake, RunRow, Submission, Turn,
+};
 use flowmill_infra::message::PlanKey;
 use flowmill_infra::texts::Texts;
 use flowmill_nodes::mock::Mocks;
@@ -22,6 +23,7 @@ use flowmill_workflow::{Identity, digest};
 use uuid::Uuid;
 
 use super::Api;
+use super::conversations;
 use super::guard::{parameters, read};
 use super::json::{Answer, object};
 use super::problem::{Code, Problem};
@@ -65,13 +67,7 @@ pub(super) async fn submit<S: Intake + Texts>(
     let [] = parameters(&uri, [])?;
     let key = idempotency_key(&headers)?;
     let body = read(&headers, body, api.settings.submission_bytes).await?;
-    let taken = accept(&api, &body, key).await?;
-    let place = format!("/api/v1/runs/{}", taken.run);
-    let mut response = Answer(StatusCode::ACCEPTED, taken.shown()).into_response();
-    if let Ok(place) = HeaderValue::from_str(&place) {
-        response.headers_mut().insert(header::LOCATION, place);
-    }
-    Ok(response)
+    Ok(accept(&api, &body, key).await?.answer())
 }
 
 /// A run that is durable.
@@ -83,21 +79,34 @@ pub(super) struct Taken {
     status: Option<Status>,
     /// Whether it was submitted before.
     pub(super) duplicate: bool,
-    /// What was given and is dropped.
-    warnings: Vec<String>,
+    conversation: Option<Name>,
+    /// What else is told of it.
+    more: Vec<(&'static str, Value)>,
 }
 
 impl Taken {
     /// As its submitter is told of it.
     pub(super) fn shown(self) -> Value {
-        let Self { run, workflow, status, duplicate, warnings } = self;
-        object([
+        let Self { run, workflow, status, duplicate, conversation, more } = self;
+        let mut shown = vec![
             ("id", Value::Str(run)),
             ("status", show::status(status).into()),
             ("workflow", workflow),
             ("duplicate", duplicate.into()),
-            ("warnings", Value::array(warnings.into_iter().map(Value::from).collect())),
-        ])
+        ];
+        shown.extend(conversation.map(|id| ("conversation_id", Value::Str(id))));
+        shown.extend(more);
+        object(shown)
+    }
+
+    /// The same over HTTP.
+    pub(super) fn answer(self) -> Response {
+        let place = HeaderValue::from_str(&format!("/api/v1/runs/{}", self.run));
+        let mut response = Answer(StatusCode::ACCEPTED, self.shown()).into_response();
+        if let Ok(place) = place {
+            response.headers_mut().insert(header::LOCATION, place);
+        }
+        response
     }
 }
 
@@ -115,21 +124,38 @@ pub(super) async fn accept<S: Intake + Texts>(
     let version = api.versions.find(&request.workflow).await?;
     let version = version.ok_or_else(|| Problem::no_workflow(&request.workflow))?;
     let (submission, warnings) = prepare(api, &version, request).await?;
+    let key = key.map(|key| keyed(key, body));
+    let workflow = show::workflow(&version.digest, &version.name);
+    let warnings = warnings.into_iter().map(Value::from).collect();
+    let more = vec![("warnings", Value::array(warnings))];
+    take(api, Submission { key, ..submission }, workflow, more).await
+}
+
+/// Makes a submission durable; its answer has `more` in it. A key that was used for the same before
+/// gives the run of then.
+pub(super) async fn take<S: Intake>(
+    api: &Api<S>,
+    submission: Submission,
+    workflow: Value,
+    more: Vec<(&'static str, Value)>,
+) -> Result<Taken, Problem> {
     let run = submission.start.run.clone();
-    let key = key.map(|key| IdempotencyKey { key, fingerprint: fingerprint(body) });
-    let (run, workflow, status, duplicate) =
-        match api.submitter.submit(Submission { key, ..submission }).await? {
-            Accepted::New => (run, show::workflow(&version.digest, &version.name), None, false),
-            Accepted::Before(before) => {
-                let (workflow, status) = earlier(api, &before).await?;
-                (before, workflow, status, true)
-            }
-            Accepted::Other(other) => {
-                let detail = format!("run {other} was submitted under this key, and otherwise");
-                return Err(Problem::new(Code::IdempotencyKeyReused, detail));
-            }
-        };
-    Ok(Taken { run, workflow, status, duplicate, warnings })
+    let turn = submission.turn.as_ref();
+    let conversation = turn.map(|turn| turn.conversation.clone());
+    match api.submitter.submit(submission).await? {
+        Accepted::New => {
+            Ok(Taken { run, workflow, status: None, duplicate: false, conversation, more })
+        }
+        Accepted::Before(run) => {
+            let RunRow { workflow, name, status, conversation, .. } = earlier(api, &run).await?;
+            let workflow = show::workflow(&workflow, &name);
+            Ok(Taken { run, workflow, status, duplicate: true, conversation, more })
+        }
+        Accepted::Other(other) => {
+            let detail = format!("run {other} was submitted under this key, and otherwise");
+            Err(Problem::new(Code::IdempotencyKeyReused, detail))
+        }
+    }
 }
 
 /// A submission of this version, without a key, and what of the request is dropped.
@@ -151,22 +177,23 @@ async fn prepare<S: Intake + Texts>(
     let query = request.query.as_deref();
     let beginning = workflow.begin(query, &request.given);
     let beginning = beginning.map_err(|rejections| Problem::inputs(&rejections))?;
-    let conversation_id = Uuid::now_v7().to_string();
+    let turn = conversations::turn(api, &workflow.plan, version, request.conversation_id).await?;
     let identity = Identity {
         run: &run,
         user: request.user.as_deref().unwrap_or("api"),
         app: &version.name,
-        conversation: &conversation_id,
+        conversation: &turn.conversation,
+        turn: turn.number,
         now,
     };
     let system = workflow.system(query, beginning.files, identity);
-    let queued = options.deadline_ms.map_or(QUEUED, Duration::from_millis);
+    let queued = queued(&options);
     let start = Start {
         run,
         workflow: version.digest.clone(),
         inputs: beginning.inputs,
         system: replaced(system, request.system),
-        conversation: conversation(&workflow.plan, request.conversation)?,
+        conversation: conversations::values(&workflow.plan, turn.values, request.conversation)?,
         options,
         adoption: None,
     };
@@ -177,16 +204,29 @@ async fn prepare<S: Intake + Texts>(
         start,
         wake_at: now.after(queued),
         key: None,
+        turn: (workflow.plan.mode() == Mode::Chat).then(|| Turn {
+            conversation: turn.conversation,
+            app: version.name.clone(),
+            counts: true,
+        }),
     };
     Ok((submission, beginning.dropped))
 }
 
 /// What an earlier submission of the same became.
-async fn earlier<S: Intake>(api: &Api<S>, run: &Name) -> Result<(Value, Option<Status>), Problem> {
-    let found = api.store.run(&api.tenant, run).await?;
+async fn earlier<S: Intake>(api: &Api<S>, run: &Name) -> Result<RunRow, Problem> {
     // the key outlives a run that was forgotten
-    let found = found.ok_or_else(|| Problem::no_run(run))?;
-    Ok((show::workflow(&found.workflow, &found.name), found.status))
+    api.store.run(&api.tenant, run).await?.ok_or_else(|| Problem::no_run(run))
+}
+
+/// How long a run may stay queued.
+pub(super) fn queued(options: &Options) -> Duration {
+    options.deadline_ms.map_or(QUEUED, Duration::from_millis)
+}
+
+/// What makes this body under this key the same submission again.
+pub(super) fn keyed(key: Name, body: &str) -> IdempotencyKey {
+    IdempotencyKey { key, fingerprint: fingerprint(body) }
 }
 
 /// The digest of what was submitted. White space outside of strings and the order of bytes on the
@@ -198,7 +238,7 @@ fn fingerprint(body: &str) -> Name {
     }
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<Name>, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Name>, Problem> {
     let Some(given) = headers.get("idempotency-key") else { return Ok(None) };
     key_of("Idempotency-Key", given.to_str().unwrap_or_default()).map(Some)
 }
@@ -215,7 +255,7 @@ pub(super) fn key_of(place: &str, given: &str) -> Result<Name, Problem> {
 }
 
 /// Keeps mocks, and answers their digest.
-async fn keep<S: Intake>(api: &Api<S>, mocks: &Name) -> Result<Name, Problem> {
+pub(super) async fn keep<S: Intake>(api: &Api<S>, mocks: &Name) -> Result<Name, Problem> {
     let digest = digest(mocks);
     if api.kept_mocks.has(&digest) {
         return Ok(digest);
@@ -235,33 +275,4 @@ fn replaced(mut system: Vec<(Name, Value)>, others: Object) -> Vec<(Name, Value)
         }
     }
     system
-}
-
-/// Values of conversation variables, each of its declared type.
-fn conversation(plan: &Plan, given: Object) -> Result<Vec<(Name, Variable)>, Problem> {
-    let typed = |(name, value): (Name, Value)| {
-        let declared = plan.conversation().iter().find(|(held, _)| *held == name);
-        let Some((_, declared)) = declared else {
-            let detail = format!("the workflow declares no conversation variable {name:?}");
-            return Err(Problem::request(detail));
-        };
-        if !fits(declared.kind, &value) {
-            let (kind, found) = (declared.kind.name(), Kind::of(&value).name());
-            let detail = format!("conversation.{name} must be of type {kind}, not {found}");
-            return Err(Problem::request(detail));
-        }
-        Ok((name, Variable::typed(declared.kind, value)))
-    };
-    given.into_iter().map(typed).collect()
-}
-
-fn fits(kind: Kind, value: &Value) -> bool {
-    let found = Kind::of(value);
-    let is_number = |kind| matches!(kind, Kind::Integer | Kind::Float);
-    let is_empty = matches!(value, Value::Array(items) if items.is_empty());
-    found == kind
-        || is_number(found) && is_number(kind)
-        || found == Kind::String && kind == Kind::Secret
-        || found.is_array() && kind == Kind::ArrayAny
-        || is_empty && kind.is_array()
 }

@@ -107,9 +107,7 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
     fn grant_wish(&mut self, owner: &mut Owner, signal: Signal, now: Time) {
         let Signal { id, run, wish, actor } = signal;
         let taken = match wish {
-            Ok(wish) => {
-                grant(owner, &run, inputs(wish, &actor), now).map_err(|why| why.to_string())
-            }
+            Ok(wish) => grant(owner, &run, (wish, actor), now).map_err(|why| why.to_string()),
             Err(error @ StoreError::Corrupt(_)) => Err(error.to_string()),
             Err(error) => {
                 tracing::error!(run.id = %run, signal = id, %error, "a signal waits for another release");
@@ -202,28 +200,30 @@ pub(super) fn send_again(owner: &mut Owner, lost: Vec<Sent>, now: Time) {
     }
 }
 
-fn grant(owner: &mut Owner, run: &Name, inputs: Vec<Input>, now: Time) -> Result<(), Rejected> {
-    inputs.into_iter().enumerate().try_for_each(|(at, input)| match owner.tell(now, run, input) {
-        // what was wanted comes first; that the run goes on after it may be so already
-        Err(_) if at > 0 => Ok(()),
-        taken => taken,
-    })
-}
-
-/// What a wish means to a run.
-fn inputs(wish: Wish, actor: &Name) -> Vec<Input> {
+/// Tells a run what is wanted of it.
+fn grant(
+    owner: &mut Owner,
+    run: &Name,
+    (wish, actor): (Wish, Name),
+    now: Time,
+) -> Result<(), Rejected> {
     match wish {
         Wish::Stop => {
-            vec![Input::Stop { reason: Reason::User, message: ABORTED.into() }]
+            owner.tell(now, run, Input::Stop { reason: Reason::User, message: ABORTED.into() })
         }
         Wish::Pause => {
             let reason = format!("paused by {actor}").as_str().into();
-            vec![Input::Pause { reason }]
+            owner.tell(now, run, Input::Pause { reason })
         }
-        Wish::Resume => vec![Input::Resume],
+        Wish::Resume => owner.tell(now, run, Input::Resume),
         Wish::Answer { frame, node, action, values } => {
-            let frame = (&*frame).into();
-            vec![Input::Answered { frame, node, action, values }, Input::Resume]
+            let (frame, by) = ((&*frame).into(), Some(actor));
+            owner.tell(now, run, Input::Answered { frame, node, action, values, by })?;
+            if !owner.is_held(run) {
+                // the answer counts; that the run goes on with it may be so already
+                let _ = owner.tell(now, run, Input::Resume);
+            }
+            Ok(())
         }
     }
 }

@@ -3,12 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod cluster;
+mod conversations;
 mod events;
 mod explain;
+mod forms;
 mod guard;
 mod letters;
 mod pace;
 mod queue;
+mod reruns;
 mod runs;
 mod server;
 mod submit;

@@ -146,7 +146,7 @@ pub(crate) struct Server {
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
     background: Option<Background>,
-    _schema: Schema,
+    schema: Schema,
 }
 
 impl Server {
@@ -229,9 +229,15 @@ impl Server {
             stop,
             serving,
             background,
-            _schema: schema,
+            schema,
         };
         (server, acceptor)
+    }
+
+    /// The same store, in a process that knows nothing yet.
+    pub(crate) async fn another_store(&self) -> PostgresStore {
+        let url = self.schema.url.clone();
+        PostgresStore::open(&postgres::Settings::of(url)).await.unwrap()
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -336,4 +342,35 @@ pub(crate) fn asking() -> String {
 /// Inputs that [`greeting`] takes.
 pub(crate) fn for_ada() -> Json {
     json!({"workflow": "greeting", "inputs": {"who": "Ada"}})
+}
+
+/// A form with all kinds of entries but files.
+const ASK: &str = "{id: h, data: {type: human-input, title: Approve, form_content: 'Buy {{#s.what#}}? {{#$output.note#}}',
+    inputs: [
+        {type: paragraph, output_variable_name: note, default: {type: variable, selector: [s, what], value: ''}},
+        {type: select, output_variable_name: how, option_source: {type: constant, selector: [], value: [cash, card]}}],
+    user_actions: [{id: 'yes', title: Buy it}, {id: 'no', title: Leave it, button_style: ghost}],
+    timeout: TIME, timeout_unit: hour, delivery_methods: [{type: webapp, enabled: true}]}}";
+
+/// start -> a person -> end, by what was chosen.
+pub(crate) fn approval() -> String {
+    let end = |id: &str, what: &str| {
+        format!(
+            "{{id: {id}, data: {{type: end, title: {id}, outputs: [{{variable: {what}, value_selector: [h, note]}}, {{variable: how, value_selector: [h, how]}}]}}}}"
+        )
+    };
+    document(
+        "approval",
+        &[
+            "{id: s, data: {type: start, title: Begin, variables: [{variable: what, label: What, type: text-input, required: true}]}}",
+            &ASK.replace("TIME", "36"),
+            &end("bought", "bought"),
+            &end("left", "left"),
+        ],
+        &[
+            "{source: s, target: h}",
+            "{source: h, target: bought, sourceHandle: 'yes'}",
+            "{source: h, target: left, sourceHandle: 'no'}",
+        ],
+    )
 }

@@ -17,6 +17,7 @@ fn answer(node: &str) -> Input {
         node: node.into(),
         action: "source".into(),
         values: Vec::new(),
+        by: None,
     }
 }
 

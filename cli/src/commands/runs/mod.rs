@@ -3,6 +3,7 @@
 mod explain;
 #[cfg(feature = "store")]
 mod folder;
+mod forms;
 mod remote;
 
 use std::path::PathBuf;
@@ -25,6 +26,8 @@ Examples:
   flowmill runs events 0197e0c2-0000-7000-8000-000000000000 --follow
   flowmill runs cancel 0197e0c2-0000-7000-8000-000000000000
   flowmill runs explain 0197e0c2-0000-7000-8000-000000000000
+  flowmill runs forms 0197e0c2-0000-7000-8000-000000000000
+  flowmill runs answer 0197e0c2-0000-7000-8000-000000000000 --action yes
   flowmill runs list --store runs --status cut-off
   flowmill runs show 0197e0c2-0000-7000-8000-000000000000 --store runs
   flowmill runs events 0197e0c2-0000-7000-8000-000000000000 --store runs")]
@@ -58,7 +61,15 @@ Examples:
   flowmill runs events 0197e0c2-0000-7000-8000-000000000000 --store runs")]
     Events(Events),
     /// Stop a run of a server.
-    Cancel(Cancel),
+    Cancel(Steer),
+    /// Let a run of a server start nothing more until it is resumed.
+    Pause(Steer),
+    /// Let a paused run of a server go on.
+    Resume(Steer),
+    /// Show what a run of a server asks people, and what they answered.
+    Forms(forms::Forms),
+    /// Answer a form of a run of a server.
+    Answer(forms::Answer),
     /// Say why a run of a server does not move: what each of its nodes waits for.
     Explain(Explain),
 }
@@ -116,7 +127,7 @@ struct Events {
 }
 
 #[derive(Debug, clap::Args)]
-struct Cancel {
+struct Steer {
     /// The run's id.
     #[arg(value_name = "RUN_ID")]
     run: String,
@@ -193,7 +204,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             Verb::List(list) if list.place.store.is_none() => remote::list(list).await,
             Verb::Show(show) if show.place.store.is_none() => remote::show(show).await,
             Verb::Events(events) if events.place.store.is_none() => remote::events(events).await,
-            Verb::Cancel(cancel) => remote::cancel(cancel).await,
+            Verb::Cancel(run) => remote::steer(run, "cancel", "is being stopped").await,
+            Verb::Pause(run) => remote::steer(run, "pause", "pauses").await,
+            Verb::Resume(run) => remote::steer(run, "resume", "goes on").await,
+            Verb::Forms(forms) => forms::list(forms).await,
+            Verb::Answer(answer) => forms::answer(answer).await,
             Verb::Explain(args) => explain::explain(args).await,
             verb => in_folder(verb).await,
         }
@@ -207,7 +222,12 @@ async fn in_folder(verb: &Verb) -> anyhow::Result<()> {
         Verb::List(list) => folder::list(list, list.place.folder()).await,
         Verb::Show(show) => folder::show(show, show.place.folder()).await,
         Verb::Events(events) => folder::events(&events.run, events.place.folder()).await,
-        Verb::Cancel(_) | Verb::Explain(_) => Ok(()),
+        Verb::Cancel(_)
+        | Verb::Pause(_)
+        | Verb::Resume(_)
+        | Verb::Forms(_)
+        | Verb::Answer(_)
+        | Verb::Explain(_) => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::{bail, ensure};
 use flowmill_engine::value::{Name, Object, Style, Value, dumps};
 
-use super::{Cancel, Events, Format, List, ListFormat, ShowArgs, Shown};
+use super::{Events, Format, List, ListFormat, ShowArgs, Shown, Steer};
 use crate::console::{one_line, print};
 use crate::duration;
 use crate::server::{self, Server, millis, number, object, text};
@@ -73,7 +73,7 @@ fn row(run: &Object) -> String {
 }
 
 /// A point in time, to the second.
-fn second(time: &str) -> String {
+pub(super) fn second(time: &str) -> String {
     let time = time.split('.').next().unwrap_or_default();
     if time.is_empty() { String::new() } else { format!("{} UTC", time.replace('T', " ")) }
 }
@@ -84,7 +84,7 @@ fn workflow(run: &Object) -> String {
     text(&named, "name").to_owned()
 }
 
-fn line(object: &Object) -> String {
+pub(super) fn line(object: &Object) -> String {
     format!("{}\n", dumps(&Value::object(object.clone()), Style::Finite))
 }
 
@@ -195,16 +195,16 @@ pub(super) async fn events(args: &Events) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Stops a run.
-pub(super) async fn cancel(args: &Cancel) -> anyhow::Result<()> {
+/// Asks something of a run; `word` is what it does then.
+pub(super) async fn steer(args: &Steer, verb: &str, word: &str) -> anyhow::Result<()> {
     let server = args.server.server()?;
-    let path = ["runs", &args.run, "cancel"];
-    // asked for twice it is stopped once
+    let path = ["runs", &args.run, verb];
+    // asked for twice it is done once
     let body = Some(String::new());
     let call = server::Call { path: &path, body, ..server::Call::default() };
     let reply = server.call(call).await?;
     if args.json {
         return print(&format!("{}\n", reply.text.trim_end()));
     }
-    print(&format!("run {} is being stopped\n", reply.text("id")))
+    print(&format!("run {} {word}\n", reply.text("id")))
 }

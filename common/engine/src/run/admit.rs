@@ -30,12 +30,13 @@ impl Run {
                 self.sent(&task, attempt, dispatch)?;
                 Ok(vec![Event::TaskReturned { task, attempt, reason, not_before }])
             }
-            Input::Answered { frame, node, action, values } => {
-                self.answer(now, frame, node, action, values)
+            Input::Answered { frame, node, action, values, by } => {
+                let success = self.answer(now, &frame, &node, action, &values)?;
+                Ok(vec![form_answered(frame, node, success, Answerer::Person(by))])
             }
             Input::TakeUp => Ok(self.take_up()),
             Input::Pause { reason } => {
-                if self.pausing || self.status == Status::Paused {
+                if self.is_held {
                     return Err(Rejected::Already);
                 }
                 Ok(vec![Event::PauseRequested { node: None, reason, form: None }])
@@ -48,7 +49,11 @@ impl Run {
     fn tick(&self, now: Time) -> Vec<Event> {
         if self.status == Status::Paused {
             let is_due = self.form_due().is_some_and(|at| at <= now);
-            return if is_due { self.going_on(now) } else { Vec::new() };
+            return match (is_due, self.is_held) {
+                (false, _) => Vec::new(),
+                (true, false) => self.going_on(now),
+                (true, true) => self.lapses(now).0,
+            };
         }
         if self.deadline().is_some_and(|at| at <= now) {
             let limit = Duration::from_millis(self.options.deadline_ms.unwrap_or_default());
@@ -168,33 +173,34 @@ impl Run {
         same.then_some(sent).ok_or(Rejected::Stale)
     }
 
+    /// What a person's answer gives. A form may be answered from when it was asked on, also while
+    /// other nodes still run, or the run just goes on after another answer.
     fn answer(
         &self,
         now: Time,
-        frame: FramePath,
-        node: Name,
+        frame: &FramePath,
+        node: &Name,
         action: Name,
-        values: Vec<(Name, Value)>,
-    ) -> Result<Vec<Event>, Rejected> {
-        let waits = |waiting: &Waiting| waiting.frame == frame && waiting.node == node;
-        if !self.waiting.iter().any(waits) {
+        values: &[(Name, Value)],
+    ) -> Result<Success, Rejected> {
+        let place = self.find(frame, node).ok_or(Rejected::NotWaiting)?;
+        let waits = |held: &Waiting| held.frame == *frame && held.node == *node;
+        if self.asked(place).is_none() && !self.waiting.iter().any(waits) {
             return Err(Rejected::NotWaiting);
         }
-        let place = self.find(&frame, &node).ok_or(Rejected::NotWaiting)?;
         if self.answer_of(place).is_some() {
             return Err(Rejected::Already);
         }
-        let success = match (&self.plan.node(place.node).behaviour, self.asked(place)) {
+        match (&self.plan.node(place.node).behaviour, self.asked(place)) {
             (Behaviour::Pause(Some(asks)), Some(asked)) => {
                 if asked.expires_at <= now {
                     return Err(Rejected::Late);
                 }
-                let read = asks.answer(&asked.form, &action, &values);
-                read.map_err(|wrong| Rejected::Unfit(wrong.into()))?
+                let read = asks.answer(&asked.form, &action, values);
+                read.map_err(|wrong| Rejected::Unfit(wrong.into()))
             }
-            _ => Success::of(values).with_handle(action),
-        };
-        Ok(vec![form_answered(frame, node, success, false)])
+            _ => Ok(Success::of(values.to_vec()).with_handle(action)),
+        }
     }
 
     /// While the run is paused nobody needs to have it in hand, and its clock stands anyway.
@@ -212,26 +218,37 @@ impl Run {
     }
 
     fn resume(&self, now: Time) -> Result<Vec<Event>, Rejected> {
-        if self.status != Status::Paused {
+        if self.status != Status::Paused && !self.pausing {
             return Err(Rejected::Already);
         }
         Ok(self.going_on(now))
     }
 
-    /// Forms whose time is over count as answered by nobody; the run goes on, unless it waited for
-    /// too long. What was due first happens first, also when nobody was there to see it.
+    /// The run goes on, unless it waited for too long.
     fn going_on(&self, now: Time) -> Vec<Event> {
+        let again =
+            |waiting: &Waiting| Waiting { generation: waiting.generation + 1, ..waiting.clone() };
+        let (mut events, ends) = self.lapses(now);
+        if !ends {
+            let reactivated = self.waiting.iter().map(again).collect();
+            events.push(Event::RunResumed { reactivated });
+        }
+        events
+    }
+
+    /// Forms whose time is over count as answered by nobody, or end the run that waited for too
+    /// long; whether they do. What was due first happens first, also when nobody was there to see
+    /// it.
+    fn lapses(&self, now: Time) -> (Vec<Event>, bool) {
         let first = self.open_forms().min_by_key(|(_, asked)| asked.expires_at);
         if let Some((node, asked)) = first
             && asked.ends_run
             && asked.expires_at <= now
         {
             let limit = Duration::from_millis(self.options.pause_ms.unwrap_or_default());
-            return self
-                .stop(Reason::Deadline, &format!("nobody answered {node} within {limit:?}"));
+            let message = format!("nobody answered {node} within {limit:?}");
+            return (self.stop(Reason::Deadline, &message), true);
         }
-        let again =
-            |waiting: &Waiting| Waiting { generation: waiting.generation + 1, ..waiting.clone() };
         let nobody = |waiting: &Waiting| {
             let place = self.find(&waiting.frame, &waiting.node)?;
             let is_late = |asked: &&Asked| asked.expires_at <= now && !asked.ends_run;
@@ -240,11 +257,10 @@ impl Run {
                 return None;
             };
             let success = asks.nobody(&asked.form);
-            Some(form_answered(waiting.frame.clone(), waiting.node.clone(), success, true))
+            let (frame, node) = (waiting.frame.clone(), waiting.node.clone());
+            Some(form_answered(frame, node, success, Answerer::Nobody))
         };
-        let mut events: Vec<Event> = self.waiting.iter().filter_map(nobody).collect();
-        events.push(Event::RunResumed { reactivated: self.waiting.iter().map(again).collect() });
-        events
+        (self.waiting.iter().filter_map(nobody).collect(), false)
     }
 
     /// When the first form that nobody answered lapses; that ends the pause.
@@ -293,6 +309,7 @@ impl Run {
             errors_omitted: self.errors_omitted,
             exceptions_count: self.exceptions,
             steps: self.root_steps,
+            conversation: self.said.clone(),
         }))
     }
 
@@ -323,7 +340,18 @@ impl Run {
     }
 }
 
-fn form_answered(frame: FramePath, node: Name, success: Success, timed_out: bool) -> Event {
+/// Whose answer it is.
+enum Answerer {
+    Person(Option<Name>),
+    /// The time was over.
+    Nobody,
+}
+
+fn form_answered(frame: FramePath, node: Name, success: Success, answerer: Answerer) -> Event {
     let handle = success.handle.unwrap_or_else(|| "source".into());
-    Event::FormAnswered { frame, node, handle, outputs: success.outputs, timed_out }
+    let (by, timed_out) = match answerer {
+        Answerer::Person(by) => (by, false),
+        Answerer::Nobody => (None, true),
+    };
+    Event::FormAnswered { frame, node, handle, outputs: success.outputs, timed_out, by }
 }

@@ -7,7 +7,7 @@ use crate::fact::{
     Waiting,
 };
 use crate::form::{Asked, Form};
-use crate::plan::{Behaviour, Category, NodeIx, Outputs, ROOT, Success, Write};
+use crate::plan::{Behaviour, Category, Outputs, ROOT, Success, Write};
 use crate::time::Time;
 use crate::value::{Name, Value};
 use crate::variables::{Variable, Variables};
@@ -17,6 +17,7 @@ use super::carry::LANE_WAIT_MS;
 use super::chunks::Chunks;
 use super::decide::no_branch;
 use super::frame::{Container, Failure, Frame, FrameIx, IterationState, LoopState, Place, State};
+use super::writes::CONVERSATION;
 
 impl Run {
     /// Changes the run as a fact says. Facts of this run must come in their order.
@@ -61,6 +62,7 @@ impl Run {
                 self.status = finished.status;
                 self.outcome = Some(finished.clone());
                 self.pausing = false;
+                self.is_held = false;
                 self.waiting.clear();
                 self.held.clear();
                 self.pause_reasons.clear();
@@ -90,7 +92,7 @@ impl Run {
             fill("env", name, variable.clone());
         }
         for (name, variable) in &started.conversation {
-            fill("conversation", name, variable.clone());
+            fill(CONVERSATION, name, variable.clone());
         }
         for (name, value) in &started.inputs {
             fill(&started.root, name, Variable::infer(value.clone()));
@@ -334,54 +336,6 @@ impl Run {
         }
     }
 
-    pub(super) fn write_outputs(&mut self, place: Place, outputs: &Outputs) {
-        let plan = Arc::clone(&self.plan);
-        let Some(frame) = self.frame_mut(place.frame) else { return };
-        let id = &plan.node(place.node).id;
-        for (name, variable) in outputs {
-            frame.variables.set(id, name, variable.clone());
-        }
-    }
-
-    /// Writes reach outwards through loops, as long as the variable exists there, and stop at an
-    /// iteration (spec/engine.md §15).
-    pub(super) fn write(&mut self, place: Place, writes: &[Write]) {
-        for write in writes {
-            let Some((node, name)) = write.selector.variable() else { continue };
-            let mut at = Some(place.frame);
-            let mut own = true;
-            while let Some(index) = at {
-                let Some(frame) = self.frame_mut(index) else { break };
-                if !own && frame.variables.variable(node, name).is_none() {
-                    break;
-                }
-                frame.variables.set(node, name, write.variable.clone());
-                own = false;
-                let parent = frame.parent;
-                at = parent.filter(|parent| self.is_loop(parent.node)).map(|parent| parent.frame);
-            }
-        }
-    }
-
-    fn is_loop(&self, node: NodeIx) -> bool {
-        matches!(self.plan.node(node).behaviour, Behaviour::Loop(_))
-    }
-
-    /// A loop-end ends the nearest loop around it, also from inside an iteration.
-    pub(super) fn end_round(&mut self, frame: FrameIx) {
-        let mut at = Some(frame);
-        while let Some(index) = at {
-            let Some(parent) = self.frame(index).and_then(|frame| frame.parent) else { return };
-            if self.is_loop(parent.node) {
-                if let Some(frame) = self.frame_mut(index) {
-                    frame.loop_ended = true;
-                }
-                return;
-            }
-            at = Some(parent.frame);
-        }
-    }
-
     fn container_began(&mut self, place: Place, writes: &[Write]) {
         let items = self.items_of(place);
         self.queues.remove(place);
@@ -509,7 +463,9 @@ impl Run {
     }
 
     fn pause(&mut self, node: Option<&Waiting>, reason: &Name, form: Option<&Arc<Form>>, at: Time) {
-        self.pausing = true;
+        // one that is paused already is from now on held
+        self.pausing = self.status == Status::Running;
+        self.is_held |= node.is_none();
         self.halted = false;
         self.pause_reasons.push(reason.clone());
         let mut queues = std::mem::take(&mut self.queues);
@@ -553,6 +509,7 @@ impl Run {
         self.steps = 0;
         self.status = Status::Running;
         self.pausing = false;
+        self.is_held = false;
         self.pause_reasons.clear();
         self.waiting.clear();
         let plan = Arc::clone(&self.plan);

@@ -41,7 +41,8 @@ impl Run {
             let load = &sent.load;
             writeln!(out, "task {task:?} {attempt}.{dispatch} {class:?} {times:?} {load:?}")?;
         }
-        writeln!(out, "halted {}", self.halted)?;
+        writeln!(out, "said {:?}", self.said)?;
+        writeln!(out, "halted {} held {}", self.halted, self.is_held)?;
         writeln!(out, "out {:?}", self.out)?;
         self.write_queues(out)?;
         let mut held: Vec<_> = self.held.iter().collect();

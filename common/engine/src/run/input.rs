@@ -49,16 +49,18 @@ pub enum Input {
         action: Name,
         /// What was entered.
         values: Vec<(Name, Value)>,
+        /// Who answers, if that is known.
+        by: Option<Name>,
     },
     /// The process that had the run in hand is gone; whoever says so has it now. What was out is
     /// lost.
     TakeUp,
-    /// Nothing new may start.
+    /// Nothing new may start, whatever people answer, until it is resumed.
     Pause {
         /// Why.
         reason: Name,
     },
-    /// It may go on.
+    /// It may go on. A run that has not come to its pause yet does not pause.
     Resume,
     /// It must end.
     Stop {
@@ -150,7 +152,7 @@ pub enum Rejected {
     /// The run waits for nothing of the kind.
     #[error("the run does not wait for this")]
     NotWaiting,
-    /// It is pausing, paused or running already, or the node has its answer.
+    /// It is held or running already, or the node has its answer.
     #[error("this was said before")]
     Already,
     /// A person's answer does not fit the form.

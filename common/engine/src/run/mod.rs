@@ -8,8 +8,8 @@
 //! follows from a worker's answer, `evolve` how a fact changes it, `errors` what is remembered of
 //! failures, `container` what iterations and loops do, `retry` when a node is tried again, `frame`
 //! how node and edge states spread, `carry` and `chunks` what one task carries, `fragment` what of
-//! a run a worker needs to do that, `adopt` what is taken over from an earlier run, `inspect` what
-//! can be seen of all that.
+//! a run a worker needs to do that, `adopt` what is taken over from an earlier run, `writes` where
+//! values go, `inspect` what can be seen of all that.
 
 mod admit;
 mod adopt;
@@ -29,6 +29,7 @@ mod outcomes;
 mod queues;
 mod retry;
 mod root;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -147,6 +148,8 @@ pub struct Run {
     fragment: Option<Box<Bounds>>,
     /// Nothing new starts, because a pause was asked for.
     pausing: bool,
+    /// Somebody asked for the pause: only a resume ends it, no answer of a person.
+    is_held: bool,
     /// Workers were told to start nothing more, since it was asked for.
     halted: bool,
     seq: u64,
@@ -178,6 +181,8 @@ pub struct Run {
     exceptions: u64,
     errors: Vec<ErrorRecord>,
     errors_omitted: u64,
+    /// Conversation variables that nodes wrote, as they were written last.
+    said: Vec<(Name, Variable)>,
     /// The error text that ends the run as failed.
     failure: Option<Name>,
     /// The limit that ends the run as stopped.
@@ -237,6 +242,7 @@ impl Run {
             status: Status::Running,
             fragment: None,
             pausing: false,
+            is_held: false,
             halted: false,
             seq: 0,
             started_at: Time::default(),
@@ -258,6 +264,7 @@ impl Run {
             exceptions: 0,
             errors: Vec::new(),
             errors_omitted: 0,
+            said: Vec::new(),
             failure: None,
             tripped: None,
             outcome: None,
@@ -394,6 +401,11 @@ impl Run {
     /// What a person was asked where they are waited for, if there is a form.
     pub fn form(&self, waiting: &Waiting) -> Option<&Asked> {
         self.asked(self.find(&waiting.frame, &waiting.node)?)
+    }
+
+    /// Whether somebody asked for its pause, which only a resume ends.
+    pub fn is_held(&self) -> bool {
+        self.is_held
     }
 
     /// Why it is paused.

@@ -12,6 +12,7 @@ use crate::codec::Codec;
 use crate::message::{PlanKey, Shard};
 use crate::store::{Batch, Commit, Standing, StoreError, Tenure};
 
+use super::conversations::{self, Said};
 use super::{Tries, is_lost, number, trouble};
 
 /// The rows of shards are locked first, in their order, then those of runs, in theirs: no two
@@ -32,9 +33,9 @@ WITH tenure AS MATERIALIZED (
             dify_sizes, mocks, status, started_at, finished_at, wake_at,
             is_ready, in_flight, last_number, place)
 ), met AS MATERIALIZED (
-    SELECT asked.*, held.seq, coalesce(held.tenant, 'default') AS tenant
+    SELECT asked.*, held.seq, coalesce(held.tenant, 'default') AS tenant, held.conversation
     FROM asked LEFT JOIN LATERAL (
-        SELECT seq, tenant FROM runs WHERE runs.run = asked.run FOR NO KEY UPDATE
+        SELECT seq, tenant, conversation FROM runs WHERE runs.run = asked.run FOR NO KEY UPDATE
     ) AS held ON true
     WHERE (SELECT count(*) FROM owned) = cardinality($1)
 ), verdict AS MATERIALIZED (
@@ -76,6 +77,17 @@ WITH tenure AS MATERIALIZED (
     UPDATE signals SET settled_at = flowmill_now(), refused = done.refused
     FROM unnest($25::int8[], $26::text[]) AS done (id, refused)
     WHERE signals.id = done.id AND (SELECT is_good FROM verdict)
+), said AS (
+    INSERT INTO conversation_variables (tenant, conversation, name, run, variable)
+    SELECT DISTINCT ON (met.tenant, met.conversation, new.name)
+        met.tenant, met.conversation, new.name, met.run, new.variable
+    FROM unnest($27::int4[], $28::text[], $29::text[]) AS new (place, name, variable)
+    JOIN met ON met.place = new.place
+    WHERE met.conversation IS NOT NULL AND (SELECT is_good FROM verdict)
+    -- the rows are locked in their order; of two runs that end, the later one counts
+    ORDER BY met.tenant, met.conversation, new.name, met.place DESC
+    ON CONFLICT (tenant, conversation, name) DO UPDATE
+        SET run = excluded.run, variable = excluded.variable, written_at = flowmill_now()
 )
 SELECT is_good,
     CASE WHEN NOT is_good THEN ARRAY(SELECT shard FROM owned) END AS owned,
@@ -127,6 +139,8 @@ struct Form {
     runs: Vec<Summary>,
     /// One for each commit, in the order of the batch.
     entries: Vec<Entry>,
+    /// What runs that end wrote to their conversations.
+    said: Vec<Said>,
     /// Whether each run's entries follow each other.
     is_even: bool,
 }
@@ -181,7 +195,9 @@ impl Form {
         let mut tenures = batch.tenures.clone();
         tenures.sort_by_key(|tenure| tenure.shard);
         tenures.dedup_by_key(|tenure| tenure.shard);
-        let mut form = Self { tenures, runs: runs.into_values().collect(), entries, is_even };
+        let place = |run: &Name| places.get(run).copied().unwrap_or_default();
+        let said = conversations::said(codec, commits().map(|(commit, _)| commit), place)?;
+        let mut form = Self { tenures, runs: runs.into_values().collect(), entries, said, is_even };
         form.raise_numbers();
         Ok(form)
     }
@@ -208,7 +224,7 @@ impl Form {
             return Err(Failed::Refused(strange));
         }
         let mut connection = to.acquire().await.map_err(Failed::Unsent)?;
-        let Self { tenures, runs, entries, is_even } = self;
+        let Self { tenures, runs, entries, said, is_even } = self;
         let refused: Vec<Option<String>> = batch
             .signals
             .iter()
@@ -244,7 +260,10 @@ impl Form {
             .bind(entries.iter().map(|entry| number(entry.last)).collect::<Vec<_>>())
             .bind(entries.iter().map(|entry| &*entry.facts).collect::<Vec<_>>())
             .bind(batch.signals.iter().map(|signal| signal.signal).collect::<Vec<_>>())
-            .bind(refused);
+            .bind(refused)
+            .bind(said.iter().map(|said| place(said.place)).collect::<Vec<_>>())
+            .bind(said.iter().map(|said| &*said.name).collect::<Vec<_>>())
+            .bind(said.iter().map(|said| &*said.variable).collect::<Vec<_>>());
         let row = match query.fetch_one(&mut *connection).await {
             Ok(row) => row,
             Err(error) if is_taken(&error) => return Err(self.raced(to, error).await),

@@ -8,11 +8,11 @@ use sqlx::PgPool;
 use sqlx::postgres::PgRow;
 
 use crate::codec::Codec;
-use crate::intake::{Accepted, Document, Filter, Intake, RunRow, Submission};
+use crate::intake::{Accepted, Conversation, Document, Filter, Intake, RunRow, Submission};
 use crate::journal::missing;
 use crate::message::PlanKey;
 use crate::shards::Wish;
-use crate::store::StoreError;
+use crate::store::{Settled, StoreError};
 
 use super::{PostgresStore, Tries, get, most as rows, number, reading, text, time, trouble};
 
@@ -27,7 +27,7 @@ macro_rules! run_rows {
     ($rest:literal) => {
         concat!(
             "SELECT run, workflow, coalesce(name, '') AS name, status, accepted_at, started_at,
-                finished_at, wake_at, in_flight, seq
+                finished_at, wake_at, in_flight, seq, conversation, rerun_of
             FROM runs LEFT JOIN workflows
                 ON workflows.tenant = runs.tenant AND digest = workflow
             WHERE runs.tenant = $1 AND ",
@@ -161,25 +161,46 @@ impl Intake for PostgresStore {
         submissions.iter().map(accepted).collect()
     }
 
+    async fn conversation(
+        &self,
+        tenant: &Name,
+        conversation: &Name,
+    ) -> Result<Option<Conversation>, StoreError> {
+        self.read_conversation(tenant, conversation).await
+    }
+
     async fn wish(
         &self,
         tenant: &Name,
         run: &Name,
         wish: &Wish,
         actor: &Name,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<i64>, StoreError> {
         const WISH: &str = "
             INSERT INTO signals (tenant, run, shard, wish, actor)
             SELECT tenant, run, shard, $3, $4 FROM runs
-            WHERE tenant = $1 AND run = $2 AND finished_at IS NULL";
-        let left = sqlx::query(WISH)
+            WHERE tenant = $1 AND run = $2 AND finished_at IS NULL
+            RETURNING id";
+        let left = sqlx::query_scalar::<_, i64>(WISH)
             .bind(&**tenant)
             .bind(&**run)
             .bind(self.codec.wish(wish)?)
             .bind(&**actor)
-            .execute(&self.writers)
+            .fetch_optional(&self.writers)
             .await;
-        left.map(|done| done.rows_affected() > 0).map_err(|error| trouble(&error))
+        left.map_err(|error| trouble(&error))
+    }
+
+    async fn settled(&self, tenant: &Name, signals: &[i64]) -> Result<Vec<Settled>, StoreError> {
+        const SETTLED: &str = "
+            SELECT id, refused FROM signals
+            WHERE tenant = $1 AND id = ANY($2) AND settled_at IS NOT NULL";
+        let found = sqlx::query(SETTLED).bind(&**tenant).bind(signals).fetch_all(&self.readers);
+        let settled = |row: &PgRow| {
+            let refused = get::<Option<&str>>(row, "refused")?.map(Name::from);
+            Ok(Settled { signal: get(row, "id")?, refused })
+        };
+        found.await.map_err(|error| trouble(&error))?.iter().map(settled).collect()
     }
 
     async fn run(&self, tenant: &Name, run: &Name) -> Result<Option<RunRow>, StoreError> {
@@ -194,6 +215,7 @@ impl Intake for PostgresStore {
                 AND ($3 IS NULL OR status = $3) AND (NOT $6 OR status IS NULL)
                 AND ($4 IS NULL OR place <
                     (SELECT place FROM runs WHERE tenant = $1 AND run = $4))
+                AND ($7 IS NULL OR rerun_of = $7)
             ORDER BY place DESC LIMIT $5"
         );
         let found = sqlx::query(RUNS)
@@ -203,6 +225,7 @@ impl Intake for PostgresStore {
             .bind(filter.before.as_deref())
             .bind(rows(filter.most))
             .bind(filter.is_queued)
+            .bind(filter.rerun_of.as_deref())
             .fetch_all(&self.readers)
             .await;
         found.map_err(|error| trouble(&error))?.iter().map(run_row).collect()
@@ -301,6 +324,10 @@ struct Form {
     wakes: Vec<i64>,
     keys: Vec<Option<String>>,
     fingerprints: Vec<Option<String>>,
+    reruns: Vec<Option<String>>,
+    conversations: Vec<Option<String>>,
+    apps: Vec<Option<String>>,
+    counts: Vec<bool>,
 }
 
 /// Under each tenant and key the run and the fingerprint that are kept.
@@ -310,7 +337,7 @@ impl Form {
     async fn of(codec: &Codec, submissions: &[Submission]) -> Result<Self, StoreError> {
         let mut form = Self::default();
         for submission in submissions {
-            let Submission { tenant, shard, plan, start, wake_at, key } = submission;
+            let Submission { tenant, shard, plan, start, wake_at, key, turn } = submission;
             form.runs.push(start.run.to_string());
             form.tenants.push(tenant.to_string());
             form.shards.push(i32::from(shard.0));
@@ -321,29 +348,46 @@ impl Form {
             form.wakes.push(number(wake_at.0));
             form.keys.push(key.as_ref().map(|key| key.key.to_string()));
             form.fingerprints.push(key.as_ref().map(|key| key.fingerprint.to_string()));
+            let adoption = start.adoption.as_ref();
+            form.reruns.push(adoption.map(|adoption| adoption.from.to_string()));
+            form.conversations.push(turn.as_ref().map(|turn| turn.conversation.to_string()));
+            form.apps.push(turn.as_ref().map(|turn| turn.app.to_string()));
+            form.counts.push(turn.as_ref().is_some_and(|turn| turn.counts));
         }
         Ok(form)
     }
 
-    /// Keys are taken in their order, so that no two calls wait for each other; of a key that is
-    /// there twice, the first submission takes it.
+    /// Keys and conversations are taken in their order, so that no two calls wait for each other; of
+    /// a key that is there twice, the first submission takes it.
     async fn write(&self, to: &PgPool) -> Result<Known, sqlx::Error> {
         const SUBMIT: &str = "
             WITH asked AS MATERIALIZED (
                 SELECT * FROM unnest($1::text[], $2::text[], $3::int4[], $4::text[], $5::bool[],
-                    $6::text[], $7::text[], $8::int8[], $9::text[], $10::text[])
+                    $6::text[], $7::text[], $8::int8[], $9::text[], $10::text[], $11::text[],
+                    $12::text[], $13::text[], $14::bool[])
                     WITH ORDINALITY AS asked (run, tenant, shard, workflow, dify_sizes,
-                        mocks, start, wake_at, key, fingerprint, nth)
+                        mocks, start, wake_at, key, fingerprint, rerun_of, conversation, app,
+                        counts, nth)
             ), keyed AS (
                 INSERT INTO idempotency (tenant, key, fingerprint, run)
                 SELECT tenant, key, fingerprint, run FROM asked WHERE key IS NOT NULL
                 ORDER BY tenant, key, nth
                 ON CONFLICT DO NOTHING
+                RETURNING run
+            ), accepted AS (
+                INSERT INTO runs (run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
+                    rerun_of, conversation)
+                SELECT run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
+                    rerun_of, conversation
+                FROM asked WHERE key IS NULL OR run IN (SELECT run FROM keyed) ORDER BY nth
+                ON CONFLICT (run) DO NOTHING
                 RETURNING run)
-            INSERT INTO runs (run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at)
-            SELECT run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at FROM asked
-            WHERE key IS NULL OR run IN (SELECT run FROM keyed) ORDER BY nth
-            ON CONFLICT (run) DO NOTHING";
+            INSERT INTO conversations (tenant, conversation, app, turns)
+            SELECT tenant, conversation, min(app), count(*) FILTER (WHERE counts) FROM asked
+            WHERE conversation IS NOT NULL AND run IN (SELECT run FROM accepted)
+            GROUP BY tenant, conversation ORDER BY tenant, conversation
+            ON CONFLICT (tenant, conversation) DO UPDATE
+                SET turns = conversations.turns + excluded.turns";
         const KNOWN: &str = "
             SELECT kept.tenant, kept.key, kept.run, kept.fingerprint
             FROM unnest($1::text[], $2::text[]) AS asked (tenant, key)
@@ -359,6 +403,10 @@ impl Form {
             .bind(&self.wakes)
             .bind(&self.keys)
             .bind(&self.fingerprints)
+            .bind(&self.reruns)
+            .bind(&self.conversations)
+            .bind(&self.apps)
+            .bind(&self.counts)
             .execute(to)
             .await?;
         if self.keys.iter().all(Option::is_none) {
@@ -410,6 +458,8 @@ pub(super) fn run_row(row: &PgRow) -> Result<RunRow, StoreError> {
         wake_at: point("wake_at")?,
         seq: get::<i64>(row, "seq")?.unsigned_abs(),
         in_flight: get::<i32>(row, "in_flight")?.unsigned_abs(),
+        conversation: get::<Option<&str>>(row, "conversation")?.map(Name::from),
+        rerun_of: get::<Option<&str>>(row, "rerun_of")?.map(Name::from),
         run,
     })
 }

@@ -184,6 +184,7 @@ fn finished() -> fact::RunFinished {
         errors_omitted: 0,
         exceptions_count: 0,
         steps: 1,
+        conversation: Vec::new(),
     }
 }
 

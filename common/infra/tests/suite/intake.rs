@@ -8,7 +8,7 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_infra::intake::{Accepted, Document, Filter, IdempotencyKey, Intake, Submission};
 use flowmill_infra::shards::{Shards, Wish};
-use flowmill_infra::store::{Commit, Standing, Store};
+use flowmill_infra::store::{Batch, Commit, Settled, Standing, Store};
 use flowmill_infra::texts::Texts;
 
 use super::shards::{begin, of, stop, submission};
@@ -26,6 +26,7 @@ pub(crate) async fn all<S: Store + Shards + Intake + Texts>(make: impl AsyncFn()
     lists_are_turned_by_pages(make().await).await;
     ends_are_told_of_many_runs_at_once(make().await).await;
     wishes_need_a_run_that_goes_on(make().await).await;
+    what_became_of_wishes_is_told_of_many_at_once(make().await).await;
     facts_are_read_on_from_a_number(make().await).await;
     news_are_told_of_many_runs_at_once(make().await).await;
 }
@@ -235,7 +236,8 @@ async fn mocks_are_kept_beside_documents<S: Intake + Texts>(store: S) {
 
 async fn wishes_need_a_run_that_goes_on<S: Store + Intake>(store: S) {
     let wish = async |tenant: &Name, run: &str| {
-        store.wish(tenant, &run.into(), &Wish::Stop, &"ada".into()).await.unwrap()
+        let left = store.wish(tenant, &run.into(), &Wish::Stop, &"ada".into()).await.unwrap();
+        left.is_some()
     };
     assert!(!wish(&tenant(), "r").await);
     store.submit(&[submission("r", 1)]).await.unwrap();
@@ -245,6 +247,32 @@ async fn wishes_need_a_run_that_goes_on<S: Store + Intake>(store: S) {
     facts.extend(run.apply(Time(9), stop()).unwrap());
     store.commit(&together([commit("r", facts, of(1))])).await.unwrap();
     assert!(!wish(&tenant(), "r").await);
+}
+
+async fn what_became_of_wishes_is_told_of_many_at_once<S: Store + Intake>(store: S) {
+    store.submit(&[submission("r", 1), submission("s", 1)]).await.unwrap();
+    let (_, begun) = begin("r");
+    store.commit(&together([commit("r", begun, of(1))])).await.unwrap();
+    let wish = async |run: &str| {
+        let left = store.wish(&tenant(), &run.into(), &Wish::Pause, &"ada".into()).await.unwrap();
+        left.unwrap()
+    };
+    let (first, second, third) = (wish("r").await, wish("r").await, wish("s").await);
+    assert!(first < second && second < third, "{first} {second} {third}");
+    let asked = [third, first, second, third + 1];
+    let told = async |tenant: &Name| {
+        let mut told = store.settled(tenant, &asked).await.unwrap();
+        told.sort_by_key(|settled| settled.signal);
+        told
+    };
+    assert_eq!(told(&tenant()).await, []);
+    let applied = Settled { signal: first, refused: None };
+    let refused = Settled { signal: second, refused: Some("too \u{1F600} late".into()) };
+    let signals = vec![applied.clone(), refused.clone()];
+    store.commit(&Batch { signals, ..Batch::default() }).await.unwrap();
+    assert_eq!(told(&tenant()).await, [applied, refused]);
+    assert_eq!(told(&"others".into()).await, []);
+    assert_eq!(store.settled(&tenant(), &[]).await.unwrap(), []);
 }
 
 async fn facts_are_read_on_from_a_number<S: Store + Intake>(store: S) {

@@ -11,7 +11,7 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::{Kind, Name};
 use flowmill_engine::variables::{Selector, Variable};
 use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Checkpoints};
-use flowmill_infra::intake::{Accepted, Document, Intake, Submission};
+use flowmill_infra::intake::{Accepted, Document, Intake, Submission, Turn};
 use flowmill_infra::message::Shard;
 use flowmill_infra::postgres::{PostgresStore, Settings};
 use flowmill_infra::seal::Keys;
@@ -20,7 +20,7 @@ use flowmill_infra::store::{Commit, Standing, Store, StoreError};
 use flowmill_infra::texts::Texts;
 
 use super::server::Schema;
-use super::shards::{begin, submission};
+use super::shards::{begin, stop, submission};
 use super::store::{plan, together};
 
 pub(crate) const PLAIN: &str = "tops3cret";
@@ -103,6 +103,20 @@ pub(crate) async fn fill<S: Store + Intake + Checkpoints>(store: &S) {
     assert_eq!(store.submit(&[queued()]).await.unwrap(), [Accepted::New]);
     store.commit(&together([commit("r")])).await.unwrap();
     assert!(store.save(&checkpoints()).await.unwrap().is_empty());
+    assert_eq!(store.submit(&[said()]).await.unwrap(), [Accepted::New]);
+    let (mut run, mut facts) = begin("said");
+    facts.extend(run.apply(Time(9), stop()).unwrap());
+    let Event::RunFinished(end) = &mut facts.last_mut().unwrap().event else { panic!() };
+    end.conversation.push(("key".into(), secret()));
+    let standing = Standing { shard: Shard(1), ..Standing::default() };
+    let commit = Commit { run: "said".into(), plan: plan(), facts: facts.into(), standing };
+    store.commit(&together([commit])).await.unwrap();
+}
+
+/// A turn of a conversation.
+fn said() -> Submission {
+    let turn = Turn { conversation: "c".into(), app: "n".into(), counts: true };
+    Submission { turn: Some(turn), ..submission("said", 1) }
 }
 
 /// Whether all that [`fill`] wrote is had again.
@@ -116,6 +130,8 @@ pub(crate) async fn is_there<S: Store + Intake + Shards + Texts + Checkpoints>(s
         store.journals(&["r".into()]).await.unwrap()[0].as_ref().unwrap().facts,
         secret_facts("r")
     );
+    let kept = store.conversation(&tenant(), &"c".into()).await.unwrap().unwrap();
+    assert_eq!(kept.values, [("key".into(), secret())]);
     for Checkpoint { key, outcome } in checkpoints() {
         assert_eq!(store.outcome(&key).await.unwrap(), Some(outcome));
     }

@@ -150,7 +150,7 @@ impl Journal {
                     see(Seen::Waits(at, form.as_ref()));
                 }
             }
-            Event::FormAnswered { frame, node, handle, outputs, timed_out } => {
+            Event::FormAnswered { frame, node, handle, outputs, timed_out, .. } => {
                 if let Some(at) = self.at(plan, frame, node) {
                     let (timed_out, when) = (*timed_out, fact.at);
                     see(Seen::Answered(Answered { at, handle, outputs, timed_out, when }));

@@ -82,7 +82,8 @@ async fn tell(serving: &Serving, case: &Object) -> String {
     let start = Start { run: run.clone(), workflow: workflow_digest, options, ..start };
     let wake_at = SystemClock::new().now().after(QUEUED);
     let (shard, key) = (Shard::of(&run, SHARDS), None);
-    let submission = Submission { tenant: tenant.clone(), shard, plan, start, wake_at, key };
+    let tenant_of = tenant.clone();
+    let submission = Submission { tenant: tenant_of, shard, plan, start, wake_at, key, turn: None };
     assert_eq!(store.submit(&[submission]).await.unwrap(), [Accepted::New]);
     serving.inbox().answer(shard, Delivery::Poke { run: run.clone() }).await.unwrap();
     let ended = async {

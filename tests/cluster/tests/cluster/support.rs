@@ -289,6 +289,7 @@ impl Cluster {
             start,
             wake_at: SystemClock::new().now().after(wait),
             key: None,
+            turn: None,
         };
         assert_eq!(self.store.submit(&[submission]).await.unwrap(), [Accepted::New]);
         self.pokes.answer(shard, Delivery::Poke { run: run.clone() }).await.unwrap();

@@ -166,3 +166,51 @@ pub(crate) fn fan_out(width: usize) -> String {
     }
     document("fan-out", &nodes, &edges)
 }
+
+/// For each element of `data.list`, as many at a time: a call, then a person who says what comes of
+/// it. The last part of walkthrough 4 of the design.
+pub(crate) fn approvals_of_list(port: u16) -> String {
+    let within = "isInIteration: true, iteration_id: it,";
+    let asks = format!(
+        "{{id: h, parentId: it, data: {{type: human-input, title: Right, {within} \
+         form_content: 'Is {{{{#a.body#}}}} right?', inputs: [{{type: paragraph, \
+         output_variable_name: note, default: {{type: constant, selector: [], value: ''}}}}], \
+         user_actions: [{{id: good, title: Good}}], timeout: 36, timeout_unit: hour}}}}"
+    );
+    let nodes = [
+        start("data", "json_object"),
+        "{id: it, data: {type: iteration, title: I, iterator_selector: [s, data, list], \
+         output_selector: [h, note], output_type: 'array[string]', start_node_id: itstart, \
+         is_parallel: true, parallel_nums: 10, error_handle_mode: terminated}}"
+            .to_owned(),
+        format!(
+            "{{id: itstart, parentId: it, data: {{type: iteration-start, title: '', {within}}}}}"
+        ),
+        call("a", port, "{{#it.item#}}", within, "parentId: it,"),
+        asks,
+        end("notes", "[it, output]"),
+    ];
+    let good = "{source: a, target: h}".to_owned();
+    let edges = [edge("s", "it"), edge("itstart", "a"), good, edge("it", "e")];
+    document("approvals", &nodes, &edges)
+}
+
+/// For each element of `data.list`, ten at a time: a call, then another one; what fails gives null.
+pub(crate) fn two_calls_of_list(port: u16) -> String {
+    let within = "isInIteration: true, iteration_id: it,";
+    let nodes = [
+        start("data", "json_object"),
+        "{id: it, data: {type: iteration, title: I, iterator_selector: [s, data, list], \
+         output_selector: [b, body], output_type: 'array[string]', start_node_id: itstart, \
+         is_parallel: true, parallel_nums: 10, error_handle_mode: continue-on-error}}"
+            .to_owned(),
+        format!(
+            "{{id: itstart, parentId: it, data: {{type: iteration-start, title: '', {within}}}}}"
+        ),
+        call("a", port, "{{#it.item#}}-a", within, "parentId: it,"),
+        call("b", port, "{{#a.body#}}-b", within, "parentId: it,"),
+        end("items", "[it, output]"),
+    ];
+    let edges = [edge("s", "it"), edge("itstart", "a"), edge("a", "b"), edge("it", "e")];
+    document("two-calls-of-list", &nodes, &edges)
+}

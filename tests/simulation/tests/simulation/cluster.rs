@@ -177,6 +177,7 @@ impl Cluster {
             start,
             wake_at: self.clock.now().after(Duration::from_hours(24)),
             key: None,
+            turn: None,
         };
         assert_eq!(self.store.submit(&[submission]).await.unwrap(), [Accepted::New]);
         run
@@ -186,7 +187,7 @@ impl Cluster {
     pub(crate) async fn stop(&self, run: &Name) -> bool {
         let wished = self.store.wish(&"default".into(), run, &Wish::Stop, &"ada".into()).await;
         self.poke(run).await;
-        wished.unwrap()
+        wished.unwrap().is_some()
     }
 
     async fn poke(&self, run: &Name) {

@@ -3,10 +3,12 @@
 use flowmill_engine::fact::Fact;
 use flowmill_engine::value::Name;
 
-use crate::intake::{self, Accepted, Document, Filter, IdempotencyKey, Intake, Submission};
+use crate::intake::{
+    self, Accepted, Conversation, Document, Filter, IdempotencyKey, Intake, Submission, Turn,
+};
 use crate::message::PlanKey;
 use crate::shards::{Signal, Wish};
-use crate::store::{Standing, StoreError};
+use crate::store::{Settled, Standing, StoreError};
 
 use super::{RunRow, SharedStore, SignalRow, State};
 
@@ -62,7 +64,7 @@ impl Intake for SharedStore {
         let now = self.now();
         let mut state = self.lock();
         let mut accepted = Vec::with_capacity(submissions.len());
-        for Submission { tenant, shard, plan, start, wake_at, key } in submissions {
+        for Submission { tenant, shard, plan, start, wake_at, key, turn } in submissions {
             if let Some(before) =
                 key.as_ref().and_then(|key| state.take_key(tenant, key, &start.run))
             {
@@ -75,11 +77,25 @@ impl Intake for SharedStore {
             }
             let mut row = state.new_row(tenant.clone(), plan.clone(), now);
             row.start = Some(start.clone());
+            row.rerun_of = start.adoption.as_ref().map(|adoption| adoption.from.clone());
+            row.conversation = turn.as_ref().map(|turn| turn.conversation.clone());
+            if let Some(turn) = turn {
+                state.count(tenant, turn);
+            }
             row.standing =
                 Standing { shard: *shard, wake_at: Some(*wake_at), ..Standing::default() };
             state.runs.insert(start.run.clone(), row);
         }
         Ok(accepted)
+    }
+
+    async fn conversation(
+        &self,
+        tenant: &Name,
+        conversation: &Name,
+    ) -> Result<Option<Conversation>, StoreError> {
+        let key = (tenant.clone(), conversation.clone());
+        Ok(self.lock().conversations.get(&key).cloned())
     }
 
     async fn wish(
@@ -88,16 +104,26 @@ impl Intake for SharedStore {
         run: &Name,
         wish: &Wish,
         actor: &Name,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<i64>, StoreError> {
         let mut state = self.lock();
         let goes_on = state.run_of(tenant, run).is_some_and(|row| row.finished_at.is_none());
-        if goes_on {
-            let id = i64::try_from(state.signals.len()).unwrap_or(i64::MAX) + 1;
-            let (run, wish, actor) = (run.clone(), Ok(wish.clone()), actor.clone());
-            let signal = Signal { id, run, wish, actor };
-            state.signals.push(SignalRow { signal, is_settled: false });
+        if !goes_on {
+            return Ok(None);
         }
-        Ok(goes_on)
+        let id = state.signals.last().map_or(0, |row| row.signal.id) + 1;
+        let (run, wish, actor) = (run.clone(), Ok(wish.clone()), actor.clone());
+        let signal = Signal { id, run, wish, actor };
+        state.signals.push(SignalRow { signal, settled: None });
+        Ok(Some(id))
+    }
+
+    async fn settled(&self, tenant: &Name, signals: &[i64]) -> Result<Vec<Settled>, StoreError> {
+        let state = self.lock();
+        let is_theirs = |row: &&SignalRow| {
+            signals.contains(&row.signal.id) && state.run_of(tenant, &row.signal.run).is_some()
+        };
+        let asked = state.signals.iter().filter(is_theirs);
+        Ok(asked.filter_map(|row| row.settled.clone()).collect())
     }
 
     async fn run(&self, tenant: &Name, run: &Name) -> Result<Option<intake::RunRow>, StoreError> {
@@ -111,7 +137,7 @@ impl Intake for SharedStore {
         filter: &Filter,
     ) -> Result<Vec<intake::RunRow>, StoreError> {
         let state = self.lock();
-        let Filter { workflow, status, is_queued, before, most } = filter;
+        let Filter { workflow, status, is_queued, rerun_of, before, most } = filter;
         let before =
             before.as_ref().map(|run| state.run_of(tenant, run).map_or(0, |row| row.place));
         let is_of = |row: &RunRow, named: &Name| {
@@ -126,6 +152,7 @@ impl Intake for SharedStore {
                     status.is_none_or(|status| row.status == Some(status))
                 }
                 && before.is_none_or(|before| row.place < before)
+                && (rerun_of.is_none() || *rerun_of == row.rerun_of)
         };
         let mut found: Vec<_> = state.runs.iter().filter(|(_, row)| is_shown(row)).collect();
         found.sort_by_key(|(_, row)| std::cmp::Reverse(row.place));
@@ -166,6 +193,14 @@ impl State {
         Some(if is_same { Accepted::Before(first) } else { Accepted::Other(first) })
     }
 
+    /// Counts a turn of a conversation, which begins with its first.
+    fn count(&mut self, tenant: &Name, turn: &Turn) {
+        let key = (tenant.clone(), turn.conversation.clone());
+        let app = turn.app.clone();
+        let new = || Conversation { app, turns: 0, values: Vec::new() };
+        self.conversations.entry(key).or_insert_with(new).turns += u64::from(turn.counts);
+    }
+
     fn run_of(&self, tenant: &Name, run: &Name) -> Option<&RunRow> {
         self.runs.get(run).filter(|row| row.tenant == *tenant)
     }
@@ -188,6 +223,8 @@ impl State {
             wake_at: row.standing.wake_at,
             in_flight: row.standing.in_flight,
             seq: row.journal.last().map_or(0, |fact| fact.seq),
+            conversation: row.conversation.clone(),
+            rerun_of: row.rerun_of.clone(),
         }
     }
 }

@@ -25,10 +25,10 @@ use flowmill_engine::value::Name;
 use crate::checkpoints::CheckpointKey;
 use crate::clock::{Clock as _, SystemClock};
 use crate::dead_letters::DeadLetter;
-use crate::intake::{Document, IdempotencyKey};
+use crate::intake::{Conversation, Document, IdempotencyKey};
 use crate::message::{PlanKey, Shard};
 use crate::shards::Signal;
-use crate::store::{Batch, Commit, Standing, Store, StoreError, Tenure};
+use crate::store::{Batch, Commit, Settled, Standing, Store, StoreError, Tenure};
 
 /// A way into a store that others have ways into.
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ struct State {
     /// How many runs were accepted or begun.
     places: u64,
     signals: Vec<SignalRow>,
+    /// By tenant and id.
+    conversations: BTreeMap<(Name, Name), Conversation>,
     /// By digest.
     documents: BTreeMap<(Name, Name), Document>,
     /// What documents are compiled with.
@@ -83,12 +85,14 @@ struct RunRow {
     is_announced: bool,
     standing: Standing,
     journal: Vec<Fact>,
+    conversation: Option<Name>,
+    rerun_of: Option<Name>,
 }
 
 #[derive(Debug)]
 struct SignalRow {
     signal: Signal,
-    is_settled: bool,
+    settled: Option<Settled>,
 }
 
 /// What is kept of an attempt.
@@ -149,7 +153,7 @@ impl Store for SharedStore {
         for settled in &batch.signals {
             let found = state.signals.iter_mut().find(|row| row.signal.id == settled.signal);
             if let Some(row) = found {
-                row.is_settled = true;
+                row.settled = Some(settled.clone());
             }
         }
         Ok(())
@@ -234,6 +238,24 @@ impl State {
             row.standing = Standing { last_number, ..*standing };
             row.extend(facts);
         }
+        self.keep_said(run, facts);
+    }
+
+    /// Keeps what a run that ended wrote to its conversation.
+    fn keep_said(&mut self, run: &Name, facts: &[Fact]) {
+        let Some(row) = self.runs.get(run) else { return };
+        let Some(conversation) = &row.conversation else { return };
+        let key = (row.tenant.clone(), conversation.clone());
+        let Some(kept) = self.conversations.get_mut(&key) else { return };
+        for fact in facts {
+            let Event::RunFinished(finished) = &fact.event else { continue };
+            for (name, said) in &finished.conversation {
+                match kept.values.binary_search_by(|(held, _)| held.cmp(name)) {
+                    Ok(at) => kept.values[at].1 = said.clone(),
+                    Err(at) => kept.values.insert(at, (name.clone(), said.clone())),
+                }
+            }
+        }
     }
 
     fn new_row(&mut self, tenant: Name, plan: PlanKey, accepted_at: Time) -> RunRow {
@@ -250,6 +272,8 @@ impl State {
             is_announced: false,
             standing: Standing::default(),
             journal: Vec::new(),
+            conversation: None,
+            rerun_of: None,
         }
     }
 }

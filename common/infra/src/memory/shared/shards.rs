@@ -6,7 +6,7 @@ use flowmill_engine::value::Name;
 
 use crate::message::Shard;
 use crate::shards::{Announcement, Damaged, Held, Journal, Queued, Shards, Signal, last_facts};
-use crate::store::{StoreError, Tenure};
+use crate::store::{Settled, StoreError, Tenure};
 
 use super::{RunRow, SharedStore, State};
 
@@ -116,7 +116,8 @@ impl Shards for SharedStore {
             let row = state.runs.get(&signal.run);
             row.is_some_and(|row| shards.contains(&row.standing.shard))
         };
-        let open = state.signals.iter().filter(|row| !row.is_settled && is_theirs(&row.signal));
+        let open =
+            state.signals.iter().filter(|row| row.settled.is_none() && is_theirs(&row.signal));
         Ok(open.take(most).map(|row| row.signal.clone()).collect())
     }
 
@@ -146,7 +147,8 @@ impl Shards for SharedStore {
         let facts = last_facts(row.start.take(), last, now, end);
         row.extend(&facts);
         for row in state.signals.iter_mut().filter(|row| row.signal.run == *run) {
-            row.is_settled = true;
+            let refused = Some("the run has ended".into());
+            row.settled.get_or_insert(Settled { signal: row.signal.id, refused });
         }
         Ok(true)
     }

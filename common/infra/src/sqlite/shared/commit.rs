@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use flowmill_engine::fact::{Event, Fact, Status, VERSION};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
+use flowmill_engine::variables::Variable;
 use sqlx::{Row as _, SqliteConnection};
 
 use crate::codec::Codec;
@@ -12,7 +13,7 @@ use crate::message::{PlanKey, Shard};
 use crate::sqlite::writer::Change;
 use crate::store::{Batch, Commit, Settled, Standing, StoreError, Tenure};
 
-use super::number;
+use super::{conversations, number};
 
 /// A batch, written out by whoever commits it.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ struct Entry {
     status: Option<Status>,
     started_at: Option<Time>,
     finished_at: Option<Time>,
+    /// What it wrote to its conversation, as it is kept; only with its end.
+    said: Vec<(Name, String)>,
 }
 
 impl Committing {
@@ -47,7 +50,11 @@ impl Committing {
         for commit in commits {
             if let (Some(first), Some(last)) = (commit.facts.first(), commit.facts.last()) {
                 let facts = codec.facts(&commit.run, &commit.facts).await?;
-                entries.push(Entry::of(commit, (first.seq, last.seq), facts));
+                let mut entry = Entry::of(commit, (first.seq, last.seq), facts);
+                for (name, variable) in conversation(&commit.facts) {
+                    entry.said.push((name.clone(), codec.said(&commit.run, variable)?));
+                }
+                entries.push(entry);
             }
         }
         Ok(Self { tenures: tenures.clone(), entries, signals: signals.clone(), now })
@@ -133,6 +140,7 @@ impl Entry {
             status: None,
             started_at: None,
             finished_at: None,
+            said: Vec::new(),
         };
         for fact in commit.facts.iter() {
             entry.note(fact);
@@ -205,11 +213,22 @@ impl Entry {
             .bind(&*self.facts)
             .execute(&mut *to)
             .await?;
+        for said in &self.said {
+            conversations::keep(to, &self.run, said).await?;
+        }
         if last_number > 0 {
             let last = sqlx::query(LAST).bind(i64::from(shard.0)).bind(number(last_number));
             last.execute(to).await?;
         }
         Ok(())
+    }
+}
+
+/// What a run that ends wrote to its conversation.
+fn conversation(facts: &[Fact]) -> &[(Name, Variable)] {
+    match facts.last().map(|fact| &fact.event) {
+        Some(Event::RunFinished(finished)) => &finished.conversation,
+        _ => &[],
     }
 }
 

@@ -6,21 +6,25 @@ use flowmill_engine::value::{Name, decode};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
-use crate::intake::{Accepted, Document, Filter, IdempotencyKey, Intake, RunRow, Submission};
+use crate::intake::{
+    Accepted, Conversation, Document, Filter, IdempotencyKey, Intake, RunRow, Submission,
+};
 use crate::message::PlanKey;
 use crate::shards::Wish;
 use crate::sqlite::writer::Change;
-use crate::store::StoreError;
+use crate::store::{Settled, StoreError};
 use crate::texts::Texts;
 
-use super::{SharedFolder, get, list, most as rows, number, reading, text, time, trouble};
+use super::{
+    SharedFolder, conversations, get, list, most as rows, number, reading, text, time, trouble,
+};
 
 /// The columns of a [`RunRow`].
 macro_rules! run_rows {
     ($rest:literal) => {
         concat!(
             "SELECT run, workflow, coalesce(name, '') AS name, status, accepted_at, started_at,
-                finished_at, wake_at, in_flight, seq
+                finished_at, wake_at, in_flight, seq, conversation, rerun_of
             FROM runs LEFT JOIN workflows
                 ON workflows.tenant = runs.tenant AND digest = workflow
             WHERE runs.tenant = ?1 AND ",
@@ -99,10 +103,32 @@ impl Intake for SharedFolder {
         run: &Name,
         wish: &Wish,
         actor: &Name,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<i64>, StoreError> {
         let wish = self.codec.wish(wish)?;
         let (tenant, run, actor) = (tenant.clone(), run.clone(), actor.clone());
         self.writer.write(Wishing { tenant, run, wish, actor, now: self.now() }).await
+    }
+
+    async fn settled(&self, tenant: &Name, signals: &[i64]) -> Result<Vec<Settled>, StoreError> {
+        const SETTLED: &str = "
+            SELECT id, refused FROM signals JOIN runs USING (run)
+            WHERE id IN (SELECT value FROM json_each(?2)) AND tenant = ?1
+                AND settled_at IS NOT NULL";
+        let found = sqlx::query(SETTLED).bind(&**tenant).bind(list(signals)?);
+        let found = found.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
+        let settled = |row: &SqliteRow| {
+            let refused = get::<Option<&str>>(row, "refused")?.map(Name::from);
+            Ok(Settled { signal: get(row, "id")?, refused })
+        };
+        found.iter().map(settled).collect()
+    }
+
+    async fn conversation(
+        &self,
+        tenant: &Name,
+        conversation: &Name,
+    ) -> Result<Option<Conversation>, StoreError> {
+        self.read_conversation(tenant, conversation).await
     }
 
     async fn run(&self, tenant: &Name, run: &Name) -> Result<Option<RunRow>, StoreError> {
@@ -117,6 +143,7 @@ impl Intake for SharedFolder {
                 AND (?3 IS NULL OR status = ?3) AND (NOT ?6 OR status IS NULL)
                 AND (?4 IS NULL OR place <
                     (SELECT place FROM runs WHERE tenant = ?1 AND run = ?4))
+                AND (?7 IS NULL OR rerun_of = ?7)
             ORDER BY place DESC LIMIT ?5"
         );
         let found = sqlx::query(RUNS)
@@ -126,6 +153,7 @@ impl Intake for SharedFolder {
             .bind(filter.before.as_deref())
             .bind(rows(filter.most))
             .bind(filter.is_queued)
+            .bind(filter.rerun_of.as_deref())
             .fetch_all(&self.readers)
             .await;
         found.map_err(|error| trouble(&error))?.iter().map(run_row).collect()
@@ -267,12 +295,12 @@ impl Change for Accepting {
     ) -> Result<Result<Vec<Accepted>, StoreError>, sqlx::Error> {
         const RUN: &str = "
             INSERT INTO runs (run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
-                accepted_at)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                accepted_at, rerun_of, conversation)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             ON CONFLICT (run) DO NOTHING";
         let mut accepted = Vec::with_capacity(self.submissions.len());
         for (submission, text) in &self.submissions {
-            let Submission { tenant, shard, plan, start, wake_at, key } = submission;
+            let Submission { tenant, shard, plan, start, wake_at, key, turn } = submission;
             let before = match key {
                 Some(key) => self.before(to, tenant, key, &start.run).await?,
                 None => None,
@@ -282,7 +310,8 @@ impl Change for Accepting {
                 continue;
             }
             accepted.push(Accepted::New);
-            sqlx::query(RUN)
+            let rerun_of = start.adoption.as_ref().map(|adoption| &*adoption.from);
+            let added = sqlx::query(RUN)
                 .bind(&*start.run)
                 .bind(&**tenant)
                 .bind(i64::from(shard.0))
@@ -292,8 +321,13 @@ impl Change for Accepting {
                 .bind(&**text)
                 .bind(number(wake_at.0))
                 .bind(number(self.now.0))
+                .bind(rerun_of)
+                .bind(turn.as_ref().map(|turn| &*turn.conversation))
                 .execute(&mut *to)
                 .await?;
+            if let Some(turn) = turn.as_ref().filter(|_| added.rows_affected() > 0) {
+                conversations::count(to, tenant, turn).await?;
+            }
         }
         Ok(Ok(accepted))
     }
@@ -338,19 +372,23 @@ struct Wishing {
 }
 
 impl Change for Wishing {
-    type Answer = bool;
+    type Answer = Option<i64>;
 
     async fn apply(
         &self,
         to: &mut SqliteConnection,
-    ) -> Result<Result<bool, StoreError>, sqlx::Error> {
+    ) -> Result<Result<Option<i64>, StoreError>, sqlx::Error> {
         const WISH: &str = "
             INSERT INTO signals (run, shard, wish, actor, sent_at)
             SELECT run, shard, ?3, ?4, ?5 FROM runs
-            WHERE tenant = ?1 AND run = ?2 AND finished_at IS NULL";
-        let wish = sqlx::query(WISH).bind(&*self.tenant).bind(&*self.run).bind(&*self.wish);
+            WHERE tenant = ?1 AND run = ?2 AND finished_at IS NULL
+            RETURNING id";
+        let wish = sqlx::query_scalar::<_, i64>(WISH)
+            .bind(&*self.tenant)
+            .bind(&*self.run)
+            .bind(&*self.wish);
         let wish = wish.bind(&*self.actor).bind(number(self.now.0));
-        wish.execute(to).await.map(|done| Ok(done.rows_affected() > 0))
+        wish.fetch_optional(to).await.map(Ok)
     }
 }
 
@@ -390,6 +428,8 @@ fn run_row(row: &SqliteRow) -> Result<RunRow, StoreError> {
         wake_at: point("wake_at")?,
         seq: get::<i64>(row, "seq")?.unsigned_abs(),
         in_flight: u32::try_from(get::<i64>(row, "in_flight")?).unwrap_or(u32::MAX),
+        conversation: get::<Option<&str>>(row, "conversation")?.map(Name::from),
+        rerun_of: get::<Option<&str>>(row, "rerun_of")?.map(Name::from),
         run,
     })
 }

@@ -9,6 +9,7 @@
 
 mod checkpoints;
 mod commit;
+mod conversations;
 mod end;
 mod intake;
 mod leases;

@@ -1,81 +1,36 @@
-//! `flowmill rerun`: a run that is kept, once more, without doing again what it did well.
+//! Runs that are kept in a folder, once more.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use flowmill_engine::fact::{Fact, Kept as Part};
+use flowmill_engine::fact::Fact;
 use flowmill_engine::plan::Plan;
 use flowmill_engine::rerun::{self, Adoption, Refused, What};
 use flowmill_engine::run::Start;
-use flowmill_engine::value::{Name, Value, loads};
+use flowmill_engine::value::{Name, Value};
 use flowmill_engine::variables::Selector;
 use flowmill_infra::store::Store as _;
 use flowmill_nodes::mock::Mocks;
+use flowmill_workflow::rerun::{TakenOver, node_id, output};
 use uuid::Uuid;
 
-use super::kept::{self, Begin, Flags, Found};
+use super::super::kept::{self, Begin, Found};
+use super::Args;
 use crate::console::{one_line, talk};
 use crate::keep::resume_command;
 use crate::problems::line;
 use crate::settings::Settings;
 use crate::show::Show;
 use crate::words::counted;
-use crate::workflow::{Reading, Workflow, load, node_id, read_file};
+use crate::workflow::{Reading, Workflow, load, read_file};
 
 /// Letters of a line.
 const LINE: usize = 300;
 
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-A new run begins with the inputs of the old one. What is kept of the old run costs nothing: it is
-shown as kept and not done again.
-
-  --from NODE     keeps every node that neither is NODE nor follows it. In an iteration each element
-                  keeps the same of its own nodes
-  --failed        keeps all that finished well and does not follow what failed; of iterations in
-                  which something failed, the elements in which nothing did
-  --failed-items  runs only the failed elements of iterations, from their beginning, and what
-                  follows the iterations
-
-Of a loop the rounds are kept before the first in which something runs again. Nodes are named by id, or by a title that no other node
-has. The exit code is the same as of `flowmill run`; 2 also when the run cannot be run again so.
-
-Examples:
-  flowmill rerun 0197e0c2-0000-7000-8000-000000000000 --failed --store runs
-  flowmill rerun 0197e0c2-0000-7000-8000-000000000000 --from Summary --store runs
-  flowmill rerun 0197e0c2-0000-7000-8000-000000000000 --from Summary --set 'Ask.text=Be brief' --store runs
-  flowmill rerun 0197e0c2-0000-7000-8000-000000000000 --failed-items --file fixed.yml --store runs")]
-#[command(group = clap::ArgGroup::new("what").required(true))]
-pub(crate) struct Args {
-    /// The run's id, as `flowmill run --store` and `flowmill runs list` say it.
-    #[arg(value_name = "RUN_ID")]
-    run: String,
-    /// Begin at this node.
-    #[arg(long, value_name = "NODE", group = "what")]
-    from: Option<String>,
-    /// Run what failed, and what follows it.
-    #[arg(long, group = "what")]
-    failed: bool,
-    /// Run the failed elements of iterations.
-    #[arg(long, group = "what")]
-    failed_items: bool,
-    /// Another value for an output that is kept: JSON, or text.
-    #[arg(long, value_name = "NODE.NAME=VALUE")]
-    set: Vec<String>,
-    /// The document as it is now; what is kept must not have changed in it.
-    #[arg(long, value_name = "FILE")]
-    file: Option<PathBuf>,
-    /// Other mocks than the old run had.
-    #[arg(long, value_name = "FILE")]
-    mock: Option<PathBuf>,
-    #[command(flatten)]
-    flags: Flags,
-}
-
-pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    kept::run(rerun(&args))
+/// Runs a run of a folder again.
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    kept::run(rerun(args))
 }
 
 async fn rerun(args: &Args) -> anyhow::Result<u8> {
@@ -97,7 +52,7 @@ async fn rerun(args: &Args) -> anyhow::Result<u8> {
     let answers = flags.answers(&after.plan)?;
     let start = start(&journal, &after, adoption)?;
     store.register(&start.run, &settings.origin(&after)).await.context("failed to keep the run")?;
-    say_what_is_kept(&start, &flags.store.display().to_string());
+    say_what_is_kept(&start, &flags.folder().display().to_string());
     let begin = Begin::Anew(Box::new(start));
     let show = Show::new(flags.output, &after);
     Box::pin(flags.drive(store, &settings, &after, (begin, answers), show)).await
@@ -115,7 +70,7 @@ fn adoption(args: &Args, plan: &Arc<Plan>, journal: &[Fact]) -> anyhow::Result<A
     rerun::plan(plan, journal, &what, &sets).map_err(|refused| match refused {
         Refused::NotEnded => anyhow::anyhow!(
             "{refused}; `{}` goes on with it",
-            resume_command(&args.run, &args.flags.store)
+            resume_command(&args.run, args.flags.folder())
         ),
         refused => refused.into(),
     })
@@ -123,18 +78,10 @@ fn adoption(args: &Args, plan: &Arc<Plan>, journal: &[Fact]) -> anyhow::Result<A
 
 /// `node.name=value`, the node by id or title.
 fn set(plan: &Plan, text: &str) -> anyhow::Result<(Selector, Value)> {
-    let parts = text.split_once('=').and_then(|(target, value)| {
-        let (node, name) = target.rsplit_once('.')?;
-        Some((node, name, value))
-    });
-    let Some((node, name, value)) = parts else {
-        bail!("--set {text}: write it as node.name=value")
-    };
-    let Some(id) = node_id(plan, node) else {
-        bail!("--set {text}: the document has no node {node:?}, or more than one of this title");
-    };
-    let value = loads(value).unwrap_or_else(|_| value.into());
-    Ok((Selector::of(&id, name), value))
+    let (target, value) = super::pair(text)?;
+    let selector = output(plan, target);
+    let selector = selector.map_err(|why| anyhow::anyhow!("--set {text}: {why}"))?;
+    Ok((selector, value))
 }
 
 /// The workflow to run: that of the old run, or the document as it is now.
@@ -179,20 +126,7 @@ fn start(journal: &[Fact], workflow: &Workflow, adoption: Adoption) -> anyhow::R
 
 fn say_what_is_kept(start: &Start, folder: &str) {
     let Some(adoption) = &start.adoption else { return };
-    let (mut nodes, mut elements, mut rounds) = (0, 0, 0);
-    for adopted in &adoption.adopted {
-        match &adopted.kept {
-            Part::Outcome(_) => nodes += 1,
-            Part::Elements(ranges) => {
-                elements += ranges.iter().map(|range| range.values.len() as u64).sum::<u64>();
-            }
-            Part::Rounds { count, .. } => rounds += count,
-        }
-    }
-    let parts = [(nodes, "node"), (elements, "element"), (rounds, "round")];
-    let parts = parts.into_iter().filter(|(count, _)| *count > 0);
-    let parts: Vec<String> = parts.map(|(count, word)| counted(count, word)).collect();
-    let parts = if parts.is_empty() { "nothing".to_owned() } else { parts.join(" and ") };
+    let parts = super::in_words(TakenOver::of(adoption));
     talk(format_args!(
         "run {} is kept in {folder}; of run {} it keeps {parts}",
         start.run, adoption.from

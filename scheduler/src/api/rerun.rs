@@ -1,0 +1,218 @@
+//! `POST /api/v1/runs/{run}/rerun`: a new run that keeps what an earlier one did well.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
+use flowmill_engine::fact::Fact;
+use flowmill_engine::rerun::{self, Adoption, Change, Refused, What};
+use flowmill_engine::run::Start;
+use flowmill_engine::value::{Name, Object, Style, Value, dumps};
+use flowmill_engine::variables::Selector;
+use flowmill_infra::clock::Clock as _;
+use flowmill_infra::intake::{Intake, RunRow, Submission, Turn};
+use flowmill_infra::message::PlanKey;
+use flowmill_infra::texts::Texts;
+use flowmill_workflow::Workflow;
+use flowmill_workflow::rerun::{TakenOver, node_id, output};
+use uuid::Uuid;
+
+use super::Api;
+use super::guard::{parameters, read};
+use super::json::{Members, number, object};
+use super::problem::{Code, Problem};
+use super::runs::find;
+use super::show;
+use super::submit;
+
+/// What a caller asks for.
+#[derive(Debug)]
+struct Request {
+    begin: Begin,
+    /// Other values for outputs that are kept.
+    sets: Object,
+    /// Of the document's latest version, not of the run's own.
+    is_latest: bool,
+    /// Other canned answers than the earlier run had, as text.
+    mocks: Option<Name>,
+}
+
+/// Where the new run begins.
+#[derive(Debug)]
+enum Begin {
+    /// At a node, by its id or title.
+    From(Name),
+    Failed,
+    FailedItems,
+}
+
+impl Request {
+    fn read(body: &str) -> Result<Self, Problem> {
+        let mut members = Members::read(body)?;
+        let from = members.text("from")?.map(Begin::From);
+        let failed = members.flag("failed")?.then_some(Begin::Failed);
+        let items = members.flag("failed_items")?.then_some(Begin::FailedItems);
+        let mut begins = [from, failed, items].into_iter().flatten();
+        let (Some(begin), None) = (begins.next(), begins.next()) else {
+            let detail = "say one of from (a node), failed: true and failed_items: true";
+            return Err(Problem::request(detail));
+        };
+        let is_latest = match members.text("definition")?.as_deref() {
+            None | Some("same") => false,
+            Some("latest") => true,
+            Some(_) => return Err(members.wrong("definition", "\"same\" or \"latest\"")),
+        };
+        let sets = members.mapping("set")?.unwrap_or_default();
+        let mocks = members.take("mocks").map(|mocks| dumps(&mocks, Style::Compact).into());
+        members.done()?;
+        Ok(Self { begin, sets, is_latest, mocks })
+    }
+}
+
+/// Accepts a run that takes over what an earlier one did.
+pub(super) async fn rerun<S: Intake + Texts>(
+    State(api): State<Arc<Api<S>>>,
+    Path(run): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let [] = parameters(&uri, [])?;
+    let key = submit::idempotency_key(&headers)?;
+    let body = read(&headers, body, api.settings.submission_bytes).await?;
+    let request = Request::read(&body)?;
+    if request.mocks.is_some() && !api.settings.allow_mocks {
+        return Err(Problem::new(Code::MocksRefused, "this server runs no mocks"));
+    }
+    let before = find(&api, &Name::from(run)).await?;
+    let (submission, workflow, taken_over) = prepare(&api, &before, request).await?;
+    // the same words mean something else of another run
+    let key = key.map(|key| submit::keyed(key, &format!("[{:?},{body}]", &*before.run)));
+    let TakenOver { nodes, elements, rounds } = taken_over;
+    let counts = [("nodes", nodes), ("elements", elements), ("rounds", rounds)];
+    let more = vec![
+        ("rerun_of", Value::Str(before.run)),
+        ("kept", object(counts.map(|(name, count)| (name, number(count))))),
+    ];
+    let taken = submit::take(&api, Submission { key, ..submission }, workflow, more).await?;
+    Ok(taken.answer())
+}
+
+/// The new run, without a key; its workflow as callers see it, and what it keeps.
+async fn prepare<S: Intake + Texts>(
+    api: &Api<S>,
+    before: &RunRow,
+    request: Request,
+) -> Result<(Submission, Value, TakenOver), Problem> {
+    let Request { begin, sets, is_latest, mocks } = request;
+    let read = api.store.facts(&api.tenant, &before.run, 0).await?;
+    let (key, facts) = read.ok_or_else(|| Problem::no_run(&before.run))?;
+    let earlier = api.workflows.get(&api.tenant, &key).await?;
+    let what = what(&earlier, begin);
+    let sets = sets.into_iter().map(|(name, value)| {
+        let selector = output(&earlier.plan, &name);
+        selector
+            .map(|selector| (selector, value))
+            .map_err(|why| Problem::request(format!("set: {name:?}: {why}")))
+    });
+    let sets: Vec<(Selector, Value)> = sets.collect::<Result<_, _>>()?;
+    let (adoption, facts) = choose(earlier.clone(), facts, what, sets).await?;
+
+    let version = if is_latest { api.versions.find(&before.name).await? } else { None };
+    let (digest, name) = match version {
+        Some(version) => (version.digest, version.name),
+        None => (key.workflow.clone(), before.name.clone()),
+    };
+    let mocks = match &mocks {
+        Some(mocks) => Some(submit::keep(api, mocks).await?),
+        None => key.mocks.clone(),
+    };
+    let plan = PlanKey { workflow: digest.clone(), mocks, ..key };
+    let present = api.workflows.get(&api.tenant, &plan).await?;
+    if digest != earlier.digest {
+        may_keep(&earlier, &present, &adoption)?;
+    }
+    let taken_over = TakenOver::of(&adoption);
+    let run = Name::from(Uuid::now_v7().to_string());
+    let start = rerun::start(&facts, run, digest.clone(), adoption);
+    // one that has ended and never began can only have been refused as a whole
+    let mut start: Start = start.ok_or_else(|| refused(&Refused::NotEnded))?;
+    start.options.mocks.clone_from(&plan.mocks);
+    // what it writes is kept as that of any turn, and it is none more
+    let turn = before.conversation.clone().map(|conversation| Turn {
+        conversation,
+        app: before.name.clone(),
+        counts: false,
+    });
+    let queued = submit::queued(&start.options);
+    let submission = Submission {
+        tenant: api.tenant.clone(),
+        shard: api.pokes.shard(&start.run),
+        plan,
+        wake_at: api.clock.now().after(queued),
+        start,
+        key: None,
+        turn,
+    };
+    Ok((submission, show::workflow(&digest, &name), taken_over))
+}
+
+fn what(workflow: &Workflow, begin: Begin) -> What {
+    match begin {
+        Begin::From(node) => What::From(node_id(&workflow.plan, &node).unwrap_or(node)),
+        Begin::Failed => What::Failed,
+        Begin::FailedItems => What::FailedItems,
+    }
+}
+
+/// What is kept, and the facts it was chosen from. Of a large run it takes a while, in which others
+/// want to be answered.
+async fn choose(
+    workflow: Arc<Workflow>,
+    facts: Vec<Fact>,
+    what: What,
+    sets: Vec<(Selector, Value)>,
+) -> Result<(Adoption, Vec<Fact>), Problem> {
+    let choosing = tokio::task::spawn_blocking(move || {
+        (rerun::plan(&workflow.plan, &facts, &what, &sets), facts)
+    });
+    let (chosen, facts) = choosing.await.map_err(|error| {
+        tracing::error!(%error, "what a rerun keeps could not be chosen");
+        Problem::new(Code::Internal, "the run's journal could not be read")
+    })?;
+    Ok((chosen.map_err(|why| refused(&why))?, facts))
+}
+
+fn refused(why: &Refused) -> Problem {
+    let code = match why {
+        Refused::NotEnded => Code::RunNotEnded,
+        Refused::NoSuchNode(_)
+        | Refused::NotRun(_)
+        | Refused::NothingFailed
+        | Refused::NoFailedItems
+        | Refused::BadSelector(_)
+        | Refused::NotKept(_)
+        | Refused::NoSuchOutput { .. } => Code::InvalidRerun,
+    };
+    Problem::new(code, why.to_string())
+}
+
+/// A changed document must not differ in what is kept.
+fn may_keep(before: &Workflow, after: &Workflow, adoption: &Adoption) -> Result<(), Problem> {
+    let changes = rerun::changes(&before.plan, &before.graph, &after.graph, &adoption.adopted);
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let detail = "the document has changed in nodes whose work was to be kept; begin at or before \
+                  what has changed, or submit a new run";
+    let problem = |change: &Change| {
+        object([
+            ("node", Value::Str(change.node.clone())),
+            ("message", Value::from(change.to_string())),
+        ])
+    };
+    let problems = Value::array(changes.iter().map(problem).collect());
+    Err(Problem::new(Code::DocumentChanged, detail).with("problems", problems))
+}
