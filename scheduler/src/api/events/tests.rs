@@ -93,8 +93,15 @@ impl Scene {
         let start = Start { run: "r".into(), ..Start::default() };
         let plan = PlanKey { workflow: story.workflow.digest.clone(), ..PlanKey::default() };
         let (tenant, shard, wake_at) = (Name::from("default"), Shard(0), Time(u64::MAX >> 2));
-        let submission =
-            Submission { tenant: tenant.clone(), shard, plan, start, wake_at, key: None };
+        let submission = Submission {
+            tenant: tenant.clone(),
+            shard,
+            plan,
+            start,
+            wake_at,
+            key: None,
+            turn: None,
+        };
         store.submit(&[submission]).await.unwrap();
         let (enough, ended) = oneshot::channel();
         let live = Away::default();
