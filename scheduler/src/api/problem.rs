@@ -123,92 +123,93 @@ impl Code {
         Self::NotReady,
     ];
 
-    /// Its word, its status and what it says in general.
-    fn parts(self) -> (&'static str, StatusCode, &'static str) {
+    /// Its word, and the status that it comes with.
+    fn known_by(self) -> (&'static str, StatusCode) {
         use StatusCode as S;
         match self {
-            Self::Unauthorized => ("unauthorized", S::UNAUTHORIZED, "the key is missing or wrong"),
-            Self::CrossOrigin => {
-                ("cross_origin", S::FORBIDDEN, "pages of other origins may not ask")
-            }
-            Self::MocksRefused => ("mocks_refused", S::FORBIDDEN, "mocks are not allowed here"),
-            Self::NotFound => ("not_found", S::NOT_FOUND, "there is no such path"),
-            Self::WorkflowNotFound => {
-                ("workflow_not_found", S::NOT_FOUND, "there is no such workflow")
-            }
-            Self::RunNotFound => ("run_not_found", S::NOT_FOUND, "there is no such run"),
-            Self::LetterNotFound => {
-                ("letter_not_found", S::NOT_FOUND, "there is no such dead letter")
-            }
-            Self::ConversationNotFound => {
-                ("conversation_not_found", S::NOT_FOUND, "there is no such conversation")
-            }
-            Self::MethodNotAllowed => {
-                ("method_not_allowed", S::METHOD_NOT_ALLOWED, "the path has no such method")
-            }
-            Self::Timeout => ("timeout", S::REQUEST_TIMEOUT, "the body did not come in time"),
-            Self::RunEnded => ("run_ended", S::CONFLICT, "the run has ended"),
-            Self::LetterSettled => {
-                ("letter_settled", S::CONFLICT, "the dead letter was decided on before")
-            }
-            Self::NotReplayable => {
-                ("not_replayable", S::CONFLICT, "the dead letter cannot go back")
-            }
-            Self::RunNotEnded => ("run_not_ended", S::CONFLICT, "the run has not ended"),
-            Self::DocumentChanged => {
-                ("document_changed", S::CONFLICT, "the document has changed in what is kept")
-            }
-            Self::InvalidRerun => {
-                ("invalid_rerun", S::UNPROCESSABLE_ENTITY, "the run cannot be run again like this")
-            }
-            Self::RunNotPaused => ("run_not_paused", S::CONFLICT, "the run is not paused"),
-            Self::FormNotFound => ("form_not_found", S::NOT_FOUND, "there is no such form"),
-            Self::FormAnswered => ("form_answered", S::CONFLICT, "the form is answered already"),
-            Self::FormExpired => ("form_expired", S::CONFLICT, "the time to answer is over"),
-            Self::FormClosed => {
-                ("form_closed", S::CONFLICT, "nobody waits for the answer any more")
-            }
-            Self::InvalidAnswer => {
-                ("invalid_answer", S::UNPROCESSABLE_ENTITY, "the answer does not fit the form")
-            }
-            Self::TooLarge => ("too_large", S::PAYLOAD_TOO_LARGE, "the body is too large"),
-            Self::InvalidBody => ("invalid_body", S::BAD_REQUEST, "the body cannot be read"),
-            Self::UnsupportedType => {
-                ("unsupported_type", S::UNSUPPORTED_MEDIA_TYPE, "such messages are not understood")
-            }
-            Self::InvalidRequest => {
-                ("invalid_request", S::UNPROCESSABLE_ENTITY, "the request is wrong")
-            }
-            Self::InvalidDocument => {
-                ("invalid_document", S::UNPROCESSABLE_ENTITY, "the document does not run")
-            }
-            Self::InvalidInputs => {
-                ("invalid_inputs", S::UNPROCESSABLE_ENTITY, "the inputs were rejected")
-            }
-            Self::InvalidMocks => {
-                ("invalid_mocks", S::UNPROCESSABLE_ENTITY, "the mocks cannot be read")
-            }
-            Self::IdempotencyKeyReused => (
-                "idempotency_key_reused",
-                S::UNPROCESSABLE_ENTITY,
-                "something else was submitted under this key",
-            ),
-            Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "something is broken here"),
-            Self::Unavailable => {
-                ("unavailable", S::SERVICE_UNAVAILABLE, "it cannot be done at present")
-            }
-            Self::NotReady => ("not_ready", S::SERVICE_UNAVAILABLE, "the process is not ready"),
+            Self::Unauthorized => ("unauthorized", S::UNAUTHORIZED),
+            Self::CrossOrigin => ("cross_origin", S::FORBIDDEN),
+            Self::MocksRefused => ("mocks_refused", S::FORBIDDEN),
+            Self::NotFound => ("not_found", S::NOT_FOUND),
+            Self::WorkflowNotFound => ("workflow_not_found", S::NOT_FOUND),
+            Self::RunNotFound => ("run_not_found", S::NOT_FOUND),
+            Self::LetterNotFound => ("letter_not_found", S::NOT_FOUND),
+            Self::ConversationNotFound => ("conversation_not_found", S::NOT_FOUND),
+            Self::MethodNotAllowed => ("method_not_allowed", S::METHOD_NOT_ALLOWED),
+            Self::Timeout => ("timeout", S::REQUEST_TIMEOUT),
+            Self::RunEnded => ("run_ended", S::CONFLICT),
+            Self::LetterSettled => ("letter_settled", S::CONFLICT),
+            Self::NotReplayable => ("not_replayable", S::CONFLICT),
+            Self::RunNotEnded => ("run_not_ended", S::CONFLICT),
+            Self::DocumentChanged => ("document_changed", S::CONFLICT),
+            Self::InvalidRerun => ("invalid_rerun", S::UNPROCESSABLE_ENTITY),
+            Self::RunNotPaused => ("run_not_paused", S::CONFLICT),
+            Self::FormNotFound => ("form_not_found", S::NOT_FOUND),
+            Self::FormAnswered => ("form_answered", S::CONFLICT),
+            Self::FormExpired => ("form_expired", S::CONFLICT),
+            Self::FormClosed => ("form_closed", S::CONFLICT),
+            Self::InvalidAnswer => ("invalid_answer", S::UNPROCESSABLE_ENTITY),
+            Self::TooLarge => ("too_large", S::PAYLOAD_TOO_LARGE),
+            Self::InvalidBody => ("invalid_body", S::BAD_REQUEST),
+            Self::UnsupportedType => ("unsupported_type", S::UNSUPPORTED_MEDIA_TYPE),
+            Self::InvalidRequest => ("invalid_request", S::UNPROCESSABLE_ENTITY),
+            Self::InvalidDocument => ("invalid_document", S::UNPROCESSABLE_ENTITY),
+            Self::InvalidInputs => ("invalid_inputs", S::UNPROCESSABLE_ENTITY),
+            Self::InvalidMocks => ("invalid_mocks", S::UNPROCESSABLE_ENTITY),
+            Self::IdempotencyKeyReused => ("idempotency_key_reused", S::UNPROCESSABLE_ENTITY),
+            Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR),
+            Self::Unavailable => ("unavailable", S::SERVICE_UNAVAILABLE),
+            Self::NotReady => ("not_ready", S::SERVICE_UNAVAILABLE),
+        }
+    }
+
+    /// What it says in general.
+    fn title(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "the key is missing or wrong",
+            Self::CrossOrigin => "pages of other origins may not ask",
+            Self::MocksRefused => "mocks are not allowed here",
+            Self::NotFound => "there is no such path",
+            Self::WorkflowNotFound => "there is no such workflow",
+            Self::RunNotFound => "there is no such run",
+            Self::LetterNotFound => "there is no such dead letter",
+            Self::ConversationNotFound => "there is no such conversation",
+            Self::MethodNotAllowed => "the path has no such method",
+            Self::Timeout => "the body did not come in time",
+            Self::RunEnded => "the run has ended",
+            Self::LetterSettled => "the dead letter was decided on before",
+            Self::NotReplayable => "the dead letter cannot go back",
+            Self::RunNotEnded => "the run has not ended",
+            Self::DocumentChanged => "the document has changed in what is kept",
+            Self::InvalidRerun => "the run cannot be run again like this",
+            Self::RunNotPaused => "the run is not paused",
+            Self::FormNotFound => "there is no such form",
+            Self::FormAnswered => "the form is answered already",
+            Self::FormExpired => "the time to answer is over",
+            Self::FormClosed => "nobody waits for the answer any more",
+            Self::InvalidAnswer => "the answer does not fit the form",
+            Self::TooLarge => "the body is too large",
+            Self::InvalidBody => "the body cannot be read",
+            Self::UnsupportedType => "such messages are not understood",
+            Self::InvalidRequest => "the request is wrong",
+            Self::InvalidDocument => "the document does not run",
+            Self::InvalidInputs => "the inputs were rejected",
+            Self::InvalidMocks => "the mocks cannot be read",
+            Self::IdempotencyKeyReused => "something else was submitted under this key",
+            Self::Internal => "something is broken here",
+            Self::Unavailable => "it cannot be done at present",
+            Self::NotReady => "the process is not ready",
         }
     }
 
     /// Its word.
     pub fn name(self) -> &'static str {
-        self.parts().0
+        self.known_by().0
     }
 
     /// The status that it comes with.
     pub fn status(self) -> StatusCode {
-        self.parts().1
+        self.known_by().1
     }
 }
 
@@ -336,7 +337,7 @@ impl Problem {
 
     /// As JSON, as RFC 9457 has it.
     pub(super) fn written(self) -> String {
-        let (word, status, title) = self.code.parts();
+        let ((word, status), title) = (self.code.known_by(), self.code.title());
         let kind = format!("urn:flowmill:problem:{word}");
         let mut members: Vec<(Name, Value)> = vec![
             ("type".into(), Value::from(kind)),
