@@ -55,10 +55,13 @@ const HEARTBEAT: u16 = 10;
 /// is larger travels in several; the server's usual 128 KiB would make that 8 MiB each.
 const FRAME: u32 = 16 * 1024;
 
-/// The same for whoever takes messages of others. All headers of one come in a single frame: one that
-/// is larger ends the connection of whoever it comes to, until the server's limit of deliveries sets it
-/// aside. The server lets publishers make them twice as large; that would cost 4 MiB more each.
+/// The same for whoever takes messages from our own queues. All headers of one come in a single frame:
+/// if that is larger it ends the connection of whoever it comes to, until the server's limit of
+/// deliveries sets the message aside.
 const WIDE_FRAME: u32 = 64 * 1024;
+
+/// The same for submissions, which anybody sends: as large as the server lets publishers make them.
+const WIDEST_FRAME: u32 = 128 * 1024;
 
 /// Which queues the server makes. It cannot be changed once they exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -248,7 +251,7 @@ async fn connect(settings: &Settings, role: &str) -> Result<Connection, RabbitEr
     connect_by(settings, role, FRAME).await
 }
 
-/// The same, to take messages of others.
+/// The same, to take messages of our own queues.
 async fn connect_to_take(settings: &Settings, role: &str) -> Result<Connection, RabbitError> {
     connect_by(settings, role, WIDE_FRAME).await
 }

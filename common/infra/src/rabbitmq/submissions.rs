@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use super::aside::Aside;
 use super::confirmed::Confirmed;
 use super::names::Dead;
-use super::{End, RabbitError, Settings, connect_to_take, headers, topology, waits};
+use super::{End, RabbitError, Settings, WIDEST_FRAME, connect_by, headers, topology, waits};
 use crate::retry::Waits;
 use crate::submissions::{Refusal, SubmissionConsumer, SubmissionReceipt, Submitted};
 
@@ -71,7 +71,7 @@ impl RabbitSubmissions {
 
     async fn open(&self) -> Result<Session, RabbitError> {
         let settings = &self.settings;
-        let connection = connect_to_take(settings, "submissions").await?;
+        let connection = connect_by(settings, "submissions", WIDEST_FRAME).await?;
         topology::common(&connection, settings).await?;
         let aside = Aside::open(&connection, settings, Dead::Intake).await?;
         let replies = Confirmed::open(&connection).await?;
