@@ -238,7 +238,7 @@ async fn a_run_that_does_not_move_says_why() {
     let run = flowmill(&server, &["submit", &path, "--input", "who=Ada"]).await.expect(0).out;
     let run = run.trim();
     let why = flowmill(&server, &["runs", "explain", run]).await.expect(0).out;
-    assert!(why.starts_with(&format!("run {run} is queued: accepted ")), "{why}");
+    assert!(why.starts_with(&format!("run {run} (queued): accepted ")), "{why}");
     let why = flowmill(&server, &["runs", "explain", run, "--json"]).await.expect(0).json();
     assert_eq!(why["code"], "owner_unknown");
     flowmill(&server, &["runs", "explain", "nobody"]).await.expect(2).says("run_not_found");

@@ -26,7 +26,7 @@ fn written(run: &Object, nodes: &[&Object]) -> String {
     // writing to a string cannot fail
     let _ = writeln!(
         out,
-        "run {} is {}: {}",
+        "run {} ({}): {}",
         text(run, "id"),
         text(run, "status"),
         text(run, "detail")
