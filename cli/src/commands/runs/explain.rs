@@ -24,13 +24,8 @@ pub(super) async fn explain(args: &Explain) -> anyhow::Result<()> {
 fn written(run: &Object, nodes: &[&Object]) -> String {
     let mut out = String::new();
     // writing to a string cannot fail
-    let _ = writeln!(
-        out,
-        "run {} ({}): {}",
-        text(run, "id"),
-        text(run, "status"),
-        text(run, "detail")
-    );
+    let _ =
+        writeln!(out, "run {} ({}): {}", text(run, "id"), text(run, "status"), text(run, "detail"));
     for node in nodes {
         let name = match text(node, "title") {
             "" => text(node, "node"),

@@ -14,8 +14,8 @@ pub use broker::{
 };
 pub use claims::MemoryClaims;
 pub use live::{MemoryLive, MemorySubscription, Watcher};
-#[cfg(feature = "payloads")]
 pub use notes::MemoryNotes;
+#[cfg(feature = "payloads")]
 pub use payloads::MemoryPayloads;
 pub use shared::SharedStore;
 pub use store::MemoryStore;
