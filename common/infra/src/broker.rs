@@ -76,9 +76,9 @@ pub trait Receipt: fmt::Debug + Send + 'static {
     /// Whether the broker delivered it before, to anybody.
     fn is_redelivered(&self) -> bool;
 
-    /// Whether there may be another copy of it, because nobody knows whether the broker had it when
-    /// it was published. It says nothing of copies that a scheduler knows of: those have another
-    /// dispatch.
+    /// Whether there may be another copy of it: nobody knows whether the broker had it when it was
+    /// published, or it was published so late that its shard may have another owner. It says nothing
+    /// of copies that a scheduler knows of: those have another dispatch.
     fn may_be_double(&self) -> bool {
         false
     }

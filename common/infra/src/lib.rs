@@ -6,7 +6,8 @@
 //! (`seal`), and large values become `payloads`. With `rabbitmq` there is a broker between
 //! processes, and messages are bytes (`wire`).
 //! With `redis` processes share what may vanish: the live feed, claims, copies of checkpoints.
-//! `config` reads settings; `http` is a port that answers; `program`, with `service`, is what the programs of a cluster share.
+//! `config` reads settings; `http` is a port that answers; `program`, with `service`, is what the
+//! programs of a cluster share.
 //! What works over these ports works over any others that pass the same
 //! suite (`tests/ports.rs`).
 

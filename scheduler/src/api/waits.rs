@@ -12,6 +12,10 @@ use flowmill_infra::store::StoreError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+/// After which time a key is looked at first: most runs are short, and an owner that is told of a
+/// wish looks at once.
+const SOON: Duration = Duration::from_millis(10);
+
 /// The longest time between two looks.
 const SELDOM: Duration = Duration::from_secs(1);
 
@@ -34,9 +38,6 @@ pub(super) trait Question: Send + Sync + 'static {
     /// What is said of it in the end.
     type Word: Clone + Send + Sync + 'static;
 
-    /// After which time a key is looked at first.
-    const SOON: Duration;
-
     /// Asks for all of these; those of which nothing is said yet are left out.
     fn ask(&self, keys: &[Self::Key]) -> impl Future<Output = Said<Self::Key, Self::Word>> + Send;
 }
@@ -51,8 +52,6 @@ pub(super) struct Ends<S> {
 impl<S: Intake> Question for Ends<S> {
     type Key = Name;
     type Word = ();
-
-    const SOON: Duration = Duration::from_millis(100);
 
     async fn ask(&self, runs: &[Name]) -> Said<Name, ()> {
         let ended = self.store.ended(&self.tenant, runs).await?;
@@ -70,9 +69,6 @@ pub(super) struct Verdicts<S> {
 impl<S: Intake> Question for Verdicts<S> {
     type Key = i64;
     type Word = Option<Name>;
-
-    /// An owner that is told looks at once.
-    const SOON: Duration = Duration::from_millis(20);
 
     async fn ask(&self, signals: &[i64]) -> Said<i64, Option<Name>> {
         let settled = self.store.settled(&self.tenant, signals).await?;
@@ -148,12 +144,12 @@ fn watch<Q: Question>(watched: &mut AllWatched<Q>, key: Q::Key, told: Told<Q::Wo
     if watched.len() >= MOST && !watched.contains_key(&key) {
         return;
     }
-    let next = Instant::now() + Q::SOON;
-    let new = || Watched { callers: Vec::new(), next, pause: Q::SOON };
+    let next = Instant::now() + SOON;
+    let new = || Watched { callers: Vec::new(), next, pause: SOON };
     let held = watched.entry(key).or_insert_with(new);
     held.callers.push(told);
     held.next = held.next.min(next);
-    held.pause = Q::SOON;
+    held.pause = SOON;
 }
 
 async fn ask<Q: Question>(question: &Q, watched: &mut AllWatched<Q>) {

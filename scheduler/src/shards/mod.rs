@@ -2,8 +2,8 @@
 //! time.
 //!
 //! `keeper` keeps the leases, `ledger` knows what is out and who holds it, `sweep` asks the store for
-//! what nobody told, `condemned` ends runs that cannot be moved, `note` tells others what no fact says; here shards are taken up and given
-//! up, and runs are loaded when something concerns them.
+//! what nobody told, `condemned` ends runs that cannot be moved, `note` tells others what no fact
+//! says; here shards are taken up and given up, and runs are loaded when something concerns them.
 
 mod condemned;
 mod keeper;
@@ -293,7 +293,9 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
                 let last = owner.last_number(*shard);
                 // a shard that never sent anything had nothing to lose
                 let tenure = self.tenures.get_mut(shard).filter(|_| last > 0)?;
-                tracing::warn!(%shard, "queues are lost; what is out and held by no worker is sent again");
+                tracing::warn!(
+                    %shard, "queues are lost; what is out and held by no worker is sent again"
+                );
                 tenure.mark = 0;
                 self.visits.insert(*shard, now);
                 let (at, shard) = (now.after(ANSWERS), *shard);

@@ -29,8 +29,8 @@ shown as kept and not done again. The run is one of a server (--server, FLOWMILL
   --failed-items  runs only the failed elements of iterations, from their beginning, and what
                   follows the iterations
 
-Of a loop the rounds are kept before the first in which something runs again. Nodes are named by id, or by a title that no other node
-has. The exit code is the same as of `flowmill run`; 2 also when the run cannot be run again so.
+Of a loop the rounds are kept before the first in which something runs again. Nodes are named by id,
+or by a title that no other node has. The exit code is the same as of `flowmill run`; 2 also when the run cannot be run again so.
 
 Examples:
   flowmill rerun 0197e0c2-0000-7000-8000-000000000000 --failed --wait

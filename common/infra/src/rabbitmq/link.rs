@@ -26,7 +26,8 @@ const QUEUED: usize = 256;
 /// meant it.
 const REMADE: Duration = Duration::from_secs(2);
 
-/// A message without a confirm that waited longer than this is out of date.
+/// What waited longer than this may be there by other means by now; without a confirm it is out of
+/// date.
 const STALE: Duration = Duration::from_secs(5);
 
 /// What became of a message.
@@ -191,8 +192,13 @@ impl Publisher {
                 return End::Broken(error);
             }
             while out.len() < WINDOW
-                && let Some(queued) = self.waiting.pop_front()
+                && let Some(mut queued) = self.waiting.pop_front()
             {
+                if queued.since.elapsed() >= STALE {
+                    // whoever owns its shard by now may have sent it again
+                    let again = headers::published_again(&queued.message.properties);
+                    queued.message.properties = again;
+                }
                 if queued.message.care == Care::Once {
                     match toss(plain, &queued).await {
                         Ok(()) => continue,

@@ -1,5 +1,6 @@
 //! What is delivered again, to whom, and what is set aside.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::fact::Returned;
@@ -354,6 +355,18 @@ async fn pass(client: TcpStream, server: TcpStream, mut traffic: watch::Receiver
     }
 }
 
+/// Every connection ends, and has ended when this returns.
+async fn cut(traffic: &watch::Sender<Traffic>) {
+    traffic.send_replace(Traffic::Cut);
+    soon(async {
+        // the listener has one
+        while traffic.receiver_count() > 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_was_published_again_says_so() {
     let broker = Broker::new(Queues::Quorum).await;
@@ -366,24 +379,39 @@ async fn what_was_published_again_says_so() {
     receipt.settle().await;
     // the server has it, and its word does not come back
     traffic.send_replace(Traffic::Mute);
-    let publishing = tokio::spawn(async move { publisher.publish(tasks([8])).await });
+    let publisher = Arc::new(publisher);
+    let publishing = tokio::spawn({
+        let publisher = publisher.clone();
+        async move { publisher.publish(tasks([8])).await }
+    });
     let (number, receipt) = taken(&mut worker).await;
     assert_eq!((number, receipt.may_be_double()), (8, false));
     receipt.settle().await;
-    traffic.send_replace(Traffic::Cut);
-    soon(async {
-        // all who pass something on have seen it
-        while traffic.receiver_count() > 1 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    cut(&traffic).await;
     traffic.send_replace(Traffic::Both);
     soon(publishing).await.unwrap().unwrap();
     let (number, receipt) = taken(&mut worker).await;
     assert_eq!((number, receipt.may_be_double()), (8, true));
     assert!(!receipt.is_redelivered());
     receipt.settle().await;
+    // nor does anybody know what others did while the second of these could not be published: the
+    // first finds that the connection is gone
+    cut(&traffic).await;
+    let publishing = [12, 16].map(|number| {
+        let publisher = publisher.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(50 * (number - 12))).await;
+            publisher.publish(tasks([number])).await
+        })
+    });
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    traffic.send_replace(Traffic::Both);
+    for (publishing, expected) in publishing.into_iter().zip([12, 16]) {
+        soon(publishing).await.unwrap().unwrap();
+        let (number, receipt) = taken(&mut worker).await;
+        assert_eq!((number, receipt.may_be_double()), (expected, true));
+        receipt.settle().await;
+    }
 }
 
 #[tokio::test]
