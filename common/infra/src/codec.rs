@@ -13,6 +13,7 @@ use flowmill_engine::value::{Kind, Name, Value, decode};
 use flowmill_engine::variables::Variable;
 use serde::{Deserialize, Serialize};
 
+use crate::batches::Terms;
 use crate::intake::Document;
 use crate::journal::Part;
 use crate::payloads::Owner;
@@ -107,6 +108,12 @@ impl Codec {
     #[expect(clippy::unused_self, reason = "all that is read is read here")]
     pub(crate) fn read_wish(&self, text: &str) -> Result<Wish, StoreError> {
         read("a wish", text).map(|Wanted(wish)| wish)
+    }
+
+    /// Nothing that was agreed on is secret.
+    #[expect(clippy::unused_self, reason = "all that is written is written here")]
+    pub(crate) fn terms(&self, terms: &Terms) -> Result<String, StoreError> {
+        write("what was agreed on a batch", terms)
     }
 
     pub(crate) async fn outcome(
@@ -234,6 +241,11 @@ fn write_within<T: Serialize + ?Sized>(
         Err(error) if error.is_io() => Ok(None),
         Err(error) => Err(unwritable(&error)),
     }
+}
+
+/// What was agreed on a batch.
+pub(crate) fn read_terms(text: &str) -> Result<Terms, StoreError> {
+    read("what was agreed on a batch", text)
 }
 
 /// What cannot be written would be a fault of the engine.

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use flowmill_engine::fact::{Fact, Status};
+use flowmill_engine::fact::{BatchLine, Fact, Status};
 use flowmill_engine::run::Start;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
@@ -116,6 +116,8 @@ pub struct RunRow {
     pub conversation: Option<Name>,
     /// The earlier run whose work it takes over.
     pub rerun_of: Option<Name>,
+    /// The line of a batch that it was made of.
+    pub line: Option<BatchLine>,
 }
 
 /// Which runs a list shows, the latest first.
@@ -129,6 +131,8 @@ pub struct Filter {
     pub is_queued: bool,
     /// Runs that take over the work of this one.
     pub rerun_of: Option<Name>,
+    /// Runs that were made of this batch's lines.
+    pub batch: Option<Name>,
     /// Runs that were accepted before this one.
     pub before: Option<Name>,
     /// How many.

@@ -363,6 +363,7 @@ mod tests {
             conversation: outputs(),
             options: flowmill_engine::fact::Options::default(),
             rerun_of: None,
+            line: None,
         }))
     }
 

@@ -6,6 +6,7 @@
 //! (`intake`), whoever waits for an end, or for what becomes of a wish, shares a query (`waits`).
 
 mod announce;
+mod batches;
 mod conversations;
 mod door;
 mod events;
@@ -35,6 +36,7 @@ use axum::Router;
 use axum::middleware;
 use axum::routing::{get, post};
 use flowmill_engine::value::Name;
+use flowmill_infra::batches::Batches;
 use flowmill_infra::broker::CompletionPublisher;
 use flowmill_infra::clock::SystemClock;
 use flowmill_infra::intake::Intake;
@@ -95,7 +97,7 @@ impl Settings {
 pub struct Background {
     tasks: JoinSet<()>,
     /// Nobody waits for anything, or watches a run, any longer once these are gone.
-    waiting: [oneshot::Sender<()>; 3],
+    waiting: [oneshot::Sender<()>; 4],
 }
 
 impl Background {
@@ -123,6 +125,7 @@ struct Api<S> {
     verdicts: Waits<i64, Option<Name>>,
     streams: Streams,
     pokes: Pokes,
+    feeding: batches::Feeding,
     clock: SystemClock,
     tenant: Name,
     settings: Settings,
@@ -140,7 +143,7 @@ pub fn router<S, P, L>(
     settings: Settings,
 ) -> (Router, Background)
 where
-    S: Intake + Texts,
+    S: Intake + Texts + Batches,
     P: CompletionPublisher,
     L: Subscribe,
 {
@@ -157,7 +160,7 @@ pub fn with_acceptor<S, P, L>(
     settings: Settings,
 ) -> (Router, Acceptor<S>, Background)
 where
-    S: Intake + Texts,
+    S: Intake + Texts + Batches,
     P: CompletionPublisher,
     L: Subscribe,
 {
@@ -185,6 +188,8 @@ where
     let key = settings.key.clone();
     let kept_mocks = submit::KeptMocks::default();
     let clock = SystemClock::new();
+    let feeding = batches::Feeding::default();
+    let (until_fed, enough_fed) = oneshot::channel();
     let api = Arc::new(Api {
         store,
         workflows,
@@ -194,11 +199,13 @@ where
         verdicts,
         streams,
         pokes,
+        feeding,
         clock,
         tenant,
         settings,
         kept_mocks,
     });
+    tasks.spawn(batches::feed(api.clone(), enough_fed));
     let acceptor = Acceptor::of(&api);
     let router = Router::new()
         .route("/api/v1/workflows", post(workflows::push::<S>).get(workflows::list::<S>))
@@ -213,12 +220,23 @@ where
         .route("/api/v1/runs/{run}/rerun", post(rerun::rerun::<S>))
         .route("/api/v1/runs/{run}/forms", get(forms::list::<S>))
         .route("/api/v1/runs/{run}/forms/{form}", get(forms::show::<S>).post(forms::answer::<S>))
+        .route("/api/v1/batches", post(batches::create::<S>).get(batches::list::<S>))
+        .route("/api/v1/batches/{batch}", get(batches::show::<S>))
+        .route("/api/v1/batches/{batch}/results", get(batches::results::<S>))
+        .route("/api/v1/batches/{batch}/pause", post(batches::pause::<S>))
+        .route("/api/v1/batches/{batch}/resume", post(batches::resume::<S>))
+        .route("/api/v1/batches/{batch}/cancel", post(batches::cancel::<S>))
+        .route("/api/v1/batches/{batch}/rerun", post(batches::rerun::<S>))
         .route("/api/v1/conversations/{id}", get(conversations::show::<S>))
         .method_not_allowed_fallback(no_method)
         .fallback(no_path)
         .layer(middleware::from_fn_with_state(key, guard::admit))
         .with_state(api);
-    (router, acceptor, Background { tasks, waiting: [until_end, until_verdict, watching] })
+    (
+        router,
+        acceptor,
+        Background { tasks, waiting: [until_end, until_verdict, watching, until_fed] },
+    )
 }
 
 async fn no_method() -> Problem {

@@ -33,12 +33,16 @@ pub enum Code {
     LetterNotFound,
     /// There is no such conversation.
     ConversationNotFound,
+    /// There is no such batch.
+    BatchNotFound,
     /// The path has no such method.
     MethodNotAllowed,
     /// The body did not come in time.
     Timeout,
     /// The run has ended.
     RunEnded,
+    /// The batch is in a state in which that cannot be.
+    BatchConflict,
     /// The dead letter was decided on before.
     LetterSettled,
     /// The dead letter cannot go back to where it came from.
@@ -87,7 +91,7 @@ pub enum Code {
 
 impl Code {
     /// All there are.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::Unauthorized,
         Self::CrossOrigin,
         Self::MocksRefused,
@@ -96,9 +100,11 @@ impl Code {
         Self::RunNotFound,
         Self::LetterNotFound,
         Self::ConversationNotFound,
+        Self::BatchNotFound,
         Self::MethodNotAllowed,
         Self::Timeout,
         Self::RunEnded,
+        Self::BatchConflict,
         Self::LetterSettled,
         Self::NotReplayable,
         Self::RunNotEnded,
@@ -135,9 +141,11 @@ impl Code {
             Self::RunNotFound => ("run_not_found", S::NOT_FOUND),
             Self::LetterNotFound => ("letter_not_found", S::NOT_FOUND),
             Self::ConversationNotFound => ("conversation_not_found", S::NOT_FOUND),
+            Self::BatchNotFound => ("batch_not_found", S::NOT_FOUND),
             Self::MethodNotAllowed => ("method_not_allowed", S::METHOD_NOT_ALLOWED),
             Self::Timeout => ("timeout", S::REQUEST_TIMEOUT),
             Self::RunEnded => ("run_ended", S::CONFLICT),
+            Self::BatchConflict => ("batch_conflict", S::CONFLICT),
             Self::LetterSettled => ("letter_settled", S::CONFLICT),
             Self::NotReplayable => ("not_replayable", S::CONFLICT),
             Self::RunNotEnded => ("run_not_ended", S::CONFLICT),
@@ -174,9 +182,11 @@ impl Code {
             Self::RunNotFound => "there is no such run",
             Self::LetterNotFound => "there is no such dead letter",
             Self::ConversationNotFound => "there is no such conversation",
+            Self::BatchNotFound => "there is no such batch",
             Self::MethodNotAllowed => "the path has no such method",
             Self::Timeout => "the body did not come in time",
             Self::RunEnded => "the run has ended",
+            Self::BatchConflict => "the batch is in a state in which that cannot be",
             Self::LetterSettled => "the dead letter was decided on before",
             Self::NotReplayable => "the dead letter cannot go back",
             Self::RunNotEnded => "the run has not ended",

@@ -60,7 +60,8 @@ impl Request {
     }
 }
 
-fn options(mut members: Members) -> Result<Options, Problem> {
+/// Limits and deadlines, as members say.
+pub(super) fn options(mut members: Members) -> Result<Options, Problem> {
     let mut options = match members.text("limits")?.as_deref() {
         None => Options::default(),
         Some("dify") => Options { dify_sizes: true, ..Options::dify() },

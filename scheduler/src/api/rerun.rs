@@ -46,6 +46,8 @@ enum Begin {
     From(Name),
     Failed,
     FailedItems,
+    /// At its start: nothing is kept.
+    Anew,
 }
 
 impl Request {
@@ -100,6 +102,23 @@ pub(super) async fn rerun<S: Intake + Texts>(
     Ok(taken.answer())
 }
 
+/// The new run of what failed in an earlier one, without a key; what never began, or failed nowhere,
+/// is run as a whole.
+pub(super) async fn of_failed<S: Intake + Texts>(
+    api: &Api<S>,
+    before: &RunRow,
+) -> Result<Submission, Problem> {
+    let request = |begin| Request { begin, sets: Object::default(), is_latest: false, mocks: None };
+    match prepare(api, before, request(Begin::Failed)).await {
+        Ok((submission, _, _)) => Ok(submission),
+        Err(problem) if problem.code() == Code::InvalidRerun => {
+            let (submission, _, _) = prepare(api, before, request(Begin::Anew)).await?;
+            Ok(submission)
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
 /// The new run, without a key; its workflow as callers see it, and what it keeps.
 async fn prepare<S: Intake + Texts>(
     api: &Api<S>,
@@ -118,7 +137,10 @@ async fn prepare<S: Intake + Texts>(
             .map_err(|why| Problem::request(format!("set: {name:?}: {why}")))
     });
     let sets: Vec<(Selector, Value)> = sets.collect::<Result<_, _>>()?;
-    let (adoption, facts) = choose(earlier.clone(), facts, what, sets).await?;
+    let (adoption, facts) = match what {
+        Some(what) => choose(earlier.clone(), facts, what, sets).await?,
+        None => (Adoption { from: before.run.clone(), adopted: Vec::new() }, facts),
+    };
 
     let version = if is_latest { api.versions.find(&before.name).await? } else { None };
     let (digest, name) = match version {
@@ -159,12 +181,13 @@ async fn prepare<S: Intake + Texts>(
     Ok((submission, show::workflow(&digest, &name), taken_over))
 }
 
-fn what(workflow: &Workflow, begin: Begin) -> What {
-    match begin {
+fn what(workflow: &Workflow, begin: Begin) -> Option<What> {
+    Some(match begin {
         Begin::From(node) => What::From(node_id(&workflow.plan, &node).unwrap_or(node)),
         Begin::Failed => What::Failed,
         Begin::FailedItems => What::FailedItems,
-    }
+        Begin::Anew => return None,
+    })
 }
 
 /// What is kept, and the facts it was chosen from. Of a large run it takes a while, in which others

@@ -41,8 +41,8 @@ pub(super) async fn list<S: Intake>(
     State(api): State<Arc<Api<S>>>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
-    let [workflow, status, rerun_of, before, limit] =
-        parameters(&uri, ["workflow", "status", "rerun_of", "before", "limit"])?;
+    let [workflow, status, rerun_of, batch, before, limit] =
+        parameters(&uri, ["workflow", "status", "rerun_of", "batch", "before", "limit"])?;
     let most = page(limit.as_deref(), PAGE, LONGEST_PAGE)?;
     let is_queued = status.as_deref() == Some("queued");
     let status = status.filter(|_| !is_queued).map(|word| status_of(&word)).transpose()?;
@@ -51,6 +51,7 @@ pub(super) async fn list<S: Intake>(
         status,
         is_queued,
         rerun_of: rerun_of.map(Name::from),
+        batch: batch.map(Name::from),
         before: before.map(Name::from),
         // one more tells whether there is another page
         most: most + 1,

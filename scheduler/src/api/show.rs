@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use flowmill_engine::error::{ErrorRecord, Handled};
-use flowmill_engine::fact::{FramePath, Reason, RunFinished, Status};
+use flowmill_engine::fact::{BatchLine, FramePath, Reason, RunFinished, Status};
 use flowmill_engine::form::Form as AskedForm;
 use flowmill_engine::forms::FormRecord;
 use flowmill_engine::graph::Mode;
@@ -74,7 +74,17 @@ pub(super) fn row(row: &RunRow, now: Time) -> Vec<(&'static str, Value)> {
         ("wake_at", time(row.wake_at)),
         ("conversation_id", text(row.conversation.as_ref())),
         ("rerun_of", text(row.rerun_of.as_ref())),
+        ("batch", row.line.as_ref().map_or(Value::None, batch_line)),
     ]
+}
+
+/// The line of a batch that a run was made of.
+fn batch_line(line: &BatchLine) -> Value {
+    object([
+        ("id", Value::Str(line.batch.clone())),
+        ("line", number(line.line)),
+        ("custom_id", text(line.custom_id.as_ref())),
+    ])
 }
 
 /// A version of a workflow, as runs name it.
@@ -90,16 +100,22 @@ pub(super) fn run(found: &RunRow, end: Option<&RunFinished>, now: Time) -> Value
         members.extend(unknown.map(|name| (name, Value::None)));
         return object(members);
     };
+    members.extend(self::end(end));
+    object(members)
+}
+
+/// How a run ended.
+pub(super) fn end(end: &RunFinished) -> Vec<(&'static str, Value)> {
     let outputs = Value::object(end.outputs.iter().cloned());
     let failed = end.status == Status::Failed;
-    members.extend([
+    let mut members = vec![
         ("reason", end.reason.map_or(Value::None, |cause| reason(cause).into())),
         ("error", text(end.error.as_ref())),
         ("outputs", if failed { object([]) } else { outputs.clone() }),
         ("errors", Value::array(end.errors.iter().map(|error| self::error(end, error)).collect())),
         ("exceptions_count", number(end.exceptions_count)),
         ("steps", number(end.steps)),
-    ]);
+    ];
     if failed {
         // as Dify, a failed run has none; what there was may help all the same
         members.push(("partial_outputs", outputs));
@@ -107,7 +123,7 @@ pub(super) fn run(found: &RunRow, end: Option<&RunFinished>, now: Time) -> Value
     if end.errors_omitted > 0 {
         members.push(("errors_omitted", number(end.errors_omitted)));
     }
-    object(members)
+    members
 }
 
 /// What ended a run that did not end by itself.

@@ -159,7 +159,7 @@ pub(super) async fn take<S: Intake>(
 }
 
 /// A submission of this version, without a key, and what of the request is dropped.
-async fn prepare<S: Intake + Texts>(
+pub(super) async fn prepare<S: Intake + Texts>(
     api: &Api<S>,
     version: &Document,
     request: Request,
@@ -196,6 +196,7 @@ async fn prepare<S: Intake + Texts>(
         conversation: conversations::values(&workflow.plan, turn.values, request.conversation)?,
         options,
         adoption: None,
+        line: None,
     };
     let submission = Submission {
         tenant: api.tenant.clone(),

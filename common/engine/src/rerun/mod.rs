@@ -171,5 +171,6 @@ pub fn start(facts: &[Fact], run: Name, workflow: Name, adoption: Adoption) -> O
         conversation: started.conversation.clone(),
         options: started.options.clone(),
         adoption: Some(adoption),
+        line: None,
     })
 }

@@ -40,8 +40,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorRecord;
 use crate::fact::{
-    Adopted, Event, Fact, FramePath, Options, RULES, RunFinished, RunStarted, Status, TaskId,
-    VERSION, Waiting,
+    Adopted, BatchLine, Event, Fact, FramePath, Options, RULES, RunFinished, RunStarted, Status,
+    TaskId, VERSION, Waiting,
 };
 use crate::form::Asked;
 use crate::plan::{Plan, TaskClass};
@@ -87,6 +87,9 @@ pub struct Start {
     /// What is taken over from an earlier run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption: Option<Adoption>,
+    /// The line of a batch that it is made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<BatchLine>,
 }
 
 /// A task that was sent and has no answer.
@@ -214,6 +217,7 @@ impl Run {
             conversation,
             options: start.options,
             rerun_of: start.adoption.as_ref().map(|adoption| adoption.from.clone()),
+            line: start.line,
         }));
         let mut run = Self::empty(plan);
         let mut facts = Vec::new();

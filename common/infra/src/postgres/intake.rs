@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use flowmill_engine::fact::{Fact, Status};
+use flowmill_engine::fact::{BatchLine, Fact, Status};
 use flowmill_engine::value::{Name, decode};
-use sqlx::PgPool;
+use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 
 use crate::codec::Codec;
@@ -27,7 +27,8 @@ macro_rules! run_rows {
     ($rest:literal) => {
         concat!(
             "SELECT run, workflow, coalesce(name, '') AS name, status, accepted_at, started_at,
-                finished_at, wake_at, in_flight, seq, conversation, rerun_of
+                finished_at, wake_at, in_flight, seq, conversation, rerun_of,
+                batch, line, custom_id
             FROM runs LEFT JOIN workflows
                 ON workflows.tenant = runs.tenant AND digest = workflow
             WHERE runs.tenant = $1 AND ",
@@ -133,11 +134,15 @@ impl Intake for PostgresStore {
     }
 
     async fn submit(&self, submissions: &[Submission]) -> Result<Vec<Accepted>, StoreError> {
-        let form = Form::of(&self.codec, submissions).await?;
+        let form = Form::of(&self.codec, submissions.iter().collect()).await?;
         let mut tries = Tries::new();
         // what a first try wrote is recognised by the new ids
         let known = loop {
-            match form.write(&self.writers).await {
+            let written = match self.writers.acquire().await {
+                Ok(mut connection) => form.write(&mut connection).await,
+                Err(error) => Err(error),
+            };
+            match written {
                 Ok(known) => break known,
                 Err(error) => tries.after(error).await?,
             }
@@ -215,7 +220,7 @@ impl Intake for PostgresStore {
                 AND ($3 IS NULL OR status = $3) AND (NOT $6 OR status IS NULL)
                 AND ($4 IS NULL OR place <
                     (SELECT place FROM runs WHERE tenant = $1 AND run = $4))
-                AND ($7 IS NULL OR rerun_of = $7)
+                AND ($7 IS NULL OR rerun_of = $7) AND ($8 IS NULL OR batch = $8)
             ORDER BY place DESC LIMIT $5"
         );
         let found = sqlx::query(RUNS)
@@ -226,6 +231,7 @@ impl Intake for PostgresStore {
             .bind(rows(filter.most))
             .bind(filter.is_queued)
             .bind(filter.rerun_of.as_deref())
+            .bind(filter.batch.as_deref())
             .fetch_all(&self.readers)
             .await;
         found.map_err(|error| trouble(&error))?.iter().map(run_row).collect()
@@ -313,7 +319,7 @@ impl Intake for PostgresStore {
 
 /// Submissions as the statement takes them, each key and run once.
 #[derive(Debug, Default)]
-struct Form {
+pub(super) struct Form {
     runs: Vec<String>,
     tenants: Vec<String>,
     shards: Vec<i32>,
@@ -328,13 +334,19 @@ struct Form {
     conversations: Vec<Option<String>>,
     apps: Vec<Option<String>>,
     counts: Vec<bool>,
+    batches: Vec<Option<String>>,
+    lines: Vec<Option<i64>>,
+    custom_ids: Vec<Option<String>>,
 }
 
 /// Under each tenant and key the run and the fingerprint that are kept.
 type Known = HashMap<(Name, Name), (Name, Name)>;
 
 impl Form {
-    async fn of(codec: &Codec, submissions: &[Submission]) -> Result<Self, StoreError> {
+    pub(super) async fn of(
+        codec: &Codec,
+        submissions: Vec<&Submission>,
+    ) -> Result<Self, StoreError> {
         let mut form = Self::default();
         for submission in submissions {
             let Submission { tenant, shard, plan, start, wake_at, key, turn } = submission;
@@ -353,21 +365,26 @@ impl Form {
             form.conversations.push(turn.as_ref().map(|turn| turn.conversation.to_string()));
             form.apps.push(turn.as_ref().map(|turn| turn.app.to_string()));
             form.counts.push(turn.as_ref().is_some_and(|turn| turn.counts));
+            let line = start.line.as_ref();
+            form.batches.push(line.map(|line| line.batch.to_string()));
+            form.lines.push(line.map(|line| number(line.line)));
+            let custom_id = line.and_then(|line| line.custom_id.as_ref());
+            form.custom_ids.push(custom_id.map(|id| id.replace('\0', "\u{fffd}")));
         }
         Ok(form)
     }
 
     /// Keys and conversations are taken in their order, so that no two calls wait for each other; of
     /// a key that is there twice, the first submission takes it.
-    async fn write(&self, to: &PgPool) -> Result<Known, sqlx::Error> {
+    pub(super) async fn write(&self, to: &mut PgConnection) -> Result<Known, sqlx::Error> {
         const SUBMIT: &str = "
             WITH asked AS MATERIALIZED (
                 SELECT * FROM unnest($1::text[], $2::text[], $3::int4[], $4::text[], $5::bool[],
                     $6::text[], $7::text[], $8::int8[], $9::text[], $10::text[], $11::text[],
-                    $12::text[], $13::text[], $14::bool[])
+                    $12::text[], $13::text[], $14::bool[], $15::text[], $16::int8[], $17::text[])
                     WITH ORDINALITY AS asked (run, tenant, shard, workflow, dify_sizes,
                         mocks, start, wake_at, key, fingerprint, rerun_of, conversation, app,
-                        counts, nth)
+                        counts, batch, line, custom_id, nth)
             ), keyed AS (
                 INSERT INTO idempotency (tenant, key, fingerprint, run)
                 SELECT tenant, key, fingerprint, run FROM asked WHERE key IS NOT NULL
@@ -376,9 +393,9 @@ impl Form {
                 RETURNING run
             ), accepted AS (
                 INSERT INTO runs (run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
-                    rerun_of, conversation)
+                    rerun_of, conversation, batch, line, custom_id)
                 SELECT run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
-                    rerun_of, conversation
+                    rerun_of, conversation, batch, line, custom_id
                 FROM asked WHERE key IS NULL OR run IN (SELECT run FROM keyed) ORDER BY nth
                 ON CONFLICT (run) DO NOTHING
                 RETURNING run)
@@ -407,7 +424,10 @@ impl Form {
             .bind(&self.conversations)
             .bind(&self.apps)
             .bind(&self.counts)
-            .execute(to)
+            .bind(&self.batches)
+            .bind(&self.lines)
+            .bind(&self.custom_ids)
+            .execute(&mut *to)
             .await?;
         if self.keys.iter().all(Option::is_none) {
             return Ok(Known::new());
@@ -460,6 +480,17 @@ pub(super) fn run_row(row: &PgRow) -> Result<RunRow, StoreError> {
         in_flight: get::<i32>(row, "in_flight")?.unsigned_abs(),
         conversation: get::<Option<&str>>(row, "conversation")?.map(Name::from),
         rerun_of: get::<Option<&str>>(row, "rerun_of")?.map(Name::from),
+        line: batch_line(row)?,
         run,
     })
+}
+
+/// The line that a run was made of.
+fn batch_line(row: &PgRow) -> Result<Option<BatchLine>, StoreError> {
+    let Some(batch) = get::<Option<&str>>(row, "batch")? else { return Ok(None) };
+    Ok(Some(BatchLine {
+        batch: batch.into(),
+        line: get::<i64>(row, "line")?.unsigned_abs(),
+        custom_id: get::<Option<&str>>(row, "custom_id")?.map(Name::from),
+    }))
 }

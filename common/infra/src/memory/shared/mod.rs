@@ -2,10 +2,11 @@
 //! services in one of them. It keeps everything as long as one of its handles lives.
 //!
 //! Here are facts and their commit; `shards` is for owners, `intake` for submitters, `work` for
-//! workers and whoever compiles documents, `letters` for dead letters, `announcements` for whoever
+//! workers and whoever compiles documents, `batches` for batches, `letters` for dead letters, `announcements` for whoever
 //! tells others of ends.
 
 mod announcements;
+mod batches;
 mod intake;
 mod letters;
 mod shards;
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use flowmill_engine::fact::{Event, Fact, Status};
+use flowmill_engine::fact::{BatchLine, Event, Fact, Status};
 use flowmill_engine::plan::Plan;
 use flowmill_engine::report::{History, Report};
 use flowmill_engine::run::{Outcome, Start};
@@ -59,6 +60,7 @@ struct State {
     keys: HashMap<(Name, Name), (Name, IdempotencyKey)>,
     checkpoints: HashMap<CheckpointKey, Kept>,
     letters: Vec<letters::LetterRow>,
+    batches: BTreeMap<Name, batches::BatchRow>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -87,6 +89,7 @@ struct RunRow {
     journal: Vec<Fact>,
     conversation: Option<Name>,
     rerun_of: Option<Name>,
+    line: Option<BatchLine>,
 }
 
 #[derive(Debug)]
@@ -274,6 +277,7 @@ impl State {
             journal: Vec::new(),
             conversation: None,
             rerun_of: None,
+            line: None,
         }
     }
 }
