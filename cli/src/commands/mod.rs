@@ -1,5 +1,6 @@
 //! The verbs, one file each.
 
+mod batches;
 mod bench;
 mod completions;
 mod conform;
@@ -79,6 +80,8 @@ enum Command {
     Workflows(workflows::Args),
     /// Submit a run to a server.
     Submit(Box<submit::Args>),
+    /// List, show, steer and run again batches of a server, and write what became of their lines.
+    Batches(batches::Args),
     /// List, show, replay and drop the dead letters of a server.
     Dlq(dlq::Args),
     /// Hold workflows against what they must do: tests in files.
@@ -128,6 +131,7 @@ impl Cli {
             Command::Serve(args) => serve::run(&args),
             Command::Workflows(args) => workflows::run(args),
             Command::Submit(args) => submit::run(*args),
+            Command::Batches(args) => batches::run(args),
             Command::Dlq(args) => dlq::run(args),
             Command::Test(args) => test::run(args),
             Command::Validate(args) => validate::run(args),

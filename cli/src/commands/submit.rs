@@ -9,6 +9,7 @@ use flowmill_engine::time::parse_duration;
 use flowmill_engine::value::{Name, Object, Style, Value, dumps, loads};
 use uuid::Uuid;
 
+use super::batches::{self, BatchFlags};
 use super::code;
 use super::run::{Limits, exit_code, object, pair};
 use super::workflows::pushed;
@@ -30,6 +31,7 @@ Exit code: 0 accepted, 2 not. With --wait as of `flowmill run`: 0 succeeded, 3 p
 Examples:
   flowmill submit hello.yml --input name=Ada --wait
   flowmill submit greeting --inputs ada.json --idempotency-key order-4711
+  flowmill submit greeting --batch people.jsonl --follow --results results.jsonl
   flowmill submit chat.yml --query 'What is new?' --wait --json | jq .outputs")]
 pub(crate) struct Args {
     /// A document, or the name or digest of one that was pushed; `-` reads it from standard input.
@@ -71,6 +73,8 @@ pub(crate) struct Args {
     /// Wait for the run's end and show it as `flowmill run` does.
     #[arg(long)]
     wait: bool,
+    #[command(flatten)]
+    batch: BatchFlags,
     #[command(flatten)]
     server: Flags,
     /// Print the run as one JSON object, once it is accepted, or with --wait once it has ended.
@@ -123,6 +127,10 @@ async fn submit(args: &Args) -> anyhow::Result<u8> {
     } else {
         args.workflow.clone()
     };
+    if let Some(file) = &args.batch.batch {
+        let key = args.idempotency_key.as_deref();
+        return batches::submit(&server, &args.batch, file, workflow, key, settings(args)).await;
+    }
     let Some(accepted) = accept(args, &server, workflow, mocks).await? else {
         return Ok(code::USAGE);
     };
@@ -160,6 +168,19 @@ fn is_file(workflow: &str) -> bool {
     let path = Path::new(workflow);
     let is_document = path.extension().is_some_and(|found| found == "yml" || found == "yaml");
     workflow == "-" || is_document || path.is_file()
+}
+
+/// What the runs of a batch are run with.
+fn settings(args: &Args) -> Vec<(&'static str, String)> {
+    let millis = |time: Duration| format!("{}ms", time.as_millis());
+    let settings = [
+        ("run_deadline", args.deadline.map(millis)),
+        ("task_timeout", args.task_timeout.map(millis)),
+        ("dispatch", args.dispatch.map(|dispatch| dispatch.word().to_owned())),
+        ("limits", args.limits.map(|Limits::Dify| "dify".to_owned())),
+        ("user", args.user.clone()),
+    ];
+    settings.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 /// Submits the run. None when its inputs are rejected, which has been said.

@@ -3,6 +3,7 @@
 
 mod events;
 mod inputs;
+mod upload;
 mod wait;
 
 use std::error::Error as StdError;
@@ -16,6 +17,7 @@ use reqwest::{Method, RequestBuilder, StatusCode, Url};
 
 pub(crate) use events::Events;
 pub(crate) use inputs::inputs;
+pub(crate) use upload::Upload;
 pub(crate) use wait::{ended, errors, status, wait};
 
 /// How long connecting may take.

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod batches;
 #[expect(dead_code, reason = "the API's own tests ask for more")]
 #[path = "../../../scheduler/tests/api/cluster.rs"]
 mod cluster;
