@@ -146,6 +146,7 @@ pub struct Run {
     id: Name,
     workflow: Name,
     options: Options,
+    line: Option<BatchLine>,
     status: Status,
     /// What a worker's core begins with; None of a whole run.
     fragment: Option<Box<Bounds>>,
@@ -243,6 +244,7 @@ impl Run {
             id: "".into(),
             workflow: "".into(),
             options: Options::default(),
+            line: None,
             status: Status::Running,
             fragment: None,
             pausing: false,
@@ -370,6 +372,11 @@ impl Run {
     /// Its limits and deadlines.
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// The line of a batch that it was made of.
+    pub fn line(&self) -> Option<&BatchLine> {
+        self.line.as_ref()
     }
 
     /// Its status in Dify's words.
