@@ -37,6 +37,9 @@ const FIRST_QUEUE: &str = "x-first-death-queue";
 /// Whose a submission is.
 pub(super) const TENANT: &str = "flowmill-tenant";
 
+/// What a submission of a batch asks for.
+pub(super) const BATCH: &str = "flowmill-batch";
+
 /// Headers by which a publisher has copies of a message put into further queues.
 const COPIES: [&str; 2] = ["CC", "BCC"];
 

@@ -49,30 +49,13 @@ pub(in super::super) async fn create<S: Intake + Texts + Batches>(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (named, terms, due) = asked(&uri)?;
     let key = idempotency_key(&headers)?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let Some(form) = kind.and_then(Form::of) else {
         let detail = "say what it is by Content-Type: application/jsonl or text/csv";
         return Err(Problem::new(Code::UnsupportedType, detail));
     };
-    let version = api.versions.find(&named).await?;
-    let version = version.ok_or_else(|| Problem::no_workflow(&named))?;
-    // what does not run is refused before a line is read
-    api.workflows.get(&api.tenant, &PlanKey::of(&version.digest, &terms.options)).await?;
-    let words = format!("[{:?},{:?}]", uri.query().unwrap_or_default(), form);
-    let new = NewBatch {
-        batch: Uuid::now_v7().to_string().into(),
-        tenant: api.tenant.clone(),
-        workflow: version.digest,
-        terms,
-        due_in: u64::try_from(due.as_micros()).unwrap_or(u64::MAX),
-        rerun_of: None,
-        key: key.map(|key| keyed(key, &words)),
-    };
-    let (batch, is_new) = made(&api, &new).await?;
-    let mut intake = Taking { api: &api, batch, taken: 0, waiting: Vec::new() };
-    let mut cutter = Cutter::new(form, api.settings.submission_bytes);
+    let (mut intake, mut cutter) = begun(&api, &uri, key, form).await?;
     let mut pieces = body.into_data_stream();
     loop {
         let Ok(piece) = tokio::time::timeout(SILENCE, pieces.next()).await else {
@@ -90,8 +73,53 @@ pub(in super::super) async fn create<S: Intake + Texts + Batches>(
         intake.keep_full().await?;
     }
     cutter.end(&mut intake.waiting)?;
-    let batch = intake.done().await?;
-    Ok(answer(&api, &batch, !is_new))
+    Ok(answer(intake.done().await?))
+}
+
+/// Takes a batch in that is there as a whole; it is asked for by the query of an address.
+pub(in super::super) async fn take<S: Intake + Texts + Batches>(
+    api: &Api<S>,
+    query: &str,
+    key: Option<Name>,
+    kind: &str,
+    body: &[u8],
+) -> Result<Value, Problem> {
+    let Some(form) = Form::of(kind) else {
+        let detail = format!("it is {kind:?}; a batch is application/jsonl or text/csv");
+        return Err(Problem::new(Code::UnsupportedType, detail));
+    };
+    let uri = format!("/?{query}").parse::<Uri>();
+    let uri = uri.map_err(|error| Problem::request(format!("what is asked for: {error}")))?;
+    let (mut intake, mut cutter) = begun(api, &uri, key, form).await?;
+    cutter.push(body, &mut intake.waiting)?;
+    cutter.end(&mut intake.waiting)?;
+    intake.keep_full().await?;
+    intake.done().await
+}
+
+/// A batch whose lines may come.
+async fn begun<'a, S: Intake + Texts + Batches>(
+    api: &'a Api<S>,
+    uri: &Uri,
+    key: Option<Name>,
+    form: Form,
+) -> Result<(Taking<'a, S>, Cutter), Problem> {
+    let (named, terms, due) = asked(uri)?;
+    let version = api.versions.find(&named).await?;
+    let version = version.ok_or_else(|| Problem::no_workflow(&named))?;
+    // what does not run is refused before a line is read
+    api.workflows.get(&api.tenant, &PlanKey::of(&version.digest, &terms.options)).await?;
+    let words = format!("[{:?},{:?}]", uri.query().unwrap_or_default(), form);
+    let new = NewBatch {
+        batch: Uuid::now_v7().to_string().into(),
+        tenant: api.tenant.clone(),
+        workflow: version.digest,
+        terms,
+        due_in: u64::try_from(due.as_micros()).unwrap_or(u64::MAX),
+        rerun_of: None,
+        key: key.map(|key| keyed(key, &words)),
+    };
+    Ok((made(api, &new).await?, Cutter::new(form, api.settings.submission_bytes)))
 }
 
 /// A new batch of the lines that did not end well in an earlier one, or never began.
@@ -124,8 +152,7 @@ pub(in super::super) async fn rerun<S: Intake + Texts + Batches>(
         rerun_of: Some(before.batch.clone()),
         key: key.map(|key| keyed(key, &format!("[{:?}]", &*before.batch))),
     };
-    let (batch, is_new) = made(&api, &new).await?;
-    let mut intake = Taking { api: &api, batch, taken: 0, waiting: Vec::new() };
+    let mut intake = made(&api, &new).await?;
     let mut after = Some(0);
     while let Some(from) = after {
         let page = api.store.results(&api.tenant, &before.batch, from, PAGE, Which::Bad).await?;
@@ -152,8 +179,7 @@ pub(in super::super) async fn rerun<S: Intake + Texts + Batches>(
         api.store.end_batch(&intake.batch.batch, State::Succeeded).await?;
         return Err(Problem::new(Code::InvalidRerun, detail));
     }
-    let batch = intake.done().await?;
-    Ok(answer(&api, &batch, !is_new))
+    Ok(answer(intake.done().await?))
 }
 
 /// The line that runs again what became of another.
@@ -170,27 +196,31 @@ async fn again<S: Batches>(
     Ok(Some(dumps(&object(members), Style::Compact).into()))
 }
 
-/// A batch that is durable, and whether it is new.
-async fn made<S: Batches>(api: &Api<S>, new: &NewBatch) -> Result<(Batch, bool), Problem> {
-    match api.store.create_batch(new).await? {
-        Accepted::New => Ok((find(api, &new.batch).await?, true)),
-        Accepted::Before(batch) => Ok((find(api, &batch).await?, false)),
+/// A batch that is durable, of which lines may be there already.
+async fn made<'a, S: Batches>(
+    api: &'a Api<S>,
+    new: &NewBatch,
+) -> Result<Taking<'a, S>, Problem> {
+    let (id, is_duplicate) = match api.store.create_batch(new).await? {
+        Accepted::New => (new.batch.clone(), false),
+        Accepted::Before(batch) => (batch, true),
         Accepted::Other(other) => {
             let detail = format!("batch {other} was submitted under this key, and otherwise");
-            Err(Problem::new(Code::IdempotencyKeyReused, detail))
+            return Err(Problem::new(Code::IdempotencyKeyReused, detail));
         }
-    }
+    };
+    let batch = find(api, &id).await?;
+    Ok(Taking { api, batch, is_duplicate, taken: 0, waiting: Vec::new() })
 }
 
-fn answer<S>(api: &Api<S>, batch: &Batch, is_duplicate: bool) -> Response {
-    let mut shown = shown(batch, api.clock.now());
-    if let Value::Object(members) = &mut shown {
-        let mut told = members.as_ref().clone();
-        told.insert("duplicate".into(), is_duplicate.into());
-        shown = Value::Object(told.into());
-    }
-    let mut response = Answer(StatusCode::ACCEPTED, shown).into_response();
-    if let Ok(place) = HeaderValue::from_str(&format!("/api/v1/batches/{}", batch.batch)) {
+fn answer(batch: Value) -> Response {
+    let id = match &batch {
+        Value::Object(members) => members.get("id").and_then(Value::as_str).map(Name::from),
+        _ => None,
+    };
+    let mut response = Answer(StatusCode::ACCEPTED, batch).into_response();
+    let place = format!("/api/v1/batches/{}", id.unwrap_or_default());
+    if let Ok(place) = HeaderValue::from_str(&place) {
         response.headers_mut().insert(header::LOCATION, place);
     }
     response
@@ -275,6 +305,8 @@ struct Taking<'a, S> {
     api: &'a Api<S>,
     /// As it was when its lines were counted last.
     batch: Batch,
+    /// Whether it was submitted before.
+    is_duplicate: bool,
     /// Lines that are durable, of those that came.
     taken: u64,
     /// Lines that came since.
@@ -292,8 +324,8 @@ impl<S: Batches> Taking<'_, S> {
         Ok(())
     }
 
-    /// Makes the rest durable; the batch may begin.
-    async fn done(mut self) -> Result<Batch, Problem> {
+    /// Makes the rest durable; the batch may begin. It is told as its submitter sees it.
+    async fn done(mut self) -> Result<Value, Problem> {
         let lines = std::mem::take(&mut self.waiting);
         self.keep(lines).await?;
         if self.taken == 0 {
@@ -305,7 +337,10 @@ impl<S: Batches> Taking<'_, S> {
         if self.api.store.begin_batch(&self.batch.tenant, &self.batch.batch).await? {
             self.api.feeding.wake();
         }
-        find(self.api, &self.batch.batch).await
+        let batch = find(self.api, &self.batch.batch).await?;
+        let mut told = shown(&batch, self.api.clock.now());
+        told.push(("duplicate", self.is_duplicate.into()));
+        Ok(object(told))
     }
 
     async fn keep(&mut self, mut lines: Vec<Name>) -> Result<(), Problem> {

@@ -26,7 +26,7 @@ use super::runs::page;
 use super::show;
 
 pub(super) use feed::{Feeding, feed};
-pub(super) use import::{create, rerun};
+pub(super) use import::{create, rerun, take};
 pub(super) use results::results;
 
 /// How many batches a page has.
@@ -52,7 +52,7 @@ pub(super) async fn list<S: Batches>(
     found.truncate(most);
     let next = found.last().filter(|_| has_more).map(|batch| Value::Str(batch.batch.clone()));
     let now = api.clock.now();
-    let data = found.iter().map(|batch| shown(batch, now)).collect();
+    let data = found.iter().map(|batch| object(shown(batch, now))).collect();
     Ok(Answer::ok(object([("data", Value::array(data)), ("next", next.unwrap_or_default())])))
 }
 
@@ -64,7 +64,7 @@ pub(super) async fn show<S: Batches>(
 ) -> Result<Answer, Problem> {
     let [] = parameters(&uri, [])?;
     let found = find(&api, &Name::from(batch)).await?;
-    Ok(Answer::ok(shown(&found, api.clock.now())))
+    Ok(Answer::ok(object(shown(&found, api.clock.now()))))
 }
 
 /// No line becomes a run until somebody says so, and its runs pause.
@@ -110,7 +110,7 @@ async fn steer<S: Batches>(
         }
         Some(Steered::Done(_)) => {
             let found = find(api, &batch).await?;
-            Ok(Answer::ok(shown(&found, api.clock.now())))
+            Ok(Answer::ok(object(shown(&found, api.clock.now()))))
         }
     }
 }
@@ -140,7 +140,7 @@ fn none(batch: &Name) -> Problem {
 }
 
 /// A batch as callers see it.
-fn shown(batch: &Batch, now: Time) -> Value {
+fn shown(batch: &Batch, now: Time) -> Vec<(&'static str, Value)> {
     let Terms { concurrency, stops_on_error, options, .. } = &batch.terms;
     let elapsed = batch.started_at.map(|began| millis(began, batch.finished_at.unwrap_or(now)));
     let counts = batch.counts;
@@ -157,7 +157,7 @@ fn shown(batch: &Batch, now: Time) -> Value {
         ]
         .map(|(name, count)| (name, number(count))),
     );
-    object([
+    vec![
         ("id", Value::Str(batch.batch.clone())),
         ("status", batch.state.name().into()),
         ("reason", batch.cause.map_or(Value::None, |cause| cause.name().into())),
@@ -172,7 +172,7 @@ fn shown(batch: &Batch, now: Time) -> Value {
         ("finished_at", time(batch.finished_at)),
         ("due_at", time(Some(batch.due_at).filter(|_| !has_ended(batch)))),
         ("elapsed_ms", elapsed.unwrap_or_default()),
-    ])
+    ]
 }
 
 fn has_ended(batch: &Batch) -> bool {

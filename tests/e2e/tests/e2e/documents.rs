@@ -38,6 +38,14 @@ fn call(id: &str, port: u16, path: &str, more: &str, within: &str) -> String {
     )
 }
 
+/// start, a template, end: needs no worker. `says` greets.
+pub(crate) fn greeting() -> String {
+    let template = "{id: t, data: {type: template-transform, title: T, \
+        template: 'Hello, {{ who }}!', variables: [{variable: who, value_selector: [s, who]}]}}";
+    let nodes = [start("who", "text-input"), template.to_owned(), end("says", "[t, output]")];
+    document("greeting", &nodes, &[edge("s", "t"), edge("t", "e")])
+}
+
 /// start, two calls one after the other, end: `says` is what the second one was answered.
 pub(crate) fn two_calls(port: u16) -> String {
     let nodes = [

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 #![expect(clippy::print_stderr, reason = "a test that takes a while says how far it is")]
 
+mod batches;
 mod chaos;
 mod cluster;
 mod documents;
