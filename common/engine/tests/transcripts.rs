@@ -117,6 +117,8 @@ const NEXT_SLICE: &str = "(next slice)";
 struct Play {
     driver: Driver,
     is_manual: bool,
+    /// What workers kept and did not tell.
+    kept: Vec<Outcome>,
 }
 
 impl Play {
@@ -143,7 +145,7 @@ impl Play {
             }
         }
         let driver = Driver::start(&plan, start);
-        let mut play = Self { driver, is_manual };
+        let mut play = Self { driver, is_manual, kept: Vec::new() };
         let mut lines = Vec::new();
         play.tell(Input::Tick, &mut lines);
         (play, lines)
@@ -195,6 +197,13 @@ impl Play {
                     values: values.map(|(name, held)| (name, held.value().clone())).collect(),
                     by: None,
                 }
+            }
+            ("kept", name) => {
+                let (frame, node) = place(name);
+                let task = TaskId { frame, node: node.into(), generation: 1 };
+                let (outcome, started_at) = (Ok(success(&words[2..])), self.driver.now);
+                self.kept.push(Outcome { task, attempt: 1, outcome, started_at, elapsed_us: 1000 });
+                return lines;
             }
             ("rerun", _) => return self.rerun(&words[1..]),
             ("ok" | "fail", name) => {
@@ -261,7 +270,8 @@ impl Play {
         };
         let sets: Vec<_> = sets.iter().map(set).collect();
         let plan = self.driver.run.plan().clone();
-        let facts = &self.driver.facts;
+        let kept = std::mem::take(&mut self.kept);
+        let facts = &rerun::with_outcomes(&plan, self.driver.facts.clone(), kept);
         let adoption = match rerun::plan(&plan, facts, &what, &sets) {
             Ok(adoption) => adoption,
             Err(refused) => return vec![format!("! {refused}")],

@@ -36,6 +36,7 @@ use axum::middleware;
 use axum::routing::{get, post};
 use flowmill_engine::value::Name;
 use flowmill_infra::broker::CompletionPublisher;
+use flowmill_infra::checkpoints::Checkpoints;
 use flowmill_infra::clock::SystemClock;
 use flowmill_infra::intake::Intake;
 use flowmill_infra::live::Subscribe;
@@ -140,7 +141,7 @@ pub fn router<S, P, L>(
     settings: Settings,
 ) -> (Router, Background)
 where
-    S: Intake + Texts,
+    S: Intake + Texts + Checkpoints,
     P: CompletionPublisher,
     L: Subscribe,
 {
@@ -157,7 +158,7 @@ pub fn with_acceptor<S, P, L>(
     settings: Settings,
 ) -> (Router, Acceptor<S>, Background)
 where
-    S: Intake + Texts,
+    S: Intake + Texts + Checkpoints,
     P: CompletionPublisher,
     L: Subscribe,
 {

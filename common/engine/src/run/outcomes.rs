@@ -54,6 +54,30 @@ impl Run {
         if facts.is_empty() { Err(Rejected::Stale) } else { Ok(()) }
     }
 
+    /// Takes outcomes in that no worker came to tell, in whatever order, as far as the run waits for
+    /// them; what follows from them by itself follows.
+    pub(crate) fn take_in(&mut self, now: Time, mut outcomes: Vec<Outcome>) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        loop {
+            let mut is_moved = false;
+            outcomes.retain(|outcome| {
+                let place = self.awaits(outcome, 1).filter(|_| self.outcome.is_none());
+                let Some(place) = place else { return true };
+                let event = self.became(place, outcome.clone(), now);
+                self.record(now, event, &mut facts);
+                is_moved = true;
+                false
+            });
+            // others rest on them
+            while self.step(now, &mut facts) {
+                is_moved = true;
+            }
+            if !is_moved {
+                return facts;
+            }
+        }
+    }
+
     /// Where the node lies whose outcome this is, if the run waits for it. The first outcome of an
     /// attempt counts, whichever sending brings it, also while the attempt waits to be sent again.
     fn awaits(&self, outcome: &Outcome, dispatch: u32) -> Option<Place> {
