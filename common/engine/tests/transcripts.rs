@@ -198,13 +198,7 @@ impl Play {
                     by: None,
                 }
             }
-            ("kept", name) => {
-                let (frame, node) = place(name);
-                let task = TaskId { frame, node: node.into(), generation: 1 };
-                let (outcome, started_at) = (Ok(success(&words[2..])), self.driver.now);
-                self.kept.push(Outcome { task, attempt: 1, outcome, started_at, elapsed_us: 1000 });
-                return lines;
-            }
+            ("kept", name) => return self.keep(name, &words[2..]),
             ("rerun", _) => return self.rerun(&words[1..]),
             ("ok" | "fail", name) => {
                 let (task, attempt, dispatch) = self.task(name);
@@ -254,6 +248,15 @@ impl Play {
         };
         let not_before = wait.map(|wait| self.driver.now.after(wait));
         Input::Returned { task, attempt, dispatch, reason, not_before }
+    }
+
+    /// A worker keeps an outcome, for the next rerun, and does not tell it.
+    fn keep(&mut self, name: &str, words: &[String]) -> Vec<String> {
+        let (frame, node) = place(name);
+        let task = TaskId { frame, node: node.into(), generation: 1 };
+        let (outcome, started_at) = (Ok(success(words)), self.driver.now);
+        self.kept.push(Outcome { task, attempt: 1, outcome, started_at, elapsed_us: 1000 });
+        Vec::new()
     }
 
     /// Goes on with a new run that takes over what this one did: `rerun from a b.y=5`,

@@ -473,8 +473,7 @@ mod tests {
         gates.nodes.into_iter().map(told).collect()
     }
 
-    /// A node's code, its gate and when it was told last, while its owner has this many of a class
-    /// out, of two.
+    /// What is told of a node that is ready while its owner has so many of its class out, of two.
     fn ready(out: usize) -> (&'static str, &'static str, String) {
         let start = Start { run: "r".into(), ..Start::default() };
         let (mut run, mut facts) = Run::start(plan("start llm1"), start, Time(0));

@@ -169,9 +169,9 @@ async fn untold<S: Checkpoints>(api: &Api<S>, run: &RunRow) -> Result<Vec<Outcom
             let scope = Scope { tenant: api.tenant.clone(), run: run.run.clone(), extent };
             Ok(api.store.find(&scope).await?)
         }
-        // one that ended well heard of all it had sent
-        Some(Status::Succeeded | Status::PartialSucceeded) => Ok(Vec::new()),
-        Some(Status::Running | Status::Paused) | None => Ok(Vec::new()),
+        // one that ended well has heard of all that it sent, and one that goes on is not run again
+        Some(Status::Succeeded | Status::PartialSucceeded | Status::Running | Status::Paused)
+        | None => Ok(Vec::new()),
     }
 }
 
