@@ -37,6 +37,7 @@ pub(crate) struct CodeFlags {
 
 impl CodeFlags {
     /// Those that were given.
+    #[cfg(feature = "store")]
     pub(crate) fn given(&self) -> impl Iterator<Item = &'static str> {
         let Self { trusted_code, unsafe_code, sandbox_url, jinja_python } = self;
         let given = [

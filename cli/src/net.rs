@@ -20,6 +20,7 @@ pub(crate) struct Net {
 
 impl Net {
     /// Those that were given.
+    #[cfg(feature = "store")]
     pub(crate) fn given(&self) -> impl Iterator<Item = &'static str> {
         let Self { allow, allow_private_network, proxy } = self;
         let given = [
