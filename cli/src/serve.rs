@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use flowmill_infra::clock::SystemClock;
+use flowmill_infra::dead_letters::NoLetters;
 use flowmill_infra::memory::{
     MemoryBroker, MemoryClaims, MemoryCompletions, MemoryLive, MemoryNotes, MemoryQueue,
 };
@@ -85,10 +86,12 @@ impl Serving {
         let api = api::Settings { key: api_key, allow_mocks, ..api::Settings::new(shards) };
         let (notes, key) = (MemoryNotes::default(), api.key.clone());
         let explain =
-            api::explain(store.clone(), workflows.clone(), notes.clone(), api.shards, key);
+            api::explain(store.clone(), workflows.clone(), notes.clone(), api.shards, key.clone());
+        // channels carry values: none of them can be unreadable, and nobody else publishes
+        let letters = api::letters(Arc::new(NoLetters), NoLetters, key);
         let (router, background) =
             api::router(store.clone(), workflows.clone(), answers.clone(), live.clone(), api);
-        let router = router.merge(explain);
+        let router = router.merge(explain).merge(letters);
 
         let me = Announcement { scheduler: NAME.into(), reads: READS };
         let duties = Sharded::new(store.clone(), workflows.clone(), me).with_notes(notes);

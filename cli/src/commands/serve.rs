@@ -34,7 +34,9 @@ waiting. One process at a time serves a folder.
 Ctrl-C or SIGTERM: no more requests are taken, nodes that run may finish for as long as --drain says;
 what is left goes on when the folder is served again. A second one hands back at once.
 
-`flowmill workflows`, `submit` and `runs` talk to it, by default at the same address.
+`flowmill workflows`, `submit` and `runs` talk to it, by default at the same address. Runs by messages
+and announced ends need the broker of a cluster: here, `submit --wait` and `runs events --follow` tell
+of an end.
 
 Exit code: 0 told to stop, 1 something broke, 2 wrong usage, a folder or port that is in use.
 

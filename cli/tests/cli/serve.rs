@@ -324,3 +324,14 @@ fn a_wait_outlives_the_process() {
     assert_eq!(serving.end(&paused)["status"], "stopped");
     serving.stop();
 }
+
+#[test]
+fn it_has_no_dead_letters() {
+    let folder = tempfile::tempdir().unwrap();
+    let serving = Serving::start(folder.path().to_str().unwrap(), &[]);
+    assert_eq!(serving.ask(&["dlq", "list", "--state", "all"]).expect(0).out, "");
+    for verb in ["show", "replay", "drop"] {
+        serving.ask(&["dlq", verb, "1"]).expect(2).says("letter_not_found");
+    }
+    serving.stop();
+}

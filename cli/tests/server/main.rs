@@ -123,6 +123,11 @@ async fn a_run_is_submitted_and_waited_for() {
     assert_eq!(listed.json()["id"], ended["id"]);
     let queued = flowmill(server, &["runs", "list", "--status", "queued"]).await.expect(0);
     assert_eq!(queued.out, "");
+    let recent = flowmill(server, &["runs", "list", "--since", "1h"]).await.expect(0);
+    assert_eq!(recent.out.lines().count(), 2, "{}", recent.out);
+    let old = ["runs", "list", "--since", "2026-01-01T00:00:00Z", "--until", "1h"];
+    assert_eq!(flowmill(server, &old).await.expect(0).out, "");
+    flowmill(server, &["runs", "list", "--since", "noon"]).await.expect(2).says("30s, 5m, 2h");
     let id = ended["id"].as_str().unwrap();
     let shown = flowmill(server, &["runs", "get", id]).await.expect(0).out;
     assert!(shown.contains("Greet (template-transform)"), "{shown}");
@@ -131,6 +136,15 @@ async fn a_run_is_submitted_and_waited_for() {
     assert_eq!(shown["outputs"], ended["outputs"]);
     let cancel = flowmill(server, &["runs", "cancel", id]).await.expect(2);
     cancel.says("run_ended");
+
+    // what says how nodes run here says nothing to a server
+    let rerun = ["rerun", id, "--from", "Greet"];
+    let unsafe_code = [&rerun[..], &["--unsafe-code"]].concat();
+    flowmill(server, &unsafe_code).await.expect(2).says("--unsafe-code is of no use");
+    let several = [&rerun[..], &["--answer", "a=b", "--allow-net", "x:1", "--trusted-code"]];
+    let refused = flowmill(server, &several.concat()).await.expect(2);
+    refused.says("--answer, --trusted-code, --allow-net are of no use").says("--store DIR");
+    flowmill(server, &rerun).await.expect(0).says("keeps 1 node of run");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,6 +32,96 @@ impl Time {
         let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
         format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
     }
+
+    /// Reads what RFC 3339 writes, in UTC or with an offset; below microseconds it is cut.
+    ///
+    /// # Errors
+    /// What is wrong with it, a fragment.
+    pub fn of_rfc3339(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "{text:?} is no time: write it as 2026-11-26T15:04:05Z, or with an offset +01:00"
+            )
+        };
+        let local = Local::read(text).ok_or_else(wrong)?;
+        let micros = local.micros().and_then(|micros| u64::try_from(micros).ok());
+        micros.map(Self).ok_or_else(|| format!("{text:?} lies before 1970"))
+    }
+}
+
+/// A time as it is written somewhere on Earth.
+#[derive(Debug)]
+struct Local {
+    days: u64,
+    second_of_day: u64,
+    micros: u64,
+    /// How far east of Greenwich, in seconds.
+    east: i64,
+}
+
+impl Local {
+    fn read(text: &str) -> Option<Self> {
+        let (day, rest) = text.split_once(['T', 't', ' '])?;
+        let [year, month, day] = numbers(day, '-', [4, 2, 2])?;
+        let days = days((year, month, day))?;
+        let at = rest.find(|c: char| !c.is_ascii_digit() && c != ':')?;
+        let (time, rest) = rest.split_at(at);
+        let [hour, minute, second] = numbers(time, ':', [2, 2, 2])?;
+        // a leap second is the first of the next minute
+        let is_time = hour < 24 && minute < 60 && second <= 60;
+        let (micros, offset) = match rest.strip_prefix('.') {
+            None => (0, rest),
+            Some(rest) => {
+                let at = rest.find(|c: char| !c.is_ascii_digit()).filter(|at| *at > 0)?;
+                let (digits, offset) = rest.split_at(at);
+                let digits = digits.bytes().chain(std::iter::repeat(b'0')).take(6);
+                (digits.fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')), offset)
+            }
+        };
+        let east = match offset.split_at_checked(1)? {
+            ("Z" | "z", "") => 0,
+            ("+", east) => seconds_of(east)?,
+            ("-", west) => -seconds_of(west)?,
+            _ => return None,
+        };
+        let second_of_day = hour * 3600 + minute * 60 + second;
+        is_time.then_some(Self { days, second_of_day, micros, east })
+    }
+
+    fn micros(&self) -> Option<i64> {
+        let seconds = i64::try_from(self.days * 86_400 + self.second_of_day).ok()? - self.east;
+        Some(seconds * 1_000_000 + i64::try_from(self.micros).ok()?)
+    }
+}
+
+/// An offset of hours and minutes.
+fn seconds_of(offset: &str) -> Option<i64> {
+    let [hours, minutes] = numbers(offset, ':', [2, 2])?;
+    let seconds = (hours < 24 && minutes < 60).then_some(hours * 3600 + minutes * 60)?;
+    i64::try_from(seconds).ok()
+}
+
+/// Numbers of so many digits each.
+fn numbers<const N: usize>(text: &str, between: char, digits: [usize; N]) -> Option<[u64; N]> {
+    let mut parts = text.split(between);
+    let mut found = [0; N];
+    for (found, digits) in found.iter_mut().zip(digits) {
+        let part = parts.next().filter(|part| part.len() == digits)?;
+        *found = part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse().ok())??;
+    }
+    parts.next().is_none().then_some(found)
+}
+
+/// How many days a date is after 1970-01-01; None for what is no date, or before.
+fn days((year, month, day): (u64, u64, u64)) -> Option<u64> {
+    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || day == 0 {
+        return None;
+    }
+    // as in `date`, years begin in March
+    let (of_year, of_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let before = of_year * 365 + of_year / 4 - of_year / 100 + of_year / 400;
+    let days = (before + (153 * of_month + 2) / 5 + day - 1).checked_sub(719_468)?;
+    (date(days) == (year, month, day)).then_some(days)
 }
 
 /// The date so many days after 1970-01-01. Years begin in March here, so that the day which some
@@ -98,6 +188,42 @@ mod tests {
         assert_eq!(shown(951_782_400), "2000-02-29T00:00:00.007Z");
         assert_eq!(shown(4_107_542_400), "2100-03-01T00:00:00.007Z");
         assert_eq!(shown(1_795_656_472), "2026-11-26T01:27:52.007Z");
+    }
+
+    #[test]
+    fn times_are_read_as_rfc_3339_writes_them() {
+        let read = |text| Time::of_rfc3339(text).map(|time| time.0);
+        assert_eq!(read("1970-01-01T00:00:00Z"), Ok(0));
+        assert_eq!(read("2026-11-26T01:27:52.123Z"), Ok(1_795_656_472_123_000));
+        assert_eq!(read("2026-11-26t02:27:52.1234567+01:00"), Ok(1_795_656_472_123_456));
+        assert_eq!(read("2026-11-25 20:57:52-04:30"), Ok(1_795_656_472_000_000));
+        assert_eq!(read("2000-02-29T23:59:60Z"), read("2000-03-01T00:00:00Z"));
+        for seconds in [0, 951_782_400, 1_795_656_472, 4_107_542_400, 253_402_300_799] {
+            let time = Time(seconds * 1_000_000);
+            assert_eq!(Time::of_rfc3339(&time.rfc3339()), Ok(time));
+        }
+        for wrong in [
+            "",
+            "2h",
+            "1795656472",
+            "2026-11-26",
+            "2026-11-26T01:27",
+            "2026-11-26T01:27:52",
+            "2026-11-26T01:27:52 01:00",
+            "2026-11-26T01:27:52.Z",
+            "2026-11-26T01:27:52+1:00",
+            "2026-11-26T01:27:52Zulu",
+            "2026-11-26T24:00:00Z",
+            "2026-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "+026-01-01T00:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "1970-01-01T00:00:00+01:00",
+            "99999-01-01T00:00:00Z",
+            "2026-11-26T01:27:52\u{fc}",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

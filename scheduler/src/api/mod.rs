@@ -38,6 +38,7 @@ use axum::routing::{get, post};
 use flowmill_engine::value::Name;
 use flowmill_infra::batches::Batches;
 use flowmill_infra::broker::CompletionPublisher;
+use flowmill_infra::checkpoints::Checkpoints;
 use flowmill_infra::clock::SystemClock;
 use flowmill_infra::intake::Intake;
 use flowmill_infra::live::Subscribe;
@@ -143,7 +144,7 @@ pub fn router<S, P, L>(
     settings: Settings,
 ) -> (Router, Background)
 where
-    S: Intake + Texts + Batches,
+    S: Intake + Texts + Batches + Checkpoints,
     P: CompletionPublisher,
     L: Subscribe,
 {
@@ -160,7 +161,7 @@ pub fn with_acceptor<S, P, L>(
     settings: Settings,
 ) -> (Router, Acceptor<S>, Background)
 where
-    S: Intake + Texts + Batches,
+    S: Intake + Texts + Batches + Checkpoints,
     P: CompletionPublisher,
     L: Subscribe,
 {

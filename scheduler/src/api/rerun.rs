@@ -6,11 +6,12 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
-use flowmill_engine::fact::Fact;
+use flowmill_engine::fact::{Fact, FramePath, Status};
 use flowmill_engine::rerun::{self, Adoption, Change, Refused, What};
-use flowmill_engine::run::Start;
+use flowmill_engine::run::{Outcome, Start};
 use flowmill_engine::value::{Name, Object, Style, Value, dumps};
 use flowmill_engine::variables::Selector;
+use flowmill_infra::checkpoints::{Checkpoints, Extent, Scope};
 use flowmill_infra::clock::Clock as _;
 use flowmill_infra::intake::{Intake, RunRow, Submission, Turn};
 use flowmill_infra::message::PlanKey;
@@ -74,7 +75,7 @@ impl Request {
 }
 
 /// Accepts a run that takes over what an earlier one did.
-pub(super) async fn rerun<S: Intake + Texts>(
+pub(super) async fn rerun<S: Intake + Texts + Checkpoints>(
     State(api): State<Arc<Api<S>>>,
     Path(run): Path<String>,
     uri: Uri,
@@ -104,7 +105,7 @@ pub(super) async fn rerun<S: Intake + Texts>(
 
 /// The new run of what failed in an earlier one, without a key; what never began, or failed nowhere,
 /// is run as a whole.
-pub(super) async fn of_failed<S: Intake + Texts>(
+pub(super) async fn of_failed<S: Intake + Texts + Checkpoints>(
     api: &Api<S>,
     before: &RunRow,
 ) -> Result<Submission, Problem> {
@@ -120,7 +121,7 @@ pub(super) async fn of_failed<S: Intake + Texts>(
 }
 
 /// The new run, without a key; its workflow as callers see it, and what it keeps.
-async fn prepare<S: Intake + Texts>(
+async fn prepare<S: Intake + Texts + Checkpoints>(
     api: &Api<S>,
     before: &RunRow,
     request: Request,
@@ -137,8 +138,9 @@ async fn prepare<S: Intake + Texts>(
             .map_err(|why| Problem::request(format!("set: {name:?}: {why}")))
     });
     let sets: Vec<(Selector, Value)> = sets.collect::<Result<_, _>>()?;
+    let untold = untold(api, before).await?;
     let (adoption, facts) = match what {
-        Some(what) => choose(earlier.clone(), facts, what, sets).await?,
+        Some(what) => choose(earlier.clone(), (facts, untold), what, sets).await?,
         None => (Adoption { from: before.run.clone(), adopted: Vec::new() }, facts),
     };
 
@@ -181,6 +183,20 @@ async fn prepare<S: Intake + Texts>(
     Ok((submission, show::workflow(&digest, &name), taken_over))
 }
 
+/// What workers kept of a run that was cut short: some of it may have been paid for and never told.
+async fn untold<S: Checkpoints>(api: &Api<S>, run: &RunRow) -> Result<Vec<Outcome>, Problem> {
+    match run.status {
+        Some(Status::Failed | Status::Stopped) => {
+            let extent = Extent::Frames(vec![FramePath::default()]);
+            let scope = Scope { tenant: api.tenant.clone(), run: run.run.clone(), extent };
+            Ok(api.store.find(&scope).await?)
+        }
+        // one that ended well has heard of all that it sent, and one that goes on is not run again
+        Some(Status::Succeeded | Status::PartialSucceeded | Status::Running | Status::Paused)
+        | None => Ok(Vec::new()),
+    }
+}
+
 fn what(workflow: &Workflow, begin: Begin) -> Option<What> {
     Some(match begin {
         Begin::From(node) => What::From(node_id(&workflow.plan, &node).unwrap_or(node)),
@@ -190,15 +206,16 @@ fn what(workflow: &Workflow, begin: Begin) -> Option<What> {
     })
 }
 
-/// What is kept, and the facts it was chosen from. Of a large run it takes a while, in which others
-/// want to be answered.
+/// What is kept of the facts and of what was not told, and the facts it was chosen from. Of a large
+/// run it takes a while, in which others want to be answered.
 async fn choose(
     workflow: Arc<Workflow>,
-    facts: Vec<Fact>,
+    (facts, untold): (Vec<Fact>, Vec<Outcome>),
     what: What,
     sets: Vec<(Selector, Value)>,
 ) -> Result<(Adoption, Vec<Fact>), Problem> {
     let choosing = tokio::task::spawn_blocking(move || {
+        let facts = rerun::with_outcomes(&workflow.plan, facts, untold);
         (rerun::plan(&workflow.plan, &facts, &what, &sets), facts)
     });
     let (chosen, facts) = choosing.await.map_err(|error| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::extract::{Path, State};
 use axum::http::Uri;
 use flowmill_engine::fact::{Event, RunFinished, Status};
-use flowmill_engine::time::parse_duration;
+use flowmill_engine::time::{Time, parse_duration};
 use flowmill_engine::value::{Name, Value};
 use flowmill_infra::clock::Clock as _;
 use flowmill_infra::intake::{Filter, Intake, RunRow};
@@ -22,6 +22,10 @@ const PAGE: usize = 50;
 
 /// How many it has at most.
 const LONGEST_PAGE: usize = 500;
+
+/// The parameters that say when runs were accepted.
+const SINCE: &str = "submitted_after";
+const UNTIL: &str = "submitted_before";
 
 /// How long an end is waited for at most.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
@@ -41,8 +45,8 @@ pub(super) async fn list<S: Intake>(
     State(api): State<Arc<Api<S>>>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
-    let [workflow, status, rerun_of, batch, before, limit] =
-        parameters(&uri, ["workflow", "status", "rerun_of", "batch", "before", "limit"])?;
+    let known = ["workflow", "status", "rerun_of", "batch", SINCE, UNTIL, "before", "limit"];
+    let [workflow, status, rerun_of, batch, after, until, before, limit] = parameters(&uri, known)?;
     let most = page(limit.as_deref(), PAGE, LONGEST_PAGE)?;
     let is_queued = status.as_deref() == Some("queued");
     let status = status.filter(|_| !is_queued).map(|word| status_of(&word)).transpose()?;
@@ -52,6 +56,8 @@ pub(super) async fn list<S: Intake>(
         is_queued,
         rerun_of: rerun_of.map(Name::from),
         batch: batch.map(Name::from),
+        since: time(SINCE, after.as_deref())?,
+        until: time(UNTIL, until.as_deref())?,
         before: before.map(Name::from),
         // one more tells whether there is another page
         most: most + 1,
@@ -70,6 +76,15 @@ fn status_of(word: &str) -> Result<Status, Problem> {
         let names: Vec<&str> = STATUSES.iter().map(|status| status.name()).collect();
         let names = names.join(", ");
         Problem::request(format!("status must be queued, {names}, not {word:?}"))
+    })
+}
+
+/// A point in time.
+fn time(name: &str, given: Option<&str>) -> Result<Option<Time>, Problem> {
+    let time = given.map(Time::of_rfc3339).transpose();
+    time.map_err(|why| {
+        let hint = "in an address + is written %2B";
+        Problem::request(format!("{name}: {why}; {hint}"))
     })
 }
 

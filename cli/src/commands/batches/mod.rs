@@ -13,7 +13,7 @@ use flowmill_engine::value::{Object, Style, Value, dumps};
 use crate::console::{print, talk};
 use crate::server::{Call, Flags, Reply, Server, millis, number, object, text};
 
-pub(super) use submit::{Flags as BatchFlags, submit};
+pub(super) use submit::{BatchFlags, submit};
 
 /// The most batches of a request.
 const PAGE: usize = 500;

@@ -13,7 +13,7 @@ use crate::server::{Server, Upload, number};
 
 /// How a batch is run.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Flags {
+pub(crate) struct BatchFlags {
     /// Submit a run for each line of this file: JSON objects in lines (.jsonl), each with its inputs,
     /// or a table with names in its first line (.csv); `-` reads JSON lines from standard input.
     #[arg(
@@ -57,7 +57,7 @@ enum OnError {
 /// When the file cannot be read, or the server refuses it.
 pub(crate) async fn submit(
     server: &Server,
-    flags: &Flags,
+    flags: &BatchFlags,
     file: &Path,
     workflow: String,
     key: Option<&str>,

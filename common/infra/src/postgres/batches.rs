@@ -164,7 +164,7 @@ impl Batches for PostgresStore {
                 WHERE finished_at IS NULL
                     AND (state IN ('running', 'stopping')
                         OR state = 'importing' AND grown_at < flowmill_now() - 3600000000
-                        OR due_at < flowmill_now())
+                        OR due_at <= flowmill_now())
                     AND (claimed_until < flowmill_now()
                         OR feeder = $1 AND claimed_until < flowmill_now() + 5000000)
                 ORDER BY batch LIMIT $2 FOR UPDATE SKIP LOCKED)";

@@ -2,6 +2,7 @@
 //! scheduler that cannot read the message itself.
 
 use flowmill_engine::fact::{Returned, TaskId};
+use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
@@ -60,6 +61,16 @@ pub(super) fn of_task(task: &Task) -> FieldTable {
         headers.insert(TRACE.into(), text(trace));
     }
     headers
+}
+
+/// A point in time as AMQP has it.
+pub(super) fn seconds(time: Time) -> u64 {
+    time.0 / 1_000_000
+}
+
+/// When a message was made, to the second; None when it does not say.
+pub(super) fn made_at(properties: &BasicProperties) -> Option<Time> {
+    properties.timestamp().map(|seconds| Time(seconds.saturating_mul(1_000_000)))
 }
 
 /// Says that a message is published again, not knowing whether the server had it.

@@ -11,6 +11,7 @@ use flowmill_engine::fact::BatchLine;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Object};
 use flowmill_infra::batches::{Batch, Batches, Cause, Fed, State, Steer};
+use flowmill_infra::checkpoints::Checkpoints;
 use flowmill_infra::clock::Clock as _;
 use flowmill_infra::intake::{Document, Intake, Submission};
 use flowmill_infra::texts::Texts;
@@ -51,7 +52,7 @@ impl Feeding {
 }
 
 /// Feeds batches until it is told that it is enough.
-pub(in super::super) async fn feed<S: Intake + Texts + Batches>(
+pub(in super::super) async fn feed<S: Intake + Texts + Batches + Checkpoints>(
     api: Arc<Api<S>>,
     mut enough: oneshot::Receiver<()>,
 ) {
@@ -77,7 +78,7 @@ pub(in super::super) async fn feed<S: Intake + Texts + Batches>(
 }
 
 /// Moves each batch on, and answers how they stood.
-async fn look<S: Intake + Texts + Batches>(
+async fn look<S: Intake + Texts + Batches + Checkpoints>(
     api: &Api<S>,
     feeder: &Name,
 ) -> Result<Vec<Batch>, Problem> {
@@ -126,7 +127,10 @@ fn next(batch: &Batch, now: Time) -> Next {
     if left == 0 || room < worth { Next::Nothing } else { Next::Feed(room.min(left).min(FEED)) }
 }
 
-async fn step<S: Intake + Texts + Batches>(api: &Api<S>, batch: &Batch) -> Result<(), Problem> {
+async fn step<S: Intake + Texts + Batches + Checkpoints>(
+    api: &Api<S>,
+    batch: &Batch,
+) -> Result<(), Problem> {
     match next(batch, api.clock.now()) {
         Next::Nothing => {}
         Next::Stop(cause) => {
@@ -162,7 +166,7 @@ async fn step<S: Intake + Texts + Batches>(api: &Api<S>, batch: &Batch) -> Resul
 
 /// What a line becomes. The error is that of a store which cannot be read; what is wrong with the
 /// line is what it becomes.
-async fn becomes<S: Intake + Texts + Batches>(
+async fn becomes<S: Intake + Texts + Batches + Checkpoints>(
     api: &Api<S>,
     batch: &Batch,
     line: u64,
@@ -186,7 +190,7 @@ async fn becomes<S: Intake + Texts + Batches>(
     }
 }
 
-async fn submission<S: Intake + Texts + Batches>(
+async fn submission<S: Intake + Texts + Batches + Checkpoints>(
     api: &Api<S>,
     batch: &Batch,
     asks: Asks,

@@ -197,10 +197,7 @@ async fn again<S: Batches>(
 }
 
 /// A batch that is durable, of which lines may be there already.
-async fn made<'a, S: Batches>(
-    api: &'a Api<S>,
-    new: &NewBatch,
-) -> Result<Taking<'a, S>, Problem> {
+async fn made<'a, S: Batches>(api: &'a Api<S>, new: &NewBatch) -> Result<Taking<'a, S>, Problem> {
     let (id, is_duplicate) = match api.store.create_batch(new).await? {
         Accepted::New => (new.batch.clone(), false),
         Accepted::Before(batch) => (batch, true),

@@ -60,7 +60,8 @@ async fn a_batch_outlives_the_schedulers() {
         let before = show(&cluster, &batch).await["lines"]["waiting"].as_u64().unwrap();
         until("the batch to go on", async || {
             let shown = show(&cluster, &batch).await;
-            shown["lines"]["waiting"].as_u64().unwrap() + 1000 < before || shown["status"] != "running"
+            shown["lines"]["waiting"].as_u64().unwrap() + 1000 < before
+                || shown["status"] != "running"
         })
         .await;
         let program = &mut cluster.schedulers[scheduler];
@@ -77,7 +78,10 @@ async fn a_batch_outlives_the_schedulers() {
     let mut runs = BTreeSet::new();
     for line in 1..=count {
         let result: Value = serde_json::from_str(&results.next().await.unwrap()).unwrap();
-        assert_eq!((&result["line"], &result["custom_id"]), (&json!(line), &json!(line.to_string())));
+        assert_eq!(
+            (&result["line"], &result["custom_id"]),
+            (&json!(line), &json!(line.to_string()))
+        );
         assert_eq!(result["outputs"], json!({"says": format!("Hello, p{line}!")}));
         runs.insert(result["run"].as_str().unwrap().to_owned());
     }

@@ -156,7 +156,7 @@ impl Batches for SharedStore {
             };
             let (holder, until) = &row.claim;
             batch.finished_at.is_none()
-                && (has_work || batch.due_at < now)
+                && (has_work || batch.due_at <= now)
                 && (holder == feeder || *until < now)
         };
         let mut claimed = Vec::new();

@@ -112,7 +112,8 @@ impl Intake for SharedStore {
         filter: &Filter,
     ) -> Result<Vec<intake::RunRow>, StoreError> {
         let state = self.lock();
-        let Filter { workflow, status, is_queued, rerun_of, batch, before, most } = filter;
+        let Filter { workflow, status, is_queued, rerun_of, batch, since, until, before, most } =
+            filter;
         let before =
             before.as_ref().map(|run| state.run_of(tenant, run).map_or(0, |row| row.place));
         let is_of = |row: &RunRow, named: &Name| {
@@ -127,6 +128,8 @@ impl Intake for SharedStore {
                     status.is_none_or(|status| row.status == Some(status))
                 }
                 && before.is_none_or(|before| row.place < before)
+                && since.is_none_or(|since| row.accepted_at >= since)
+                && until.is_none_or(|until| row.accepted_at < until)
                 && (rerun_of.is_none() || *rerun_of == row.rerun_of)
                 && batch
                     .as_ref()

@@ -108,7 +108,7 @@ impl Batches for SharedFolder {
     async fn claim_batches(&self, _: &Name, most: usize) -> Result<Vec<Batch>, StoreError> {
         const OPEN: &str = batch_rows!(
             "b.finished_at IS NULL AND (state IN ('running', 'stopping')
-                OR state = 'importing' AND grown_at < ?1 - ?2 OR due_at < ?1)
+                OR state = 'importing' AND grown_at < ?1 - ?2 OR due_at <= ?1)
             ORDER BY b.batch LIMIT ?3"
         );
         let found = sqlx::query(OPEN).bind(number(self.now().0)).bind(number(ABANDONED));

@@ -139,14 +139,21 @@ impl Intake for SharedFolder {
     }
 
     async fn runs(&self, tenant: &Name, filter: &Filter) -> Result<Vec<RunRow>, StoreError> {
+        // ids are in the order of time, and so are places: the index of ids leads to the places
         const RUNS: &str = run_rows!(
             "(?2 IS NULL OR workflow = ?2 OR name = ?2)
                 AND (?3 IS NULL OR status = ?3) AND (NOT ?6 OR status IS NULL)
                 AND (?4 IS NULL OR place <
                     (SELECT place FROM runs WHERE tenant = ?1 AND run = ?4))
-                AND (?7 IS NULL OR rerun_of = ?7) AND (?8 IS NULL OR batch = ?8)
+                AND (?7 IS NULL OR rerun_of = ?7) AND (?12 IS NULL OR batch = ?12)
+                AND place >= CASE WHEN ?8 IS NULL THEN 0 ELSE coalesce((
+                    SELECT place FROM runs WHERE run >= ?8 ORDER BY run LIMIT 1), ?11) END
+                AND place < coalesce((
+                    SELECT place FROM runs WHERE run >= ?9 ORDER BY run LIMIT 1), ?11)
+                AND accepted_at >= ?10 AND accepted_at < ?11
             ORDER BY place DESC LIMIT ?5"
         );
+        let (since, until) = filter.times();
         let found = sqlx::query(RUNS)
             .bind(&**tenant)
             .bind(filter.workflow.as_deref())
@@ -155,6 +162,10 @@ impl Intake for SharedFolder {
             .bind(rows(filter.most))
             .bind(filter.is_queued)
             .bind(filter.rerun_of.as_deref())
+            .bind(filter.first_id())
+            .bind(filter.end_id())
+            .bind(since)
+            .bind(until)
             .bind(filter.batch.as_deref())
             .fetch_all(&self.readers)
             .await;
