@@ -9,11 +9,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 use flowmill_engine::value::{File, Name, Value};
-use flowmill_nodes::files::{FileStore, address_of, media_type_of};
+use flowmill_nodes::files::{FileStore, LOCAL_FILE, address_of, media_type_of};
 use flowmill_workflow::inputs::{GivenFiles, extension_of, kind_of};
-
-/// How a file comes that is given so, in Dify's word for it.
-const LOCAL_FILE: &str = "local_file";
 
 /// The largest file, unless Dify's sizes hold.
 const MOST_BYTES: u64 = 512 << 20;

@@ -43,6 +43,7 @@ async fn the_memory_store_that_is_shared() {
     suite::store::all(make, true).await;
     suite::intake::all(make).await;
     suite::conversations::all(make).await;
+    suite::contents::all(make).await;
     suite::announcements::all(make).await;
     suite::letters::all(make).await;
     suite::checkpoints::all(make).await;
@@ -80,6 +81,7 @@ async fn the_shared_store_in_a_folder() {
     suite::store::all(make, true).await;
     suite::intake::all(make).await;
     suite::conversations::all(make).await;
+    suite::contents::all(make).await;
     suite::checkpoints::all(make).await;
     let hasty = async || {
         let store = make().await;
@@ -107,6 +109,7 @@ async fn the_shared_store_for_intake() {
     let schema = Schema::migrated().await;
     suite::intake::all(async || schema.cleared().await.store().await).await;
     suite::conversations::all(async || schema.cleared().await.store().await).await;
+    suite::contents::all(async || schema.cleared().await.store().await).await;
     suite::announcements::all(async || schema.cleared().await.store().await).await;
     suite::letters::all(async || schema.cleared().await.store().await).await;
 }

@@ -10,12 +10,16 @@ mod conversations;
 mod door;
 mod events;
 mod explain;
+mod files;
 mod forms;
 mod guard;
 mod intake;
 mod json;
 mod letters;
+mod links;
 mod nodes;
+mod payloads;
+mod pieces;
 mod pokes;
 mod problem;
 mod queue;
@@ -37,11 +41,12 @@ use axum::routing::{get, post};
 use flowmill_engine::value::Name;
 use flowmill_infra::broker::CompletionPublisher;
 use flowmill_infra::clock::SystemClock;
+use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::Intake;
 use flowmill_infra::live::Subscribe;
 use flowmill_infra::texts::Texts;
 use flowmill_workflow::Workflows;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
 use events::Streams;
@@ -75,6 +80,8 @@ pub struct Settings {
     pub document_bytes: usize,
     /// The largest submission, in bytes.
     pub submission_bytes: usize,
+    /// The largest file that is taken in, in bytes.
+    pub file_bytes: usize,
 }
 
 impl Settings {
@@ -86,6 +93,7 @@ impl Settings {
             allow_mocks: false,
             document_bytes: 10 << 20,
             submission_bytes: 10 << 20,
+            file_bytes: 15 << 20,
         }
     }
 }
@@ -128,6 +136,9 @@ struct Api<S> {
     settings: Settings,
     /// Digests of mocks that are known to be kept.
     kept_mocks: submit::KeptMocks,
+    looked: payloads::Looked,
+    /// Places of those who hand in files.
+    uploading: Arc<Semaphore>,
 }
 
 /// The API over a store; `workflows` may be shared with an owner of the same process. Must be
@@ -140,7 +151,7 @@ pub fn router<S, P, L>(
     settings: Settings,
 ) -> (Router, Background)
 where
-    S: Intake + Texts,
+    S: Intake + Texts + Contents,
     P: CompletionPublisher,
     L: Subscribe,
 {
@@ -157,7 +168,7 @@ pub fn with_acceptor<S, P, L>(
     settings: Settings,
 ) -> (Router, Acceptor<S>, Background)
 where
-    S: Intake + Texts,
+    S: Intake + Texts + Contents,
     P: CompletionPublisher,
     L: Subscribe,
 {
@@ -198,6 +209,8 @@ where
         tenant,
         settings,
         kept_mocks,
+        looked: payloads::Looked::default(),
+        uploading: Arc::new(Semaphore::new(files::AT_ONCE)),
     });
     let acceptor = Acceptor::of(&api);
     let router = Router::new()
@@ -207,12 +220,16 @@ where
         .route("/api/v1/runs/{run}", get(runs::show::<S>))
         .route("/api/v1/runs/{run}/nodes", get(nodes::list::<S>))
         .route("/api/v1/runs/{run}/events", get(events::follow::<S>))
+        .route("/api/v1/runs/{run}/payloads/{digest}", get(payloads::show::<S>))
         .route("/api/v1/runs/{run}/cancel", post(wishes::cancel::<S>))
         .route("/api/v1/runs/{run}/pause", post(wishes::pause::<S>))
         .route("/api/v1/runs/{run}/resume", post(wishes::resume::<S>))
         .route("/api/v1/runs/{run}/rerun", post(rerun::rerun::<S>))
         .route("/api/v1/runs/{run}/forms", get(forms::list::<S>))
         .route("/api/v1/runs/{run}/forms/{form}", get(forms::show::<S>).post(forms::answer::<S>))
+        .route("/api/v1/files", post(files::upload::<S>))
+        .route("/api/v1/files/{id}", get(files::show::<S>))
+        .route("/api/v1/files/{id}/content", get(files::content::<S>))
         .route("/api/v1/conversations/{id}", get(conversations::show::<S>))
         .method_not_allowed_fallback(no_method)
         .fallback(no_path)

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::value::{Name, Style, dumps};
+use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::Intake;
 use flowmill_infra::submissions::{Refusal, SubmissionConsumer, SubmissionReceipt, Submitted};
 use flowmill_infra::texts::Texts;
@@ -56,7 +57,7 @@ impl<S> Acceptor<S> {
     }
 }
 
-impl<S: Intake + Texts> Acceptor<S> {
+impl<S: Intake + Texts + Contents> Acceptor<S> {
     /// Makes the run durable that a message asks for.
     async fn take(&self, message: &Submitted, key_from_body: bool) -> Result<Taken, Problem> {
         is_understood(message)?;
@@ -135,7 +136,7 @@ pub async fn take_from_queue<Q, S>(
     stop: impl Future<Output = ()> + Send,
 ) where
     Q: SubmissionConsumer,
-    S: Intake + Texts,
+    S: Intake + Texts + Contents,
 {
     let mut stop = std::pin::pin!(stop);
     let mut held: JoinSet<End> = JoinSet::new();
@@ -196,7 +197,7 @@ impl Patience {
     }
 
     /// Returns once the store answers.
-    async fn wait<S: Intake + Texts>(&mut self, acceptor: &Acceptor<S>) {
+    async fn wait<S: Intake + Texts + Contents>(&mut self, acceptor: &Acceptor<S>) {
         loop {
             let wait = PATIENCE[self.tries.min(PATIENCE.len() - 1)];
             self.tries += 1;
@@ -208,7 +209,7 @@ impl Patience {
     }
 }
 
-async fn deal<S: Intake + Texts, R: SubmissionReceipt>(
+async fn deal<S: Intake + Texts + Contents, R: SubmissionReceipt>(
     acceptor: Acceptor<S>,
     message: Submitted,
     receipt: R,

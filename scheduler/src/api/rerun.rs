@@ -12,6 +12,7 @@ use flowmill_engine::run::Start;
 use flowmill_engine::value::{Name, Object, Style, Value, dumps};
 use flowmill_engine::variables::Selector;
 use flowmill_infra::clock::Clock as _;
+use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::{Intake, RunRow, Submission, Turn};
 use flowmill_infra::message::PlanKey;
 use flowmill_infra::texts::Texts;
@@ -72,7 +73,7 @@ impl Request {
 }
 
 /// Accepts a run that takes over what an earlier one did.
-pub(super) async fn rerun<S: Intake + Texts>(
+pub(super) async fn rerun<S: Intake + Texts + Contents>(
     State(api): State<Arc<Api<S>>>,
     Path(run): Path<String>,
     uri: Uri,
@@ -101,7 +102,7 @@ pub(super) async fn rerun<S: Intake + Texts>(
 }
 
 /// The new run, without a key; its workflow as callers see it, and what it keeps.
-async fn prepare<S: Intake + Texts>(
+async fn prepare<S: Intake + Texts + Contents>(
     api: &Api<S>,
     before: &RunRow,
     request: Request,

@@ -131,6 +131,15 @@ pub enum PayloadError {
     Unavailable(String),
 }
 
+/// Some bytes of a payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Those of the range, as far as the payload reaches.
+    pub bytes: Vec<u8>,
+    /// How many bytes the whole payload has.
+    pub total: u64,
+}
+
 /// What a call gives. It is boxed, so that one pointer stands for any adapter.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, PayloadError>> + Send + 'a>>;
 
@@ -148,7 +157,8 @@ pub trait Payloads: fmt::Debug + Send + Sync + 'static {
     /// [`PayloadError`].
     fn get<'a>(&'a self, owner: &'a Owner, digest: Digest) -> Answer<'a, Vec<u8>>;
 
-    /// Some bytes of a payload, as far as it reaches. A part cannot be checked.
+    /// Some bytes of a payload, as far as it reaches, and how many it has in all; an empty range
+    /// only asks for that. Nothing but the part is read. A part cannot be checked.
     ///
     /// # Errors
     /// [`PayloadError`]; never that it was changed.
@@ -157,7 +167,7 @@ pub trait Payloads: fmt::Debug + Send + Sync + 'static {
         owner: &'a Owner,
         digest: Digest,
         range: Range<u64>,
-    ) -> Answer<'a, Vec<u8>>;
+    ) -> Answer<'a, Part>;
 
     /// Forgets all that an owner has.
     ///
@@ -177,11 +187,12 @@ pub(crate) async fn check(digest: Digest, bytes: Vec<u8>) -> Result<Vec<u8>, Pay
     if found.0 == digest { Ok(found.1) } else { Err(PayloadError::Damaged { digest }) }
 }
 
-/// The part of some bytes that lies in a range.
-pub(crate) fn part(bytes: &[u8], range: &Range<u64>) -> Vec<u8> {
+/// The part of a payload's bytes that lies in a range.
+pub(crate) fn part(bytes: &[u8], range: &Range<u64>) -> Part {
     let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX).min(bytes.len());
     let (from, to) = (at(range.start), at(range.end));
-    bytes.get(from..to).unwrap_or_default().to_vec()
+    let total = bytes.len() as u64;
+    Part { bytes: bytes.get(from..to).unwrap_or_default().to_vec(), total }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 mod announcements;
 mod checkpoints;
 mod commit;
+mod contents;
 mod conversations;
 mod dead_letters;
 mod end;

@@ -139,6 +139,21 @@ impl Stash {
         self.check_in_within(self.limits.message_bytes, owner, values).await
     }
 
+    /// The payload that a value is wherever it leaves a process, and its size; None of one that
+    /// stays where it is. Nothing is put.
+    pub fn reference(&self, value: &Value) -> Option<(Digest, usize)> {
+        let most = self.limits.inline_bytes;
+        if let Some((digest, bytes)) = self.held().digest_of(value) {
+            return (bytes > most).then_some((digest, bytes));
+        }
+        let mut counter = Counter { left: most };
+        if serde_json::to_writer(&mut counter, value).is_ok() {
+            return None;
+        }
+        let bytes = encode(value, self.limits.value_bytes).ok()?;
+        Some((Digest::of(&bytes), bytes.len()))
+    }
+
     async fn check_in_within(
         &self,
         most: usize,

@@ -2,10 +2,12 @@
 //! services in one of them. It keeps everything as long as one of its handles lives.
 //!
 //! Here are facts and their commit; `shards` is for owners, `intake` for submitters, `work` for
-//! workers and whoever compiles documents, `letters` for dead letters, `announcements` for whoever
+//! workers and whoever compiles documents, `contents` for whoever takes files in, `letters` for dead letters, `announcements` for whoever
 //! tells others of ends.
 
 mod announcements;
+#[cfg(feature = "payloads")]
+mod contents;
 mod intake;
 mod letters;
 mod shards;
@@ -34,6 +36,8 @@ use crate::store::{Batch, Commit, Settled, Standing, Store, StoreError, Tenure};
 #[derive(Clone, Debug)]
 pub struct SharedStore {
     state: Arc<Mutex<State>>,
+    #[cfg(feature = "payloads")]
+    payloads: Arc<super::MemoryPayloads>,
     clock: SystemClock,
     lease: Duration,
 }
@@ -59,6 +63,8 @@ struct State {
     keys: HashMap<(Name, Name), (Name, IdempotencyKey)>,
     checkpoints: HashMap<CheckpointKey, Kept>,
     letters: Vec<letters::LetterRow>,
+    #[cfg(feature = "payloads")]
+    uploads: BTreeMap<(Name, Name), crate::contents::Upload>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -107,7 +113,13 @@ impl SharedStore {
     pub fn new(shards: u16, lease: Duration) -> Self {
         let rows = vec![ShardRow::default(); usize::from(shards.max(1))];
         let state = State { shards: rows, ..State::default() };
-        Self { state: Arc::new(Mutex::new(state)), clock: SystemClock::new(), lease }
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            #[cfg(feature = "payloads")]
+            payloads: Arc::default(),
+            clock: SystemClock::new(),
+            lease,
+        }
     }
 
     /// The same by another clock.

@@ -9,6 +9,7 @@
 
 mod checkpoints;
 mod commit;
+mod contents;
 mod conversations;
 mod end;
 mod intake;
