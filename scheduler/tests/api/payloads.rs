@@ -70,8 +70,8 @@ async fn large_outputs_are_links_that_lead_to_them() {
         assert_eq!(node["outputs"]["big"], *link, "{node}");
         assert_eq!(node["outputs_by_reference"], json!(["big"]));
     }
-    let events = asked(server, &format!("{path}/events"), &[("accept", "application/x-ndjson")]);
-    let events = events.await.text;
+    let lines = [("accept", "application/x-ndjson")];
+    let events = asked(server, &format!("{path}/events"), &lines).await.text;
     assert!(events.len() < 600_000, "none has it whole: {}", events.len());
     let events: Vec<Json> =
         events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
