@@ -58,6 +58,8 @@ pub struct Api {
     pub key: Secret,
     /// Whether runs may bring mocks.
     pub allow_mocks: bool,
+    /// The largest file that is taken in, in MiB.
+    pub file_mib: NonZeroU16,
 }
 
 /// The section `intake`.
@@ -105,7 +107,8 @@ impl Config {
         let key = Some(&self.api.key).filter(|key| !key.is_empty());
         let key = key.map(|key| api::Key::of(key.expose()));
         let allow_mocks = self.api.allow_mocks;
-        api::Settings { key, allow_mocks, ..api::Settings::new(shards) }
+        let file_bytes = usize::from(self.api.file_mib.get()) << 20;
+        api::Settings { key, allow_mocks, file_bytes, ..api::Settings::new(shards) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `flowmill serve`: the whole HTTP API in this process, over a folder.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -59,6 +60,9 @@ pub(crate) struct Args {
     /// Let runs bring canned answers in place of nodes.
     #[arg(long)]
     allow_mocks: bool,
+    /// The largest file that is taken in for runs, in MiB.
+    #[arg(long, default_value = "15", value_name = "MIB")]
+    file_mib: NonZeroU16,
     /// How many nodes of a class run at a time: light, code, http or llm. May be repeated
     /// [default: one for each processor of light and code, 64 of http and llm].
     #[arg(long = "slots", value_name = "CLASS=NUMBER", value_parser = slot)]
@@ -122,7 +126,8 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
         *slot = usize::from(*count);
     }
     let (api_key, allow_mocks, drain) = (key.map(Key::of), args.allow_mocks, args.drain);
-    Ok(Settings { api_key, allow_mocks, slots, drain })
+    let file_bytes = usize::from(args.file_mib.get()) << 20;
+    Ok(Settings { api_key, allow_mocks, file_bytes, slots, drain })
 }
 
 /// Serves until it is told to stop.

@@ -296,7 +296,8 @@ pub struct LineResult {
     pub line: u64,
     /// What the submitter calls it.
     pub custom_id: Option<Name>,
-    /// Its run with its end, or why there is none, as a problem in JSON.
+    /// Its run with its end, in which tickets stand for large values; or why there is none, as a
+    /// problem in JSON.
     pub result: Result<(RunRow, Option<Box<RunFinished>>), Name>,
 }
 

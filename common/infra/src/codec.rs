@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use flowmill_engine::contents::{values_of, values_of_outcome, values_of_start};
 use flowmill_engine::error::NodeError;
-use flowmill_engine::fact::{Fact, FramePath, TaskId};
+use flowmill_engine::fact::{Event, Fact, FramePath, TaskId};
 use flowmill_engine::plan::Success;
 use flowmill_engine::run::{Outcome, Start};
 use flowmill_engine::time::Time;
@@ -56,6 +56,40 @@ impl Codec {
         }
         self.keys.open_facts(run, &mut facts).map_err(|error| of_run(run, &error))?;
         Ok(facts)
+    }
+
+    /// The last fact of a row, as it was written: with tickets, and with what is sealed in it.
+    #[expect(clippy::unused_self, reason = "all that is read is read here")]
+    pub(crate) fn read_last(
+        &self,
+        run: &Name,
+        part: &Part<'_>,
+    ) -> Result<Option<Fact>, StoreError> {
+        Ok(part.read(run, part.first - 1)?.pop())
+    }
+
+    /// The secret variables that a run began with, as its first row tells. Of its other values none
+    /// is fetched.
+    pub(crate) async fn read_secrets(
+        &self,
+        run: &Name,
+        part: &Part<'_>,
+    ) -> Result<Vec<Variable>, StoreError> {
+        let first = part.read(run, 0)?.into_iter().next();
+        let Some(Event::RunStarted(started)) = first.map(|fact| fact.event) else {
+            return Ok(Vec::new());
+        };
+        let declared = started.environment.into_iter().chain(started.conversation);
+        let declared = declared.map(|(_, variable)| variable);
+        let mut secrets: Vec<Variable> =
+            declared.filter(|variable| variable.kind == Kind::Secret).collect();
+        for secret in &mut secrets {
+            let mut value = secret.value().clone();
+            self.redeem(run, vec![&mut value]).await?;
+            *secret = Variable::typed(Kind::Secret, value);
+            self.keys.open_variable(run, secret).map_err(|error| of_run(run, &error))?;
+        }
+        Ok(secrets)
     }
 
     pub(crate) async fn start(&self, start: &Start) -> Result<String, StoreError> {

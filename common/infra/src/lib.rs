@@ -21,6 +21,8 @@ pub mod clock;
 mod codec;
 #[cfg(feature = "config")]
 pub mod config;
+#[cfg(feature = "payloads")]
+pub mod contents;
 pub mod dead_letters;
 #[cfg(feature = "http")]
 pub mod http;

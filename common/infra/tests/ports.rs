@@ -44,6 +44,7 @@ async fn the_memory_store_that_is_shared() {
     suite::intake::all(make).await;
     suite::batches::all(make).await;
     suite::conversations::all(make).await;
+    suite::contents::all(make).await;
     suite::announcements::all(make).await;
     suite::letters::all(make).await;
     suite::checkpoints::all(make).await;
@@ -82,6 +83,7 @@ async fn the_shared_store_in_a_folder() {
     suite::intake::all(make).await;
     suite::batches::all(make).await;
     suite::conversations::all(make).await;
+    suite::contents::all(make).await;
     suite::checkpoints::all(make).await;
     let hasty = async || {
         let store = make().await;
@@ -111,6 +113,7 @@ async fn the_shared_store_for_intake() {
     suite::batches::all(async || schema.cleared().await.store().await).await;
     suite::batches::a_claim_keeps_others_out(schema.cleared().await.store().await).await;
     suite::conversations::all(async || schema.cleared().await.store().await).await;
+    suite::contents::all(async || schema.cleared().await.store().await).await;
     suite::announcements::all(async || schema.cleared().await.store().await).await;
     suite::letters::all(async || schema.cleared().await.store().await).await;
 }

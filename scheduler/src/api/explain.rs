@@ -18,6 +18,7 @@ use flowmill_engine::run::{Outstanding, Queued, Run, Wake};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value};
 use flowmill_infra::clock::{Clock as _, SystemClock};
+use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::{Intake, RunRow};
 use flowmill_infra::message::Shard;
 use flowmill_infra::notes::{Note, Notes};
@@ -51,7 +52,7 @@ pub fn explain<S, N>(
     key: Option<Key>,
 ) -> Router
 where
-    S: Intake + Texts,
+    S: Intake + Texts + Contents,
     N: Notes,
 {
     let (tenant, clock) = (TENANT.into(), SystemClock::new());
@@ -63,7 +64,7 @@ where
         .with_state(Arc::new(explain))
 }
 
-async fn of_run<S: Intake + Texts, N: Notes>(
+async fn of_run<S: Intake + Texts + Contents, N: Notes>(
     State(api): State<Arc<Explain<S, N>>>,
     Path(run): Path<String>,
     uri: Uri,

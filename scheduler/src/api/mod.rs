@@ -11,12 +11,16 @@ mod conversations;
 mod door;
 mod events;
 mod explain;
+mod files;
 mod forms;
 mod guard;
 mod intake;
 mod json;
 mod letters;
+mod links;
 mod nodes;
+mod payloads;
+mod pieces;
 mod pokes;
 mod problem;
 mod queue;
@@ -40,11 +44,12 @@ use flowmill_infra::batches::Batches;
 use flowmill_infra::broker::CompletionPublisher;
 use flowmill_infra::checkpoints::Checkpoints;
 use flowmill_infra::clock::SystemClock;
+use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::Intake;
 use flowmill_infra::live::Subscribe;
 use flowmill_infra::texts::Texts;
 use flowmill_workflow::Workflows;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
 use events::Streams;
@@ -78,6 +83,8 @@ pub struct Settings {
     pub document_bytes: usize,
     /// The largest submission, in bytes.
     pub submission_bytes: usize,
+    /// The largest file that is taken in, in bytes.
+    pub file_bytes: usize,
 }
 
 impl Settings {
@@ -89,6 +96,7 @@ impl Settings {
             allow_mocks: false,
             document_bytes: 10 << 20,
             submission_bytes: 10 << 20,
+            file_bytes: 15 << 20,
         }
     }
 }
@@ -115,6 +123,11 @@ impl Background {
     }
 }
 
+/// A store that the API works on.
+pub trait ApiStore: Intake + Texts + Contents + Checkpoints + Batches {}
+
+impl<S: Intake + Texts + Contents + Checkpoints + Batches> ApiStore for S {}
+
 /// What all handlers share.
 #[derive(Debug)]
 struct Api<S> {
@@ -132,6 +145,9 @@ struct Api<S> {
     settings: Settings,
     /// Digests of mocks that are known to be kept.
     kept_mocks: submit::KeptMocks,
+    looked: payloads::Looked,
+    /// Places of those who hand in files.
+    uploading: Semaphore,
 }
 
 /// The API over a store; `workflows` may be shared with an owner of the same process. Must be
@@ -144,7 +160,7 @@ pub fn router<S, P, L>(
     settings: Settings,
 ) -> (Router, Background)
 where
-    S: Intake + Texts + Batches + Checkpoints,
+    S: ApiStore,
     P: CompletionPublisher,
     L: Subscribe,
 {
@@ -161,7 +177,7 @@ pub fn with_acceptor<S, P, L>(
     settings: Settings,
 ) -> (Router, Acceptor<S>, Background)
 where
-    S: Intake + Texts + Batches + Checkpoints,
+    S: ApiStore,
     P: CompletionPublisher,
     L: Subscribe,
 {
@@ -187,6 +203,7 @@ where
     tasks.spawn(looking_on);
     tasks.spawn(following);
     let key = settings.key.clone();
+    let files_fit = files::body_limit(settings.file_bytes);
     let kept_mocks = submit::KeptMocks::default();
     let clock = SystemClock::new();
     let feeding = batches::Feeding::default();
@@ -205,6 +222,8 @@ where
         tenant,
         settings,
         kept_mocks,
+        looked: payloads::Looked::default(),
+        uploading: Semaphore::new(files::AT_ONCE),
     });
     tasks.spawn(batches::feed(api.clone(), enough_fed));
     let acceptor = Acceptor::of(&api);
@@ -215,6 +234,7 @@ where
         .route("/api/v1/runs/{run}", get(runs::show::<S>))
         .route("/api/v1/runs/{run}/nodes", get(nodes::list::<S>))
         .route("/api/v1/runs/{run}/events", get(events::follow::<S>))
+        .route("/api/v1/runs/{run}/payloads/{digest}", get(payloads::show::<S>))
         .route("/api/v1/runs/{run}/cancel", post(wishes::cancel::<S>))
         .route("/api/v1/runs/{run}/pause", post(wishes::pause::<S>))
         .route("/api/v1/runs/{run}/resume", post(wishes::resume::<S>))
@@ -228,6 +248,9 @@ where
         .route("/api/v1/batches/{batch}/resume", post(batches::resume::<S>))
         .route("/api/v1/batches/{batch}/cancel", post(batches::cancel::<S>))
         .route("/api/v1/batches/{batch}/rerun", post(batches::rerun::<S>))
+        .route("/api/v1/files", post(files::upload::<S>).layer(files_fit))
+        .route("/api/v1/files/{id}", get(files::show::<S>))
+        .route("/api/v1/files/{id}/content", get(files::content::<S>))
         .route("/api/v1/conversations/{id}", get(conversations::show::<S>))
         .method_not_allowed_fallback(no_method)
         .fallback(no_path)

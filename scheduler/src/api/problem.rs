@@ -29,6 +29,14 @@ pub enum Code {
     WorkflowNotFound,
     /// There is no such run.
     RunNotFound,
+    /// The run has no such payload.
+    PayloadNotFound,
+    /// The payload holds a secret.
+    PayloadHidden,
+    /// There is no such file.
+    FileNotFound,
+    /// The range lies beyond the end of what is there.
+    RangeNotSatisfiable,
     /// There is no such dead letter.
     LetterNotFound,
     /// There is no such conversation.
@@ -91,13 +99,17 @@ pub enum Code {
 
 impl Code {
     /// All there are.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 39] = [
         Self::Unauthorized,
         Self::CrossOrigin,
         Self::MocksRefused,
         Self::NotFound,
         Self::WorkflowNotFound,
         Self::RunNotFound,
+        Self::PayloadNotFound,
+        Self::PayloadHidden,
+        Self::FileNotFound,
+        Self::RangeNotSatisfiable,
         Self::LetterNotFound,
         Self::ConversationNotFound,
         Self::BatchNotFound,
@@ -139,6 +151,10 @@ impl Code {
             Self::NotFound => ("not_found", S::NOT_FOUND),
             Self::WorkflowNotFound => ("workflow_not_found", S::NOT_FOUND),
             Self::RunNotFound => ("run_not_found", S::NOT_FOUND),
+            Self::PayloadNotFound => ("payload_not_found", S::NOT_FOUND),
+            Self::PayloadHidden => ("payload_hidden", S::FORBIDDEN),
+            Self::FileNotFound => ("file_not_found", S::NOT_FOUND),
+            Self::RangeNotSatisfiable => ("range_not_satisfiable", S::RANGE_NOT_SATISFIABLE),
             Self::LetterNotFound => ("letter_not_found", S::NOT_FOUND),
             Self::ConversationNotFound => ("conversation_not_found", S::NOT_FOUND),
             Self::BatchNotFound => ("batch_not_found", S::NOT_FOUND),
@@ -180,6 +196,10 @@ impl Code {
             Self::NotFound => "there is no such path",
             Self::WorkflowNotFound => "there is no such workflow",
             Self::RunNotFound => "there is no such run",
+            Self::PayloadNotFound => "there is no such payload",
+            Self::PayloadHidden => "the payload is not shown",
+            Self::FileNotFound => "there is no such file",
+            Self::RangeNotSatisfiable => "the range is beyond the end",
             Self::LetterNotFound => "there is no such dead letter",
             Self::ConversationNotFound => "there is no such conversation",
             Self::BatchNotFound => "there is no such batch",

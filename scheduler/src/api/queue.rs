@@ -8,16 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::value::{Name, Style, Value, dumps};
-use flowmill_infra::batches::Batches;
-use flowmill_infra::intake::Intake;
 use flowmill_infra::submissions::{Refusal, SubmissionConsumer, SubmissionReceipt, Submitted};
-use flowmill_infra::texts::Texts;
 use flowmill_workflow::digest;
 use tokio::task::{JoinError, JoinSet};
 
 use super::problem::{Code, Problem};
 use super::submit::{accept, key_of};
-use super::{Api, TENANT, batches};
+use super::{Api, ApiStore, TENANT, batches};
 
 /// What a message may say it is, if it says so.
 const KIND: &str = "flowmill.submit.v1";
@@ -60,7 +57,7 @@ impl<S> Acceptor<S> {
     }
 }
 
-impl<S: Intake + Texts + Batches> Acceptor<S> {
+impl<S: ApiStore> Acceptor<S> {
     /// Makes durable what a message asks for: a run, or a batch. Answers what its submitter is told.
     async fn take(&self, message: &Submitted, key_from_body: bool) -> Result<Value, Problem> {
         is_understood(message)?;
@@ -148,7 +145,7 @@ pub async fn take_from_queue<Q, S>(
     stop: impl Future<Output = ()> + Send,
 ) where
     Q: SubmissionConsumer,
-    S: Intake + Texts + Batches,
+    S: ApiStore,
 {
     let mut stop = std::pin::pin!(stop);
     let mut held: JoinSet<End> = JoinSet::new();
@@ -209,7 +206,7 @@ impl Patience {
     }
 
     /// Returns once the store answers.
-    async fn wait<S: Intake + Texts + Batches>(&mut self, acceptor: &Acceptor<S>) {
+    async fn wait<S: ApiStore>(&mut self, acceptor: &Acceptor<S>) {
         loop {
             let wait = PATIENCE[self.tries.min(PATIENCE.len() - 1)];
             self.tries += 1;
@@ -221,7 +218,7 @@ impl Patience {
     }
 }
 
-async fn deal<S: Intake + Texts + Batches, R: SubmissionReceipt>(
+async fn deal<S: ApiStore, R: SubmissionReceipt>(
     acceptor: Acceptor<S>,
     message: Submitted,
     receipt: R,

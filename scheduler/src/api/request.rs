@@ -42,7 +42,8 @@ impl Request {
         let given = Given {
             values: inputs.into_iter().collect(),
             texts: Vec::new(),
-            files: GivenFiles::new("nothing is uploaded here; name it by remote_url"),
+            // those that were uploaded are looked for later
+            files: GivenFiles::default(),
         };
         let request = Self {
             workflow,

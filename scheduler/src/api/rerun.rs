@@ -13,20 +13,19 @@ use flowmill_engine::value::{Name, Object, Style, Value, dumps};
 use flowmill_engine::variables::Selector;
 use flowmill_infra::checkpoints::{Checkpoints, Extent, Scope};
 use flowmill_infra::clock::Clock as _;
-use flowmill_infra::intake::{Intake, RunRow, Submission, Turn};
+use flowmill_infra::intake::{RunRow, Submission, Turn};
 use flowmill_infra::message::PlanKey;
-use flowmill_infra::texts::Texts;
 use flowmill_workflow::Workflow;
 use flowmill_workflow::rerun::{TakenOver, node_id, output};
 use uuid::Uuid;
 
-use super::Api;
 use super::guard::{parameters, read};
 use super::json::{Members, number, object};
 use super::problem::{Code, Problem};
 use super::runs::find;
 use super::show;
 use super::submit;
+use super::{Api, ApiStore};
 
 /// What a caller asks for.
 #[derive(Debug)]
@@ -75,7 +74,7 @@ impl Request {
 }
 
 /// Accepts a run that takes over what an earlier one did.
-pub(super) async fn rerun<S: Intake + Texts + Checkpoints>(
+pub(super) async fn rerun<S: ApiStore>(
     State(api): State<Arc<Api<S>>>,
     Path(run): Path<String>,
     uri: Uri,
@@ -105,7 +104,7 @@ pub(super) async fn rerun<S: Intake + Texts + Checkpoints>(
 
 /// The new run of what failed in an earlier one, without a key; what never began, or failed nowhere,
 /// is run as a whole.
-pub(super) async fn of_failed<S: Intake + Texts + Checkpoints>(
+pub(super) async fn of_failed<S: ApiStore>(
     api: &Api<S>,
     before: &RunRow,
 ) -> Result<Submission, Problem> {
@@ -121,7 +120,7 @@ pub(super) async fn of_failed<S: Intake + Texts + Checkpoints>(
 }
 
 /// The new run, without a key; its workflow as callers see it, and what it keeps.
-async fn prepare<S: Intake + Texts + Checkpoints>(
+async fn prepare<S: ApiStore>(
     api: &Api<S>,
     before: &RunRow,
     request: Request,

@@ -9,11 +9,13 @@ use flowmill_engine::fact::{Event, RunFinished, Status};
 use flowmill_engine::time::{Time, parse_duration};
 use flowmill_engine::value::{Name, Value};
 use flowmill_infra::clock::Clock as _;
+use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::{Filter, Intake, RunRow};
 
 use super::Api;
 use super::guard::parameters;
 use super::json::{Answer, object};
+use super::links::Links;
 use super::problem::Problem;
 use super::show;
 
@@ -96,21 +98,22 @@ pub(super) fn page(given: Option<&str>, usual: usize, most: usize) -> Result<usi
 }
 
 /// A run; with `wait`, once it has ended, or the time is over.
-pub(super) async fn show<S: Intake>(
+pub(super) async fn show<S: Intake + Contents>(
     State(api): State<Arc<Api<S>>>,
     Path(run): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
-    let [wait] = parameters(&uri, ["wait"])?;
+    let [wait, values] = parameters(&uri, ["wait", "values"])?;
     let wait = wait.map(|wait| parse_duration(&wait)).transpose();
     let wait = wait.map_err(|why| Problem::request(format!("wait: {why}")))?;
     let run = Name::from(run);
+    let links = Links::wanted(&run, api.store.stash(), values.as_deref())?;
     let mut found = find(&api, &run).await?;
     if let Some(wait) = wait.filter(|_| found.finished_at.is_none()) {
         api.ends.wait(run.clone(), wait.min(LONGEST_WAIT)).await;
         found = find(&api, &run).await?;
     }
-    Ok(Answer::ok(shown(&api, &found).await?))
+    Ok(Answer::ok(told(&api, &found, links).await?))
 }
 
 /// A run that must be there.
@@ -118,16 +121,25 @@ pub(super) async fn find<S: Intake>(api: &Api<S>, run: &Name) -> Result<RunRow, 
     api.store.run(&api.tenant, run).await?.ok_or_else(|| Problem::no_run(run))
 }
 
-/// A run with how it ended.
-pub(super) async fn shown<S: Intake>(api: &Api<S>, run: &RunRow) -> Result<Value, Problem> {
-    let end = if run.finished_at.is_some() { end(api, run).await? } else { None };
-    Ok(show::run(run, end.as_deref(), api.clock.now()))
+/// A run with how it ended, large outputs as links.
+pub(super) async fn shown<S: Intake + Contents>(
+    api: &Api<S>,
+    run: &RunRow,
+) -> Result<Value, Problem> {
+    told(api, run, Links::of(&run.run, api.store.stash())).await
 }
 
-/// The end is a run's last fact.
-async fn end<S: Intake>(api: &Api<S>, run: &RunRow) -> Result<Option<Box<RunFinished>>, Problem> {
-    let facts = api.store.facts(&api.tenant, &run.run, run.seq.saturating_sub(1)).await?;
-    let last = facts.and_then(|(_, mut facts)| facts.pop());
+async fn told<S: Contents>(api: &Api<S>, run: &RunRow, mut links: Links) -> Result<Value, Problem> {
+    let mut end = if run.finished_at.is_some() { end(api, run).await? } else { None };
+    let outputs = end.iter_mut().flat_map(|end| &mut end.outputs);
+    let outputs = outputs.map(|(name, value)| (&*name, value));
+    let linked = links.put_apart(&*api.store.content(), outputs).await?;
+    Ok(show::run(run, end.as_deref(), linked, api.clock.now()))
+}
+
+/// The end is a run's last fact; tickets stand for large values in it.
+async fn end<S: Contents>(api: &Api<S>, run: &RunRow) -> Result<Option<Box<RunFinished>>, Problem> {
+    let last = api.store.last_fact(&api.tenant, &run.run).await?;
     Ok(last.and_then(|fact| match fact.event {
         Event::RunFinished(finished) => Some(finished),
         _ => None,

@@ -14,6 +14,7 @@ use flowmill_infra::intake::RunRow;
 use flowmill_workflow::inputs::{Field, Form};
 
 use super::json::{millis, number, object, text, time};
+use super::links::{Links, by_reference};
 
 /// `app.mode`.
 pub(super) fn mode(mode: Mode) -> &'static str {
@@ -92,20 +93,26 @@ pub(super) fn workflow(id: &Name, name: &Name) -> Value {
     object([("id", Value::Str(id.clone())), ("name", Value::Str(name.clone()))])
 }
 
-/// A run, with how it ended once it has. Before, what only the end tells is null.
-pub(super) fn run(found: &RunRow, end: Option<&RunFinished>, now: Time) -> Value {
+/// A run, with how it ended once it has. Before, what only the end tells is null. Those of its
+/// outputs are links that are in `linked`.
+pub(super) fn run(
+    found: &RunRow,
+    end: Option<&RunFinished>,
+    linked: Vec<Name>,
+    now: Time,
+) -> Value {
     let mut members = row(found, now);
     let Some(end) = end else {
         let unknown = ["reason", "error", "outputs", "errors", "exceptions_count", "steps"];
         members.extend(unknown.map(|name| (name, Value::None)));
         return object(members);
     };
-    members.extend(self::end(end));
+    members.extend(self::end(end, linked));
     object(members)
 }
 
-/// How a run ended.
-pub(super) fn end(end: &RunFinished) -> Vec<(&'static str, Value)> {
+/// How a run ended. Those of its outputs are links that are in `linked`.
+pub(super) fn end(end: &RunFinished, linked: Vec<Name>) -> Vec<(&'static str, Value)> {
     let outputs = Value::object(end.outputs.iter().cloned());
     let failed = end.status == Status::Failed;
     let mut members = vec![
@@ -120,6 +127,8 @@ pub(super) fn end(end: &RunFinished) -> Vec<(&'static str, Value)> {
         // as Dify, a failed run has none; what there was may help all the same
         members.push(("partial_outputs", outputs));
     }
+    let linked = by_reference(linked);
+    members.extend(linked.map(|names| ("outputs_by_reference", names)));
     if end.errors_omitted > 0 {
         members.push(("errors_omitted", number(end.errors_omitted)));
     }
@@ -188,12 +197,13 @@ fn handled(handled: Handled) -> &'static str {
     }
 }
 
-/// What became of a node.
-pub(super) fn node(record: &NodeRecord, now: Time) -> Value {
+/// What became of a node, large outputs as links.
+pub(super) fn node(record: &NodeRecord, links: &mut Links, now: Time) -> Value {
     let outputs =
         record.outputs.iter().map(|(name, variable)| (name.clone(), variable.value().clone()));
+    let (outputs, linked) = links.put_in(&Value::object(outputs));
     let attempts = if record.adopted_from.is_some() { 0 } else { u64::from(record.retries) + 1 };
-    object([
+    let mut members = vec![
         ("frame", record.frame.as_str().into()),
         ("node", Value::Str(record.node.clone())),
         ("title", Value::Str(record.title.clone())),
@@ -206,10 +216,12 @@ pub(super) fn node(record: &NodeRecord, now: Time) -> Value {
         ("elapsed_ms", millis(record.started_at, record.finished_at.unwrap_or(now))),
         ("error", text(record.error.as_ref())),
         ("error_type", text(record.error_type.as_ref())),
-        ("outputs", Value::object(outputs)),
+        ("outputs", outputs),
         ("handle", text(record.handle.as_ref())),
         ("adopted_from", text(record.adopted_from.as_ref())),
-    ])
+    ];
+    members.extend(by_reference(linked).map(|names| ("outputs_by_reference", names)));
+    object(members)
 }
 
 /// What a person was asked, and what became of it.

@@ -78,7 +78,7 @@ pub(crate) async fn submit(
     let key = key.map_or_else(|| Uuid::now_v7().to_string(), ToOwned::to_owned);
     let upload =
         Upload { path: &["batches"], query, kind: kind(file)?, file, idempotency_key: &key };
-    let reply = server.upload(upload).await?;
+    let reply = server.post_file(upload).await?;
     let batch = reply.text("id").to_owned();
     print(&format!("{batch}\n"))?;
     let total = number(&members(&reply.members, "lines"), "total");

@@ -13,8 +13,9 @@ use crate::intake::Accepted;
 use crate::shards::Wish;
 use crate::store::StoreError;
 
+use super::contents::part;
 use super::intake::{Form, run_row};
-use super::{PostgresStore, Tries, get, most as rows, number, reading, text, time, trouble};
+use super::{PostgresStore, Tries, get, most as rows, number, text, time, trouble};
 
 /// A batch's row, with what its runs came to.
 macro_rules! batch_rows {
@@ -272,7 +273,7 @@ impl Batches for PostgresStore {
         let runs = runs.map_err(|error| trouble(&error))?;
         let mut results = Vec::with_capacity(runs.len());
         for row in &runs {
-            results.push(run_of(&self.codec, row).await?);
+            results.push(run_of(&self.codec, row)?);
         }
         if which != Which::Good {
             let rejects = ask(REJECTS).fetch_all(&self.readers).await;
@@ -424,14 +425,13 @@ fn line(row: &PgRow) -> Result<LineResult, StoreError> {
 }
 
 /// A line that became a run, with its end, which is the last fact.
-async fn run_of(codec: &Codec, row: &PgRow) -> Result<LineResult, StoreError> {
+fn run_of(codec: &Codec, row: &PgRow) -> Result<LineResult, StoreError> {
     let run = run_row(row)?;
-    let first = get::<Option<i64>>(row, "first")?;
-    let end = match first {
-        Some(first) => reading::part(codec, &run.run, first - 1, row).await?.pop(),
+    let last = match get::<Option<i64>>(row, "first")? {
+        Some(_) => codec.read_last(&run.run, &part(row)?)?,
         None => None,
     };
-    let end = end.and_then(|fact| match fact.event {
+    let end = last.and_then(|fact| match fact.event {
         Event::RunFinished(finished) => Some(finished),
         _ => None,
     });

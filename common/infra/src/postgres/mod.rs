@@ -11,6 +11,7 @@ mod announcements;
 mod batches;
 mod checkpoints;
 mod commit;
+mod contents;
 mod conversations;
 mod dead_letters;
 mod end;

@@ -37,7 +37,8 @@ pub(super) const SHARED: Form = Form {
     mark: 0x666c_7368,
     migrations: &[
         include_str!("../../../../migrations/sqlite/shared/0001_runs.sql"),
-        include_str!("../../../../migrations/sqlite/shared/0002_batches.sql"),
+        include_str!("../../../../migrations/sqlite/shared/0002_uploads.sql"),
+        include_str!("../../../../migrations/sqlite/shared/0003_batches.sql"),
     ],
     advice: "`flowmill serve`",
 };

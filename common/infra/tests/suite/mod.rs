@@ -9,6 +9,7 @@ pub(crate) mod channels;
 pub(crate) mod checkpoints;
 pub(crate) mod claims;
 pub(crate) mod clock;
+pub(crate) mod contents;
 pub(crate) mod conversations;
 #[cfg(feature = "sqlite")]
 mod folder;

@@ -10,17 +10,15 @@ use std::time::Duration;
 use flowmill_engine::fact::BatchLine;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Object};
-use flowmill_infra::batches::{Batch, Batches, Cause, Fed, State, Steer};
-use flowmill_infra::checkpoints::Checkpoints;
+use flowmill_infra::batches::{Batch, Cause, Fed, State, Steer};
 use flowmill_infra::clock::Clock as _;
-use flowmill_infra::intake::{Document, Intake, Submission};
-use flowmill_infra::texts::Texts;
+use flowmill_infra::intake::{Document, Submission};
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
-use super::super::Api;
 use super::super::problem::{Code, Problem};
 use super::super::request::Request;
+use super::super::{Api, ApiStore};
 use super::super::{rerun, submit};
 use super::lines::{Asks, Line, New};
 use super::steered;
@@ -52,7 +50,7 @@ impl Feeding {
 }
 
 /// Feeds batches until it is told that it is enough.
-pub(in super::super) async fn feed<S: Intake + Texts + Batches + Checkpoints>(
+pub(in super::super) async fn feed<S: ApiStore>(
     api: Arc<Api<S>>,
     mut enough: oneshot::Receiver<()>,
 ) {
@@ -78,10 +76,7 @@ pub(in super::super) async fn feed<S: Intake + Texts + Batches + Checkpoints>(
 }
 
 /// Moves each batch on, and answers how they stood.
-async fn look<S: Intake + Texts + Batches + Checkpoints>(
-    api: &Api<S>,
-    feeder: &Name,
-) -> Result<Vec<Batch>, Problem> {
+async fn look<S: ApiStore>(api: &Api<S>, feeder: &Name) -> Result<Vec<Batch>, Problem> {
     let found = api.store.claim_batches(feeder, BATCHES).await?;
     for batch in &found {
         if let Err(problem) = step(api, batch).await {
@@ -127,10 +122,7 @@ fn next(batch: &Batch, now: Time) -> Next {
     if left == 0 || room < worth { Next::Nothing } else { Next::Feed(room.min(left).min(FEED)) }
 }
 
-async fn step<S: Intake + Texts + Batches + Checkpoints>(
-    api: &Api<S>,
-    batch: &Batch,
-) -> Result<(), Problem> {
+async fn step<S: ApiStore>(api: &Api<S>, batch: &Batch) -> Result<(), Problem> {
     match next(batch, api.clock.now()) {
         Next::Nothing => {}
         Next::Stop(cause) => {
@@ -166,7 +158,7 @@ async fn step<S: Intake + Texts + Batches + Checkpoints>(
 
 /// What a line becomes. The error is that of a store which cannot be read; what is wrong with the
 /// line is what it becomes.
-async fn becomes<S: Intake + Texts + Batches + Checkpoints>(
+async fn becomes<S: ApiStore>(
     api: &Api<S>,
     batch: &Batch,
     line: u64,
@@ -190,7 +182,7 @@ async fn becomes<S: Intake + Texts + Batches + Checkpoints>(
     }
 }
 
-async fn submission<S: Intake + Texts + Batches + Checkpoints>(
+async fn submission<S: ApiStore>(
     api: &Api<S>,
     batch: &Batch,
     asks: Asks,

@@ -15,18 +15,17 @@ use flowmill_engine::time::parse_duration;
 use flowmill_engine::value::{Name, Style, Value, dumps};
 use flowmill_infra::batches::{Batch, Batches, LineResult, NewBatch, State, Terms, Which};
 use flowmill_infra::clock::Clock as _;
-use flowmill_infra::intake::{Accepted, Intake};
+use flowmill_infra::intake::Accepted;
 use flowmill_infra::message::PlanKey;
-use flowmill_infra::texts::Texts;
 use futures::StreamExt as _;
 use uuid::Uuid;
 
-use super::super::Api;
 use super::super::guard::{parameters, read};
 use super::super::json::{Answer, Members, object};
 use super::super::problem::{Code, Problem};
 use super::super::request;
 use super::super::submit::{idempotency_key, keyed};
+use super::super::{Api, ApiStore};
 use super::lines::{Cutter, Form};
 use super::{DUE, find, shown};
 
@@ -43,7 +42,7 @@ const CONCURRENCY: u32 = 100_000;
 const PAGE: usize = 500;
 
 /// Takes a batch in.
-pub(in super::super) async fn create<S: Intake + Texts + Batches>(
+pub(in super::super) async fn create<S: ApiStore>(
     Shared(api): Shared<Arc<Api<S>>>,
     uri: Uri,
     headers: HeaderMap,
@@ -77,7 +76,7 @@ pub(in super::super) async fn create<S: Intake + Texts + Batches>(
 }
 
 /// Takes a batch in that is there as a whole; it is asked for by the query of an address.
-pub(in super::super) async fn take<S: Intake + Texts + Batches>(
+pub(in super::super) async fn take<S: ApiStore>(
     api: &Api<S>,
     query: &str,
     key: Option<Name>,
@@ -98,7 +97,7 @@ pub(in super::super) async fn take<S: Intake + Texts + Batches>(
 }
 
 /// A batch whose lines may come.
-async fn begun<'a, S: Intake + Texts + Batches>(
+async fn begun<'a, S: ApiStore>(
     api: &'a Api<S>,
     uri: &Uri,
     key: Option<Name>,
@@ -123,7 +122,7 @@ async fn begun<'a, S: Intake + Texts + Batches>(
 }
 
 /// A new batch of the lines that did not end well in an earlier one, or never began.
-pub(in super::super) async fn rerun<S: Intake + Texts + Batches>(
+pub(in super::super) async fn rerun<S: ApiStore>(
     Shared(api): Shared<Arc<Api<S>>>,
     Path(batch): Path<String>,
     uri: Uri,

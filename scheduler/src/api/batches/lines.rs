@@ -288,7 +288,7 @@ fn asks(mut members: Members, may_rerun: bool) -> Result<Asks, Problem> {
     let given = Given {
         texts: texts.collect(),
         values: members.mapping("inputs")?.unwrap_or_default().into_iter().collect(),
-        files: GivenFiles::new("nothing is uploaded here; name it by remote_url"),
+        files: GivenFiles::new("upload it first, with POST /api/v1/files"),
     };
     let (query, user) = (members.text("query")?, members.text("user")?);
     members.done()?;

@@ -2,11 +2,13 @@
 //! services in one of them. It keeps everything as long as one of its handles lives.
 //!
 //! Here are facts and their commit; `shards` is for owners, `intake` for submitters, `work` for
-//! workers and whoever compiles documents, `batches` for batches, `letters` for dead letters, `announcements` for whoever
-//! tells others of ends.
+//! workers and whoever compiles documents, `batches` for batches, `contents` for whoever takes files
+//! in, `letters` for dead letters, `announcements` for whoever tells others of ends.
 
 mod announcements;
 mod batches;
+#[cfg(feature = "payloads")]
+mod contents;
 mod intake;
 mod letters;
 mod shards;
@@ -35,6 +37,8 @@ use crate::store::{Batch, Commit, Settled, Standing, Store, StoreError, Tenure};
 #[derive(Clone, Debug)]
 pub struct SharedStore {
     state: Arc<Mutex<State>>,
+    #[cfg(feature = "payloads")]
+    payloads: Arc<super::MemoryPayloads>,
     clock: SystemClock,
     lease: Duration,
 }
@@ -61,6 +65,8 @@ struct State {
     checkpoints: HashMap<CheckpointKey, Kept>,
     letters: Vec<letters::LetterRow>,
     batches: BTreeMap<Name, batches::BatchRow>,
+    #[cfg(feature = "payloads")]
+    uploads: BTreeMap<(Name, Name), crate::contents::Upload>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -110,7 +116,13 @@ impl SharedStore {
     pub fn new(shards: u16, lease: Duration) -> Self {
         let rows = vec![ShardRow::default(); usize::from(shards.max(1))];
         let state = State { shards: rows, ..State::default() };
-        Self { state: Arc::new(Mutex::new(state)), clock: SystemClock::new(), lease }
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            #[cfg(feature = "payloads")]
+            payloads: Arc::default(),
+            clock: SystemClock::new(),
+            lease,
+        }
     }
 
     /// The same by another clock.

@@ -9,14 +9,15 @@ use sqlx::{Row as _, SqliteConnection};
 use crate::batches::{
     Batch, Batches, Cause, Counts, Fed, LineResult, NewBatch, State, Steer, Steered, Which,
 };
-use crate::codec::read_terms;
+use crate::codec::{Codec, read_terms};
 use crate::intake::Accepted;
 use crate::shards::Wish;
 use crate::sqlite::writer::Change;
 use crate::store::StoreError;
 
+use super::contents::part;
 use super::intake::{Accepting, run_row};
-use super::{SharedFolder, get, most as rows, number, reading, text, time, trouble};
+use super::{SharedFolder, get, most as rows, number, text, time, trouble};
 
 /// How long the lines of a batch may stand still before it is stopped, in microseconds.
 const ABANDONED: u64 = 3_600_000_000;
@@ -182,9 +183,11 @@ impl Batches for SharedFolder {
         const RUNS: &str = "
             SELECT r.run, r.workflow, coalesce(w.name, '') AS name, r.status, r.accepted_at,
                 r.started_at, r.finished_at, r.wake_at, r.in_flight, r.seq, r.conversation,
-                r.rerun_of, r.batch, r.line, r.custom_id,
-                (SELECT max(first) FROM journal WHERE journal.run = r.run) AS first
+                r.rerun_of, r.batch, r.line, r.custom_id, j.first, j.last,
+                j.version, j.facts
             FROM runs r
+            LEFT JOIN journal j ON j.run = r.run
+                AND j.first = (SELECT max(first) FROM journal WHERE journal.run = r.run)
             LEFT JOIN workflows w ON w.tenant = r.tenant AND w.digest = r.workflow
             WHERE r.batch = ?2 AND r.tenant = ?1 AND r.line > ?3 AND r.finished_at IS NOT NULL
                 AND (?5 IS NULL OR (r.status IN ('succeeded', 'partial-succeeded')) = ?5)
@@ -206,7 +209,7 @@ impl Batches for SharedFolder {
         let runs = runs.map_err(|error| trouble(&error))?;
         let mut results = Vec::with_capacity(runs.len());
         for row in &runs {
-            results.push(self.run_of(row).await?);
+            results.push(run_of(&self.codec, row)?);
         }
         if which != Which::Good {
             let rejects = ask(REJECTS).fetch_all(&self.readers).await;
@@ -221,22 +224,18 @@ impl Batches for SharedFolder {
     }
 }
 
-impl SharedFolder {
-    /// A line that became a run, with its end, which is the last fact.
-    async fn run_of(&self, row: &SqliteRow) -> Result<LineResult, StoreError> {
-        let run = run_row(row)?;
-        let mut last = None;
-        if let Some(first) = get::<Option<i64>>(row, "first")? {
-            let asked = (first - 1, number(run.seq));
-            let keep = |mut facts: Vec<_>| last = facts.pop();
-            reading::between(&self.readers, &self.codec, &run.run, asked, keep).await?;
-        }
-        let end = last.and_then(|fact: flowmill_engine::fact::Fact| match fact.event {
-            Event::RunFinished(finished) => Some(finished),
-            _ => None,
-        });
-        Ok(LineResult { result: Ok((run, end)), ..line(row)? })
-    }
+/// A line that became a run, with its end, which is the last fact.
+fn run_of(codec: &Codec, row: &SqliteRow) -> Result<LineResult, StoreError> {
+    let run = run_row(row)?;
+    let last = match get::<Option<i64>>(row, "first")? {
+        Some(_) => codec.read_last(&run.run, &part(row)?)?,
+        None => None,
+    };
+    let end = last.and_then(|fact| match fact.event {
+        Event::RunFinished(finished) => Some(finished),
+        _ => None,
+    });
+    Ok(LineResult { result: Ok((run, end)), ..line(row)? })
 }
 
 /// A batch, with what was agreed on as text.

@@ -10,6 +10,7 @@
 mod batches;
 mod checkpoints;
 mod commit;
+mod contents;
 mod conversations;
 mod end;
 mod intake;

@@ -30,7 +30,7 @@ impl Server {
     ///
     /// # Errors
     /// When it cannot be read, there is no answer, or it is no good: [`super::Refused`].
-    pub(crate) async fn upload(&self, upload: Upload<'_>) -> anyhow::Result<Reply> {
+    pub(crate) async fn post_file(&self, upload: Upload<'_>) -> anyhow::Result<Reply> {
         let is_file = upload.file.as_os_str() != "-";
         let mut waits = AGAIN.iter().filter(|_| is_file);
         loop {

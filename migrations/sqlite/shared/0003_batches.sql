@@ -67,4 +67,4 @@ BEGIN
     WHERE batch = NEW.batch;
 END;
 
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
