@@ -52,7 +52,7 @@ impl<S: Contents> UploadedFiles<S> {
             Err(error @ PayloadError::Damaged { .. }) => {
                 Err(FileError::Disk { what: shown(file), error: error.to_string() })
             }
-            Err(PayloadError::Unavailable(why)) => Err(away(why)),
+            Err(PayloadError::Full(why) | PayloadError::Unavailable(why)) => Err(away(why)),
         }
     }
 }

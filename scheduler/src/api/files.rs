@@ -5,19 +5,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
 use axum::extract::multipart::{Field, Multipart, MultipartError};
-use axum::extract::{FromRequest as _, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest as _, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use flowmill_engine::value::{File, Name, Value};
 use flowmill_infra::clock::Clock as _;
 use flowmill_infra::contents::{Contents, Upload};
-use flowmill_infra::payloads::Payload;
+use flowmill_infra::payloads::{Digest, Payload};
 use flowmill_nodes::files::{LOCAL_FILE, media_type_of};
 use flowmill_workflow::inputs::{Given, GivenFiles, extension_of, kind_of};
 use futures::StreamExt as _;
-use uuid::Uuid;
+use uuid::{Builder, Variant, Version};
 
 use super::Api;
 use super::guard::parameters;
@@ -48,6 +47,11 @@ struct Came {
     name: String,
     mime_type: Option<String>,
     content: Vec<u8>,
+}
+
+/// How large the body of a request may be that hands in a file of so many bytes.
+pub(super) fn body_limit(file_bytes: usize) -> DefaultBodyLimit {
+    DefaultBodyLimit::max(file_bytes.saturating_add(FORM_BYTES))
 }
 
 /// Takes a file in.
@@ -84,7 +88,7 @@ pub(super) async fn upload<S: Contents>(
     let hashed = tokio::task::spawn_blocking(move || Payload::of(content)).await;
     let payload = hashed.map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
     let upload = Upload {
-        id: Uuid::now_v7().to_string().into(),
+        id: id_of(&name, &mime_type, payload.digest()),
         extension: extension_of(&name),
         name: name.into(),
         mime_type: mime_type.into(),
@@ -94,8 +98,22 @@ pub(super) async fn upload<S: Contents>(
     };
     // its content is kept before anybody can name it
     api.store.content().put(&upload.owner(&api.tenant), &payload).await?;
+    let known = api.store.uploads(&api.tenant, std::slice::from_ref(&upload.id)).await?;
+    if let Some(known) = known.first() {
+        return Ok(Answer::ok(shown(known)));
+    }
     api.store.keep_upload(&api.tenant, &upload).await?;
     Ok(Answer(StatusCode::CREATED, shown(&upload)))
+}
+
+/// The id of a file, which looks like any other: the same file is the same upload, so it may be sent
+/// again when no answer came, and a submission that names it is the same again.
+fn id_of(name: &str, mime_type: &str, digest: Digest) -> Name {
+    let about = Digest::of(format!("{name}\0{mime_type}\0{digest}").as_bytes()).to_string();
+    // half of a digest, which is 32 hexadecimal digits
+    let half = about.get(..32).and_then(|half| u128::from_str_radix(half, 16).ok());
+    let id = Builder::from_u128(half.unwrap_or_default()).with_version(Version::Custom);
+    id.with_variant(Variant::RFC4122).into_uuid().to_string().into()
 }
 
 /// What is known of a file.
@@ -180,12 +198,10 @@ async fn of_body(request: Request, name: Option<String>, most: usize) -> Result<
 
 /// The file is the part `file` of a form, as Dify takes it.
 async fn of_form(request: Request, name: Option<String>, most: usize) -> Result<Came, Problem> {
-    let (parts, body) = request.into_parts();
-    let request = Request::from_parts(parts, bounded(body, most.saturating_add(FORM_BYTES)));
     let form = Multipart::from_request(request, &()).await;
     let mut form = form.map_err(|error| Problem::new(Code::InvalidBody, error.body_text()))?;
     let mut came: Option<Came> = None;
-    while let Some(field) = form.next_field().await.map_err(|error| unreadable(&error))? {
+    while let Some(field) = form.next_field().await.map_err(|error| unreadable(&error, most))? {
         match field.name() {
             Some("file") if came.is_some() => {
                 let detail = "the form has several parts `file`: send one file a request";
@@ -212,21 +228,10 @@ async fn of_field(
     let name = name.or_else(|| field.file_name().map(str::to_owned));
     let mime_type = field.content_type().map(str::to_owned);
     let mut content = Vec::new();
-    while let Some(piece) = field.chunk().await.map_err(|error| unreadable(&error))? {
+    while let Some(piece) = field.chunk().await.map_err(|error| unreadable(&error, most))? {
         add(&mut content, &piece, most)?;
     }
     Ok(Came { name: name.unwrap_or_else(|| UNNAMED.to_owned()), mime_type, content })
-}
-
-/// A body that ends with an error once it is larger than that.
-fn bounded(body: Body, most: usize) -> Body {
-    let pieces = body.into_data_stream();
-    let mut left = most;
-    Body::from_stream(pieces.map(move |piece| {
-        let piece = piece.map_err(std::io::Error::other)?;
-        left = left.checked_sub(piece.len()).ok_or(std::io::ErrorKind::FileTooLarge)?;
-        Ok::<Bytes, std::io::Error>(piece)
-    }))
 }
 
 fn add(content: &mut Vec<u8>, piece: &[u8], most: usize) -> Result<(), Problem> {
@@ -241,7 +246,10 @@ fn broken(error: &axum::Error) -> Problem {
     Problem::new(Code::InvalidBody, format!("the file did not come whole: {error}"))
 }
 
-fn unreadable(error: &MultipartError) -> Problem {
+fn unreadable(error: &MultipartError, most: usize) -> Problem {
+    if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        return too_large(most);
+    }
     Problem::new(Code::InvalidBody, format!("the form cannot be read: {}", error.body_text()))
 }
 

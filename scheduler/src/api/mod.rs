@@ -194,6 +194,7 @@ where
     tasks.spawn(looking_on);
     tasks.spawn(following);
     let key = settings.key.clone();
+    let files_fit = files::body_limit(settings.file_bytes);
     let kept_mocks = submit::KeptMocks::default();
     let clock = SystemClock::new();
     let api = Arc::new(Api {
@@ -227,7 +228,7 @@ where
         .route("/api/v1/runs/{run}/rerun", post(rerun::rerun::<S>))
         .route("/api/v1/runs/{run}/forms", get(forms::list::<S>))
         .route("/api/v1/runs/{run}/forms/{form}", get(forms::show::<S>).post(forms::answer::<S>))
-        .route("/api/v1/files", post(files::upload::<S>))
+        .route("/api/v1/files", post(files::upload::<S>).layer(files_fit))
         .route("/api/v1/files/{id}", get(files::show::<S>))
         .route("/api/v1/files/{id}/content", get(files::content::<S>))
         .route("/api/v1/conversations/{id}", get(conversations::show::<S>))

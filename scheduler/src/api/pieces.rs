@@ -171,6 +171,13 @@ impl From<PayloadError> for Problem {
                 tracing::error!(%error, "a request failed");
                 Self::new(Code::Internal, error.to_string())
             }
+            PayloadError::Full(_) => {
+                tracing::warn!(%error, "a request is refused for now");
+                Self::new(
+                    Code::Unavailable,
+                    "there is no room left where large values and files lie",
+                )
+            }
             PayloadError::Unavailable(_) => {
                 tracing::warn!(%error, "a request is refused for now");
                 Self::new(Code::Unavailable, "payloads cannot be reached; try again")

@@ -109,6 +109,9 @@ struct ShowArgs {
     /// The same as --format json.
     #[arg(long)]
     json: bool,
+    /// Only write the outputs of a run of a server to a file, as one JSON object, however large.
+    #[arg(long, value_name = "FILE", conflicts_with = "store")]
+    outputs: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

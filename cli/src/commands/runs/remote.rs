@@ -93,6 +93,10 @@ pub(super) async fn show(args: &ShowArgs) -> anyhow::Result<()> {
     ensure!(args.format() != Format::Html, "pages are made of runs in a folder: --store DIR");
     let server = args.place.server.server()?;
     let run = server.get(&["runs", &args.run], Vec::new()).await?;
+    if let Some(file) = &args.outputs {
+        return server::save(&server, &run.members, file).await;
+    }
+    let run = server::follow(&server, run).await?;
     if args.format() == Format::Json {
         return print(&format!("{}\n", run.text.trim_end()));
     }

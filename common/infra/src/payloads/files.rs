@@ -118,14 +118,12 @@ fn missing(digest: Digest, error: &io::Error) -> PayloadError {
 }
 
 fn unavailable(error: &io::Error) -> PayloadError {
-    PayloadError::Unavailable(match error.kind() {
+    match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-            format!(
-                "there is no room left on their disk ({error}); what waits goes on once there is"
-            )
+            PayloadError::Full(format!("{error}; what waits for it goes on once there is"))
         }
-        _ => error.to_string(),
-    })
+        _ => PayloadError::Unavailable(error.to_string()),
+    }
 }
 
 /// A name of an owner as one of a file: no two share one, and none leads out of the folder.

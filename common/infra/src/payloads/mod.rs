@@ -126,6 +126,9 @@ pub enum PayloadError {
         /// Which.
         digest: Digest,
     },
+    /// There is no room for it where payloads lie: try again when there is.
+    #[error("there is no room for payloads: {0}")]
+    Full(String),
     /// Where payloads lie could not be reached: try later.
     #[error("payloads are unavailable: {0}")]
     Unavailable(String),
@@ -148,7 +151,7 @@ pub trait Payloads: fmt::Debug + Send + Sync + 'static {
     /// Keeps a payload for an owner; it is durable when this returns. One that is there stays.
     ///
     /// # Errors
-    /// [`PayloadError::Unavailable`].
+    /// [`PayloadError::Full`] and [`PayloadError::Unavailable`]; then there is nothing of it.
     fn put<'a>(&'a self, owner: &'a Owner, payload: &'a Payload) -> Answer<'a, ()>;
 
     /// All of a payload; its digest was checked.

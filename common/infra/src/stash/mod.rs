@@ -84,7 +84,7 @@ pub enum StashError {
 impl StashError {
     /// Whether it may be different later.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Payload(PayloadError::Unavailable(_)))
+        matches!(self, Self::Payload(PayloadError::Full(_) | PayloadError::Unavailable(_)))
     }
 }
 

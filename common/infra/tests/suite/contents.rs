@@ -6,7 +6,7 @@ use flowmill_engine::value::{Name, Value};
 use flowmill_engine::variables::Variable;
 use flowmill_infra::contents::{Contents, Upload};
 use flowmill_infra::intake::Intake;
-use flowmill_infra::payloads::{Digest, Payload, Payloads as _};
+use flowmill_infra::payloads::{Digest, Payload};
 use flowmill_infra::store::{Commit, Store};
 
 use super::shards::{begin, of, submission};

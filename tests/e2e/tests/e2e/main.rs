@@ -9,6 +9,7 @@ mod documents;
 mod faults;
 mod http;
 mod intake;
+mod large;
 mod people;
 mod process;
 mod random;
