@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::{Body, BodyDataStream};
 use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
@@ -16,6 +17,8 @@ use flowmill_infra::payloads::{Digest, Payload};
 use flowmill_nodes::files::{LOCAL_FILE, media_type_of};
 use flowmill_workflow::inputs::{Given, GivenFiles, extension_of, kind_of};
 use futures::StreamExt as _;
+use futures::stream::unfold;
+use tokio::sync::Mutex;
 use uuid::{Builder, Variant, Version};
 
 use super::Api;
@@ -29,6 +32,10 @@ pub(super) const AT_ONCE: usize = 8;
 
 /// How long a file may take to come.
 const COMING: Duration = Duration::from_secs(90);
+
+/// How long, and how much, is read of a file that is refused already.
+const DRAINING: Duration = Duration::from_secs(10);
+const DRAINED_BYTES: usize = 64 << 20;
 
 /// The most bytes of a file's name, and of a media type.
 const NAME_BYTES: usize = 255;
@@ -60,10 +67,55 @@ pub(super) async fn upload<S: Contents>(
     uri: Uri,
     request: Request,
 ) -> Result<Answer, Problem> {
-    let [name] = parameters(&uri, ["name"])?;
-    let most = api.settings.file_bytes;
-    let place = api.uploading.clone().acquire_owned().await;
+    let (parts, body) = request.into_parts();
+    let coming: Coming = Arc::new(Mutex::new(body.into_data_stream()));
+    let request = Request::from_parts(parts, body_of(&coming));
+    let taken = take_in(&api, &uri, request).await;
+    if taken.is_err() {
+        drain(&coming).await;
+    }
+    taken
+}
+
+/// The body of a request, which whoever reads it and whoever drains it share.
+type Coming = Arc<Mutex<BodyDataStream>>;
+
+fn body_of(coming: &Coming) -> Body {
+    Body::from_stream(unfold(coming.clone(), |coming| async {
+        let next = coming.lock().await.next().await;
+        next.map(|piece| (piece, coming))
+    }))
+}
+
+/// Whoever is still sending does not hear why it is refused if the connection breaks meanwhile.
+async fn drain(coming: &Coming) {
+    let reading = async {
+        let (mut coming, mut left) = (coming.lock().await, DRAINED_BYTES);
+        while let Some(Ok(piece)) = coming.next().await {
+            left = left.saturating_sub(piece.len());
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // who sends more, or too slowly, sees the connection break
+    let _ = tokio::time::timeout(DRAINING, reading).await;
+}
+
+async fn take_in<S: Contents>(
+    api: &Api<S>,
+    uri: &Uri,
+    request: Request,
+) -> Result<Answer, Problem> {
+    let place = api.uploading.acquire().await;
     let _place = place.map_err(|_| Problem::new(Code::NotReady, "the process is about to end"))?;
+    let came = receive(api, uri, request).await?;
+    keep(api, came).await
+}
+
+async fn receive<S: Contents>(api: &Api<S>, uri: &Uri, request: Request) -> Result<Came, Problem> {
+    let [name] = parameters(uri, ["name"])?;
+    let most = api.settings.file_bytes;
     let is_form = media_type(request.headers()).is_some_and(|kind| {
         kind.trim_start().to_ascii_lowercase().starts_with("multipart/form-data")
     });
@@ -75,10 +127,14 @@ pub(super) async fn upload<S: Contents>(
             of_body(request, name, most).await
         }
     };
-    let Ok(came) = tokio::time::timeout(COMING, coming).await else {
-        return Err(Problem::new(Code::Timeout, format!("it took longer than {COMING:?}")));
-    };
-    let Came { name, mime_type, content } = came?;
+    tokio::time::timeout(COMING, coming).await.unwrap_or_else(|_| {
+        Err(Problem::new(Code::Timeout, format!("it took longer than {COMING:?}")))
+    })
+}
+
+/// Keeps a file that came whole.
+async fn keep<S: Contents>(api: &Api<S>, came: Came) -> Result<Answer, Problem> {
+    let Came { name, mime_type, content } = came;
     let name = checked_name(name)?;
     let mime_type = mime_type.filter(|kind| !kind.is_empty());
     let mime_type = mime_type.unwrap_or_else(|| media_type_of(&name).to_owned());

@@ -138,7 +138,7 @@ struct Api<S> {
     kept_mocks: submit::KeptMocks,
     looked: payloads::Looked,
     /// Places of those who hand in files.
-    uploading: Arc<Semaphore>,
+    uploading: Semaphore,
 }
 
 /// The API over a store; `workflows` may be shared with an owner of the same process. Must be
@@ -211,7 +211,7 @@ where
         settings,
         kept_mocks,
         looked: payloads::Looked::default(),
-        uploading: Arc::new(Semaphore::new(files::AT_ONCE)),
+        uploading: Semaphore::new(files::AT_ONCE),
     });
     let acceptor = Acceptor::of(&api);
     let router = Router::new()
