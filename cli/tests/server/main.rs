@@ -18,7 +18,7 @@ use serde_json::{Value as Json, json};
 use tokio::process::Command;
 
 use cluster::Cluster;
-use server::{Server, approval, asking, greeting};
+use server::{Server, approval, asking, document, greeting};
 
 /// What a call of the binary gave.
 struct Ran {
@@ -229,6 +229,48 @@ async fn dead_letters_are_looked_at_and_decided_on() {
     assert_eq!(left.out.lines().count(), 1, "{}", left.out);
     let all = flowmill(&server, &["dlq", "list", "--state", "all"]).await.expect(0);
     assert_eq!(all.out.lines().count(), 3, "{}", all.out);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_this_machine_are_uploaded_and_large_outputs_followed() {
+    let cluster = Cluster::start().await;
+    let server = &cluster.server;
+    let reading = document(
+        "reading",
+        &[
+            "{id: s, data: {type: start, title: Begin, variables: [
+                {variable: doc, label: Doc, type: file}, {variable: docs, label: Docs, type: file-list}]}}",
+            "{id: x, data: {type: document-extractor, title: Read, variable_selector: [s, doc]}}",
+            "{id: y, data: {type: document-extractor, title: Read all, variable_selector: [s, docs]}}",
+            "{id: e, data: {type: end, title: End, outputs: [
+                {variable: text, value_selector: [x, text]}, {variable: texts, value_selector: [y, text]}]}}",
+        ],
+        &["{source: s, target: x}", "{source: x, target: y}", "{source: y, target: e}"],
+    );
+    let (folder, path) = file(&reading, "reading.yml");
+    let large = "All is well. ".repeat(20_000);
+    let (_large, given) = file(&large, "large.txt");
+    let (_small, small) = file("small", "small.txt");
+    let (doc, docs) = (format!("doc={given}"), format!("docs={small}"));
+    let submit = ["submit", &path, "--file", &doc, "--file", &docs, "--wait"];
+    let shown = flowmill(server, &[&submit[..], &["--json"]].concat()).await.expect(0).json();
+    assert!(shown["outputs"] == json!({"text": large, "texts": ["small"]}), "{shown}");
+    assert_eq!(shown.get("outputs_by_reference"), None);
+    let outputs = folder.path().join("outputs.json");
+    let outputs = outputs.to_str().unwrap();
+    let told = flowmill(server, &[&submit[..], &["--outputs", outputs]].concat()).await.expect(0);
+    assert_eq!(told.out, "", "they are in the file");
+    let written: Json = serde_json::from_str(&std::fs::read_to_string(outputs).unwrap()).unwrap();
+    assert!(written == shown["outputs"], "{written}");
+
+    // a mapping names the path, as for `flowmill run`
+    let mapping = json!({"doc": {"type": "document", "transfer_method": "local_file", "upload_file_id": small}, "docs": []});
+    let (_inputs, inputs) = file(&mapping.to_string(), "inputs.json");
+    let submit = ["submit", &path, "--inputs", &inputs, "--file", &small, "--wait", "--json"];
+    let shown = flowmill(server, &submit).await.expect(0).json();
+    assert_eq!(shown["outputs"]["text"], "small");
+    let missing = ["submit", &path, "--file", "doc=no/such.txt"];
+    flowmill(server, &missing).await.expect(2).says("failed to read no/such.txt");
 }
 
 #[tokio::test(flavor = "multi_thread")]

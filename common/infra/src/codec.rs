@@ -57,6 +57,16 @@ impl Codec {
         Ok(facts)
     }
 
+    /// The last fact of a row, as it was written: with tickets, and with what is sealed in it.
+    #[expect(clippy::unused_self, reason = "all that is read is read here")]
+    pub(crate) fn read_last(
+        &self,
+        run: &Name,
+        part: &Part<'_>,
+    ) -> Result<Option<Fact>, StoreError> {
+        Ok(part.read(run, part.first - 1)?.pop())
+    }
+
     /// The secret variables that a run began with, as its first row tells. Of its other values none
     /// is fetched.
     pub(crate) async fn read_secrets(

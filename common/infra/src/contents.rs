@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use flowmill_engine::fact::Fact;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_engine::variables::Variable;
@@ -66,6 +67,17 @@ pub trait Contents: Send + Sync + 'static {
 
     /// What it leaves large values of facts to; None where they lie whole among the others.
     fn stash(&self) -> Option<Stash>;
+
+    /// The last fact of a run, with tickets in the place of large values: none of those is read.
+    /// None when the run is unknown or has not begun.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn last_fact(
+        &self,
+        tenant: &Name,
+        run: &Name,
+    ) -> impl Future<Output = Result<Option<Fact>, StoreError>> + Send;
 
     /// The secret variables that a run began with, as they were then; None when it is unknown or
     /// has not begun. Its other values are not read, however large they are.

@@ -1,11 +1,12 @@
 //! Large values in answers: a link to the payload stands in their place.
 
 use flowmill_engine::value::{Name, Object, Value};
-use flowmill_infra::stash::Stash;
+use flowmill_infra::payloads::{Digest, Owner, Payloads};
+use flowmill_infra::stash::{Stash, StashError};
 use flowmill_workflow::redact::has_hidden;
 
 use super::json::{number, object};
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 
 /// How many bytes of large values an answer holds whole, if that is asked for.
 const WHOLE_BYTES: usize = 16 << 20;
@@ -56,10 +57,7 @@ impl Links {
     }
 
     /// Puts links in the place of large values, and answers whose.
-    pub(super) fn put<'a>(
-        &mut self,
-        values: impl Iterator<Item = (&'a Name, &'a mut Value)>,
-    ) -> Vec<Name> {
+    fn put<'a>(&mut self, values: impl Iterator<Item = (&'a Name, &'a mut Value)>) -> Vec<Name> {
         let mut put = Vec::new();
         for (name, value) in values {
             if let Some(link) = self.link(value) {
@@ -68,6 +66,38 @@ impl Links {
             }
         }
         put
+    }
+
+    /// The same for values in which tickets stand for large ones. Of these only such are read that
+    /// stay, and of the others the first byte.
+    pub(super) async fn put_apart<'a>(
+        &mut self,
+        payloads: &dyn Payloads,
+        values: impl Iterator<Item = (&'a Name, &'a mut Value)>,
+    ) -> Result<Vec<Name>, Problem> {
+        let mut put = Vec::new();
+        let Some(stash) = self.stash.clone() else { return Ok(put) };
+        let owner = Owner::Run(self.run.clone());
+        for (name, value) in values {
+            let Some((digest, bytes)) = stash.ticket_in(value).map_err(of_stash)? else { continue };
+            // a text that only looks like a ticket is a small payload
+            let is_small = bytes <= stash.limits().inline_bytes;
+            if is_small || bytes <= self.left {
+                self.left -= if is_small { 0 } else { bytes };
+                stash.redeem(&owner, vec![value]).await.map_err(of_stash)?;
+                continue;
+            }
+            let first = payloads.get_range(&owner, digest, 0..1).await?.bytes;
+            let kind = match first.first() {
+                Some(b'"') => "string",
+                Some(b'[') => "array",
+                Some(b'{') => "object",
+                _ => "number",
+            };
+            *value = object(self.shown(kind, digest, bytes));
+            put.push(name.clone());
+        }
+        Ok(put)
     }
 
     /// The same in an object.
@@ -90,17 +120,36 @@ impl Links {
             Value::Object(_) | Value::File(_) => "object",
             Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => "number",
         };
-        let mut members =
-            vec![("type", Value::from(kind)), ("bytes", number(u64::try_from(bytes).ok()?))];
+        let mut members = self.shown(kind, digest, bytes);
         if self.hides && has_hidden(value) {
-            members.extend([("hidden", true.into()), ("digest", Value::None)]);
-            members.push(("href", Value::None));
-        } else {
-            let digest = digest.to_string();
-            let href = format!("/api/v1/runs/{}/payloads/{digest}", self.run);
-            members.extend([("digest", Value::from(digest)), ("href", Value::from(href))]);
+            members.truncate(2);
+            members.extend([("digest", Value::None), ("href", Value::None)]);
+            members.push(("hidden", true.into()));
         }
         Some(object(members))
+    }
+
+    /// A link's members.
+    fn shown(&self, kind: &str, digest: Digest, bytes: usize) -> Vec<(&'static str, Value)> {
+        let digest = digest.to_string();
+        let href = format!("/api/v1/runs/{}/payloads/{digest}", self.run);
+        vec![
+            ("type", Value::from(kind)),
+            ("bytes", number(bytes as u64)),
+            ("digest", Value::from(digest)),
+            ("href", Value::from(href)),
+        ]
+    }
+}
+
+/// A value that is kept could not be had.
+fn of_stash(error: StashError) -> Problem {
+    match error {
+        StashError::Payload(error) => error.into(),
+        error => {
+            tracing::error!(%error, "a request failed");
+            Problem::new(Code::Internal, error.to_string())
+        }
     }
 }
 

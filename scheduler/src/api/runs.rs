@@ -113,17 +113,17 @@ pub(super) async fn shown<S: Intake + Contents>(
     told(api, run, Links::of(&run.run, api.store.stash())).await
 }
 
-async fn told<S: Intake>(api: &Api<S>, run: &RunRow, mut links: Links) -> Result<Value, Problem> {
+async fn told<S: Contents>(api: &Api<S>, run: &RunRow, mut links: Links) -> Result<Value, Problem> {
     let mut end = if run.finished_at.is_some() { end(api, run).await? } else { None };
     let outputs = end.iter_mut().flat_map(|end| &mut end.outputs);
-    let linked = links.put(outputs.map(|(name, value)| (&*name, value)));
+    let outputs = outputs.map(|(name, value)| (&*name, value));
+    let linked = links.put_apart(&*api.store.content(), outputs).await?;
     Ok(show::run(run, end.as_deref(), linked, api.clock.now()))
 }
 
-/// The end is a run's last fact.
-async fn end<S: Intake>(api: &Api<S>, run: &RunRow) -> Result<Option<Box<RunFinished>>, Problem> {
-    let facts = api.store.facts(&api.tenant, &run.run, run.seq.saturating_sub(1)).await?;
-    let last = facts.and_then(|(_, mut facts)| facts.pop());
+/// The end is a run's last fact; tickets stand for large values in it.
+async fn end<S: Contents>(api: &Api<S>, run: &RunRow) -> Result<Option<Box<RunFinished>>, Problem> {
+    let last = api.store.last_fact(&api.tenant, &run.run).await?;
     Ok(last.and_then(|fact| match fact.event {
         Event::RunFinished(finished) => Some(finished),
         _ => None,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use flowmill_engine::fact::Fact;
 use flowmill_engine::value::Name;
 use flowmill_engine::variables::Variable;
 use sqlx::postgres::PgRow;
@@ -60,14 +61,27 @@ impl Contents for PostgresStore {
         let found = sqlx::query(FIRST).bind(&**tenant).bind(&**run);
         let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
         let Some(row) = found else { return Ok(None) };
-        let part = Part {
-            first: get(&row, "first")?,
-            last: get(&row, "last")?,
-            version: i64::from(get::<i32>(&row, "version")?),
-            facts: get(&row, "facts")?,
-        };
-        self.codec.read_secrets(run, &part).await.map(Some)
+        self.codec.read_secrets(run, &part(&row)?).await.map(Some)
     }
+
+    async fn last_fact(&self, tenant: &Name, run: &Name) -> Result<Option<Fact>, StoreError> {
+        const LAST: &str = "
+            SELECT first, last, version, facts FROM journal
+            WHERE tenant = $1 AND run = $2 ORDER BY first DESC LIMIT 1";
+        let found = sqlx::query(LAST).bind(&**tenant).bind(&**run);
+        let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
+        let Some(row) = found else { return Ok(None) };
+        self.codec.read_last(run, &part(&row)?)
+    }
+}
+
+fn part(row: &PgRow) -> Result<Part<'_>, StoreError> {
+    Ok(Part {
+        first: get(row, "first")?,
+        last: get(row, "last")?,
+        version: i64::from(get::<i32>(row, "version")?),
+        facts: get(row, "facts")?,
+    })
 }
 
 fn upload(row: &PgRow) -> Result<Upload, StoreError> {

@@ -139,6 +139,14 @@ impl Stash {
         self.check_in_within(self.limits.message_bytes, owner, values).await
     }
 
+    /// The payload whose ticket a value is, and its size; None of one that is none.
+    ///
+    /// # Errors
+    /// [`StashError::Unknown`].
+    pub fn ticket_in(&self, value: &Value) -> Result<Option<(Digest, usize)>, StashError> {
+        ticket_in(value)
+    }
+
     /// The payload that a value is wherever it leaves a process, and its size; None of one that
     /// stays where it is. Nothing is put.
     pub fn reference(&self, value: &Value) -> Option<(Digest, usize)> {

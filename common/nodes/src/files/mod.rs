@@ -103,10 +103,9 @@ impl FileError {
                 ErrorClass::Invalid
             }
             Self::Full { .. } | Self::Disk { .. } => ErrorClass::Internal,
-            Self::Unavailable { .. } => ErrorClass::Transient,
             Self::Fetch(error) => error.class,
             Self::Status { status: 429 } => ErrorClass::RateLimited,
-            Self::Status { status: 500.. } => ErrorClass::Transient,
+            Self::Unavailable { .. } | Self::Status { status: 500.. } => ErrorClass::Transient,
             Self::Status { .. } => ErrorClass::Invalid,
         }
     }

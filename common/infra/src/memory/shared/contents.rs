@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flowmill_engine::fact::Event;
+use flowmill_engine::fact::{Event, Fact};
 use flowmill_engine::value::{Kind, Name};
 use flowmill_engine::variables::Variable;
 
@@ -33,6 +33,12 @@ impl Contents for SharedStore {
 
     fn stash(&self) -> Option<Stash> {
         None
+    }
+
+    async fn last_fact(&self, tenant: &Name, run: &Name) -> Result<Option<Fact>, StoreError> {
+        let state = self.lock();
+        let row = state.runs.get(run).filter(|row| row.tenant == *tenant);
+        Ok(row.and_then(|row| row.journal.last()).cloned())
     }
 
     async fn secrets(
