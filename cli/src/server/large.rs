@@ -131,43 +131,53 @@ fn large(run: &Object) -> (&'static str, Object, BTreeSet<Name>) {
 impl Server {
     /// Writes what lies under a path, as it comes. If it breaks off, it goes on from there.
     async fn copy(&self, path: &[&str], out: &mut impl std::io::Write) -> anyhow::Result<()> {
-        let (mut at, mut tries) = (0_u64, 0);
+        let (mut at, mut tries) = (0, 0);
         loop {
             let from = at;
-            let mut request = self.request(Method::GET, path, &[]);
-            if at > 0 {
-                request = request.header(header::RANGE, format!("bytes={at}-"));
-            }
-            let broken = match request.send().await {
-                Ok(mut response) => {
-                    let status = response.status();
-                    if status == StatusCode::SERVICE_UNAVAILABLE {
-                        "the server is not ready".to_owned()
-                    } else if !status.is_success() {
-                        self.read(status, response.text().await?)?;
-                        bail!("it is not there");
-                    } else if at > 0 && status != StatusCode::PARTIAL_CONTENT {
-                        bail!("the server does not go on where it broke off");
-                    } else {
-                        loop {
-                            match response.chunk().await {
-                                Ok(Some(piece)) => {
-                                    out.write_all(&piece)?;
-                                    at += piece.len() as u64;
-                                }
-                                Ok(None) => return Ok(()),
-                                Err(error) => break error.to_string(),
-                            }
-                        }
-                    }
-                }
-                Err(error) => error.to_string(),
-            };
+            let Some(broken) = self.copy_some(path, &mut at, out).await? else { return Ok(()) };
             tries = if at > from { 0 } else { tries + 1 };
             if tries >= TRIES {
                 bail!("{} stopped answering: {broken}", self.address());
             }
             tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Writes what comes from a place on, and moves the place; answers why it broke off, if it did.
+    async fn copy_some(
+        &self,
+        path: &[&str],
+        at: &mut u64,
+        out: &mut impl std::io::Write,
+    ) -> anyhow::Result<Option<String>> {
+        let mut request = self.request(Method::GET, path, &[]);
+        if *at > 0 {
+            request = request.header(header::RANGE, format!("bytes={at}-"));
+        }
+        let mut response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return Ok(Some(error.to_string())),
+        };
+        let status = response.status();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            return Ok(Some("it is not ready".to_owned()));
+        }
+        if !status.is_success() {
+            // an error says what the server said
+            return self.read(status, response.text().await?).map(|_| None);
+        }
+        if *at > 0 && status != StatusCode::PARTIAL_CONTENT {
+            bail!("the server does not go on where it broke off");
+        }
+        loop {
+            match response.chunk().await {
+                Ok(Some(piece)) => {
+                    out.write_all(&piece)?;
+                    *at += piece.len() as u64;
+                }
+                Ok(None) => return Ok(None),
+                Err(error) => return Ok(Some(error.to_string())),
+            }
         }
     }
 }

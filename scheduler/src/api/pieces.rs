@@ -90,9 +90,10 @@ impl Content {
             }
             let end = left.end.min(left.start.saturating_add(PIECE));
             let piece = content.piece(left.start..end).await.map_err(io::Error::other);
-            let piece = piece.and_then(|bytes| match bytes.len() as u64 == end - left.start {
-                true => Ok(Bytes::from(bytes)),
-                false => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+            let wanted = end - left.start;
+            let piece = piece.and_then(|bytes| {
+                let is_whole = bytes.len() as u64 == wanted;
+                is_whole.then(|| Bytes::from(bytes)).ok_or(io::ErrorKind::UnexpectedEof.into())
             });
             if let Err(error) = &piece {
                 // the caller sees that the connection breaks
@@ -142,10 +143,10 @@ fn asked(headers: &HeaderMap, tag: &str, total: u64) -> Asked {
 fn part(range: &str, total: u64) -> Asked {
     let Some(spec) = range.trim().strip_prefix("bytes=") else { return Asked::Whole };
     let Some((first, last)) = spec.trim().split_once('-') else { return Asked::Whole };
-    let number = |text: &str| match text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // a number that is too large lies beyond everything
-        true if !text.is_empty() => Some(text.parse().unwrap_or(u64::MAX)),
-        _ => None,
+    // a number that is too large lies beyond everything
+    let number = |text: &str| {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| text.parse().unwrap_or(u64::MAX))
     };
     match (number(first), number(last)) {
         (Some(first), Some(last)) if first > last => Asked::Whole,
