@@ -9,6 +9,7 @@ mod documents;
 mod faults;
 mod http;
 mod intake;
+mod memory;
 mod people;
 mod process;
 mod random;
