@@ -4,6 +4,11 @@ use std::process::ExitCode;
 
 use flowmill_nodes::document_extractor::helper;
 use flowmill_worker::program;
+use tikv_jemallocator::Jemalloc;
+
+/// Gives back what large values took, where the system's keeps it for the thread that had it.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     // what converts a document is this program again, before it has any threads

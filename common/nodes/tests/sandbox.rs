@@ -303,7 +303,7 @@ async fn trusted_programs_share_an_interpreter_in_the_sandbox() {
             ("x = bytearray(10 << 30)", "MemoryError"),
             ("raise ValueError('boom')", "line 2, in main\nValueError: boom"),
             ("import sys; sys.exit(3)", "exit status 768"),
-            ("print('x' * (20 << 20))", "output"),
+            ("print('x' * (70 << 20))", "output"),
             ("def main(:", "SyntaxError"),
         ],
     )

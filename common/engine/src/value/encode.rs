@@ -4,10 +4,15 @@
 //! (beyond 64 bits), `$float` (NaN, infinities) and `$file`. A key of an object that begins with
 //! `$` itself gets another one in front.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
+use rustc_hash::FxHashSet;
+use serde::de::{
+    self, Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess,
+    Visitor,
+};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use super::{File, Integer, MAX_DEPTH, Name, Object, Value};
@@ -99,13 +104,28 @@ fn tagged<S: Serializer>(
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ValueVisitor)
+        Reading { keys: &RefCell::default() }.deserialize(deserializer)
     }
 }
 
-struct ValueVisitor;
+/// So many keys of one value are shared; what has more is no list of objects alike.
+const MOST_SHARED_KEYS: usize = 1024;
 
-impl<'de> Visitor<'de> for ValueVisitor {
+/// Reads one value. Objects in a list mostly have the same keys: they share them.
+#[derive(Clone, Copy)]
+struct Reading<'k> {
+    keys: &'k RefCell<FxHashSet<Name>>,
+}
+
+impl<'de> DeserializeSeed<'de> for Reading<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reading<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -142,7 +162,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = seq.next_element()? {
+        while let Some(item) = seq.next_element_seed(self)? {
             items.push(item);
         }
         Ok(Value::array(items))
@@ -150,7 +170,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut members = Object::new();
-        while let Some(key) = map.next_key::<Name>()? {
+        while let Some(key) = map.next_key_seed(Key { keys: self.keys })? {
             match &*key {
                 "$int" => {
                     let text: String = map.next_value()?;
@@ -164,11 +184,44 @@ impl<'de> Visitor<'de> for ValueVisitor {
                 "$file" => return Ok(Value::File(Arc::new(map.next_value::<File>()?))),
                 tag => {
                     let own = tag.strip_prefix("$$").map(|rest| format!("${rest}").into());
-                    members.insert(own.unwrap_or(key), map.next_value()?);
+                    members.insert(own.unwrap_or(key), map.next_value_seed(self)?);
                 }
             }
         }
         Ok(Value::Object(Arc::new(members)))
+    }
+}
+
+/// Reads a key.
+struct Key<'k> {
+    keys: &'k RefCell<FxHashSet<Name>>,
+}
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = Name;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Name, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key<'_> {
+    type Value = Name;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Name, E> {
+        let mut keys = self.keys.borrow_mut();
+        if let Some(known) = keys.get(text) {
+            return Ok(known.clone());
+        }
+        let key = Name::from(text);
+        if keys.len() < MOST_SHARED_KEYS {
+            keys.insert(key.clone());
+        }
+        Ok(key)
     }
 }
 
@@ -194,6 +247,17 @@ mod tests {
         let text = serde_json::to_string(&value).unwrap();
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
         assert_eq!(decode::<Value>(text.as_bytes()).unwrap(), value);
+    }
+
+    #[test]
+    fn objects_of_a_list_share_their_keys() {
+        let list: Value = decode(br#"[{"name": 1, "in": {"name": 2}}, {"name": 3}]"#).unwrap();
+        let Value::Array(items) = list else { panic!("a list") };
+        let [Value::Object(first), Value::Object(second)] = &items[..] else { panic!("objects") };
+        let Some(Value::Object(within)) = first.get("in") else { panic!("an object") };
+        let key = |members: &Object| members.get_index(0).unwrap().0.clone();
+        assert!(Arc::ptr_eq(&key(first), &key(second)));
+        assert!(Arc::ptr_eq(&key(first), &key(within)));
     }
 
     #[test]

@@ -116,6 +116,30 @@ impl Value {
         }
     }
 
+    /// About how much memory it takes, in bytes, with all that lies in it. What it shares with
+    /// others counts in full, but for the keys of objects.
+    pub fn memory_bytes(&self) -> usize {
+        // the counters of what is shared, and what an allocator adds
+        const SHARED: usize = 32;
+        // the hash, the key, and its place in the table
+        const MEMBER: usize = size_of::<Name>() + 2 * size_of::<u64>();
+        let within = match self {
+            Self::Str(text) => SHARED + text.len(),
+            Self::Array(items) => {
+                SHARED
+                    + size_of::<Vec<Self>>()
+                    + items.iter().map(Self::memory_bytes).sum::<usize>()
+            }
+            Self::Object(members) => {
+                let each = members.values().map(|value| MEMBER + value.memory_bytes());
+                SHARED + size_of::<Object>() + each.sum::<usize>()
+            }
+            Self::File(_) => SHARED + size_of::<File>(),
+            Self::None | Self::Bool(_) | Self::Int(_) | Self::Float(_) => 0,
+        };
+        size_of::<Self>() + within
+    }
+
     /// Whether Python would call it false: none, false, zero, and anything empty.
     pub fn is_falsy(&self) -> bool {
         match self {

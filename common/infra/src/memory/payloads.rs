@@ -9,7 +9,7 @@ use crate::payloads::{Answer, Digest, Owner, Part, Payload, PayloadError, Payloa
 /// Keeps payloads for as long as it lives.
 #[derive(Debug, Default)]
 pub struct MemoryPayloads {
-    kept: Mutex<BTreeMap<Owner, HashMap<Digest, Vec<u8>>>>,
+    kept: Mutex<BTreeMap<Owner, HashMap<Digest, Payload>>>,
 }
 
 impl MemoryPayloads {
@@ -17,11 +17,11 @@ impl MemoryPayloads {
         &self,
         owner: &Owner,
         digest: Digest,
-        read: impl FnOnce(&Vec<u8>) -> T,
+        read: impl FnOnce(&[u8]) -> T,
     ) -> Result<T, PayloadError> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = kept.get(owner).and_then(|kept| kept.get(&digest));
-        bytes.map(read).ok_or(PayloadError::Lost { digest })
+        let payload = kept.get(owner).and_then(|kept| kept.get(&digest));
+        payload.map(|payload| read(payload.bytes())).ok_or(PayloadError::Lost { digest })
     }
 }
 
@@ -29,12 +29,12 @@ impl Payloads for MemoryPayloads {
     fn put<'a>(&'a self, owner: &'a Owner, payload: &'a Payload) -> Answer<'a, ()> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = kept.entry(owner.clone()).or_default();
-        kept.entry(payload.digest()).or_insert_with(|| payload.bytes().to_vec());
+        kept.entry(payload.digest()).or_insert_with(|| payload.clone());
         Box::pin(std::future::ready(Ok(())))
     }
 
     fn get<'a>(&'a self, owner: &'a Owner, digest: Digest) -> Answer<'a, Vec<u8>> {
-        Box::pin(std::future::ready(self.read(owner, digest, Vec::clone)))
+        Box::pin(std::future::ready(self.read(owner, digest, <[u8]>::to_vec)))
     }
 
     fn get_range<'a>(

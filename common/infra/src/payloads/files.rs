@@ -41,9 +41,9 @@ impl FilePayloads {
 
 impl Payloads for FilePayloads {
     fn put<'a>(&'a self, owner: &'a Owner, payload: &'a Payload) -> Answer<'a, ()> {
-        let (path, bytes) = (self.path(owner, payload.digest()), payload.bytes().to_vec());
+        let (path, payload) = (self.path(owner, payload.digest()), payload.clone());
         Box::pin(apart(move || {
-            let written = if path.exists() { Ok(()) } else { write(&path, &bytes) };
+            let written = if path.exists() { Ok(()) } else { write(&path, payload.bytes()) };
             written.map_err(|error| unavailable(&error))
         }))
     }

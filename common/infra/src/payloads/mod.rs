@@ -11,6 +11,7 @@ use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use flowmill_engine::value::Name;
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN};
@@ -87,17 +88,17 @@ impl FromStr for Digest {
     }
 }
 
-/// Bytes with their digest.
+/// Bytes with their digest. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Payload {
     digest: Digest,
-    bytes: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
 }
 
 impl Payload {
     /// Hashes bytes.
     pub fn of(bytes: Vec<u8>) -> Self {
-        Self { digest: Digest::of(&bytes), bytes }
+        Self { digest: Digest::of(&bytes), bytes: Arc::new(bytes) }
     }
 
     /// Their digest.

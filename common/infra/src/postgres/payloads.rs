@@ -2,11 +2,13 @@
 //! for [`remove`](Payloads::remove).
 //!
 //! They have connections of their own: whoever commits does not wait for a large value that is
-//! on its way.
+//! on its way. Large ones travel in parts: a statement with all of it as its argument would be held
+//! two more times, and the connection would keep room of that size for as long as it lives.
 
 use std::ops::Range;
 
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolCopyExt as _;
 
 use crate::payloads::{Answer, Digest, Owner, Part, Payload, PayloadError, Payloads, check};
 
@@ -15,6 +17,15 @@ use super::{Tries, is_lost};
 
 /// A payload of this size is only sent when it is not there yet.
 const ASKED_FIRST_BYTES: usize = 64 << 10;
+
+/// What is larger travels in parts of this size.
+const PART_BYTES: usize = 1 << 20;
+
+/// What a binary copy begins with: its signature, no flags, no extension. Then one row of four
+/// columns.
+const COPY_HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\0\x04";
+/// What it ends with: a row of -1 columns.
+const COPY_TAIL: &[u8] = b"\xff\xff";
 
 /// Keeps payloads in a database that several processes share.
 #[derive(Clone, Debug)]
@@ -40,8 +51,68 @@ impl PostgresPayloads {
                 return Ok(());
             }
         }
+        if payload.bytes().len() > PART_BYTES {
+            return self.copy([tenant, owner, &digest], payload.bytes()).await;
+        }
         let put = sqlx::query(PUT).bind(tenant).bind(owner).bind(&digest).bind(payload.bytes());
         put.execute(&self.pool).await.map(|_| ())
+    }
+
+    /// Puts a row in parts. One that came to be there meanwhile is the same.
+    async fn copy(&self, key: [&str; 3], bytes: &[u8]) -> Result<(), sqlx::Error> {
+        const COPY: &str = "
+            COPY payloads (tenant, owner, digest, bytes) FROM STDIN (FORMAT binary)";
+        let length = |column: &[u8]| {
+            i32::try_from(column.len()).map(i32::to_be_bytes).map_err(|_| {
+                sqlx::Error::Encode("a payload of 2 GiB or more fits into no column".into())
+            })
+        };
+        let mut head = COPY_HEAD.to_vec();
+        for column in key.map(str::as_bytes) {
+            head.extend(length(column)?);
+            head.extend(column);
+        }
+        head.extend(length(bytes)?);
+        let mut copy = self.pool.copy_in_raw(COPY).await?;
+        copy.send(head).await?;
+        for part in bytes.chunks(PART_BYTES) {
+            copy.send(part).await?;
+        }
+        copy.send(COPY_TAIL).await?;
+        match copy.finish().await {
+            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(()),
+            done => done.map(|_| ()),
+        }
+    }
+
+    /// Reads a payload in parts; None when there is none.
+    async fn try_get(
+        &self,
+        (tenant, owner): &(String, String),
+        digest: Digest,
+    ) -> Result<Option<Vec<u8>>, sqlx::Error> {
+        // bytes are counted from 1
+        const GET: &str = "
+            SELECT octet_length(bytes), substring(bytes FROM $4 FOR $5) FROM payloads
+            WHERE tenant = $1 AND owner = $2 AND digest = $3";
+        let digest = digest.to_string();
+        let length = i32::try_from(PART_BYTES).unwrap_or(i32::MAX);
+        let mut bytes = Vec::new();
+        loop {
+            let get = sqlx::query_as::<_, (i32, Vec<u8>)>(GET).bind(tenant).bind(owner);
+            let from = i32::try_from(bytes.len()).unwrap_or(i32::MAX).saturating_add(1);
+            let get = get.bind(&digest).bind(from).bind(length);
+            let Some((whole, part)) = get.fetch_optional(&self.pool).await? else {
+                return Ok(None);
+            };
+            let whole = usize::try_from(whole).unwrap_or_default();
+            bytes.reserve_exact(whole.saturating_sub(bytes.len()));
+            bytes.extend_from_slice(&part);
+            // a row never changes; nothing more comes of one that ends too early
+            if bytes.len() >= whole || part.is_empty() {
+                return Ok(Some(bytes));
+            }
+        }
     }
 }
 
@@ -64,12 +135,8 @@ impl Payloads for PostgresPayloads {
     }
 
     fn get<'a>(&'a self, owner: &'a Owner, digest: Digest) -> Answer<'a, Vec<u8>> {
-        const GET: &str = "
-            SELECT bytes FROM payloads WHERE tenant = $1 AND owner = $2 AND digest = $3";
         Box::pin(async move {
-            let (tenant, owner) = key(owner);
-            let get = sqlx::query_scalar::<_, Vec<u8>>(GET).bind(tenant).bind(owner);
-            let found = get.bind(digest.to_string()).fetch_optional(&self.pool).await;
+            let found = self.try_get(&key(owner), digest).await;
             let found = found.map_err(|error| unavailable(&error))?;
             check(digest, found.ok_or(PayloadError::Lost { digest })?).await
         })

@@ -19,7 +19,8 @@ type Fetching = Arc<OnceCell<Value>>;
 #[derive(Debug, Default)]
 pub(super) struct Held {
     most: usize,
-    bytes: usize,
+    /// The memory that the values take.
+    memory: usize,
     values: HashMap<Digest, Entry>,
     /// Where each held value lies in memory. It stays there, because it is held.
     places: HashMap<usize, Digest>,
@@ -34,12 +35,14 @@ pub(super) struct Held {
 #[derive(Debug)]
 struct Entry {
     value: Value,
+    /// Its size as JSON.
     bytes: usize,
+    memory: usize,
     used: u64,
 }
 
 impl Held {
-    /// Of values with so many bytes at most; the last one is held whatever its size.
+    /// Of values that take so many bytes of memory at most; the last one is held whatever its size.
     pub(super) fn new(most: usize) -> Self {
         Self { most, ..Self::default() }
     }
@@ -60,7 +63,7 @@ impl Held {
         Some(entry.value.clone())
     }
 
-    /// Holds a value.
+    /// Holds a value that has so many bytes as JSON.
     pub(super) fn keep(&mut self, digest: Digest, bytes: usize, value: Value) {
         if self.value(digest).is_some() {
             return;
@@ -70,12 +73,13 @@ impl Held {
         }
         self.used += 1;
         self.order.insert(self.used, digest);
-        self.bytes += bytes;
-        self.values.insert(digest, Entry { value, bytes, used: self.used });
-        while self.bytes > self.most && self.values.len() > 1 {
+        let memory = value.memory_bytes();
+        self.memory += memory;
+        self.values.insert(digest, Entry { value, bytes, memory, used: self.used });
+        while self.memory > self.most && self.values.len() > 1 {
             let Some((_, oldest)) = self.order.pop_first() else { break };
             let Some(entry) = self.values.remove(&oldest) else { continue };
-            self.bytes -= entry.bytes;
+            self.memory -= entry.memory;
             if let Some(place) = place(&entry.value) {
                 self.places.remove(&place);
             }
@@ -125,8 +129,9 @@ mod tests {
 
     #[test]
     fn the_values_used_last_are_held_and_each_is_known_by_itself() {
-        let mut held = Held::new(25);
         let values: Vec<Value> = (0..4).map(|at| Value::array(vec![Value::int(at)])).collect();
+        let each = values[0].memory_bytes();
+        let mut held = Held::new(2 * each);
         let digest = |at: usize| Digest::of(&[u8::try_from(at).unwrap()]);
         for (at, value) in values.iter().enumerate().take(2) {
             held.keep(digest(at), 10, value.clone());
@@ -139,10 +144,11 @@ mod tests {
         // an equal value elsewhere is not the same
         assert_eq!(held.digest_of(&Value::array(vec![Value::int(0)])), None);
         // one that is larger than all there is room for is held alone
-        held.keep(digest(3), 100, values[3].clone());
+        let large = Value::array(values.clone());
+        held.keep(digest(3), 10, large.clone());
         assert_eq!((held.values.len(), held.places.len(), held.order.len()), (1, 1, 1));
-        assert_eq!(held.bytes, 100);
+        assert_eq!(held.memory, large.memory_bytes());
         held.keep(digest(0), 10, values[0].clone());
-        assert_eq!(held.bytes, 10);
+        assert_eq!(held.memory, each);
     }
 }

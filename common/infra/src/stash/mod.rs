@@ -28,7 +28,7 @@ const PRESENT: &str = "flowmill-payload:1:";
 
 /// How large values may be where.
 ///
-/// All are bytes of JSON.
+/// All but the last are bytes of JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The most of a value that stays where it is.
@@ -37,8 +37,8 @@ pub struct Limits {
     pub message_bytes: usize,
     /// The most of any value.
     pub value_bytes: usize,
-    /// The most of values that are held to be used again. In memory they may take several times as
-    /// much.
+    /// The most memory of values that are held to be used again, in bytes. The last one is held
+    /// whatever its size.
     pub held_bytes: usize,
 }
 
@@ -48,7 +48,7 @@ impl Default for Limits {
             inline_bytes: 64 << 10,
             message_bytes: 256 << 10,
             value_bytes: 64 << 20,
-            held_bytes: 128 << 20,
+            held_bytes: 64 << 20,
         }
     }
 }

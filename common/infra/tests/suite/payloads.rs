@@ -17,6 +17,7 @@ pub(crate) async fn all<P: Payloads>(make: impl AsyncFn() -> P) {
     what_was_put_is_had_whole_and_in_part(make().await).await;
     owners_do_not_mix(make().await).await;
     many_put_the_same_at_once(make().await).await;
+    a_put_that_is_given_up_harms_nobody(make().await).await;
 }
 
 /// A run whose rows have a partition of their own, and one whose have not.
@@ -37,9 +38,10 @@ fn payload(bytes: &[u8]) -> Payload {
 
 async fn what_was_put_is_had_whole_and_in_part<P: Payloads>(payloads: P) {
     // small ones, one that a database keeps apart, one that no cache takes
-    let large: Vec<u8> = (0..2_000_000_u32).map(|at| (at % 251) as u8).collect();
+    let large: Vec<u8> = (0..3_000_000_u32).map(|at| (at % 251) as u8).collect();
     for owner in &runs() {
-        for bytes in [&b""[..], b"a\0b\xff", &large[..100_000], &large] {
+        // the last but one fills the parts in which large ones may travel
+        for bytes in [&b""[..], b"a\0b\xff", &large[..100_000], &large[..2 << 20], &large] {
             let put = payload(bytes);
             payloads.put(owner, &put).await.unwrap();
             payloads.put(owner, &put).await.unwrap();
@@ -91,15 +93,29 @@ async fn owners_do_not_mix<P: Payloads>(payloads: P) {
 }
 
 async fn many_put_the_same_at_once<P: Payloads>(payloads: P) {
-    let (payloads, put) = (Arc::new(payloads), Arc::new(payload(&vec![7; 300_000])));
-    let owner = Owner::Run("r".into());
-    let puts = (0..8).map(|_| {
-        let (payloads, put, owner) = (payloads.clone(), put.clone(), owner.clone());
-        tokio::spawn(async move { payloads.put(&owner, &put).await })
-    });
-    for put in puts.collect::<Vec<_>>() {
-        put.await.unwrap().unwrap();
+    let (payloads, owner) = (Arc::new(payloads), Owner::Run("r".into()));
+    for size in [300_000, 3_000_000] {
+        let put = Arc::new(payload(&vec![7; size]));
+        let puts = (0..8).map(|_| {
+            let (payloads, put, owner) = (payloads.clone(), put.clone(), owner.clone());
+            tokio::spawn(async move { payloads.put(&owner, &put).await })
+        });
+        for put in puts.collect::<Vec<_>>() {
+            put.await.unwrap().unwrap();
+        }
+        assert_eq!(payloads.get(&owner, put.digest()).await.unwrap(), put.bytes());
     }
+}
+
+async fn a_put_that_is_given_up_harms_nobody<P: Payloads>(payloads: P) {
+    let owner = Owner::Run("r".into());
+    let put = payload(&vec![9; 8_000_000]);
+    for wait_ms in [0, 1, 3, 10, 30] {
+        let wait = std::time::Duration::from_millis(wait_ms);
+        // whether it got done in time does not matter
+        let _ = tokio::time::timeout(wait, payloads.put(&owner, &put)).await;
+    }
+    payloads.put(&owner, &put).await.unwrap();
     assert_eq!(payloads.get(&owner, put.digest()).await.unwrap(), put.bytes());
 }
 

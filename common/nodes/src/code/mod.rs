@@ -33,6 +33,7 @@ pub(crate) use templates::{Rendering, too_long};
 
 use crate::catalogue::{Node, NodeType, Runs, output};
 use crate::context::{Execute, NodeContext};
+use results::Limits;
 use spec::Spec;
 
 /// `code`
@@ -51,14 +52,19 @@ pub const TYPE: NodeType = NodeType {
     needs_mock: false,
 };
 
-fn compile(fields: &mut Fields<'_>, _source: &Source<'_>) -> Node {
+fn compile(fields: &mut Fields<'_>, source: &Source<'_>) -> Node {
     let spec = Spec::read(fields);
     let reads = spec.inputs.iter().map(|input| input.selector.clone()).collect();
-    Node::task(Code(spec), reads)
+    let limits = if source.dify_sizes { &Limits::DIFY } else { &Limits::OURS };
+    Node::task(Code { spec, limits }, reads)
 }
 
 #[derive(Debug)]
-struct Code(Spec);
+struct Code {
+    spec: Spec,
+    /// How large its result may be.
+    limits: &'static Limits,
+}
 
 impl Code {
     async fn run(
@@ -66,11 +72,12 @@ impl Code {
         variables: &Variables,
         context: &NodeContext,
     ) -> Result<Success, NodeError> {
-        let Spec { language, code, inputs, outputs } = &self.0;
+        let Spec { language, code, inputs, outputs } = &self.spec;
         let inputs = inputs::to_json(inputs, variables)?;
         let printed = context.code.run(*language, code, &inputs, context.timeout).await?;
-        let result = program::result_of(&printed)?;
-        Ok(Success::of(results::outputs(result, outputs)?))
+        let result = results::read(program::result_of(&printed)?)?;
+        drop(printed);
+        Ok(Success::of(results::outputs(result, outputs, self.limits)?))
     }
 }
 

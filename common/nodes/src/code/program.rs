@@ -13,8 +13,18 @@ const MARKER: &str = "<<RESULT>>";
 /// So many characters of the output are shown when there is no result in it.
 const SHOWN_CHARS: usize = 200;
 
-/// What calls `main` with the inputs as keyword arguments and prints what it gives.
+/// What calls `main` with the inputs as keyword arguments and prints what it gives: line by line
+/// what Dify has, but that what is not needed any more is let go of before the next
+/// copy of the result is made. It may be large.
 const CALL: &str = "').decode('utf-8'))\n\
+    output_obj = main(**inputs_obj)\n\
+    output_json = json.dumps(output_obj, indent=4); inputs_obj = output_obj = None\n\
+    result = f'''<<RESULT>>{output_json}<<RESULT>>'''; output_json = None\n\
+    print(result)\n";
+
+/// The same as Dify has it, for the service that it is run in.
+#[cfg(feature = "http")]
+const DIFY_CALL: &str = "').decode('utf-8'))\n\
     output_obj = main(**inputs_obj)\n\
     output_json = json.dumps(output_obj, indent=4)\n\
     result = f'''<<RESULT>>{output_json}<<RESULT>>'''\n\
@@ -43,11 +53,12 @@ impl PythonProgram {
     /// The whole of it.
     #[cfg(feature = "http")]
     pub(super) fn text(&self) -> String {
-        [&*self.head, &*self.inputs, CALL].concat()
+        [&*self.head, &*self.inputs, DIFY_CALL].concat()
     }
 }
 
-/// The JavaScript program that calls `main` with the inputs as one object.
+/// The JavaScript program that calls `main` with the inputs as one object. What is not needed any
+/// more is let go of before the next copy of the result is made.
 #[cfg(feature = "javascript")]
 pub(super) fn javascript(code: &str, inputs: &str) -> String {
     let code = trim_end(code);
@@ -56,8 +67,8 @@ pub(super) fn javascript(code: &str, inputs: &str) -> String {
     format!(
         "{code}\n\nvar inputs_obj = JSON.parse(\n    {inputs}\n)\n\
          var output_obj = main(inputs_obj)\n\
-         var output_json = JSON.stringify(output_obj)\n\
-         var result = `{MARKER}${{output_json}}{MARKER}`\n\
+         var output_json = JSON.stringify(output_obj); inputs_obj = output_obj = undefined\n\
+         var result = `{MARKER}${{output_json}}{MARKER}`; output_json = undefined\n\
          console.log(result)\n"
     )
 }

@@ -10,25 +10,56 @@ use flowmill_engine::value::{
 
 use super::spec::{Output, Schema};
 
-const MAX_STRING_CHARS: usize = 400_000;
 const MAX_NUMBER: i64 = i64::MAX;
 const MIN_NUMBER: i64 = -i64::MAX;
 const TWO_TO_THE_63: f64 = 9_223_372_036_854_775_808.0;
 const MAX_DECIMALS: usize = 20;
-const MAX_DEPTH: usize = 5;
-const MAX_NUMBERS: usize = 1000;
-const MAX_STRINGS: usize = 30;
-const MAX_OBJECTS: usize = 30;
 
-/// Reads a result and checks it. The order of the checks is the reference's: it decides which
-/// of several errors is reported.
-pub(super) fn outputs(json: &str, schema: &Schema) -> Result<Vec<(Name, Value)>, NodeError> {
-    let mut result = read(json)?;
-    result.values_mut().for_each(unmask_numbers);
-    declared(&result, schema, "", 1)
+/// How large a result may be. What all of it may have in bytes, the program's output, is the
+/// runner's to limit.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// The characters of a text.
+    string_chars: usize,
+    /// How deeply objects may be nested; the result itself is the first level.
+    depth: usize,
+    /// The elements of a list of numbers.
+    numbers: usize,
+    /// The elements of a list of texts.
+    strings: usize,
+    /// The elements of a list of objects.
+    objects: usize,
 }
 
-fn read(json: &str) -> Result<Object, NodeError> {
+impl Limits {
+    /// Dify's own (`CODE_MAX_*`).
+    pub(super) const DIFY: Self =
+        Self { string_chars: 400_000, depth: 5, numbers: 1000, strings: 30, objects: 30 };
+
+    /// Ours, where a document is not held to Dify's: a text as long as a template's, and lists that
+    /// one program can print.
+    pub(super) const OURS: Self = Self {
+        string_chars: 10_000_000,
+        depth: 64,
+        numbers: 1_000_000,
+        strings: 1_000_000,
+        objects: 1_000_000,
+    };
+}
+
+/// Checks a result and gives the outputs. The order of the checks is the reference's: it decides
+/// which of several errors is reported.
+pub(super) fn outputs(
+    mut result: Object,
+    schema: &Schema,
+    limits: &Limits,
+) -> Result<Vec<(Name, Value)>, NodeError> {
+    result.values_mut().for_each(unmask_numbers);
+    limits.declared(&result, schema, "", 1)
+}
+
+/// Reads a result.
+pub(super) fn read(json: &str) -> Result<Object, NodeError> {
     let result = loads(json).map_err(|error| match error {
         JsonError::Syntax { .. } => {
             NodeError::escaped(format!("Failed to parse JSON response: {error}."))
@@ -91,79 +122,202 @@ fn path_of(prefix: &str, name: &str) -> String {
     if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") }
 }
 
-fn deep_enough(depth: usize) -> Result<(), NodeError> {
-    if depth <= MAX_DEPTH {
-        return Ok(());
+impl Limits {
+    fn deep_enough(&self, depth: usize) -> Result<(), NodeError> {
+        if depth <= self.depth {
+            return Ok(());
+        }
+        let most = self.depth;
+        let message = format!("Depth limit {most} reached, object too deep.");
+        Err(NodeError::new("DepthLimitError", message))
     }
-    let message = format!("Depth limit {MAX_DEPTH} reached, object too deep.");
-    Err(NodeError::new("DepthLimitError", message))
-}
 
-/// An object whose members are declared.
-fn declared(
-    result: &Object,
-    schema: &Schema,
-    prefix: &str,
-    depth: usize,
-) -> Result<Vec<(Name, Value)>, NodeError> {
-    deep_enough(depth)?;
-    let mut outputs = Vec::with_capacity(schema.len());
-    for (name, output) in schema {
-        let path = path_of(prefix, name);
-        let Some(value) = result.get(name) else {
-            return Err(invalid(format!("Output {path} is missing.")));
+    /// An object whose members are declared.
+    fn declared(
+        &self,
+        result: &Object,
+        schema: &Schema,
+        prefix: &str,
+        depth: usize,
+    ) -> Result<Vec<(Name, Value)>, NodeError> {
+        self.deep_enough(depth)?;
+        let mut outputs = Vec::with_capacity(schema.len());
+        for (name, output) in schema {
+            let path = path_of(prefix, name);
+            let Some(value) = result.get(name) else {
+                return Err(invalid(format!("Output {path} is missing.")));
+            };
+            outputs.push((name.clone(), self.fitting(value, output, &path, depth)?));
+        }
+        if outputs.len() != result.len() {
+            let message = "Not all output parameters are validated.";
+            return Err(NodeError::new("CodeNodeError", message));
+        }
+        Ok(outputs)
+    }
+
+    /// A value of a declared type. Null is of every type.
+    fn fitting(
+        &self,
+        value: &Value,
+        output: &Output,
+        path: &str,
+        depth: usize,
+    ) -> Result<Value, NodeError> {
+        match (output, value) {
+            (_, Value::None) | (Output::Boolean, _) => Ok(value.clone()),
+            (Output::String, _) => self.string(value, path),
+            (Output::Number, _) => number(value, path),
+            (Output::Object(children), Value::Object(members)) => {
+                self.object(members, children.as_ref(), path, depth + 1)
+            }
+            (Output::Object(_), _) => Err(invalid(format!(
+                "Output {path} is not an object, got {} instead.",
+                class_of(value)
+            ))),
+            (Output::ArrayNumber, _) => self.numbers(list(value, path)?, path),
+            (Output::ArrayString, _) => self.strings(list(value, path)?, path),
+            (Output::ArrayBoolean, _) => booleans(list(value, path)?, path).map(|()| value.clone()),
+            (Output::ArrayObject(children), _) => {
+                self.objects(list(value, path)?, children.as_ref(), path, depth)
+            }
+        }
+    }
+
+    fn string(&self, value: &Value, path: &str) -> Result<Value, NodeError> {
+        let Value::Str(text) = value else {
+            let name = value.type_name();
+            return Err(invalid(format!("Output {path} must be a string, got {name} instead.")));
         };
-        outputs.push((name.clone(), fitting(value, output, &path, depth)?));
-    }
-    if outputs.len() != result.len() {
-        let message = "Not all output parameters are validated.";
-        return Err(NodeError::new("CodeNodeError", message));
-    }
-    Ok(outputs)
-}
-
-/// A value of a declared type. Null is of every type.
-fn fitting(value: &Value, output: &Output, path: &str, depth: usize) -> Result<Value, NodeError> {
-    match (output, value) {
-        (_, Value::None) | (Output::Boolean, _) => Ok(value.clone()),
-        (Output::String, _) => string(value, path),
-        (Output::Number, _) => number(value, path),
-        (Output::Object(children), Value::Object(members)) => {
-            object(members, children.as_ref(), path, depth + 1)
+        self.string_length(text, path)?;
+        if text.contains('\0') {
+            return Ok(Value::from(text.replace('\0', "")));
         }
-        (Output::Object(_), _) => Err(invalid(format!(
-            "Output {path} is not an object, got {} instead.",
-            class_of(value)
-        ))),
-        (Output::ArrayNumber, _) => numbers(list(value, path)?, path),
-        (Output::ArrayString, _) => strings(list(value, path)?, path),
-        (Output::ArrayBoolean, _) => booleans(list(value, path)?, path).map(|()| value.clone()),
-        (Output::ArrayObject(children), _) => {
-            objects(list(value, path)?, children.as_ref(), path, depth)
+        Ok(value.clone())
+    }
+
+    fn string_length(&self, text: &str, path: &str) -> Result<(), NodeError> {
+        // No text has more characters than bytes.
+        let most = self.string_chars;
+        if text.len() > most && text.chars().count() > most {
+            return Err(invalid(format!(
+                "The length of output variable `{path}` must be less than {most} characters"
+            )));
         }
+        Ok(())
     }
-}
 
-fn string(value: &Value, path: &str) -> Result<Value, NodeError> {
-    let Value::Str(text) = value else {
-        let name = value.type_name();
-        return Err(invalid(format!("Output {path} must be a string, got {name} instead.")));
-    };
-    string_length(text, path)?;
-    if text.contains('\0') {
-        return Ok(Value::from(text.replace('\0', "")));
+    fn object(
+        &self,
+        members: &Arc<Object>,
+        children: Option<&Schema>,
+        path: &str,
+        depth: usize,
+    ) -> Result<Value, NodeError> {
+        if let Some(schema) = children {
+            return Ok(Value::object(self.declared(members, schema, path, depth)?));
+        }
+        self.undeclared(members, path, depth)?;
+        Ok(Value::Object(Arc::clone(members)))
     }
-    Ok(value.clone())
-}
 
-fn string_length(text: &str, path: &str) -> Result<(), NodeError> {
-    // No text has more characters than bytes.
-    if text.len() > MAX_STRING_CHARS && text.chars().count() > MAX_STRING_CHARS {
-        return Err(invalid(format!(
-            "The length of output variable `{path}` must be less than {MAX_STRING_CHARS} characters"
-        )));
+    fn numbers(&self, items: &[Value], path: &str) -> Result<Value, NodeError> {
+        length(items, self.numbers, path)?;
+        if let Some(index) = items.iter().position(|item| !is_number(item)) {
+            return Err(invalid(format!(
+                "The element at index {index} of output variable `{path}` must be a number."
+            )));
+        }
+        Ok(Value::array(items.iter().map(without_boolean).collect()))
     }
-    Ok(())
+
+    fn strings(&self, items: &[Value], path: &str) -> Result<Value, NodeError> {
+        length(items, self.strings, path)?;
+        let each = |(index, item): (usize, &Value)| match item {
+            Value::None => Ok(Value::None),
+            item => self.string(item, &format!("{path}[{index}]")),
+        };
+        let checked: Result<Vec<Value>, NodeError> = items.iter().enumerate().map(each).collect();
+        Ok(Value::array(checked?))
+    }
+
+    /// All elements are looked at before any is looked into.
+    fn objects(
+        &self,
+        items: &[Value],
+        children: Option<&Schema>,
+        path: &str,
+        depth: usize,
+    ) -> Result<Value, NodeError> {
+        length(items, self.objects, path)?;
+        for (index, item) in items.iter().enumerate() {
+            if !matches!(item, Value::None | Value::Object(_)) {
+                let class = class_of(item);
+                return Err(invalid(format!(
+                    "Output {path}[{index}] is not an object, got {class} instead at index {index}."
+                )));
+            }
+        }
+        let each = |(index, item): (usize, &Value)| match item {
+            Value::Object(members) => {
+                self.object(members, children, &format!("{path}[{index}]"), depth + 1)
+            }
+            other => Ok(other.clone()),
+        };
+        let checked: Result<Vec<Value>, NodeError> = items.iter().enumerate().map(each).collect();
+        Ok(Value::array(checked?))
+    }
+
+    /// An object whose members are not declared: looked at, never changed.
+    fn undeclared(&self, members: &Object, prefix: &str, depth: usize) -> Result<(), NodeError> {
+        self.deep_enough(depth)?;
+        for (name, value) in members {
+            let path = path_of(prefix, name);
+            match value {
+                Value::Object(members) => self.undeclared(members, &path, depth + 1)?,
+                Value::Int(_) | Value::Float(_) => number_range(value, &path)?,
+                Value::Str(text) => self.string_length(text, &path)?,
+                Value::Array(items) => self.undeclared_list(items, &path, depth)?,
+                Value::None | Value::Bool(_) | Value::File(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A list that is not declared: its first element says what the others must be.
+    fn undeclared_list(&self, items: &[Value], path: &str, depth: usize) -> Result<(), NodeError> {
+        let alike = |fits: fn(&Value) -> bool| {
+            items.iter().all(|item| matches!(item, Value::None) || fits(item))
+        };
+        let at = |index: usize| format!("{path}[{index}]");
+        let uniform = match items.first() {
+            None | Some(Value::None) => return Ok(()),
+            Some(Value::Bool(_) | Value::Int(_) | Value::Float(_)) => alike(is_number),
+            Some(Value::Str(_)) => alike(|item| matches!(item, Value::Str(_))),
+            Some(Value::Object(_)) => alike(|item| matches!(item, Value::Object(_))),
+            Some(Value::Array(_)) => alike(|item| matches!(item, Value::Array(_))),
+            Some(Value::File(_)) => false,
+        };
+        if !uniform {
+            return Err(invalid(format!(
+                "Output {path} is not a valid array. make sure all elements are of the same type."
+            )));
+        }
+        for (index, item) in items.iter().enumerate() {
+            match item {
+                Value::Int(_) | Value::Float(_) => number_range(item, &at(index))?,
+                Value::Str(text) => self.string_length(text, &at(index))?,
+                Value::Object(members) => self.undeclared(members, &at(index), depth + 1)?,
+                Value::Array(_) => {
+                    self.deep_enough(depth + 1)?;
+                    // The reference treats it as an object, which does not end well.
+                    return Err(NodeError::escaped("'list' object has no attribute 'items'"));
+                }
+                Value::None | Value::Bool(_) | Value::File(_) => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 fn number(value: &Value, path: &str) -> Result<Value, NodeError> {
@@ -220,19 +374,6 @@ fn decimals(value: f64) -> usize {
     digits.saturating_add_signed(-exponent)
 }
 
-fn object(
-    members: &Arc<Object>,
-    children: Option<&Schema>,
-    path: &str,
-    depth: usize,
-) -> Result<Value, NodeError> {
-    if let Some(schema) = children {
-        return Ok(Value::object(declared(members, schema, path, depth)?));
-    }
-    undeclared(members, path, depth)?;
-    Ok(Value::Object(Arc::clone(members)))
-}
-
 fn list<'a>(value: &'a Value, path: &str) -> Result<&'a [Value], NodeError> {
     if let Value::Array(items) = value {
         return Ok(items);
@@ -250,26 +391,6 @@ fn length(items: &[Value], limit: usize, path: &str) -> Result<(), NodeError> {
     Ok(())
 }
 
-fn numbers(items: &[Value], path: &str) -> Result<Value, NodeError> {
-    length(items, MAX_NUMBERS, path)?;
-    if let Some(index) = items.iter().position(|item| !is_number(item)) {
-        return Err(invalid(format!(
-            "The element at index {index} of output variable `{path}` must be a number."
-        )));
-    }
-    Ok(Value::array(items.iter().map(without_boolean).collect()))
-}
-
-fn strings(items: &[Value], path: &str) -> Result<Value, NodeError> {
-    length(items, MAX_STRINGS, path)?;
-    let each = |(index, item): (usize, &Value)| match item {
-        Value::None => Ok(Value::None),
-        item => string(item, &format!("{path}[{index}]")),
-    };
-    let checked: Result<Vec<Value>, NodeError> = items.iter().enumerate().map(each).collect();
-    Ok(Value::array(checked?))
-}
-
 fn booleans(items: &[Value], path: &str) -> Result<(), NodeError> {
     let wrong = |item: &&Value| !matches!(item, Value::None | Value::Bool(_));
     let Some((index, item)) = items.iter().enumerate().find(|(_, item)| wrong(item)) else {
@@ -277,81 +398,6 @@ fn booleans(items: &[Value], path: &str) -> Result<(), NodeError> {
     };
     let class = class_of(item);
     Err(invalid(format!("Output {path}[{index}] is not a boolean, got {class} instead.")))
-}
-
-/// All elements are looked at before any is looked into.
-fn objects(
-    items: &[Value],
-    children: Option<&Schema>,
-    path: &str,
-    depth: usize,
-) -> Result<Value, NodeError> {
-    length(items, MAX_OBJECTS, path)?;
-    for (index, item) in items.iter().enumerate() {
-        if !matches!(item, Value::None | Value::Object(_)) {
-            let class = class_of(item);
-            return Err(invalid(format!(
-                "Output {path}[{index}] is not an object, got {class} instead at index {index}."
-            )));
-        }
-    }
-    let each = |(index, item): (usize, &Value)| match item {
-        Value::Object(members) => object(members, children, &format!("{path}[{index}]"), depth + 1),
-        other => Ok(other.clone()),
-    };
-    let checked: Result<Vec<Value>, NodeError> = items.iter().enumerate().map(each).collect();
-    Ok(Value::array(checked?))
-}
-
-/// An object whose members are not declared: looked at, never changed.
-fn undeclared(members: &Object, prefix: &str, depth: usize) -> Result<(), NodeError> {
-    deep_enough(depth)?;
-    for (name, value) in members {
-        let path = path_of(prefix, name);
-        match value {
-            Value::Object(members) => undeclared(members, &path, depth + 1)?,
-            Value::Int(_) | Value::Float(_) => number_range(value, &path)?,
-            Value::Str(text) => string_length(text, &path)?,
-            Value::Array(items) => undeclared_list(items, &path, depth)?,
-            Value::None | Value::Bool(_) | Value::File(_) => {}
-        }
-    }
-    Ok(())
-}
-
-/// A list that is not declared: its first element says what the others must be.
-fn undeclared_list(items: &[Value], path: &str, depth: usize) -> Result<(), NodeError> {
-    let alike = |fits: fn(&Value) -> bool| {
-        items.iter().all(|item| matches!(item, Value::None) || fits(item))
-    };
-    let at = |index: usize| format!("{path}[{index}]");
-    let uniform = match items.first() {
-        None | Some(Value::None) => return Ok(()),
-        Some(Value::Bool(_) | Value::Int(_) | Value::Float(_)) => alike(is_number),
-        Some(Value::Str(_)) => alike(|item| matches!(item, Value::Str(_))),
-        Some(Value::Object(_)) => alike(|item| matches!(item, Value::Object(_))),
-        Some(Value::Array(_)) => alike(|item| matches!(item, Value::Array(_))),
-        Some(Value::File(_)) => false,
-    };
-    if !uniform {
-        return Err(invalid(format!(
-            "Output {path} is not a valid array. make sure all elements are of the same type."
-        )));
-    }
-    for (index, item) in items.iter().enumerate() {
-        match item {
-            Value::Int(_) | Value::Float(_) => number_range(item, &at(index))?,
-            Value::Str(text) => string_length(text, &at(index))?,
-            Value::Object(members) => undeclared(members, &at(index), depth + 1)?,
-            Value::Array(_) => {
-                deep_enough(depth + 1)?;
-                // The reference treats it as an object, which does not end well.
-                return Err(NodeError::escaped("'list' object has no attribute 'items'"));
-            }
-            Value::None | Value::Bool(_) | Value::File(_) => {}
-        }
-    }
-    Ok(())
 }
 
 /// Python's `type(value)` as text.
@@ -377,7 +423,7 @@ mod tests {
     }
 
     fn check(result: &str, outputs_json: &serde_json::Value) -> Result<Value, NodeError> {
-        outputs(result, &schema(outputs_json)).map(Value::object)
+        outputs(read(result)?, &schema(outputs_json), &Limits::DIFY).map(Value::object)
     }
 
     fn message(result: &str, kind: &str) -> String {
@@ -415,6 +461,21 @@ mod tests {
         assert_eq!(message(&long, "string"), expected);
         let inner = format!("{{\"y\": {{\"k\": [\"{}\"]}}}}", "x".repeat(400_001));
         assert_eq!(message(&inner, "object"), expected.replace("`y`", "`y.k[0]`"));
+    }
+
+    #[test]
+    fn our_limits_are_wider() {
+        let schema = schema(&serde_json::json!({"y": {"type": "array[object]"}}));
+        let objects = |count: usize| format!("{{\"y\": [{}]}}", vec!["{}"; count].join(","));
+        let ours = |json: &str| outputs(read(json)?, &schema, &Limits::OURS);
+        assert!(outputs(read(&objects(31)).unwrap(), &schema, &Limits::DIFY).is_err());
+        assert!(ours(&objects(40_000)).is_ok());
+        let nested = |depth: usize| {
+            format!("{{\"y\": [{}1{}]}}", "{\"k\":".repeat(depth), "}".repeat(depth))
+        };
+        assert!(ours(&nested(63)).is_ok());
+        let error = ours(&nested(64)).unwrap_err();
+        assert_eq!(&*error.message, "Depth limit 64 reached, object too deep.");
     }
 
     #[test]

@@ -73,14 +73,14 @@ pub struct JavaScriptSettings {
     pub output_bytes: usize,
 }
 
-/// A program for each processor at a time, 256 MiB of memory, 16 MiB of stack, 16 MiB of output.
+/// A program for each processor at a time, 256 MiB of memory, 16 MiB of stack, 64 MiB of output.
 impl Default for JavaScriptSettings {
     fn default() -> Self {
         Self {
             concurrency: std::thread::available_parallelism().map_or(1, usize::from),
             memory_bytes: 256 << 20,
             stack_bytes: 16 << 20,
-            output_bytes: 16 << 20,
+            output_bytes: 64 << 20,
         }
     }
 }

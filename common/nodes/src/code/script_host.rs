@@ -116,7 +116,12 @@ impl Host {
             self.too_much.set(true);
             return Err(Exception::throw_range(ctx, "too much output"));
         }
-        printed.push_str(&text);
+        if printed.is_empty() {
+            // mostly all that there is, and it may be large
+            *printed = text;
+        } else {
+            printed.push_str(&text);
+        }
         printed.push('\n');
         Ok(())
     }

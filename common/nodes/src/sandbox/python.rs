@@ -36,7 +36,7 @@ pub struct PythonSettings {
     pub warm_up: String,
 }
 
-/// An interpreter for each processor, eight programs each at a time, 1 GiB of memory, 16 MiB of
+/// An interpreter for each processor, eight programs each at a time, 1 GiB of memory, 64 MiB of
 /// output.
 impl Default for PythonSettings {
     fn default() -> Self {
@@ -46,7 +46,7 @@ impl Default for PythonSettings {
             processes: cores,
             concurrency: cores * 8,
             memory_bytes: 1 << 30,
-            output_bytes: 16 << 20,
+            output_bytes: 64 << 20,
             folders: Vec::new(),
             preload: Vec::new(),
             warm_up: String::new(),

@@ -85,7 +85,7 @@ pub(crate) struct Api {
 }
 
 /// One of our programs, from where cargo put this test.
-fn ours(name: &str) -> Command {
+pub(crate) fn ours(name: &str) -> Command {
     let test = std::env::current_exe().unwrap();
     let path = test.parent().unwrap().parent().unwrap().join(name);
     assert!(path.exists(), "{name} is not built: cargo build --workspace --all-targets");
@@ -149,6 +149,17 @@ impl Cluster {
 }
 
 impl Api {
+    /// Of one process at a port.
+    pub(crate) fn at(port: u16) -> Self {
+        Self { ports: vec![port], turn: AtomicUsize::new(0) }
+    }
+
+    /// Whether the first of them is ready.
+    pub(crate) async fn is_up(&self) -> bool {
+        let answer = ask(self.ports[0], "GET", "/readyz", "", "").await;
+        answer.is_some_and(|answer| answer.status == 200)
+    }
+
     /// The port of one scheduler.
     pub(crate) fn port(&self, scheduler: usize) -> u16 {
         self.ports[scheduler]

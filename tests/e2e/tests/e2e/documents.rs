@@ -251,3 +251,94 @@ pub(crate) fn sends_a_file(port: u16) -> String {
     let edges = [edge("s", "x"), edge("x", "h"), edge("h", "e")];
     document("sends-a-file", &nodes, &edges)
 }
+
+/// What makes the list of [`large_list`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Maker {
+    /// Objects, by a Python program.
+    Python,
+    /// Objects, by a JavaScript program.
+    JavaScript,
+    /// Texts, by a Python program: of them a list-operator can make something.
+    Texts,
+}
+
+const PYTHON: &str = r#"def main(count):
+    records, names = [], []
+    for number in range(count):
+        name = "record %05d" % number
+        text = " ".join("word%d" % (number * place % 9973) for place in range(1, 100))
+        records.append({"id": number, "name": name, "group": number % 7, "score": number / 7,
+                        "tags": ["a", "b"], "text": text})
+        names.append(name)
+    return {"records": records, "names": names}
+"#;
+
+const JAVASCRIPT: &str = r#"function main({count}) {
+  const records = [], names = []
+  for (let number = 0; number < count; number++) {
+    const name = "record " + String(number).padStart(5, "0")
+    const words = []
+    for (let place = 1; place < 100; place++) words.push("word" + number * place % 9973)
+    records.push({id: number, name, group: number % 7, score: number / 7, tags: ["a", "b"],
+                  text: words.join(" ")})
+    names.push(name)
+  }
+  return {records, names}
+}
+"#;
+
+const TEXTS: &str = r#"def main(count):
+    texts = []
+    for number in range(count):
+        text = " ".join("word%d" % (number * place % 9973) for place in range(1, 108))
+        texts.append("record %05d %s" % (number, text))
+    return {"records": texts}
+"#;
+
+/// start, a code node that makes `count` items of about 1 KB each, an if-else that finds some, a
+/// list-operator that takes the last three with a 7, a template that shows the first five, an end:
+/// `text` is the template's, `last` the list-operator's. A list of objects goes through the
+/// list-operator by its names, because of objects it takes none, as in Dify.
+pub(crate) fn large_list(maker: Maker) -> String {
+    let (language, code, kind, names) = match maker {
+        Maker::Python => ("python3", PYTHON, "array[object]", "names"),
+        Maker::JavaScript => ("javascript", JAVASCRIPT, "array[object]", "names"),
+        Maker::Texts => ("python3", TEXTS, "array[string]", "records"),
+    };
+    let mut outputs = format!("records: {{type: '{kind}', children: null}}");
+    if names != "records" {
+        outputs.push_str(", names: {type: 'array[string]', children: null}");
+    }
+    let code = serde_json::Value::from(code);
+    let nodes = [
+        start("count", "number"),
+        format!(
+            "{{id: c, data: {{type: code, title: C, code_language: {language}, code: {code}, \
+             variables: [{{variable: count, value_selector: [s, count]}}], \
+             outputs: {{{outputs}}}}}}}"
+        ),
+        "{id: i, data: {type: if-else, title: I, cases: [{case_id: some, logical_operator: and, \
+         conditions: [{id: '1', variable_selector: [c, records], \
+         comparison_operator: not empty, value: ''}]}]}}"
+            .to_owned(),
+        format!(
+            "{{id: l, data: {{type: list-operator, title: L, variable: [c, {names}], \
+             filter_by: {{enabled: true, conditions: \
+             [{{key: '', comparison_operator: contains, value: '7'}}]}}, \
+             order_by: {{enabled: true, key: '', value: desc}}, \
+             limit: {{enabled: true, size: 3}}}}}}"
+        ),
+        "{id: t, data: {type: template-transform, title: T, \
+         template: '{{ records | length }} records, {{ records[:5] | join(\"; \") }}', \
+         variables: [{variable: records, value_selector: [c, records]}]}}"
+            .to_owned(),
+        "{id: e, data: {type: end, title: E, outputs: \
+         [{variable: text, value_selector: [t, output]}, \
+         {variable: last, value_selector: [l, result]}]}}"
+            .to_owned(),
+    ];
+    let some = "{source: i, sourceHandle: some, target: l}".to_owned();
+    let edges = [edge("s", "c"), edge("c", "i"), some, edge("l", "t"), edge("t", "e")];
+    document("large-list", &nodes, &edges)
+}

@@ -11,6 +11,7 @@ mod faults;
 mod http;
 mod intake;
 mod large;
+mod memory;
 mod people;
 mod process;
 mod random;

@@ -58,6 +58,11 @@ impl Process {
         Pid::from_raw(i32::try_from(child.id()).unwrap())
     }
 
+    /// Its number, by which the system knows it.
+    pub(crate) fn number(&self) -> u32 {
+        self.pid().as_raw().cast_unsigned()
+    }
+
     pub(crate) fn runs(&mut self) -> bool {
         match &mut self.child {
             Some(child) => child.try_wait().unwrap().is_none(),
