@@ -227,7 +227,21 @@ where
     });
     tasks.spawn(batches::feed(api.clone(), enough_fed));
     let acceptor = Acceptor::of(&api);
-    let router = Router::new()
+    let router = routes(files_fit)
+        .method_not_allowed_fallback(no_method)
+        .fallback(no_path)
+        .layer(middleware::from_fn_with_state(key, guard::admit))
+        .with_state(api);
+    (
+        router,
+        acceptor,
+        Background { tasks, waiting: [until_end, until_verdict, watching, until_fed] },
+    )
+}
+
+/// What can be asked.
+fn routes<S: ApiStore>(files_fit: axum::extract::DefaultBodyLimit) -> Router<Arc<Api<S>>> {
+    Router::new()
         .route("/api/v1/workflows", post(workflows::push::<S>).get(workflows::list::<S>))
         .route("/api/v1/workflows/{named}", get(workflows::show::<S>))
         .route("/api/v1/runs", post(submit::submit::<S>).get(runs::list::<S>))
@@ -252,15 +266,6 @@ where
         .route("/api/v1/files/{id}", get(files::show::<S>))
         .route("/api/v1/files/{id}/content", get(files::content::<S>))
         .route("/api/v1/conversations/{id}", get(conversations::show::<S>))
-        .method_not_allowed_fallback(no_method)
-        .fallback(no_path)
-        .layer(middleware::from_fn_with_state(key, guard::admit))
-        .with_state(api);
-    (
-        router,
-        acceptor,
-        Background { tasks, waiting: [until_end, until_verdict, watching, until_fed] },
-    )
 }
 
 async fn no_method() -> Problem {

@@ -163,13 +163,13 @@ fn named(id: &str, body: &Json) -> Submitted {
 async fn a_batch_comes_by_one_message() {
     let (server, acceptor) = Server::with_acceptor(|_| {}).await;
     server.push(&greeting()).await;
-    let lines = |count| (0..count).map(|_| format!("{}\n", json!({"inputs": {"who": "Ada"}})));
+    let line = json!({"inputs": {"who": "Ada"}}).to_string() + "\n";
     let batch = |id: &str, asked: &str, count| Submitted {
         kind: Some("flowmill.batch.v1".into()),
         content_type: Some("application/jsonl".into()),
         batch: Some(asked.into()),
         message_id: Some(id.into()),
-        body: lines(count).collect::<String>().into_bytes(),
+        body: line.repeat(count).into_bytes(),
         ..Submitted::default()
     };
     let queue = Queue::default();

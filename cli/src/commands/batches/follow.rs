@@ -1,5 +1,6 @@
 //! How a batch goes on, on one line; and what became of its lines, in a file.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -81,19 +82,20 @@ fn progress(batch: &Object, lines: &Object, rate: f64) -> String {
     let (done, total) = (done(lines), number(lines, "total"));
     let full = usize::try_from(done * BAR as u64 / total.max(1)).unwrap_or(BAR).min(BAR);
     let bar: String = (0..BAR).map(|cell| if cell < full { '#' } else { '.' }).collect();
+    // writing to a string cannot fail
     let mut line = format!("[{bar}] {}/{}", grouped(done), grouped(total));
     if rate > 0.0 && done < total {
         let left = Duration::try_from_secs_f64((total - done) as f64 / rate);
         let left = left.map_or_else(|_| "long".to_owned(), show);
-        line.push_str(&format!("  {rate:.0}/s  ETA {left}"));
+        let _ = write!(line, "  {rate:.0}/s  ETA {left}");
     }
     for (word, count) in [("bad", bad(lines)), ("running", number(lines, "running"))] {
         if count > 0 {
-            line.push_str(&format!("  {} {word}", grouped(count)));
+            let _ = write!(line, "  {} {word}", grouped(count));
         }
     }
     if text(batch, "status") != "running" {
-        line.push_str(&format!("  {}", text(batch, "status")));
+        let _ = write!(line, "  {}", text(batch, "status"));
     }
     one_line(&line, LINE)
 }

@@ -219,13 +219,11 @@ impl Batches for PostgresStore {
             let mut connection = self.writers.acquire().await?;
             self::steer(&mut connection, (tenant, batch), steer, &wish, actor).await
         };
-        match steered.await.map_err(|error| trouble(&error))? {
-            Some(runs) => Ok(Some(Steered::Done(runs))),
-            None => {
-                let found = self.batch(tenant, batch).await?;
-                Ok(found.map(|found| Steered::Refused(found.state)))
-            }
+        if let Some(runs) = steered.await.map_err(|error| trouble(&error))? {
+            return Ok(Some(Steered::Done(runs)));
         }
+        let found = self.batch(tenant, batch).await?;
+        Ok(found.map(|found| Steered::Refused(found.state)))
     }
 
     async fn end_batch(&self, batch: &Name, state: State) -> Result<bool, StoreError> {

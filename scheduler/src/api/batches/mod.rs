@@ -125,7 +125,9 @@ async fn steered<S: Batches>(
 ) -> Result<Option<Steered>, Problem> {
     let steered = api.store.steer_batch(tenant, batch, steer, &actor.into()).await?;
     if let Some(Steered::Done(runs)) = &steered {
-        runs.iter().for_each(|run| api.pokes.poke(run));
+        for run in runs {
+            api.pokes.poke(run);
+        }
         api.feeding.wake();
     }
     Ok(steered)

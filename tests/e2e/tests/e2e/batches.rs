@@ -15,7 +15,8 @@ const JSONL: &str = "content-type: application/jsonl\r\n";
 /// Lines for so many people.
 fn people(count: usize) -> String {
     let person = |nth| json!({"custom_id": nth, "inputs": {"who": format!("p{nth}")}});
-    (1..=count).map(|nth| format!("{}\n", person(nth))).collect()
+    let lines: Vec<String> = (1..=count).map(|nth| person(nth).to_string() + "\n").collect();
+    lines.concat()
 }
 
 async fn submit(cluster: &Cluster, workflow: &str, more: &str, body: &str) -> String {

@@ -179,7 +179,7 @@ impl State {
             row.start = Some(start.clone());
             row.rerun_of = start.adoption.as_ref().map(|adoption| adoption.from.clone());
             row.conversation = turn.as_ref().map(|turn| turn.conversation.clone());
-            row.line = start.line.clone();
+            row.line.clone_from(&start.line);
             if let Some(turn) = turn {
                 self.count(tenant, turn);
             }

@@ -159,13 +159,11 @@ impl Batches for SharedFolder {
             actor: actor.clone(),
             now,
         };
-        match self.writer.write(steering).await? {
-            Some(runs) => Ok(Some(Steered::Done(runs))),
-            None => {
-                let found = self.batch(tenant, batch).await?;
-                Ok(found.map(|found| Steered::Refused(found.state)))
-            }
+        if let Some(runs) = self.writer.write(steering).await? {
+            return Ok(Some(Steered::Done(runs)));
         }
+        let found = self.batch(tenant, batch).await?;
+        Ok(found.map(|found| Steered::Refused(found.state)))
     }
 
     async fn end_batch(&self, batch: &Name, state: State) -> Result<bool, StoreError> {
