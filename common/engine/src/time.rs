@@ -48,6 +48,64 @@ fn date(days: u64) -> (u64, u64, u64) {
     (era * 400 + year + u64::from(month <= 2), month, day)
 }
 
+/// How many days a date lies after 1970-01-01; the inverse of [`date`].
+fn days(year: u64, month: u64, day: u64) -> Option<u64> {
+    const DAYS_OF_400_YEARS: u64 = 146_097;
+    let (month, year) =
+        if month > 2 { (month - 3, year) } else { (month + 9, year.checked_sub(1)?) };
+    let (era, year) = (year / 400, year % 400);
+    let in_era = 365 * year + year / 4 - year / 100 + (153 * month + 2) / 5 + day - 1;
+    (era * DAYS_OF_400_YEARS + in_era).checked_sub(719_468)
+}
+
+/// Reads a point in time as RFC 3339 has it: `2026-11-26T01:27:52Z`, also with a fraction of a second
+/// or an offset. Those before 1970 are none here.
+///
+/// # Errors
+/// What it looks like, a fragment.
+pub fn parse_rfc3339(text: &str) -> Result<Time, String> {
+    read_rfc3339(text.trim()).ok_or_else(|| "write it as 2026-11-26T01:27:52Z".to_owned())
+}
+
+fn read_rfc3339(text: &str) -> Option<Time> {
+    let number = |text: &str, digits: usize| {
+        let is_number = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u64>().ok().filter(|_| is_number)
+    };
+    let fields = |text: &str, sign: char| -> Option<Vec<u64>> {
+        text.split(sign).map(|part| number(part, 2)).collect()
+    };
+    let (date_part, clock) = text.split_once(['T', 't', ' '])?;
+    let (year, rest) = date_part.split_once('-')?;
+    let &[month, day] = fields(rest, '-')?.as_slice() else { return None };
+    let days = days(number(year, 4)?, month, day)?;
+    // a day that a month lacks is another date
+    let is_date = date(days) == (number(year, 4)?, month, day);
+    let at = clock.find(['Z', 'z', '+', '-']).filter(|_| is_date)?;
+    let (clock, offset) = clock.split_at(at);
+    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
+    let &[hour, minute, second] = fields(clock, ':')?.as_slice() else { return None };
+    let is_clock = hour < 24 && minute < 60 && second < 60;
+    let is_fraction = !fraction.is_empty() && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    let micros = format!("{:0<6.6}", fraction).parse::<u64>().ok().filter(|_| is_fraction)?;
+    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
+    let seconds = match offset {
+        "Z" | "z" if is_clock => seconds,
+        _ => {
+            let &[hours, minutes] = fields(offset.get(1..)?, ':')?.as_slice() else { return None };
+            let ahead = (hours * 60 + minutes) * 60;
+            let is_offset = is_clock && hours < 24 && minutes < 60;
+            let utc = if offset.starts_with('+') {
+                seconds.checked_sub(ahead)
+            } else {
+                seconds.checked_add(ahead)
+            };
+            utc.filter(|_| is_offset)?
+        }
+    };
+    Some(Time(seconds * 1_000_000 + micros))
+}
+
 const UNITS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 

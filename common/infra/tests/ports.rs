@@ -44,6 +44,7 @@ async fn the_memory_store_that_is_shared() {
     suite::intake::all(make).await;
     suite::conversations::all(make).await;
     suite::announcements::all(make).await;
+    suite::webhooks::all(make).await;
     suite::letters::all(make).await;
     suite::checkpoints::all(make).await;
     let hasty = async || {
@@ -80,6 +81,7 @@ async fn the_shared_store_in_a_folder() {
     suite::store::all(make, true).await;
     suite::intake::all(make).await;
     suite::conversations::all(make).await;
+    suite::webhooks::all(make).await;
     suite::checkpoints::all(make).await;
     let hasty = async || {
         let store = make().await;
@@ -109,6 +111,12 @@ async fn the_shared_store_for_intake() {
     suite::conversations::all(async || schema.cleared().await.store().await).await;
     suite::announcements::all(async || schema.cleared().await.store().await).await;
     suite::letters::all(async || schema.cleared().await.store().await).await;
+}
+
+#[tokio::test]
+async fn the_shared_store_for_webhooks() {
+    let schema = Schema::migrated().await;
+    suite::webhooks::all(async || schema.cleared().await.store_with_keys().await).await;
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ mod show;
 mod submit;
 mod versions;
 mod waits;
+mod webhooks;
 mod wishes;
 mod workflows;
 
@@ -40,6 +41,7 @@ use flowmill_infra::clock::SystemClock;
 use flowmill_infra::intake::Intake;
 use flowmill_infra::live::Subscribe;
 use flowmill_infra::texts::Texts;
+use flowmill_infra::webhooks::Webhooks;
 use flowmill_workflow::Workflows;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -58,6 +60,9 @@ pub use guard::Key;
 pub use letters::letters;
 pub use problem::Code;
 pub use queue::{Acceptor, QueueSettings, take_from_queue};
+pub use webhooks::{
+    AllowedUrl, Courier, WebhookSettings, objection as secret_objection, send_webhooks, webhooks,
+};
 
 /// Whose everything is, until there are others.
 const TENANT: &str = "default";
@@ -75,6 +80,8 @@ pub struct Settings {
     pub document_bytes: usize,
     /// The largest submission, in bytes.
     pub submission_bytes: usize,
+    /// Addresses that submissions may name to be told of their run.
+    pub allowed_urls: Vec<AllowedUrl>,
 }
 
 impl Settings {
@@ -86,6 +93,7 @@ impl Settings {
             allow_mocks: false,
             document_bytes: 10 << 20,
             submission_bytes: 10 << 20,
+            allowed_urls: Vec::new(),
         }
     }
 }
@@ -140,7 +148,7 @@ pub fn router<S, P, L>(
     settings: Settings,
 ) -> (Router, Background)
 where
-    S: Intake + Texts,
+    S: Intake + Texts + Webhooks,
     P: CompletionPublisher,
     L: Subscribe,
 {
@@ -157,7 +165,7 @@ pub fn with_acceptor<S, P, L>(
     settings: Settings,
 ) -> (Router, Acceptor<S>, Background)
 where
-    S: Intake + Texts,
+    S: Intake + Texts + Webhooks,
     P: CompletionPublisher,
     L: Subscribe,
 {

@@ -7,10 +7,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use flowmill_engine::value::{Name, Style, dumps};
 use flowmill_infra::intake::Intake;
 use flowmill_infra::submissions::{Refusal, SubmissionConsumer, SubmissionReceipt, Submitted};
 use flowmill_infra::texts::Texts;
+use flowmill_infra::webhooks::Webhooks;
 use flowmill_workflow::digest;
 use tokio::task::{JoinError, JoinSet};
 
@@ -56,7 +58,7 @@ impl<S> Acceptor<S> {
     }
 }
 
-impl<S: Intake + Texts> Acceptor<S> {
+impl<S: Intake + Texts + Webhooks> Acceptor<S> {
     /// Makes the run durable that a message asks for.
     async fn take(&self, message: &Submitted, key_from_body: bool) -> Result<Taken, Problem> {
         is_understood(message)?;
@@ -72,7 +74,7 @@ impl<S: Intake + Texts> Acceptor<S> {
             None if key_from_body => Some(key_of_body(message, body)),
             None => None,
         };
-        accept(&self.0, body, key).await
+        accept(&self.0, body, key, &HeaderMap::new()).await
     }
 
     /// Whether the store answers.
@@ -135,7 +137,7 @@ pub async fn take_from_queue<Q, S>(
     stop: impl Future<Output = ()> + Send,
 ) where
     Q: SubmissionConsumer,
-    S: Intake + Texts,
+    S: Intake + Texts + Webhooks,
 {
     let mut stop = std::pin::pin!(stop);
     let mut held: JoinSet<End> = JoinSet::new();
@@ -196,7 +198,7 @@ impl Patience {
     }
 
     /// Returns once the store answers.
-    async fn wait<S: Intake + Texts>(&mut self, acceptor: &Acceptor<S>) {
+    async fn wait<S: Intake + Texts + Webhooks>(&mut self, acceptor: &Acceptor<S>) {
         loop {
             let wait = PATIENCE[self.tries.min(PATIENCE.len() - 1)];
             self.tries += 1;
@@ -208,7 +210,7 @@ impl Patience {
     }
 }
 
-async fn deal<S: Intake + Texts, R: SubmissionReceipt>(
+async fn deal<S: Intake + Texts + Webhooks, R: SubmissionReceipt>(
     acceptor: Acceptor<S>,
     message: Submitted,
     receipt: R,

@@ -12,9 +12,10 @@ use flowmill_engine::run::Start;
 use flowmill_engine::value::{Name, Object, Style, Value, dumps};
 use flowmill_engine::variables::Selector;
 use flowmill_infra::clock::Clock as _;
-use flowmill_infra::intake::{Intake, RunRow, Submission, Turn};
+use flowmill_infra::intake::{Attached, Intake, RunRow, Submission, Turn};
 use flowmill_infra::message::PlanKey;
 use flowmill_infra::texts::Texts;
+use flowmill_infra::webhooks::Webhooks;
 use flowmill_workflow::Workflow;
 use flowmill_workflow::rerun::{TakenOver, node_id, output};
 use uuid::Uuid;
@@ -23,6 +24,7 @@ use super::Api;
 use super::guard::{parameters, read};
 use super::json::{Members, number, object};
 use super::problem::{Code, Problem};
+use super::request::Own;
 use super::runs::find;
 use super::show;
 use super::submit;
@@ -37,6 +39,8 @@ struct Request {
     is_latest: bool,
     /// Other canned answers than the earlier run had, as text.
     mocks: Option<Name>,
+    /// What its submitter brings in place of what the earlier run had.
+    own: Own,
 }
 
 /// Where the new run begins.
@@ -66,13 +70,14 @@ impl Request {
         };
         let sets = members.mapping("set")?.unwrap_or_default();
         let mocks = members.take("mocks").map(|mocks| dumps(&mocks, Style::Compact).into());
+        let own = Own::read(&mut members)?;
         members.done()?;
-        Ok(Self { begin, sets, is_latest, mocks })
+        Ok(Self { begin, sets, is_latest, mocks, own })
     }
 }
 
 /// Accepts a run that takes over what an earlier one did.
-pub(super) async fn rerun<S: Intake + Texts>(
+pub(super) async fn rerun<S: Intake + Texts + Webhooks>(
     State(api): State<Arc<Api<S>>>,
     Path(run): Path<String>,
     uri: Uri,
@@ -82,12 +87,14 @@ pub(super) async fn rerun<S: Intake + Texts>(
     let [] = parameters(&uri, [])?;
     let key = submit::idempotency_key(&headers)?;
     let body = read(&headers, body, api.settings.submission_bytes).await?;
-    let request = Request::read(&body)?;
+    let mut request = Request::read(&body)?;
+    let own = std::mem::take(&mut request.own).with_header(&headers);
     if request.mocks.is_some() && !api.settings.allow_mocks {
         return Err(Problem::new(Code::MocksRefused, "this server runs no mocks"));
     }
     let before = find(&api, &Name::from(run)).await?;
     let (submission, workflow, taken_over) = prepare(&api, &before, request).await?;
+    let (attached, warning) = submit::attach(&api, own, before.attached.clone()).await?;
     // the same words mean something else of another run
     let key = key.map(|key| submit::keyed(key, &format!("[{:?},{body}]", &*before.run)));
     let TakenOver { nodes, elements, rounds } = taken_over;
@@ -95,8 +102,10 @@ pub(super) async fn rerun<S: Intake + Texts>(
     let more = vec![
         ("rerun_of", Value::Str(before.run)),
         ("kept", object(counts.map(|(name, count)| (name, number(count))))),
+        ("warnings", Value::array(warning.into_iter().map(Value::from).collect())),
     ];
-    let taken = submit::take(&api, Submission { key, ..submission }, workflow, more).await?;
+    let taken =
+        submit::take(&api, Submission { key, attached, ..submission }, workflow, more).await?;
     Ok(taken.answer())
 }
 
@@ -106,7 +115,7 @@ async fn prepare<S: Intake + Texts>(
     before: &RunRow,
     request: Request,
 ) -> Result<(Submission, Value, TakenOver), Problem> {
-    let Request { begin, sets, is_latest, mocks } = request;
+    let Request { begin, sets, is_latest, mocks, own: _ } = request;
     let read = api.store.facts(&api.tenant, &before.run, 0).await?;
     let (key, facts) = read.ok_or_else(|| Problem::no_run(&before.run))?;
     let earlier = api.workflows.get(&api.tenant, &key).await?;
@@ -155,6 +164,7 @@ async fn prepare<S: Intake + Texts>(
         start,
         key: None,
         turn,
+        attached: Attached::default(),
     };
     Ok((submission, show::workflow(&digest, &name), taken_over))
 }

@@ -9,8 +9,8 @@ use flowmill_engine::forms::FormRecord;
 use flowmill_engine::graph::Mode;
 use flowmill_engine::report::NodeRecord;
 use flowmill_engine::time::Time;
-use flowmill_engine::value::{Name, Value};
-use flowmill_infra::intake::RunRow;
+use flowmill_engine::value::{Name, Value, loads};
+use flowmill_infra::intake::{Attached, RunRow};
 use flowmill_workflow::inputs::{Field, Form};
 
 use super::json::{millis, number, object, text, time};
@@ -85,6 +85,13 @@ pub(super) fn workflow(id: &Name, name: &Name) -> Value {
 /// A run, with how it ended once it has. Before, what only the end tells is null.
 pub(super) fn run(found: &RunRow, end: Option<&RunFinished>, now: Time) -> Value {
     let mut members = row(found, now);
+    let Attached { metadata, endpoint, traceparent } = &found.attached;
+    let metadata = metadata.as_deref().and_then(|metadata| loads(metadata).ok());
+    members.extend([
+        ("metadata", metadata.unwrap_or_default()),
+        ("webhook", text(endpoint.as_ref())),
+        ("traceparent", text(traceparent.as_ref())),
+    ]);
     let Some(end) = end else {
         let unknown = ["reason", "error", "outputs", "errors", "exceptions_count", "steps"];
         members.extend(unknown.map(|name| (name, Value::None)));
@@ -157,11 +164,11 @@ fn brief(record: &ErrorRecord) -> Vec<(&'static str, Value)> {
 }
 
 /// `id`, or `id@outer[0]/inner[2]` in containers.
-fn key(frame: &FramePath, node: &str) -> String {
+pub(super) fn key(frame: &FramePath, node: &str) -> String {
     if frame.is_root() { node.to_owned() } else { format!("{node}@{frame}") }
 }
 
-fn handled(handled: Handled) -> &'static str {
+pub(super) fn handled(handled: Handled) -> &'static str {
     match handled {
         Handled::Retried => "retried",
         Handled::DefaultValue => "default-value",

@@ -8,7 +8,9 @@ use sqlx::PgPool;
 use sqlx::postgres::PgRow;
 
 use crate::codec::Codec;
-use crate::intake::{Accepted, Conversation, Document, Filter, Intake, RunRow, Submission};
+use crate::intake::{
+    Accepted, Attached, Conversation, Document, Filter, Intake, RunRow, Submission,
+};
 use crate::journal::missing;
 use crate::message::PlanKey;
 use crate::shards::Wish;
@@ -22,12 +24,15 @@ const NEW_ROWS: i64 = 64;
 /// What a document's text is kept under.
 pub(super) const WORKFLOW: &str = "workflow";
 
-/// The columns of a [`RunRow`].
+/// The columns of a [`RunRow`]; metadata only where they are asked for.
 macro_rules! run_rows {
-    ($rest:literal) => {
+    ($metadata:literal, $rest:literal) => {
         concat!(
             "SELECT run, workflow, coalesce(name, '') AS name, status, accepted_at, started_at,
-                finished_at, wake_at, in_flight, seq, conversation, rerun_of
+                finished_at, wake_at, in_flight, seq, conversation, rerun_of, endpoint,
+                traceparent, ",
+            $metadata,
+            " AS metadata
             FROM runs LEFT JOIN workflows
                 ON workflows.tenant = runs.tenant AND digest = workflow
             WHERE runs.tenant = $1 AND ",
@@ -204,13 +209,14 @@ impl Intake for PostgresStore {
     }
 
     async fn run(&self, tenant: &Name, run: &Name) -> Result<Option<RunRow>, StoreError> {
-        let found = sqlx::query(run_rows!("run = $2")).bind(&**tenant).bind(&**run);
+        let found = sqlx::query(run_rows!("metadata", "run = $2")).bind(&**tenant).bind(&**run);
         let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
         found.as_ref().map(run_row).transpose()
     }
 
     async fn runs(&self, tenant: &Name, filter: &Filter) -> Result<Vec<RunRow>, StoreError> {
         const RUNS: &str = run_rows!(
+            "NULL",
             "($2 IS NULL OR workflow = $2 OR name = $2)
                 AND ($3 IS NULL OR status = $3) AND (NOT $6 OR status IS NULL)
                 AND ($4 IS NULL OR place <
@@ -328,6 +334,9 @@ struct Form {
     conversations: Vec<Option<String>>,
     apps: Vec<Option<String>>,
     counts: Vec<bool>,
+    metadata: Vec<Option<String>>,
+    endpoints: Vec<Option<String>>,
+    traces: Vec<Option<String>>,
 }
 
 /// Under each tenant and key the run and the fingerprint that are kept.
@@ -337,7 +346,8 @@ impl Form {
     async fn of(codec: &Codec, submissions: &[Submission]) -> Result<Self, StoreError> {
         let mut form = Self::default();
         for submission in submissions {
-            let Submission { tenant, shard, plan, start, wake_at, key, turn } = submission;
+            let Submission { tenant, shard, plan, start, wake_at, key, turn, attached } =
+                submission;
             form.runs.push(start.run.to_string());
             form.tenants.push(tenant.to_string());
             form.shards.push(i32::from(shard.0));
@@ -353,6 +363,9 @@ impl Form {
             form.conversations.push(turn.as_ref().map(|turn| turn.conversation.to_string()));
             form.apps.push(turn.as_ref().map(|turn| turn.app.to_string()));
             form.counts.push(turn.as_ref().is_some_and(|turn| turn.counts));
+            form.metadata.push(attached.metadata.as_ref().map(ToString::to_string));
+            form.endpoints.push(attached.endpoint.as_ref().map(ToString::to_string));
+            form.traces.push(attached.traceparent.as_ref().map(ToString::to_string));
         }
         Ok(form)
     }
@@ -364,10 +377,10 @@ impl Form {
             WITH asked AS MATERIALIZED (
                 SELECT * FROM unnest($1::text[], $2::text[], $3::int4[], $4::text[], $5::bool[],
                     $6::text[], $7::text[], $8::int8[], $9::text[], $10::text[], $11::text[],
-                    $12::text[], $13::text[], $14::bool[])
+                    $12::text[], $13::text[], $14::bool[], $15::text[], $16::text[], $17::text[])
                     WITH ORDINALITY AS asked (run, tenant, shard, workflow, dify_sizes,
                         mocks, start, wake_at, key, fingerprint, rerun_of, conversation, app,
-                        counts, nth)
+                        counts, metadata, endpoint, traceparent, nth)
             ), keyed AS (
                 INSERT INTO idempotency (tenant, key, fingerprint, run)
                 SELECT tenant, key, fingerprint, run FROM asked WHERE key IS NOT NULL
@@ -376,9 +389,9 @@ impl Form {
                 RETURNING run
             ), accepted AS (
                 INSERT INTO runs (run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
-                    rerun_of, conversation)
+                    rerun_of, conversation, metadata, endpoint, traceparent)
                 SELECT run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
-                    rerun_of, conversation
+                    rerun_of, conversation, metadata, endpoint, traceparent
                 FROM asked WHERE key IS NULL OR run IN (SELECT run FROM keyed) ORDER BY nth
                 ON CONFLICT (run) DO NOTHING
                 RETURNING run)
@@ -407,6 +420,9 @@ impl Form {
             .bind(&self.conversations)
             .bind(&self.apps)
             .bind(&self.counts)
+            .bind(&self.metadata)
+            .bind(&self.endpoints)
+            .bind(&self.traces)
             .execute(to)
             .await?;
         if self.keys.iter().all(Option::is_none) {
@@ -460,6 +476,11 @@ pub(super) fn run_row(row: &PgRow) -> Result<RunRow, StoreError> {
         in_flight: get::<i32>(row, "in_flight")?.unsigned_abs(),
         conversation: get::<Option<&str>>(row, "conversation")?.map(Name::from),
         rerun_of: get::<Option<&str>>(row, "rerun_of")?.map(Name::from),
+        attached: Attached {
+            metadata: get::<Option<&str>>(row, "metadata")?.map(Name::from),
+            endpoint: get::<Option<&str>>(row, "endpoint")?.map(Name::from),
+            traceparent: get::<Option<&str>>(row, "traceparent")?.map(Name::from),
+        },
         run,
     })
 }

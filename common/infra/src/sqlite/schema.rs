@@ -35,7 +35,10 @@ pub(super) const RUNS: Form = Form {
 pub(super) const SHARED: Form = Form {
     file: "serve.db",
     mark: 0x666c_7368,
-    migrations: &[include_str!("../../../../migrations/sqlite/shared/0001_runs.sql")],
+    migrations: &[
+        include_str!("../../../../migrations/sqlite/shared/0001_runs.sql"),
+        include_str!("../../../../migrations/sqlite/shared/0002_webhooks.sql"),
+    ],
     advice: "`flowmill serve`",
 };
 

@@ -3,12 +3,13 @@
 //!
 //! Here are facts and their commit; `shards` is for owners, `intake` for submitters, `work` for
 //! workers and whoever compiles documents, `letters` for dead letters, `announcements` for whoever
-//! tells others of ends.
+//! tells others of ends, `webhooks` for those who send events.
 
 mod announcements;
 mod intake;
 mod letters;
 mod shards;
+mod webhooks;
 mod work;
 
 use std::collections::{BTreeMap, HashMap};
@@ -25,7 +26,7 @@ use flowmill_engine::value::Name;
 use crate::checkpoints::CheckpointKey;
 use crate::clock::{Clock as _, SystemClock};
 use crate::dead_letters::DeadLetter;
-use crate::intake::{Conversation, Document, IdempotencyKey};
+use crate::intake::{Attached, Conversation, Document, IdempotencyKey};
 use crate::message::{PlanKey, Shard};
 use crate::shards::Signal;
 use crate::store::{Batch, Commit, Settled, Standing, Store, StoreError, Tenure};
@@ -59,6 +60,10 @@ struct State {
     keys: HashMap<(Name, Name), (Name, IdempotencyKey)>,
     checkpoints: HashMap<CheckpointKey, Kept>,
     letters: Vec<letters::LetterRow>,
+    endpoints: Vec<webhooks::EndpointRow>,
+    deliveries: Vec<webhooks::DeliveryRow>,
+    /// How many deliveries were made.
+    told: i64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -87,6 +92,7 @@ struct RunRow {
     journal: Vec<Fact>,
     conversation: Option<Name>,
     rerun_of: Option<Name>,
+    attached: Attached,
 }
 
 #[derive(Debug)]
@@ -236,7 +242,9 @@ impl State {
         if let Some(row) = self.runs.get_mut(run) {
             let last_number = row.standing.last_number.max(standing.last_number);
             row.standing = Standing { last_number, ..*standing };
+            let before = row.status;
             row.extend(facts);
+            self.tell_endpoints(now, run, before);
         }
         self.keep_said(run, facts);
     }
@@ -274,6 +282,7 @@ impl State {
             journal: Vec::new(),
             conversation: None,
             rerun_of: None,
+            attached: Attached::default(),
         }
     }
 }
