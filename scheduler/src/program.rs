@@ -4,8 +4,7 @@
 //! The listener comes first, so that whoever watches hears what is missing while servers are away.
 //! Then come the database and the broker; then runs are owned.
 
-mod webhooks;
-
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,9 +23,8 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::api::{self, Acceptor, Courier, Door, Listened, announce_ends, take_from_queue};
 use crate::config::{Config, Role};
+use crate::sending::{self, Sending};
 use crate::{READS, Service, Sharded, deal_with_dead_letters};
-
-use webhooks::Sending;
 
 /// What the program is called.
 pub const NAME: &str = "flowmill-scheduler";
@@ -43,7 +41,7 @@ const DAILY: Duration = Duration::from_hours(24);
 const AGAIN: Duration = Duration::from_mins(10);
 
 /// How long requests that were let in may take when the program ends.
-const REQUESTS: Duration = Duration::from_secs(5);
+pub(crate) const REQUESTS: Duration = Duration::from_secs(5);
 
 /// The servers, when they can be used.
 struct Servers {
@@ -68,7 +66,7 @@ pub async fn run(config: Config, stop: Stop) -> Result<(), Failure> {
     let courier = Courier::new(courier).map_err(|error| Failure::Broken(error.to_string()))?;
     let courier = Arc::new(courier);
     if !config.roles.contains(&Role::Runs) {
-        return webhooks::send(&config, courier, stop).await;
+        return sending::send(&config, courier, stop).await;
     }
     let health = Health::waiting_for(&["postgres", "rabbitmq", "api"]);
     let door = Door::default();
@@ -90,13 +88,13 @@ pub async fn run(config: Config, stop: Stop) -> Result<(), Failure> {
     served
 }
 
-fn open_redis(config: &Config) -> Result<Redis, Failure> {
+pub(crate) fn open_redis(config: &Config) -> Result<Redis, Failure> {
     let redis = config.redis.open(&config.rabbitmq.prefix);
     redis.map_err(|error| Failure::Broken(format!("failed to {error}")))
 }
 
 /// Waits for the database.
-async fn open(
+pub(crate) async fn open(
     config: &Config,
     keys: &Keys,
     redis: &Redis,
@@ -180,12 +178,8 @@ async fn own(
     dealing.abort();
     door.close();
     drop(enough);
-    if tokio::time::timeout(REQUESTS, taking).await.is_err() {
-        tracing::warn!("submissions are still under way");
-    }
-    if tokio::time::timeout(REQUESTS, answering.ended()).await.is_err() {
-        tracing::warn!("requests are still under way");
-    }
+    within("submissions", taking).await;
+    within("requests", answering.ended()).await;
     // it ends when nobody can submit to it any more
     drop(handle);
     match ended {
@@ -204,6 +198,13 @@ async fn own(
             store.close().await;
             Ok(())
         }
+    }
+}
+
+/// Waits until what was let in is dealt with, but not for long.
+async fn within<T>(what: &str, ending: impl Future<Output = T>) {
+    if tokio::time::timeout(REQUESTS, ending).await.is_err() {
+        tracing::warn!("{what} are still under way");
     }
 }
 

@@ -65,7 +65,7 @@ pub(crate) struct Args {
     /// How long nodes may finish when it is told to stop: 500ms, 30s, 5m.
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = parse_duration)]
     drain: Duration,
-    /// How others reach it, such as https://flowmill.example: what links in webhooks begin with.
+    /// How others reach it, such as <https://flowmill.example>: what links in webhooks begin with.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "URL")]
     public_url: String,
     /// What is logged: error, warn, info or debug, also of parts: `warn,flowmill_worker=debug`.

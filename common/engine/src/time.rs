@@ -87,7 +87,7 @@ fn read_rfc3339(text: &str) -> Option<Time> {
     let &[hour, minute, second] = fields(clock, ':')?.as_slice() else { return None };
     let is_clock = hour < 24 && minute < 60 && second < 60;
     let is_fraction = !fraction.is_empty() && fraction.bytes().all(|byte| byte.is_ascii_digit());
-    let micros = format!("{:0<6.6}", fraction).parse::<u64>().ok().filter(|_| is_fraction)?;
+    let micros = format!("{fraction:0<6.6}").parse::<u64>().ok().filter(|_| is_fraction)?;
     let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
     let seconds = match offset {
         "Z" | "z" if is_clock => seconds,
@@ -156,6 +156,44 @@ mod tests {
         assert_eq!(shown(951_782_400), "2000-02-29T00:00:00.007Z");
         assert_eq!(shown(4_107_542_400), "2100-03-01T00:00:00.007Z");
         assert_eq!(shown(1_795_656_472), "2026-11-26T01:27:52.007Z");
+    }
+
+    #[test]
+    fn points_in_time_are_read_as_they_are_written() {
+        for seconds in [0, 951_782_399, 951_782_400, 4_107_542_400, 1_795_656_472, 253_402_300_799]
+        {
+            let time = Time(seconds * 1_000_000 + 7_000);
+            assert_eq!(parse_rfc3339(&time.rfc3339()), Ok(time));
+        }
+        let read = |text: &str| parse_rfc3339(text).map(|time| time.0);
+        assert_eq!(read("1970-01-02T00:00:00Z"), Ok(86_400_000_000));
+        assert_eq!(read(" 1970-01-02t00:00:00.5z "), Ok(86_400_500_000));
+        assert_eq!(read("1970-01-02T00:00:00.1234569Z"), Ok(86_400_123_456));
+        assert_eq!(read("1970-01-02T02:30:00+02:30"), Ok(86_400_000_000));
+        assert_eq!(read("1970-01-01T22:00:00-02:00"), Ok(86_400_000_000));
+        for wrong in [
+            "",
+            "1970-01-02",
+            "1970-01-02T00:00:00",
+            "1970-01-02T00:00Z",
+            "1970-13-02T00:00:00Z",
+            "1970-00-02T00:00:00Z",
+            "1970-02-29T00:00:00Z",
+            "1970-01-00T00:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "0000-01-01T00:00:00Z",
+            "1970-01-01T00:00:00+01:00",
+            "1970-01-02T24:00:00Z",
+            "1970-01-02T00:60:00Z",
+            "1970-01-02T00:00:00.Z",
+            "1970-01-02T00:00:00.\u{e9}Z",
+            "1970-01-02T00:00:00+1",
+            "1970-01-02T00:00:00+24:00",
+            "1970-1-2T0:0:0Z",
+            "+970-01-02T00:00:00Z",
+        ] {
+            assert!(parse_rfc3339(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

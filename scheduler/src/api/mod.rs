@@ -61,7 +61,8 @@ pub use letters::letters;
 pub use problem::Code;
 pub use queue::{Acceptor, QueueSettings, take_from_queue};
 pub use webhooks::{
-    AllowedUrl, Courier, WebhookSettings, objection as secret_objection, send_webhooks, webhooks,
+    AllowedUrl, Courier, Schedule, WebhookSettings, objection as secret_objection, send_webhooks,
+    webhooks,
 };
 
 /// Whose everything is, until there are others.

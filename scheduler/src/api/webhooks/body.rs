@@ -149,7 +149,7 @@ fn end_data(terms: Terms<'_>, end: &RunFinished) -> Vec<(&'static str, Value)> {
     let omitted = end.errors.len().saturating_sub(ERRORS) as u64 + end.errors_omitted;
     vec![
         ("reason", end.reason.map_or(Value::None, |reason| show::reason(reason).into())),
-        ("error", end.error.as_ref().map_or(Value::None, |error| cut(error))),
+        ("error", end.error.as_ref().map_or(Value::None, cut)),
         ("errors", Value::array(listed)),
         ("errors_omitted", number(omitted)),
         ("outputs", if is_small { outputs } else { Value::None }),

@@ -31,6 +31,7 @@ use super::{TENANT, no_method};
 pub(super) use body::trace_id;
 pub use chosen::AllowedUrl;
 pub use courier::Courier;
+pub use schedule::Schedule;
 pub use sender::send_webhooks;
 pub use signature::objection;
 
@@ -39,6 +40,8 @@ pub use signature::objection;
 pub struct WebhookSettings {
     /// How long an endpoint may take to answer.
     pub timeout: Duration,
+    /// When there is another try.
+    pub schedule: Schedule,
     /// How many deliveries are under way at a time.
     pub at_once: usize,
     /// How many of them to one endpoint.
@@ -61,6 +64,7 @@ impl Default for WebhookSettings {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(15),
+            schedule: Schedule::default(),
             at_once: 256,
             each: 8,
             outputs_bytes: 64 << 10,

@@ -17,6 +17,32 @@ const AGAIN: [Duration; 9] = [
     Duration::from_hours(24),
 ];
 
+/// How patient a sender is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// The waits after each try but the last.
+    pub again: Vec<Duration>,
+    /// How long an endpoint is left alone that failed [`SUSPECT`] times in a row; twice as long after
+    /// each further time.
+    pub rest: Duration,
+    /// The longest time for which it is.
+    pub longest_rest: Duration,
+    /// How long after the time for a try is over its delivery comes to others, if nothing was written
+    /// of it.
+    pub margin: Duration,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self {
+            again: AGAIN.to_vec(),
+            rest: Duration::from_secs(10),
+            longest_rest: Duration::from_mins(10),
+            margin: Duration::from_secs(15),
+        }
+    }
+}
+
 /// After this time a delivery is given up, however often it was tried: more than all waits at their
 /// longest.
 pub(super) const PATIENCE: Duration = Duration::from_hours(5 * 24);
@@ -24,28 +50,26 @@ pub(super) const PATIENCE: Duration = Duration::from_hours(5 * 24);
 /// The longest time for which an endpoint may ask to be left alone.
 const LONGEST_WISH: Duration = Duration::from_hours(24);
 
-/// How long an endpoint is left alone that failed [`SUSPECT`] times in a row; twice as long after
-/// each further time.
-const REST: Duration = Duration::from_secs(10);
+impl Schedule {
+    /// After which time a delivery is tried again that was tried so often, and never before the
+    /// endpoint wishes; None: it is given up. `luck` spreads tries that failed at the same time.
+    pub(super) fn again(&self, tries: u32, wish: Option<Duration>, luck: u8) -> Option<Duration> {
+        let last = usize::try_from(tries).unwrap_or(usize::MAX).checked_sub(1)?;
+        let wait = spread(*self.again.get(last)?, luck);
+        Some(wait.max(wished(wish)))
+    }
 
-/// The longest time for which it is.
-const LONGEST_REST: Duration = Duration::from_mins(10);
-
-/// After which time a delivery is tried again that was tried so often, and never before the endpoint
-/// wishes; None: it is given up. `luck` spreads tries that failed at the same time.
-pub(super) fn again(tries: u32, wish: Option<Duration>, luck: u8) -> Option<Duration> {
-    let last = usize::try_from(tries).unwrap_or(usize::MAX).checked_sub(1)?;
-    let wait = spread(*AGAIN.get(last)?, luck);
-    Some(wait.max(wished(wish)))
-}
-
-/// For how long an endpoint is left alone after so many failures in a row.
-pub(super) fn rest(failures: u32, wish: Option<Duration>, luck: u8) -> Duration {
-    let rest = match failures.checked_sub(SUSPECT) {
-        None => Duration::ZERO,
-        Some(more) => spread(REST.saturating_mul(1 << more.min(10)).min(LONGEST_REST), luck),
-    };
-    rest.max(wished(wish))
+    /// For how long an endpoint is left alone after so many failures in a row.
+    pub(super) fn rest(&self, failures: u32, wish: Option<Duration>, luck: u8) -> Duration {
+        let rest = match failures.checked_sub(SUSPECT) {
+            None => Duration::ZERO,
+            Some(more) => {
+                let rest = self.rest.saturating_mul(1 << more.min(16));
+                spread(rest.min(self.longest_rest), luck)
+            }
+        };
+        rest.max(wished(wish))
+    }
 }
 
 fn wished(wish: Option<Duration>) -> Duration {
@@ -60,6 +84,14 @@ fn spread(wait: Duration, luck: u8) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn again(tries: u32, wish: Option<Duration>, luck: u8) -> Option<Duration> {
+        Schedule::default().again(tries, wish, luck)
+    }
+
+    fn rest(failures: u32, wish: Option<Duration>, luck: u8) -> Duration {
+        Schedule::default().rest(failures, wish, luck)
+    }
 
     #[test]
     fn ten_tries_are_spread_over_three_days() {
@@ -91,7 +123,7 @@ mod tests {
         let seconds: Vec<u64> =
             (4..13).map(|failures| rest(failures, None, 128).as_secs()).collect();
         assert_eq!(seconds, [0, 10, 20, 40, 80, 160, 320, 600, 600]);
-        assert_eq!(rest(u32::MAX, None, 255), LONGEST_REST * 11 / 10);
+        assert_eq!(rest(u32::MAX, None, 255), Duration::from_mins(11));
         assert_eq!(rest(0, Some(Duration::from_secs(7)), 0), Duration::from_secs(7));
     }
 }

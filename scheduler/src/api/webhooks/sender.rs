@@ -15,9 +15,10 @@ use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
+use super::WebhookSettings;
 use super::body::{self, Terms};
 use super::courier::{Courier, GONE, Outcome};
-use super::schedule::{self, PATIENCE};
+use super::schedule::PATIENCE;
 use super::signature::luck;
 
 /// How often the store is asked without having been told: for what is tried again, and for events
@@ -26,9 +27,6 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// The shortest time between two questions: what comes meanwhile shares the next.
 const GAP: Duration = Duration::from_millis(20);
-
-/// How long after a try is over its delivery comes to others, if nothing was written of it.
-const MARGIN: Duration = Duration::from_secs(15);
 
 /// How often what nobody waits for any more is put away.
 const TIDY: Duration = Duration::from_mins(1);
@@ -85,6 +83,7 @@ struct Sender<S> {
 
 impl<S: Deliveries + Intake> Sender<S> {
     /// Takes what is due, as far as there are places.
+    #[expect(clippy::iter_over_hash_type, reason = "they are only counted")]
     async fn take(&mut self) {
         let settings = self.courier.settings();
         let most = settings.at_once.saturating_sub(self.under_way.len());
@@ -96,7 +95,7 @@ impl<S: Deliveries + Intake> Sender<S> {
             *held.entry(endpoint).or_default() += 1;
         }
         let held = held.into_iter().map(|(endpoint, count)| (endpoint.clone(), count)).collect();
-        let lease = settings.timeout + MARGIN;
+        let lease = settings.timeout + settings.schedule.margin;
         let claim = Claim { most, each: settings.each, held, lease };
         let claimed = match self.store.claim(&claim).await {
             Ok(claimed) => claimed,
@@ -146,7 +145,7 @@ async fn send<S: Deliveries + Intake>(store: Arc<S>, courier: Arc<Courier>, clai
     let written = match prepared(&*store, &courier, &claimed).await {
         Ok(Ok(body)) => {
             let outcome = courier.deliver(&claimed.endpoint, &claimed.delivery, &body).await;
-            record(&*store, &claimed, outcome).await
+            record(&*store, courier.settings(), &claimed, outcome).await
         }
         Ok(Err(why)) => give_up(&*store, &claimed, why).await,
         Err(error) => Err(error),
@@ -199,6 +198,7 @@ async fn end<S: Intake>(
 
 async fn record<S: Deliveries>(
     store: &S,
+    settings: &WebhookSettings,
     claimed: &Claimed,
     outcome: Outcome,
 ) -> Result<(), StoreError> {
@@ -209,8 +209,8 @@ async fn record<S: Deliveries>(
         return store.delivered(delivery.id, &answer).await;
     };
     let is_gone = answer.status == Some(GONE);
-    let again = schedule::again(delivery.tries, wish, luck()).filter(|_| !is_gone);
-    let rest = schedule::rest(endpoint.failures.saturating_add(1), wish, luck());
+    let again = settings.schedule.again(delivery.tries, wish, luck()).filter(|_| !is_gone);
+    let rest = settings.schedule.rest(endpoint.failures.saturating_add(1), wish, luck());
     if is_gone {
         tracing::warn!(endpoint = %endpoint.id, "an endpoint answered 410 and is disabled");
     } else if again.is_none() {

@@ -17,3 +17,4 @@ mod volume;
 mod walkthroughs;
 mod watching;
 mod way;
+mod webhooks;

@@ -137,9 +137,12 @@ impl Deliveries for SharedStore {
         let State { endpoints, deliveries, .. } = &mut *state;
         let mut held: HashMap<Name, usize> = claim.held.iter().cloned().collect();
         let mut claimed = Vec::new();
-        let due = deliveries
-            .iter_mut()
-            .filter(|row| row.delivery.state == Fate::Waiting && row.delivery.due_at <= now);
+        let is_due = |row: &&mut DeliveryRow| {
+            row.delivery.state == Fate::Waiting && row.delivery.due_at <= now
+        };
+        let mut due: Vec<&mut DeliveryRow> = deliveries.iter_mut().filter(is_due).collect();
+        // those that have least under way come first, so that nobody waits for who is slow
+        due.sort_by_key(|row| held.get(&row.delivery.endpoint).copied().unwrap_or_default());
         for DeliveryRow { tenant, delivery, .. } in due {
             let endpoint = endpoints.iter().map(|row| (&row.tenant, &row.endpoint));
             let endpoint = endpoint.filter(|(theirs, _)| *theirs == tenant);

@@ -7,12 +7,12 @@ use flowmill_infra::program::{Failure, Health, Listener, Stop, watch_database};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
-use super::{REQUESTS, open, open_redis};
 use crate::api::{Courier, send_webhooks};
 use crate::config::Config;
+use crate::program::{REQUESTS, open, open_redis};
 
 /// Sends webhooks and does nothing else, until it is told to stop.
-pub(super) async fn send(
+pub(crate) async fn send(
     config: &Config,
     courier: Arc<Courier>,
     stop: Stop,
@@ -45,13 +45,13 @@ pub(super) async fn send(
 }
 
 /// What sends webhooks beside the rest.
-pub(super) struct Sending {
+pub(crate) struct Sending {
     task: JoinHandle<()>,
     enough: oneshot::Sender<()>,
 }
 
 impl Sending {
-    pub(super) fn start(
+    pub(crate) fn start(
         store: Arc<PostgresStore>,
         courier: Arc<Courier>,
         told: Arc<Notify>,
@@ -66,7 +66,7 @@ impl Sending {
 
     /// Takes nothing more, and lets what is under way come to its end for a moment; what is left is
     /// sent again by others.
-    pub(super) async fn stop(self) {
+    pub(crate) async fn stop(self) {
         let Self { mut task, enough } = self;
         drop(enough);
         if tokio::time::timeout(REQUESTS, &mut task).await.is_err() {
