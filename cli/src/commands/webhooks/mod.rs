@@ -6,7 +6,8 @@ mod endpoints;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use flowmill_engine::value::{Object, Style, Value, dumps};
+
+use super::dlq::{line, second};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -71,14 +72,4 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Ok(ExitCode::SUCCESS)
     })
-}
-
-/// One JSON object a line.
-fn line(members: &Object) -> String {
-    format!("{}\n", dumps(&Value::object(members.clone()), Style::Finite))
-}
-
-/// A point in time, to the second.
-fn second(time: &str) -> String {
-    format!("{} UTC", time.split('.').next().unwrap_or_default().replace('T', " "))
 }
