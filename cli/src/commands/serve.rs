@@ -127,7 +127,7 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
     let courier = Courier::new(WebhookSettings {
         public_url: args.public_url.clone(),
         reach: args.net.reach(),
-        allowed_by: "--allow-net or --allow-private-network",
+        allowed_by: ["--allow-net", "--allow-private-network"],
         ..WebhookSettings::default()
     });
     let courier = Arc::new(courier.context("failed to prepare webhooks")?);

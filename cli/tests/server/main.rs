@@ -295,7 +295,7 @@ async fn endpoints_are_looked_after_and_hear_of_runs() {
     assert!(delivered.contains("run.succeeded"), "{delivered}");
     let delivery = delivered.split_whitespace().next().unwrap();
     let shown = say(&["webhooks", "show", delivery]).await.expect(0).out;
-    for part in ["delivered after 1 tries", "status: 202", "answer: noted\\n", "\"order\": 7"] {
+    for part in ["delivered, tries: 1", "status: 202", "answer: noted\\n", "\"order\": 7"] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     let replayed = say(&["webhooks", "replay", delivery]).await.expect(0).out;

@@ -510,7 +510,7 @@ async fn a_sample_tells_what_comes_back() {
     let server = Server::sealing(keys(), no_pokes(), |_| {}).await;
     let receiver =
         Receiver::start(&[Way::Answer(201, "", "hello"), Way::Answer(400, "", "who?")]).await;
-    let added = add(&server, json!({"url": receiver.url})).await;
+    let added = add(&server, json!({"url": receiver.url, "events": ["run.failed"]})).await;
     let test = async |added: &Json| {
         server.post(&format!("{ENDPOINTS}/{}/test", id(added)), "").await.json(200)
     };
@@ -521,7 +521,9 @@ async fn a_sample_tells_what_comes_back() {
     );
     let received = receiver.received(1).await.remove(0);
     assert!(received.is_signed_with(added["secret"].as_str().unwrap()));
-    assert_eq!(received.json()["data"]["test"], true);
+    let told = received.json();
+    let members = [&told["type"], &told["data"]["test"], &told["data"]["run_status"]];
+    assert_eq!(members, [&json!("run.failed"), &json!(true), &json!("failed")]);
     assert_eq!(first["webhook_id"], received.header("webhook-id"));
     let second = test(&added).await;
     assert_eq!(

@@ -140,7 +140,7 @@ fn written(found: &Object) -> String {
     // writing to a string cannot fail
     let _ = writeln!(
         out,
-        "delivery {}: {} after {} tries\n{} of run {} to {}\nhappened {}",
+        "delivery {}: {}, tries: {}\n{} of run {} to {}\nhappened {}",
         text(found, "id"),
         text(found, "state"),
         number(found, "tries"),

@@ -55,7 +55,9 @@ pub(super) fn of_run(
 
 /// A sample, to see whether an endpoint can be reached. It concerns no run.
 pub(super) fn sample(endpoint: &Endpoint, delivery: &Delivery) -> Name {
-    let status = Status::Succeeded;
+    let event = |status: Status| format!("run.{}", status.name().replace('-', "_"));
+    let found = STATUS_NAMES.iter().find(|(status, _)| event(*status) == *delivery.event);
+    let status = found.map_or(Status::Succeeded, |(status, _)| *status);
     let data = object([
         ("test", true.into()),
         ("run_id", Value::Str(delivery.subject.clone())),

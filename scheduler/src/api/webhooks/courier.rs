@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use flowmill_engine::value::Name;
 use flowmill_infra::clock::{Clock as _, SystemClock};
 use flowmill_infra::webhooks::{Answer, Delivery, Endpoint, Format, Secret};
-use flowmill_nodes::outbound::{Call, Client, SendError};
+use flowmill_nodes::outbound::{Call, Class, Client, Denied, SendError};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Response, Url};
 
@@ -88,10 +88,18 @@ impl Courier {
 
     fn unsent(&self, error: SendError) -> String {
         match error {
-            SendError::Denied(denied) => format!(
-                "{} leads to {}, {}, where nothing is sent: {} would allow it",
-                denied.host, denied.address, denied.class, self.settings.allowed_by
-            ),
+            SendError::Denied(Denied { host, address, class }) => {
+                let [any, private] = self.settings.allowed_by;
+                let is_private = matches!(
+                    class,
+                    Class::Private | Class::Loopback | Class::LinkLocal | Class::Shared
+                );
+                let or = if is_private { format!(" or {private}") } else { String::new() };
+                format!(
+                    "{host} leads to {address}, {class}, where nothing is sent: {any}{or} would \
+                     allow it"
+                )
+            }
             SendError::Unusable(_) | SendError::Failed(_) => error.to_string(),
         }
     }

@@ -56,8 +56,8 @@ pub struct WebhookSettings {
     pub keep: Duration,
     /// The way out.
     pub reach: Options,
-    /// What a person changes to let an address be reached.
-    pub allowed_by: &'static str,
+    /// What a person changes to let an address be reached, and what to let private ones be.
+    pub allowed_by: [&'static str; 2],
 }
 
 impl Default for WebhookSettings {
@@ -72,7 +72,7 @@ impl Default for WebhookSettings {
             url_secret: None,
             keep: Duration::from_hours(30 * 24),
             reach: Options::default(),
-            allowed_by: "webhooks.allow_net",
+            allowed_by: ["webhooks.allow_net", "webhooks.allow_private"],
         }
     }
 }
