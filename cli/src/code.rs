@@ -36,6 +36,19 @@ pub(crate) struct CodeFlags {
 }
 
 impl CodeFlags {
+    /// Those that were given.
+    #[cfg(feature = "store")]
+    pub(crate) fn given(&self) -> impl Iterator<Item = &'static str> {
+        let Self { trusted_code, unsafe_code, sandbox_url, jinja_python } = self;
+        let given = [
+            (*trusted_code, "--trusted-code"),
+            (*unsafe_code, "--unsafe-code"),
+            (sandbox_url.is_some(), "--sandbox-url"),
+            (jinja_python.is_some(), "--jinja-python"),
+        ];
+        given.into_iter().filter(|(is_given, _)| *is_given).map(|(_, flag)| flag)
+    }
+
     pub(crate) fn settings(&self) -> anyhow::Result<CodeSettings> {
         let Self { trusted_code, unsafe_code, .. } = *self;
         let remote = match &self.sandbox_url {

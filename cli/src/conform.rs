@@ -175,6 +175,7 @@ pub fn prepare(case: &Value) -> Result<(Workflow, Start), String> {
         conversation: Vec::new(),
         options: limits(&options),
         adoption: None,
+        line: None,
     };
     Ok((workflow, start))
 }

@@ -19,6 +19,18 @@ pub(crate) struct Net {
 }
 
 impl Net {
+    /// Those that were given.
+    #[cfg(feature = "store")]
+    pub(crate) fn given(&self) -> impl Iterator<Item = &'static str> {
+        let Self { allow, allow_private_network, proxy } = self;
+        let given = [
+            (!allow.is_empty(), "--allow-net"),
+            (*allow_private_network, "--allow-private-network"),
+            (proxy.is_some(), "--proxy"),
+        ];
+        given.into_iter().filter(|(is_given, _)| *is_given).map(|(_, flag)| flag)
+    }
+
     /// The way out.
     pub(crate) fn reach(&self) -> Options {
         let policy = OutboundPolicy {

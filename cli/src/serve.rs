@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use flowmill_infra::clock::SystemClock;
+use flowmill_infra::dead_letters::NoLetters;
 use flowmill_infra::memory::{
     MemoryBroker, MemoryClaims, MemoryCompletions, MemoryLive, MemoryNotes, MemoryQueue,
 };
@@ -19,7 +20,9 @@ use flowmill_nodes::context::NodeContext;
 use flowmill_nodes::files::FolderFiles;
 use flowmill_scheduler::api::{self, Background, Courier, Listened, send_webhooks};
 use flowmill_scheduler::{Handle, READS, Service as Scheduler, Sharded, Window};
-use flowmill_worker::{Checkpointed, Claiming, Service as Worker, Settings as Hands, Slots};
+use flowmill_worker::{
+    Checkpointed, Claiming, Service as Worker, Settings as Hands, Slots, UploadedFiles,
+};
 use flowmill_workflow::Workflows;
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
@@ -43,6 +46,8 @@ pub struct Settings {
     pub api_key: Option<api::Key>,
     /// Whether runs may bring canned answers in place of nodes.
     pub allow_mocks: bool,
+    /// The largest file that is taken in, in bytes.
+    pub file_bytes: usize,
     /// How many nodes run at a time.
     pub slots: Slots,
     /// How long nodes may finish when it is told to stop.
@@ -79,21 +84,24 @@ impl Serving {
         settings: Settings,
         outside: NodeContext,
     ) -> Result<Self, StoreError> {
-        let Settings { api_key, allow_mocks, slots, drain, courier } = settings;
+        let Settings { api_key, allow_mocks, file_bytes, slots, drain, courier } = settings;
         let shards = store.shards().await?;
         let store = Arc::new(store);
         let (tasks, inbox, consumer, answers) = MemoryBroker::new();
         let broker = (consumer.queue(), answers.clone());
         let workflows = Arc::new(Workflows::new(store.clone()));
         let (live, clock) = (MemoryLive::default(), SystemClock::new());
-        let api = api::Settings { key: api_key, allow_mocks, ..api::Settings::new(shards) };
+        let api = api::Settings::new(shards);
+        let api = api::Settings { key: api_key, allow_mocks, file_bytes, ..api };
         let (notes, key) = (MemoryNotes::default(), api.key.clone());
         let explain =
             api::explain(store.clone(), workflows.clone(), notes.clone(), api.shards, key.clone());
+        // channels carry values: none of them can be unreadable, and nobody else publishes
+        let letters = api::letters(Arc::new(NoLetters), NoLetters, key.clone());
         let (router, background) =
             api::router(store.clone(), workflows.clone(), answers.clone(), live.clone(), api);
-        let router =
-            router.merge(explain).merge(api::webhooks(store.clone(), courier.clone(), key));
+        let hooks = api::webhooks(store.clone(), courier.clone(), key);
+        let router = router.merge(explain).merge(letters).merge(hooks);
 
         let me = Announcement { scheduler: NAME.into(), reads: READS };
         let duties = Sharded::new(store.clone(), workflows.clone(), me).with_notes(notes);
@@ -111,6 +119,7 @@ impl Serving {
 
         let files = store.folder().join("files");
         let files = FolderFiles::new(files.join(".inputs"), files).durable();
+        let files = UploadedFiles::new(store.clone(), Arc::new(files));
         let outside = NodeContext { files: Arc::new(files), ..outside };
         let hands = Hands { name: NAME.into(), slots, drain, beat: Some(BEAT) };
         let recall = Checkpointed::new(store.clone());

@@ -1,5 +1,6 @@
 //! A run in its owner's memory: what it changed since the last commit, and what it waits for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::fact::{Event, Fact, Status};
@@ -9,7 +10,7 @@ use flowmill_infra::store::Standing;
 
 use crate::effects::{Effects, Home};
 use crate::fence::{crash, fenced};
-use crate::gate::{CLASSES, PerClass};
+use crate::gate::{CLASSES, Flow, PerClass};
 use crate::handle::{Done, Taken};
 
 /// How long a run is left alone that waits for nothing in particular.
@@ -20,6 +21,8 @@ const LONGEST: Duration = Duration::from_hours(7 * 24);
 pub(crate) struct Active {
     pub(crate) run: Run,
     pub(crate) home: Home,
+    /// With whom it shares what it gets.
+    pub(crate) flow: Arc<Flow>,
     pub(crate) done: Option<Done>,
     /// Whoever waits for the next commit.
     pub(crate) taken: Vec<Taken>,

@@ -79,6 +79,8 @@ pub struct Api {
     pub key: Secret,
     /// Whether runs may bring mocks.
     pub allow_mocks: bool,
+    /// The largest file that is taken in, in MiB.
+    pub file_mib: NonZeroU16,
 }
 
 /// The section `intake`.
@@ -224,9 +226,10 @@ impl Config {
         let key = Some(&self.api.key).filter(|key| !key.is_empty());
         let key = key.map(|key| api::Key::of(key.expose()));
         let allow_mocks = self.api.allow_mocks;
+        let file_bytes = usize::from(self.api.file_mib.get()) << 20;
         // what is none was found when they were checked
         let allowed_urls = self.webhooks.allowed_urls().unwrap_or_default();
-        api::Settings { key, allow_mocks, allowed_urls, ..api::Settings::new(shards) }
+        api::Settings { key, allow_mocks, file_bytes, allowed_urls, ..api::Settings::new(shards) }
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use flowmill_engine::fact::{CancelMode, Dispatch, Event, Fact, TaskDispatched};
 use flowmill_engine::run::{Run, Seed};
+use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_infra::message::{Control, PlanKey, Shard, Task};
 
@@ -29,7 +30,7 @@ impl Effects {
             match &fact.event {
                 Event::TaskDispatched(sent) => {
                     *last = sent.number.max(*last);
-                    self.tasks.extend(task(run, home, sent));
+                    self.tasks.extend(task(run, home, sent, fact.at));
                 }
                 Event::TaskCancelled { mode: CancelMode::Halt, .. } => {
                     let run = run.id().clone();
@@ -51,7 +52,7 @@ impl Effects {
 }
 
 /// The message for a task. None when the run has no use for it any more.
-fn task(run: &Run, home: &Home, sent: &TaskDispatched) -> Option<Task> {
+fn task(run: &Run, home: &Home, sent: &TaskDispatched, at: Time) -> Option<Task> {
     let Seed { fragment, variables, .. } = run.seed_of(&sent.task)?;
     let timeout = Duration::from_millis(run.options().task_timeout_ms.max(1));
     Some(Task {
@@ -68,6 +69,7 @@ fn task(run: &Run, home: &Home, sent: &TaskDispatched) -> Option<Task> {
         is_fused: run.options().dispatch == Dispatch::Fused,
         variables,
         timeout,
+        sent_at: Some(at),
         trace: None,
     })
 }

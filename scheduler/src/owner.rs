@@ -17,7 +17,7 @@ use flowmill_infra::store::{Commit, StoreError};
 use crate::active::{Active, Wants, go_on};
 use crate::effects::{Effects, Home};
 use crate::fence::{crash, fenced};
-use crate::gate::{CLASSES, Gate, PerClass, Window};
+use crate::gate::{CLASSES, Flow, Gate, PerClass, Window};
 use crate::handle::{Done, Finished, Request, Submission, SubmitError, Taken};
 
 /// Whose runs are of whoever has no tenants.
@@ -261,8 +261,14 @@ impl Owner {
 
     fn hold(&mut self, now: Time, run: Run, tenant: Name, fresh: Vec<Fact>, done: Option<Done>) {
         let id = run.id().clone();
+        let flow = Flow {
+            lane: run.options().lane,
+            tenant: tenant.clone(),
+            batch: run.line().map(|line| line.batch.clone()),
+        };
         let active = Active {
             home: Home { tenant, shard: Shard::of(&id, self.shards) },
+            flow: Arc::new(flow),
             run,
             done,
             taken: Vec::new(),
@@ -315,7 +321,7 @@ impl Owner {
         let active = self.runs.get_mut(id).ok_or(Rejected::Finished)?;
         let last = self.numbers.entry(active.home.shard).or_default();
         let (mut facts, wants) = active.step(now, input, last)?;
-        self.gate.moved(active.out, wants.out);
+        self.gate.moved(&active.flow, active.out, wants.out);
         active.out = wants.out;
         active.fresh.append(&mut facts);
         if !active.is_changed && !active.fresh.is_empty() {
@@ -348,7 +354,7 @@ impl Owner {
             let is_hungry = &mut active.is_hungry[class as usize];
             if wants.ready[class as usize] && !*is_hungry {
                 *is_hungry = true;
-                self.gate.queue(class, id.clone());
+                self.gate.queue(class, &active.flow, id.clone());
             }
         }
     }
@@ -443,7 +449,7 @@ impl Owner {
         let last = self.numbers.entry(active.home.shard).or_default();
         active.effects = Effects::default();
         active.effects.add(&active.run, &active.home, &facts, last);
-        self.gate.moved(active.out, PerClass::default());
+        self.gate.moved(&active.flow, active.out, PerClass::default());
         active.out = PerClass::default();
         let standing = active.standing(&facts);
         let (run, plan) = (commit.run.clone(), commit.plan.clone());
@@ -476,7 +482,7 @@ impl Owner {
         if let Some(at) = active.wake_at {
             self.timers.remove(&(at, id.clone()));
         }
-        self.gate.moved(active.out, PerClass::default());
+        self.gate.moved(&active.flow, active.out, PerClass::default());
         Some(active)
     }
 }

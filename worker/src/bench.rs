@@ -33,6 +33,10 @@ pub(crate) const CLASSES: [TaskClass; 4] =
 /// How often a node may be begun again whose worker was lost.
 const POISON: u32 = 3;
 
+/// How long a task may be on its way before it is looked whether another sending of it has ended. It
+/// lies below a scheduler's lease, with room for clocks that differ.
+const OLD: Duration = Duration::from_secs(5);
+
 /// How long a task is kept from others that could not be begun here.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -85,11 +89,20 @@ pub(crate) struct Past {
 }
 
 impl Past {
-    pub(crate) fn of<E: Receipt>(task: &Task, receipt: &E) -> Self {
+    /// What a task may have behind it that arrives now.
+    pub(crate) fn of<E: Receipt>(task: &Task, receipt: &E, now: Time) -> Self {
         let is_lost = receipt.is_redelivered();
-        let may_be_known = is_lost || receipt.may_be_double() || task.dispatch > 1;
-        Self { is_lost, may_be_known }
+        let is_double = receipt.may_be_double() || task.dispatch > 1 || is_old(task, now);
+        Self { is_lost, may_be_known: is_lost || is_double }
     }
+}
+
+/// Whether a task with something costly in it was on its way for so long that its scheduler may have
+/// stood still meanwhile, and lost its shard to one that sent it again.
+fn is_old(task: &Task, now: Time) -> bool {
+    // what costs something is of these classes
+    let may_cost = matches!(task.class, TaskClass::Http | TaskClass::Llm);
+    may_cost && task.sent_at.is_some_and(|at| now.since(at) >= OLD)
 }
 
 /// Whether a task is for one node that has to be executed: nothing has to be decided for it here.
@@ -116,7 +129,7 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
         turn: Turn,
         mut order: watch::Receiver<Order>,
     ) {
-        let past = Past::of(&task, &receipt);
+        let past = Past::of(&task, &receipt, self.clock.now());
         let stops = |order: &Order| matches!(order, Order::Drop | Order::HandBack);
         let outcome = tokio::select! {
             biased;

@@ -82,7 +82,7 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
         receipt: E,
         order: watch::Receiver<Order>,
     ) {
-        let past = Past::of(&task, &receipt);
+        let past = Past::of(&task, &receipt, self.clock.now());
         let completion = match self.begin(&task, past).await {
             Ok(Some(inside)) => inside.finish(&self, order).await,
             Ok(None) => Some(returned(&task, Vec::new(), Returned::Suspected)),

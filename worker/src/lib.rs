@@ -15,8 +15,12 @@ mod held;
 pub mod program;
 mod recall;
 mod service;
+#[cfg(feature = "uploads")]
+mod uploads;
 
 pub use claims::{Claiming, HeldClaim};
 pub use execute::{Library, Loaded, Missing};
 pub use recall::{Checkpointed, Forgetful, Recall};
 pub use service::{Service, Settings, Slots};
+#[cfg(feature = "uploads")]
+pub use uploads::UploadedFiles;

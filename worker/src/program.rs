@@ -21,7 +21,7 @@ use flowmill_nodes::outbound;
 use flowmill_workflow::Workflows;
 
 use crate::config::Config;
-use crate::{Checkpointed, Claiming, Service, Settings};
+use crate::{Checkpointed, Claiming, Service, Settings, UploadedFiles};
 
 /// What the program is called.
 pub const NAME: &str = "flowmill-worker";
@@ -124,6 +124,8 @@ async fn work(
     let Servers { store, tasks, answers, redis, keys } = servers;
     let watching = tokio::spawn(watch(health.clone(), store.clone(), tasks.contact()));
     let workflows = Arc::new(Workflows::new(store.clone()));
+    let files = Arc::new(UploadedFiles::new(store.clone(), outside.files.clone()));
+    let outside = NodeContext { files, ..outside };
     let settings = Settings {
         name: name.into(),
         slots: config.slots.slots(),

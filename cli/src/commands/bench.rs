@@ -151,6 +151,7 @@ impl Lane {
                 conversation: Vec::new(),
                 options: Options::default(),
                 adoption: None,
+                line: None,
             };
             let began = Instant::now();
             match self.embedded.run(&self.workflow, start).await {

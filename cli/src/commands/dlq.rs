@@ -20,7 +20,7 @@ const REASON: usize = 80;
 #[command(after_help = "\
 Messages that nobody could use are dead letters: submissions that were refused, tasks and answers
 that cannot be read. They wait until somebody puts them back on their queue or drops them.
-`flowmill serve` has no such queues, so it has no dead letters.
+`flowmill serve` takes no messages from outside and sets none aside: its list is empty.
 
 Examples:
   flowmill dlq list

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use flowmill_engine::plan::Plan;
 use flowmill_engine::report::History;
 use flowmill_engine::run::{Run, Start};
@@ -77,6 +77,31 @@ impl Flags {
     /// The folder that was named.
     pub(super) fn folder(&self) -> &Path {
         self.store.as_deref().unwrap_or_else(|| Path::new("."))
+    }
+
+    /// Refuses what says how a run goes on in this process: a server has its own mind about that.
+    ///
+    /// # Errors
+    /// When any of it was given.
+    pub(super) fn of_no_use_to_a_server(&self) -> anyhow::Result<()> {
+        let own = [
+            (!self.answer.is_empty(), "--answer"),
+            (self.history.is_some(), "--history"),
+            (self.output != Output::Pretty, "--output"),
+        ];
+        let own = own.into_iter().filter(|(is_given, _)| *is_given).map(|(_, flag)| flag);
+        let given: Vec<&str> = own.chain(self.code.given()).chain(self.net.given()).collect();
+        ensure!(
+            given.is_empty(),
+            "{} of no use to a run of a server: how its nodes run and what they reach is set where \
+             they run, its forms are answered by `flowmill runs answer`, and --json prints it; for a \
+             run of a folder name it with --store DIR",
+            match &given[..] {
+                [one] => format!("{one} is"),
+                several => format!("{} are", several.join(", ")),
+            }
+        );
+        Ok(())
     }
 
     /// Opens the folder for writing and finds a run in it.

@@ -1,5 +1,6 @@
 //! The verbs, one file each.
 
+mod batches;
 mod bench;
 mod completions;
 mod conform;
@@ -80,6 +81,8 @@ enum Command {
     Workflows(workflows::Args),
     /// Submit a run to a server.
     Submit(Box<submit::Args>),
+    /// List, show, steer and run again batches of a server, and write what became of their lines.
+    Batches(batches::Args),
     /// List, show, replay and drop the dead letters of a server.
     Dlq(dlq::Args),
     /// Tell others what happens to runs, and see what came of it.
@@ -131,6 +134,7 @@ impl Cli {
             Command::Serve(args) => serve::run(&args),
             Command::Workflows(args) => workflows::run(args),
             Command::Submit(args) => submit::run(*args),
+            Command::Batches(args) => batches::run(args),
             Command::Dlq(args) => dlq::run(args),
             Command::Webhooks(args) => webhooks::run(args),
             Command::Test(args) => test::run(args),

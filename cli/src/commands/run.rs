@@ -219,6 +219,7 @@ fn start(args: &Args, workflow: &Workflow, files: &LocalFiles) -> anyhow::Result
         conversation: Vec::new(),
         options: options(args),
         adoption: None,
+        line: None,
     }))
 }
 

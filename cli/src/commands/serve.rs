@@ -1,6 +1,7 @@
 //! `flowmill serve`: the whole HTTP API in this process, over a folder.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -35,7 +36,9 @@ waiting. One process at a time serves a folder.
 Ctrl-C or SIGTERM: no more requests are taken, nodes that run may finish for as long as --drain says;
 what is left goes on when the folder is served again. A second one hands back at once.
 
-`flowmill workflows`, `submit` and `runs` talk to it, by default at the same address.
+`flowmill workflows`, `submit` and `runs` talk to it, by default at the same address. Runs by messages
+and announced ends need the broker of a cluster: here, `submit --wait` and `runs events --follow` tell
+of an end.
 
 Exit code: 0 told to stop, 1 something broke, 2 wrong usage, a folder or port that is in use.
 
@@ -58,6 +61,9 @@ pub(crate) struct Args {
     /// Let runs bring canned answers in place of nodes.
     #[arg(long)]
     allow_mocks: bool,
+    /// The largest file that is taken in for runs, in MiB.
+    #[arg(long, default_value = "15", value_name = "MIB")]
+    file_mib: NonZeroU16,
     /// How many nodes of a class run at a time: light, code, http or llm. May be repeated
     /// [default: one for each processor of light and code, 64 of http and llm].
     #[arg(long = "slots", value_name = "CLASS=NUMBER", value_parser = slot)]
@@ -131,7 +137,8 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
         ..WebhookSettings::default()
     });
     let courier = Arc::new(courier.context("failed to prepare webhooks")?);
-    Ok(Settings { api_key, allow_mocks, slots, drain, courier })
+    let file_bytes = usize::from(args.file_mib.get()) << 20;
+    Ok(Settings { api_key, allow_mocks, file_bytes, slots, drain, courier })
 }
 
 /// Serves until it is told to stop.

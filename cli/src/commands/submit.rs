@@ -9,12 +9,16 @@ use flowmill_engine::time::parse_duration;
 use flowmill_engine::value::{Name, Object, Style, Value, dumps, loads};
 use uuid::Uuid;
 
+use super::batches::{self, BatchFlags};
 use super::code;
 use super::run::{Limits, exit_code, object, pair};
 use super::workflows::pushed;
 use crate::console::{one_line, print, talk};
+use crate::inputs::FileArgument;
 use crate::result::member;
-use crate::server::{self, Call, Flags, Refused, Server, ended, rows, text, wait};
+use crate::server::{
+    self, Call, Flags, Refused, Server, ended, follow, rows, save, text, told, wait,
+};
 use crate::workflow::read_file;
 
 /// Letters of a line.
@@ -30,6 +34,8 @@ Exit code: 0 accepted, 2 not. With --wait as of `flowmill run`: 0 succeeded, 3 p
 Examples:
   flowmill submit hello.yml --input name=Ada --wait
   flowmill submit greeting --inputs ada.json --idempotency-key order-4711
+  flowmill submit greeting --batch people.jsonl --follow --results results.jsonl
+  flowmill submit summary.yml --file report=report.pdf --wait --outputs summary.json
   flowmill submit chat.yml --query 'What is new?' --wait --json | jq .outputs")]
 pub(crate) struct Args {
     /// A document, or the name or digest of one that was pushed; `-` reads it from standard input.
@@ -41,6 +47,11 @@ pub(crate) struct Args {
     /// Inputs as a JSON object; `-` reads them from standard input.
     #[arg(long, value_name = "FILE")]
     inputs: Option<PathBuf>,
+    /// A file of this machine as an input, which is uploaded first; may be repeated for a list,
+    /// `sys.files=PATH` gives it to the workflow itself. Without a name it is for a mapping in
+    /// --inputs whose `upload_file_id` is the path.
+    #[arg(long = "file", value_name = "[NAME=]PATH")]
+    files: Vec<FileArgument>,
     /// What the user says; for chats (advanced-chat).
     #[arg(long, value_name = "TEXT")]
     query: Option<String>,
@@ -77,6 +88,11 @@ pub(crate) struct Args {
     /// Wait for the run's end and show it as `flowmill run` does.
     #[arg(long)]
     wait: bool,
+    /// Write the outputs to a file as one JSON object, however large they are.
+    #[arg(long, value_name = "FILE", requires = "wait")]
+    outputs: Option<PathBuf>,
+    #[command(flatten)]
+    batch: BatchFlags,
     #[command(flatten)]
     server: Flags,
     /// Print the run as one JSON object, once it is accepted, or with --wait once it has ended.
@@ -129,6 +145,10 @@ async fn submit(args: &Args) -> anyhow::Result<u8> {
     } else {
         args.workflow.clone()
     };
+    if let Some(file) = &args.batch.batch {
+        let key = args.idempotency_key.as_deref();
+        return batches::submit(&server, &args.batch, file, workflow, key, settings(args)).await;
+    }
     let Some(accepted) = accept(args, &server, workflow, mocks).await? else {
         return Ok(code::USAGE);
     };
@@ -151,10 +171,17 @@ async fn submit(args: &Args) -> anyhow::Result<u8> {
     }
     talk(format_args!("run {run} is submitted to {}", server.address()));
     let gone = || format!("run {run} goes on: `flowmill runs show {run}` tells how far it came");
-    let reply = wait(&server, run).await.with_context(gone)?;
+    let mut reply = wait(&server, run).await.with_context(gone)?;
+    if let Some(file) = &args.outputs {
+        save(&server, &reply.members, file).await?;
+    } else {
+        reply = follow(&server, reply).await?;
+    }
     let status = if args.json {
         print(&format!("{}\n", reply.text.trim_end()))?;
         server::status(&reply.members)
+    } else if args.outputs.is_some() {
+        told(&reply.members)
     } else {
         ended(&reply.members)?
     };
@@ -166,6 +193,19 @@ fn is_file(workflow: &str) -> bool {
     let path = Path::new(workflow);
     let is_document = path.extension().is_some_and(|found| found == "yml" || found == "yaml");
     workflow == "-" || is_document || path.is_file()
+}
+
+/// What the runs of a batch are run with.
+fn settings(args: &Args) -> Vec<(&'static str, String)> {
+    let millis = |time: Duration| format!("{}ms", time.as_millis());
+    let settings = [
+        ("run_deadline", args.deadline.map(millis)),
+        ("task_timeout", args.task_timeout.map(millis)),
+        ("dispatch", args.dispatch.map(|dispatch| dispatch.word().to_owned())),
+        ("limits", args.limits.map(|Limits::Dify| "dify".to_owned())),
+        ("user", args.user.clone()),
+    ];
+    settings.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 /// Submits the run. None when its inputs are rejected, which has been said.
@@ -212,7 +252,7 @@ async fn body(
         Some(path) => object(path)?,
         None => Vec::new(),
     };
-    let declared = if args.input.is_empty() {
+    let declared = if args.input.is_empty() && args.files.is_empty() {
         None
     } else {
         let shown = server.get(&["workflows", workflow], Vec::new()).await?;
@@ -227,10 +267,9 @@ async fn body(
     option("task_timeout", args.task_timeout.map(millis));
     option("dispatch", args.dispatch.map(|dispatch| dispatch.word().to_owned()));
     option("limits", args.limits.map(|Limits::Dify| "dify".to_owned()));
-    let mut members = vec![
-        member("workflow", workflow.into()),
-        member("inputs", server::inputs(declared.as_ref(), values, &args.input)?),
-    ];
+    let inputs = server::inputs(declared.as_ref(), values, &args.input)?;
+    let inputs = server::with_files(server, inputs, declared.as_ref(), &args.files).await?;
+    let mut members = vec![member("workflow", workflow.into()), member("inputs", inputs)];
     members.extend(args.query.as_deref().map(|query| member("query", query.into())));
     let conversation = args.conversation.as_deref();
     members.extend(conversation.map(|id| member("conversation_id", id.into())));

@@ -9,11 +9,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 use flowmill_engine::value::{File, Name, Value};
-use flowmill_nodes::files::{FileStore, address_of, media_type_of};
+use flowmill_nodes::files::{FileStore, LOCAL_FILE, address_of, media_type_of};
 use flowmill_workflow::inputs::{GivenFiles, extension_of, kind_of};
-
-/// How a file comes that is given so, in Dify's word for it.
-const LOCAL_FILE: &str = "local_file";
 
 /// The largest file, unless Dify's sizes hold.
 const MOST_BYTES: u64 = 512 << 20;
@@ -41,6 +38,18 @@ impl FromStr for FileArgument {
     }
 }
 
+impl FileArgument {
+    /// The input that it is for.
+    pub(crate) fn name(&self) -> Option<&Name> {
+        self.name.as_ref()
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// The files that were given, described.
 #[derive(Clone, Debug)]
 pub(crate) struct LocalFiles {
@@ -58,7 +67,7 @@ impl LocalFiles {
         let mut given = GivenFiles::new("give it with --file PATH");
         let mut paths = HashMap::new();
         for argument in arguments {
-            let file = describe(&argument.path, dify_sizes)?;
+            let file = described(&argument.path, dify_sizes)?;
             let id: Name = argument.path.to_string_lossy().into();
             paths.insert(id.clone(), argument.path.clone());
             given.add(id, argument.name.clone(), file);
@@ -108,7 +117,11 @@ impl LocalFiles {
     }
 }
 
-fn describe(path: &Path, dify_sizes: bool) -> anyhow::Result<File> {
+/// What is known of a file without reading it.
+///
+/// # Errors
+/// When it is none, or too large.
+pub(crate) fn described(path: &Path, dify_sizes: bool) -> anyhow::Result<File> {
     let shown = path.display();
     let found = std::fs::metadata(path).with_context(|| format!("failed to read {shown}"))?;
     ensure!(found.is_file(), "{shown} is not a file");

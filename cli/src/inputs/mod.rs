@@ -4,5 +4,5 @@
 mod local;
 mod refusal;
 
-pub(crate) use local::{FileArgument, LocalFiles};
+pub(crate) use local::{FileArgument, LocalFiles, described};
 pub(crate) use refusal::refusal;

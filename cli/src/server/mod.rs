@@ -3,6 +3,9 @@
 
 mod events;
 mod inputs;
+mod large;
+mod stream;
+mod uploads;
 mod wait;
 
 use std::error::Error as StdError;
@@ -16,7 +19,10 @@ use reqwest::{Method, RequestBuilder, StatusCode, Url};
 
 pub(crate) use events::Events;
 pub(crate) use inputs::inputs;
-pub(crate) use wait::{ended, errors, status, wait};
+pub(crate) use large::{follow, save};
+pub(crate) use stream::Upload;
+pub(crate) use uploads::with_files;
+pub(crate) use wait::{ended, errors, status, told, wait};
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);

@@ -83,11 +83,7 @@ fn progress(run: &Object) -> String {
 /// # Errors
 /// When standard output is closed.
 pub(crate) fn ended(run: &Object) -> anyhow::Result<Option<Status>> {
-    let status = status(run);
-    for line in errors(run) {
-        talk(line);
-    }
-    talk(last_line(run, status));
+    let status = told(run);
     if status == Some(Status::Failed) {
         return Ok(status);
     }
@@ -96,6 +92,16 @@ pub(crate) fn ended(run: &Object) -> anyhow::Result<Option<Status>> {
     let text = outputs_text(&outputs);
     print(&if io::stdout().is_terminal() { for_terminal(&text) } else { text })?;
     Ok(status)
+}
+
+/// Says how a run ended, without its outputs.
+pub(crate) fn told(run: &Object) -> Option<Status> {
+    let status = status(run);
+    for line in errors(run) {
+        talk(line);
+    }
+    talk(last_line(run, status));
+    status
 }
 
 fn last_line(run: &Object, status: Option<Status>) -> String {

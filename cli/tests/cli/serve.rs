@@ -1,9 +1,10 @@
 //! `flowmill serve`: what a cluster does, in one process over a folder that outlives it.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::Child;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,14 +21,36 @@ const PATIENCE: Duration = Duration::from_mins(1);
 struct Serving {
     child: Child,
     base: String,
-    rest: Option<JoinHandle<String>>,
+    /// What it said so far.
+    said: Arc<Mutex<String>>,
+    rest: Option<JoinHandle<()>>,
 }
 
 impl Serving {
     fn start(folder: &str, more: &[&str]) -> Self {
         let serve =
             ["serve", "--data", folder, "--listen", "127.0.0.1:0", "--allow-private-network"];
-        let mut child = command(&[&serve, more].concat()).spawn().unwrap();
+        Self::of(&mut command(&[&serve, more].concat()), folder)
+    }
+
+    /// The same where no file may have more bytes than that: a write beyond it fails as on a full
+    /// disk.
+    fn with_room(folder: &str, bytes: u32) -> Self {
+        let mut limited = Command::new("prlimit");
+        limited.arg(format!("--fsize={bytes}:"));
+        limited.args([
+            "sh",
+            "-c",
+            "trap '' XFSZ; exec \"$0\" \"$@\"",
+            env!("CARGO_BIN_EXE_flowmill"),
+        ]);
+        limited.args(["serve", "--data", folder, "--listen", "127.0.0.1:0"]);
+        limited.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::of(&mut limited, folder)
+    }
+
+    fn of(command: &mut Command, folder: &str) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap());
         let mut first = String::new();
         said.read_line(&mut first).unwrap();
@@ -35,12 +58,16 @@ impl Serving {
         let base = at.unwrap_or_else(|| panic!("it says {first:?}")).to_owned();
         assert!(first.contains(&format!("kept in {folder}")), "{first}");
         // it must not be held by what nobody reads
+        let heard = Arc::<Mutex<String>>::default();
+        let words = heard.clone();
         let rest = std::thread::spawn(move || {
-            let mut rest = String::new();
-            said.read_to_string(&mut rest).unwrap();
-            rest
+            for line in said.lines().map_while(Result::ok) {
+                let mut words = words.lock().unwrap();
+                words.push_str(&line);
+                words.push('\n');
+            }
         });
-        Self { child, base, rest: Some(rest) }
+        Self { child, base, said: heard, rest: Some(rest) }
     }
 
     /// A verb that asks it.
@@ -78,6 +105,15 @@ impl Serving {
         self.run_once(id, |run| !run["finished_at"].is_null())
     }
 
+    /// Waits until it has said this.
+    fn says_once(&self, what: &str) {
+        let since = std::time::Instant::now();
+        while !self.said.lock().unwrap().contains(what) {
+            assert!(since.elapsed() < PATIENCE, "{what:?} is not in {}", self.said.lock().unwrap());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.child.id()).unwrap();
         kill(Pid::from_raw(id), signal).unwrap();
@@ -86,7 +122,9 @@ impl Serving {
     /// Told to stop by then: its exit code and what it said.
     fn ended(mut self) -> (Option<i32>, String) {
         let code = self.child.wait().unwrap().code();
-        (code, self.rest.take().unwrap().join().unwrap())
+        self.rest.take().unwrap().join().unwrap();
+        let said = self.said.lock().unwrap().clone();
+        (code, said)
     }
 
     /// Stops in order.
@@ -323,4 +361,61 @@ fn a_wait_outlives_the_process() {
     serving.ask(&["runs", "cancel", &paused]).expect(0);
     assert_eq!(serving.end(&paused)["status"], "stopped");
     serving.stop();
+}
+
+#[test]
+fn it_has_no_dead_letters() {
+    let folder = tempfile::tempdir().unwrap();
+    let serving = Serving::start(folder.path().to_str().unwrap(), &[]);
+    assert_eq!(serving.ask(&["dlq", "list", "--state", "all"]).expect(0).out, "");
+    for verb in ["show", "replay", "drop"] {
+        serving.ask(&["dlq", verb, "1"]).expect(2).says("letter_not_found");
+    }
+    serving.stop();
+}
+
+/// start -> a template that says it a million times -> end.
+fn much() -> String {
+    let template = "{id: t, data: {type: template-transform, title: Say, template: '{{ who * 1000000 }}', \
+        variables: [{variable: who, value_selector: [s, who]}]}}";
+    let who = "{variable: who, label: Who, type: text-input}";
+    let edges = ["{source: s, target: t}", "{source: t, target: e}"];
+    workflow(&[&start(who), template, &end("says", "t, output")], &edges)
+}
+
+#[test]
+fn without_room_for_a_large_value_its_run_waits_and_goes_on() {
+    let (parent, folder) = folder();
+    let serving = Serving::with_room(&folder, 3_000_000);
+    let document = parent.path().join("much.yml");
+    std::fs::write(&document, much()).unwrap();
+    let document = document.to_str().unwrap();
+    let small = serving.submit(&[document, "--input", "who="]);
+    assert_eq!(serving.end(&small)["status"], "succeeded");
+
+    let large = serving.submit(&[document, "--input", "who=abcde"]);
+    serving.says_once("there is no room for payloads");
+    assert!(serving.run(&large)["finished_at"].is_null());
+    let file = parent.path().join("large.txt");
+    std::fs::write(&file, "x".repeat(4_000_000)).unwrap();
+    let given = format!("sys.files={}", file.display());
+    let refused = serving.ask(&["submit", document, "--file", &given]).expect(2);
+    assert!(refused.err.contains("there is no room left"), "{}", refused.err);
+    let drafts = std::fs::read_dir(Path::new(&folder).join("payloads/run").join(&large));
+    let left = drafts.into_iter().flatten().flatten();
+    let left = left.flat_map(|folder| std::fs::read_dir(folder.path()).unwrap());
+    assert_eq!(left.count(), 0, "nothing half-written stays");
+
+    let raised = Command::new("prlimit")
+        .args(["--pid", &serving.child.id().to_string(), "--fsize=unlimited:"])
+        .status();
+    assert!(raised.unwrap().success());
+    assert_eq!(serving.end(&large)["status"], "succeeded");
+    let outputs = parent.path().join("outputs.json");
+    let outputs = outputs.to_str().unwrap();
+    serving.ask(&["runs", "show", &large, "--outputs", outputs]).expect(0);
+    let outputs: Json = serde_json::from_str(&std::fs::read_to_string(outputs).unwrap()).unwrap();
+    assert!(outputs["says"] == "abcde".repeat(1_000_000));
+    serving.ask(&["submit", document, "--file", &given]).expect(0);
+    serving.kill();
 }

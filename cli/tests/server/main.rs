@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod batches;
 #[expect(dead_code, reason = "the API's own tests ask for more")]
 #[path = "../../../scheduler/tests/api/cluster.rs"]
 mod cluster;
@@ -20,7 +21,7 @@ use serde_json::{Value as Json, json};
 use tokio::process::Command;
 
 use cluster::Cluster;
-use server::{Server, approval, asking, courier, greeting};
+use server::{Server, approval, asking, courier, document, greeting};
 
 /// What a call of the binary gave.
 struct Ran {
@@ -124,6 +125,11 @@ async fn a_run_is_submitted_and_waited_for() {
     assert_eq!(listed.json()["id"], ended["id"]);
     let queued = flowmill(server, &["runs", "list", "--status", "queued"]).await.expect(0);
     assert_eq!(queued.out, "");
+    let recent = flowmill(server, &["runs", "list", "--since", "1h"]).await.expect(0);
+    assert_eq!(recent.out.lines().count(), 2, "{}", recent.out);
+    let old = ["runs", "list", "--since", "2026-01-01T00:00:00Z", "--until", "1h"];
+    assert_eq!(flowmill(server, &old).await.expect(0).out, "");
+    flowmill(server, &["runs", "list", "--since", "noon"]).await.expect(2).says("30s, 5m, 2h");
     let id = ended["id"].as_str().unwrap();
     let shown = flowmill(server, &["runs", "get", id]).await.expect(0).out;
     assert!(shown.contains("Greet (template-transform)"), "{shown}");
@@ -132,6 +138,15 @@ async fn a_run_is_submitted_and_waited_for() {
     assert_eq!(shown["outputs"], ended["outputs"]);
     let cancel = flowmill(server, &["runs", "cancel", id]).await.expect(2);
     cancel.says("run_ended");
+
+    // what says how nodes run here says nothing to a server
+    let rerun = ["rerun", id, "--from", "Greet"];
+    let unsafe_code = [&rerun[..], &["--unsafe-code"]].concat();
+    flowmill(server, &unsafe_code).await.expect(2).says("--unsafe-code is of no use");
+    let several = [&rerun[..], &["--answer", "a=b", "--allow-net", "x:1", "--trusted-code"]];
+    let refused = flowmill(server, &several.concat()).await.expect(2);
+    refused.says("--answer, --trusted-code, --allow-net are of no use").says("--store DIR");
+    flowmill(server, &rerun).await.expect(0).says("keeps 1 node of run");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -310,6 +325,48 @@ async fn endpoints_are_looked_after_and_hear_of_runs() {
     assert_eq!(say(&["webhooks", "endpoints"]).await.expect(0).out, "");
     say(&["webhooks", "show", "0"]).await.expect(2).says("delivery_not_found");
     sending.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_this_machine_are_uploaded_and_large_outputs_followed() {
+    let cluster = Cluster::start().await;
+    let server = &cluster.server;
+    let reading = document(
+        "reading",
+        &[
+            "{id: s, data: {type: start, title: Begin, variables: [
+                {variable: doc, label: Doc, type: file}, {variable: docs, label: Docs, type: file-list}]}}",
+            "{id: x, data: {type: document-extractor, title: Read, variable_selector: [s, doc]}}",
+            "{id: y, data: {type: document-extractor, title: Read all, variable_selector: [s, docs]}}",
+            "{id: e, data: {type: end, title: End, outputs: [
+                {variable: text, value_selector: [x, text]}, {variable: texts, value_selector: [y, text]}]}}",
+        ],
+        &["{source: s, target: x}", "{source: x, target: y}", "{source: y, target: e}"],
+    );
+    let (folder, path) = file(&reading, "reading.yml");
+    let large = "All is well. ".repeat(20_000);
+    let (_large, given) = file(&large, "large.txt");
+    let (_small, small) = file("small", "small.txt");
+    let (doc, docs) = (format!("doc={given}"), format!("docs={small}"));
+    let submit = ["submit", &path, "--file", &doc, "--file", &docs, "--wait"];
+    let shown = flowmill(server, &[&submit[..], &["--json"]].concat()).await.expect(0).json();
+    assert!(shown["outputs"] == json!({"text": large, "texts": ["small"]}), "{shown}");
+    assert_eq!(shown.get("outputs_by_reference"), None);
+    let outputs = folder.path().join("outputs.json");
+    let outputs = outputs.to_str().unwrap();
+    let told = flowmill(server, &[&submit[..], &["--outputs", outputs]].concat()).await.expect(0);
+    assert_eq!(told.out, "", "they are in the file");
+    let written: Json = serde_json::from_str(&std::fs::read_to_string(outputs).unwrap()).unwrap();
+    assert!(written == shown["outputs"], "{written}");
+
+    // a mapping names the path, as for `flowmill run`
+    let mapping = json!({"doc": {"type": "document", "transfer_method": "local_file", "upload_file_id": small}, "docs": []});
+    let (_inputs, inputs) = file(&mapping.to_string(), "inputs.json");
+    let submit = ["submit", &path, "--inputs", &inputs, "--file", &small, "--wait", "--json"];
+    let shown = flowmill(server, &submit).await.expect(0).json();
+    assert_eq!(shown["outputs"]["text"], "small");
+    let missing = ["submit", &path, "--file", "doc=no/such.txt"];
+    flowmill(server, &missing).await.expect(2).says("failed to read no/such.txt");
 }
 
 #[tokio::test(flavor = "multi_thread")]

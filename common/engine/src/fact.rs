@@ -181,6 +181,21 @@ pub struct RunStarted {
     /// The earlier run whose finished work it takes over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_of: Option<Name>,
+    /// The line of a batch that it was made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<BatchLine>,
+}
+
+/// A line of a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchLine {
+    /// The batch.
+    pub batch: Name,
+    /// Which of its lines, counted from 1.
+    pub line: u64,
+    /// What the submitter calls the line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_id: Option<Name>,
 }
 
 /// What a run takes over from an earlier run of the same nodes, instead of doing it again. It
@@ -271,6 +286,9 @@ pub struct Options {
     /// The digest of the mocks that stand in for nodes, for workers that are told where they lie.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mocks: Option<Name>,
+    /// Before which others it comes when there is not room for all.
+    #[serde(default, skip_serializing_if = "Lane::is_interactive")]
+    pub lane: Lane,
 }
 
 impl Default for Options {
@@ -285,6 +303,7 @@ impl Default for Options {
             dify_sizes: false,
             dispatch: Dispatch::Hop,
             mocks: None,
+            lane: Lane::Interactive,
         }
     }
 }
@@ -293,6 +312,32 @@ impl Options {
     /// Dify's own limits (spec/engine.md §8).
     pub fn dify() -> Self {
         Self { max_steps: Some(500), max_time_s: Some(1200), ..Self::default() }
+    }
+}
+
+/// Which of two lines a run stands in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lane {
+    /// Somebody waits for it: it comes first.
+    #[default]
+    Interactive,
+    /// Nobody waits for this one: it comes after the others, and a share is kept for it.
+    Batch,
+}
+
+impl Lane {
+    /// Its name in journals and requests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Interactive => "interactive",
+            Self::Batch => "batch",
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    fn is_interactive(&self) -> bool {
+        *self == Self::Interactive
     }
 }
 

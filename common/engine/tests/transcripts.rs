@@ -117,6 +117,8 @@ const NEXT_SLICE: &str = "(next slice)";
 struct Play {
     driver: Driver,
     is_manual: bool,
+    /// What workers kept and did not tell.
+    kept: Vec<Outcome>,
 }
 
 impl Play {
@@ -143,7 +145,7 @@ impl Play {
             }
         }
         let driver = Driver::start(&plan, start);
-        let mut play = Self { driver, is_manual };
+        let mut play = Self { driver, is_manual, kept: Vec::new() };
         let mut lines = Vec::new();
         play.tell(Input::Tick, &mut lines);
         (play, lines)
@@ -196,6 +198,7 @@ impl Play {
                     by: None,
                 }
             }
+            ("kept", name) => return self.keep(name, &words[2..]),
             ("rerun", _) => return self.rerun(&words[1..]),
             ("ok" | "fail", name) => {
                 let (task, attempt, dispatch) = self.task(name);
@@ -247,6 +250,15 @@ impl Play {
         Input::Returned { task, attempt, dispatch, reason, not_before }
     }
 
+    /// A worker keeps an outcome, for the next rerun, and does not tell it.
+    fn keep(&mut self, name: &str, words: &[String]) -> Vec<String> {
+        let (frame, node) = place(name);
+        let task = TaskId { frame, node: node.into(), generation: 1 };
+        let (outcome, started_at) = (Ok(success(words)), self.driver.now);
+        self.kept.push(Outcome { task, attempt: 1, outcome, started_at, elapsed_us: 1000 });
+        Vec::new()
+    }
+
     /// Goes on with a new run that takes over what this one did: `rerun from a b.y=5`,
     /// `rerun failed`, `rerun failed-items`.
     fn rerun(&mut self, words: &[String]) -> Vec<String> {
@@ -261,7 +273,8 @@ impl Play {
         };
         let sets: Vec<_> = sets.iter().map(set).collect();
         let plan = self.driver.run.plan().clone();
-        let facts = &self.driver.facts;
+        let kept = std::mem::take(&mut self.kept);
+        let facts = &rerun::with_outcomes(&plan, self.driver.facts.clone(), kept);
         let adoption = match rerun::plan(&plan, facts, &what, &sets) {
             Ok(adoption) => adoption,
             Err(refused) => return vec![format!("! {refused}")],

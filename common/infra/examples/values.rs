@@ -108,6 +108,7 @@ fn task(run: &str, value: Value) -> Task {
         is_fused: false,
         variables,
         timeout: Duration::from_mins(1),
+        sent_at: None,
         trace: None,
     }
 }

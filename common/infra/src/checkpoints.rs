@@ -51,7 +51,7 @@ pub struct Scope {
 pub enum Extent {
     /// All attempts of these node executions.
     Nodes(Vec<TaskId>),
-    /// All that lies in these frames, at any depth.
+    /// All that lies in these frames, at any depth; in the root lies the whole run.
     Frames(Vec<FramePath>),
 }
 
@@ -84,7 +84,10 @@ impl Scope {
             && self.run == key.run
             && match &self.extent {
                 Extent::Nodes(nodes) => nodes.contains(&key.task),
-                Extent::Frames(frames) => around.any(|frame| frames.contains(&frame)),
+                Extent::Frames(frames) => {
+                    around.any(|frame| frames.contains(&frame))
+                        || frames.iter().any(FramePath::is_root)
+                }
             }
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use flowmill_engine::contents::{values_of, values_of_outcome, values_of_start};
 use flowmill_engine::error::NodeError;
-use flowmill_engine::fact::{Fact, FramePath, TaskId};
+use flowmill_engine::fact::{Event, Fact, FramePath, TaskId};
 use flowmill_engine::plan::Success;
 use flowmill_engine::run::{Outcome, Start};
 use flowmill_engine::time::Time;
@@ -13,6 +13,7 @@ use flowmill_engine::value::{Kind, Name, Value, decode};
 use flowmill_engine::variables::Variable;
 use serde::{Deserialize, Serialize};
 
+use crate::batches::Terms;
 use crate::intake::Document;
 use crate::journal::Part;
 use crate::payloads::Owner;
@@ -56,6 +57,40 @@ impl Codec {
         }
         self.keys.open_facts(run, &mut facts).map_err(|error| of_run(run, &error))?;
         Ok(facts)
+    }
+
+    /// The last fact of a row, as it was written: with tickets, and with what is sealed in it.
+    #[expect(clippy::unused_self, reason = "all that is read is read here")]
+    pub(crate) fn read_last(
+        &self,
+        run: &Name,
+        part: &Part<'_>,
+    ) -> Result<Option<Fact>, StoreError> {
+        Ok(part.read(run, part.first - 1)?.pop())
+    }
+
+    /// The secret variables that a run began with, as its first row tells. Of its other values none
+    /// is fetched.
+    pub(crate) async fn read_secrets(
+        &self,
+        run: &Name,
+        part: &Part<'_>,
+    ) -> Result<Vec<Variable>, StoreError> {
+        let first = part.read(run, 0)?.into_iter().next();
+        let Some(Event::RunStarted(started)) = first.map(|fact| fact.event) else {
+            return Ok(Vec::new());
+        };
+        let declared = started.environment.into_iter().chain(started.conversation);
+        let declared = declared.map(|(_, variable)| variable);
+        let mut secrets: Vec<Variable> =
+            declared.filter(|variable| variable.kind == Kind::Secret).collect();
+        for secret in &mut secrets {
+            let mut value = secret.value().clone();
+            self.redeem(run, vec![&mut value]).await?;
+            *secret = Variable::typed(Kind::Secret, value);
+            self.keys.open_variable(run, secret).map_err(|error| of_run(run, &error))?;
+        }
+        Ok(secrets)
     }
 
     pub(crate) async fn start(&self, start: &Start) -> Result<String, StoreError> {
@@ -108,6 +143,12 @@ impl Codec {
     #[expect(clippy::unused_self, reason = "all that is read is read here")]
     pub(crate) fn read_wish(&self, text: &str) -> Result<Wish, StoreError> {
         read("a wish", text).map(|Wanted(wish)| wish)
+    }
+
+    /// Nothing that was agreed on is secret.
+    #[expect(clippy::unused_self, reason = "all that is written is written here")]
+    pub(crate) fn terms(&self, terms: &Terms) -> Result<String, StoreError> {
+        write("what was agreed on a batch", terms)
     }
 
     pub(crate) async fn outcome(
@@ -181,7 +222,11 @@ impl Codec {
     }
 
     /// The secrets of an endpoint; without any, nothing is sealed.
-    pub(crate) fn secrets(&self, tenant: &str, endpoint: &Endpoint) -> Result<String, StoreError> {
+    pub(crate) fn endpoint_secrets(
+        &self,
+        tenant: &str,
+        endpoint: &Endpoint,
+    ) -> Result<String, StoreError> {
         let secrets = endpoint.secrets.as_ref().map_err(Clone::clone)?;
         let secrets = secrets.iter().map(|secret| (&secret.text, secret.until));
         let text = write("secrets", &secrets.collect::<Vec<_>>())?;
@@ -192,7 +237,7 @@ impl Codec {
         sealed.map_err(|error| of_endpoint(&endpoint.id, &error))
     }
 
-    pub(crate) fn read_secrets(
+    pub(crate) fn read_endpoint_secrets(
         &self,
         tenant: &str,
         endpoint: &str,
@@ -271,6 +316,11 @@ fn write_within<T: Serialize + ?Sized>(
         Err(error) if error.is_io() => Ok(None),
         Err(error) => Err(unwritable(&error)),
     }
+}
+
+/// What was agreed on a batch.
+pub(crate) fn read_terms(text: &str) -> Result<Terms, StoreError> {
+    read("what was agreed on a batch", text)
 }
 
 /// What cannot be written would be a fault of the engine.

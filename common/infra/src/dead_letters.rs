@@ -193,3 +193,31 @@ pub trait PutBack: Send + Sync + 'static {
     /// When the broker is closed.
     fn put_back(&self, letter: &DeadLetter) -> impl Future<Output = Result<bool, Closed>> + Send;
 }
+
+/// The letters of a broker that sets nothing aside: there are none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoLetters;
+
+impl LetterBox for NoLetters {
+    async fn letters(&self, _: &Name, _: &LetterFilter) -> Result<Vec<Parked>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn letter(&self, _: &Name, _: i64) -> Result<Option<Parked>, StoreError> {
+        Ok(None)
+    }
+
+    async fn claim(&self, _: &Name, _: i64) -> Result<Claim, StoreError> {
+        Ok(Claim::Unknown)
+    }
+
+    async fn decide(&self, _: &Name, _: i64, _: Fate) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl PutBack for NoLetters {
+    async fn put_back(&self, _: &DeadLetter) -> Result<bool, Closed> {
+        Ok(false)
+    }
+}

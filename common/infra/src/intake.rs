@@ -1,8 +1,9 @@
 //! What those ask of a shared store who submit runs, want something of them, or look at them.
 
 use std::future::Future;
+use std::time::Duration;
 
-use flowmill_engine::fact::{Fact, Status};
+use flowmill_engine::fact::{BatchLine, Fact, Status};
 use flowmill_engine::run::Start;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
@@ -131,6 +132,8 @@ pub struct RunRow {
     pub rerun_of: Option<Name>,
     /// What its submitter attached; a list leaves the metadata out.
     pub attached: Attached,
+    /// The line of a batch that it was made of.
+    pub line: Option<BatchLine>,
 }
 
 /// Which runs a list shows, the latest first.
@@ -144,10 +147,48 @@ pub struct Filter {
     pub is_queued: bool,
     /// Runs that take over the work of this one.
     pub rerun_of: Option<Name>,
+    /// Runs that were made of this batch's lines.
+    pub batch: Option<Name>,
+    /// Runs that were accepted then or later.
+    pub since: Option<Time>,
+    /// Runs that were accepted earlier than that.
+    pub until: Option<Time>,
     /// Runs that were accepted before this one.
     pub before: Option<Name>,
     /// How many.
     pub most: usize,
+}
+
+/// How long before or after the time in its id a run is accepted at most: ids are made by those who
+/// accept, by their own clocks, and the store tells the time by its own.
+const ASKEW: Duration = Duration::from_mins(2);
+
+impl Filter {
+    /// The first id that a run may have by `since`, or its beginning: older runs need no look.
+    pub fn first_id(&self) -> Option<String> {
+        self.since.map(|since| beginning(since.0.saturating_sub(micros(ASKEW))))
+    }
+
+    /// The same by `until`: neither that run nor any later one is shown.
+    pub fn end_id(&self) -> Option<String> {
+        self.until.map(|until| beginning(until.after(ASKEW).0))
+    }
+
+    /// The times that are shown, as rows have them; the last is not.
+    pub fn times(&self) -> (i64, i64) {
+        let number = |time: Time| i64::try_from(time.0).unwrap_or(i64::MAX);
+        (self.since.map_or(0, number), self.until.map_or(i64::MAX, number))
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// How a UUID of version 7 begins that is made then.
+fn beginning(micros: u64) -> String {
+    let millis = (micros / 1000).min((1 << 48) - 1);
+    format!("{:08x}-{:04x}", millis >> 16, millis & 0xffff)
 }
 
 /// The store, for intake and queries. Every call concerns one tenant; what belongs to another is

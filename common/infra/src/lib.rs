@@ -12,6 +12,7 @@
 //! suite (`tests/ports.rs`).
 
 pub mod announcements;
+pub mod batches;
 pub mod broker;
 pub mod checkpoints;
 pub mod claims;
@@ -20,6 +21,8 @@ pub mod clock;
 mod codec;
 #[cfg(feature = "config")]
 pub mod config;
+#[cfg(feature = "payloads")]
+pub mod contents;
 pub mod dead_letters;
 #[cfg(feature = "http")]
 pub mod http;

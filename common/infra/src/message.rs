@@ -86,6 +86,8 @@ pub struct Task {
     pub variables: Variables,
     /// How long one attempt of a node may take.
     pub timeout: Duration,
+    /// When its run decided that it goes out, by its scheduler's clock; None when nobody knows.
+    pub sent_at: Option<Time>,
     /// The trace it belongs to, as W3C `traceparent`.
     pub trace: Option<Name>,
 }

@@ -32,6 +32,14 @@ pub const VARIABLE: &str = "FLOWMILL_SECRET_KEY";
 /// What a sealed text begins with, and its version.
 const SEALED: &str = "flowmill-sealed:1:";
 
+/// What a sealed text begins with, whatever its version.
+const ANY_SEALED: &str = "flowmill-sealed:";
+
+/// Whether a text is sealed, or looks like it.
+pub fn is_sealed(text: &str) -> bool {
+    text.starts_with(ANY_SEALED)
+}
+
 /// Bytes of a master key.
 const KEY_BYTES: usize = 32;
 
@@ -184,7 +192,7 @@ impl Keys {
     /// # Errors
     /// [`SealError`] when the key is not there or the text was changed.
     pub fn open<'a>(&self, about: &str, text: &'a str) -> Result<Cow<'a, str>, SealError> {
-        if !text.starts_with("flowmill-sealed:") {
+        if !is_sealed(text) {
             return Ok(Cow::Borrowed(text));
         }
         let rest = text.strip_prefix(SEALED).ok_or(SealError::Later)?;

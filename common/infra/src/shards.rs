@@ -235,6 +235,7 @@ pub(crate) fn last_facts(
             conversation: start.conversation,
             options: start.options,
             rerun_of: start.adoption.map(|adoption| adoption.from),
+            line: start.line,
         }))
     };
     let end = Event::RunFinished(Box::new(end.clone()));

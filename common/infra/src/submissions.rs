@@ -24,6 +24,8 @@ pub struct Submitted {
     pub kind: Option<Name>,
     /// Whose it is said to be.
     pub tenant: Option<Name>,
+    /// Of a batch: what is asked for, as the query of an address.
+    pub batch: Option<Name>,
 }
 
 /// Why a message is set aside.

@@ -42,7 +42,9 @@ async fn the_memory_store_that_is_shared() {
     let make = async || SharedStore::new(16, Duration::from_secs(10));
     suite::store::all(make, true).await;
     suite::intake::all(make).await;
+    suite::batches::all(make).await;
     suite::conversations::all(make).await;
+    suite::contents::all(make).await;
     suite::announcements::all(make).await;
     suite::webhooks::all(make).await;
     suite::letters::all(make).await;
@@ -80,8 +82,10 @@ async fn the_shared_store_in_a_folder() {
     };
     suite::store::all(make, true).await;
     suite::intake::all(make).await;
+    suite::batches::all(make).await;
     suite::conversations::all(make).await;
     suite::webhooks::all(make).await;
+    suite::contents::all(make).await;
     suite::checkpoints::all(make).await;
     let hasty = async || {
         let store = make().await;
@@ -108,7 +112,10 @@ async fn the_shared_store_for_owners() {
 async fn the_shared_store_for_intake() {
     let schema = Schema::migrated().await;
     suite::intake::all(async || schema.cleared().await.store().await).await;
+    suite::batches::all(async || schema.cleared().await.store().await).await;
+    suite::batches::a_claim_keeps_others_out(schema.cleared().await.store().await).await;
     suite::conversations::all(async || schema.cleared().await.store().await).await;
+    suite::contents::all(async || schema.cleared().await.store().await).await;
     suite::announcements::all(async || schema.cleared().await.store().await).await;
     suite::letters::all(async || schema.cleared().await.store().await).await;
 }

@@ -46,6 +46,7 @@ fn task(text: &str, number: i64) -> Task {
         is_fused: true,
         variables: variables.into_iter().map(variable).collect::<Variables>(),
         timeout: Duration::from_millis(1500),
+        sent_at: None,
         trace: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
     }
 }

@@ -44,7 +44,11 @@ impl Secrets {
             return Self(Vec::new());
         };
         let declared = started.environment.iter().chain(&started.conversation);
-        let declared = declared.map(|(_, held)| held);
+        Self::among(declared.map(|(_, held)| held))
+    }
+
+    /// Those among these variables.
+    pub fn among<'a>(declared: impl Iterator<Item = &'a Variable>) -> Self {
         let secret = declared.filter(|held| held.kind == Kind::Secret);
         let texts = secret.filter_map(|held| held.value().as_str());
         let mut texts: Vec<Name> = texts.filter(|text| !text.is_empty()).map(Name::from).collect();
@@ -60,6 +64,29 @@ impl Secrets {
     /// Whether there is nothing to hide.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether there is one in JSON. Of a text that is looked through in parts, parts must overlap by
+    /// all but one byte of [`Secrets::reach`].
+    pub fn are_in(&self, json: &str) -> bool {
+        self.as_json().any(|secret| json.contains(&secret))
+    }
+
+    /// The most bytes of JSON that one of them takes.
+    pub fn reach(&self) -> usize {
+        self.as_json().map(|secret| secret.len()).max().unwrap_or(0)
+    }
+
+    /// What they look like in JSON: a short one only counts as a whole text.
+    fn as_json(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|secret| {
+            let quoted = dumps(&Value::Str(secret.clone()), Style::Finite);
+            if secret.len() < SHORTEST {
+                return quoted;
+            }
+            let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+            inner.unwrap_or(&quoted).to_owned()
+        })
     }
 
     /// Replaces them in a fact.
@@ -256,6 +283,22 @@ impl Secrets {
     }
 }
 
+/// Whether a value may be what is left of one after secrets were replaced in it.
+pub fn has_hidden(value: &Value) -> bool {
+    match value {
+        Value::Str(text) => text.contains(HIDDEN),
+        Value::Array(items) => items.iter().any(has_hidden),
+        Value::Object(members) => {
+            members.iter().any(|(key, member)| key.contains(HIDDEN) || has_hidden(member))
+        }
+        Value::File(file) => {
+            let texts = [&file.filename, &file.remote_url, &file.url];
+            texts.into_iter().flatten().any(|text| text.contains(HIDDEN))
+        }
+        Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use flowmill_engine::error::Handled;
@@ -293,6 +336,24 @@ mod tests {
         ]);
         secrets.value(&mut value);
         assert_eq!(value.to_python(), "{'url': 'https://x/?key=***&a', '***': ['***', 'cab']}");
+    }
+
+    #[test]
+    fn secrets_are_found_in_json_and_what_hides_them_too() {
+        let declared = [
+            Variable::typed(Kind::Secret, SECRET.into()),
+            Variable::typed(Kind::Secret, "ab".into()),
+            Variable::infer(Value::from("open")),
+        ];
+        let secrets = Secrets::among(declared.iter());
+        let found = |value: &Value| secrets.are_in(&serde_json::to_string(value).unwrap());
+        assert!(found(&Value::Str(leak())) && found(&Value::array(vec!["ab".into()])));
+        assert!(!found(&"cab, open".into()));
+        assert_eq!(secrets.reach(), SECRET.len() + 3, "escaped twice");
+        let mut value = Value::array(vec![Value::Str(leak())]);
+        assert!(!has_hidden(&value));
+        secrets.value(&mut value);
+        assert!(has_hidden(&value) && !found(&value));
     }
 
     fn leak() -> Name {
@@ -363,6 +424,7 @@ mod tests {
             conversation: outputs(),
             options: flowmill_engine::fact::Options::default(),
             rerun_of: None,
+            line: None,
         }))
     }
 

@@ -18,6 +18,7 @@ use flowmill_engine::run::{Outstanding, Queued, Run, Wake};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value};
 use flowmill_infra::clock::{Clock as _, SystemClock};
+use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::{Intake, RunRow};
 use flowmill_infra::message::Shard;
 use flowmill_infra::notes::{Note, Notes};
@@ -51,7 +52,7 @@ pub fn explain<S, N>(
     key: Option<Key>,
 ) -> Router
 where
-    S: Intake + Texts,
+    S: Intake + Texts + Contents,
     N: Notes,
 {
     let (tenant, clock) = (TENANT.into(), SystemClock::new());
@@ -63,7 +64,7 @@ where
         .with_state(Arc::new(explain))
 }
 
-async fn of_run<S: Intake + Texts, N: Notes>(
+async fn of_run<S: Intake + Texts + Contents, N: Notes>(
     State(api): State<Arc<Explain<S, N>>>,
     Path(run): Path<String>,
     uri: Uri,
@@ -471,6 +472,54 @@ mod tests {
         let gates = gates(run.plan(), facts, None, now);
         let told = |gate: Hold| (gate.node.to_string(), gate.gate, gate.code);
         gates.nodes.into_iter().map(told).collect()
+    }
+
+    /// What is told of a node that is ready while its owner has so many of its class out, of two.
+    fn ready(out: usize) -> (&'static str, &'static str, String) {
+        let start = Start { run: "r".into(), ..Start::default() };
+        let (mut run, mut facts) = Run::start(plan("start llm1"), start, Time(0));
+        facts.extend(run.apply(Time(0), Input::Tick).unwrap());
+        let (out, window) = ([0, 0, 0, out], [2; 4]);
+        let note = Note { out, window, ..note(200, 9, &[], 4) };
+        let told = gates(run.plan(), &facts, Some(&note), Time(300)).nodes.remove(0);
+        (told.gate, told.code, told.detail)
+    }
+
+    #[test]
+    fn a_window_is_full_once_so_many_are_out() {
+        let (gate, code, detail) = ready(2);
+        assert_eq!((gate, code), ("class", "window_full"));
+        assert!(detail.ends_with("2 of 2 tasks of class llm are out"), "{detail}");
+        assert_eq!(ready(1).1, "waits_for_turn");
+    }
+
+    #[test]
+    fn what_came_back_says_why_until_it_may_be_sent_again() {
+        let second = |count: u64| Time(count * 1_000_000);
+        let told = |reason, at| {
+            let start = Start { run: "r".into(), ..Start::default() };
+            let (mut run, mut facts) = Run::start(plan("start llm1"), start, Time(0));
+            facts.extend(run.apply(second(0), Input::Tick).unwrap());
+            let class = TaskClass::Llm;
+            let grant = Input::Grant { class, count: 1, number: 1, workers: 1 };
+            facts.extend(run.apply(second(1), grant).unwrap());
+            let sent = run.outstanding().next().unwrap();
+            let (task, attempt, dispatch) = (sent.task.clone(), sent.attempt, sent.dispatch);
+            let not_before = Some(second(7));
+            let back = Input::Returned { task, attempt, dispatch, reason, not_before };
+            facts.extend(run.apply(second(2), back).unwrap());
+            let told = gates(run.plan(), &facts, None, second(at)).nodes.remove(0);
+            (told.gate, told.code, told.since, told.until)
+        };
+        let until = Some(second(7));
+        let waits = |gate, code| (gate, code, Some(second(2)), until);
+        assert_eq!(told(Returned::Unroutable, 3), waits("broker", "unroutable"));
+        assert_eq!(told(Returned::WorkerLost, 3), waits("timer", "worker_lost"));
+        assert_eq!(told(Returned::HandedBack, 3), waits("timer", "handed_back"));
+        assert_eq!(told(Returned::Suspected, 3), waits("timer", "handed_back"));
+        // then it is ready as any other
+        let ready = ("class", "window_unknown", Some(second(2)), None);
+        assert_eq!(told(Returned::WorkerLost, 8), ready);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use flowmill_engine::forms::{FormRecord, FormState, forms};
 use flowmill_engine::plan::{Behaviour, Plan};
 use flowmill_engine::value::{Name, Value};
 use flowmill_infra::clock::Clock as _;
+use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::Intake;
 use flowmill_infra::shards::Wish;
 use flowmill_infra::texts::Texts;
@@ -27,7 +28,7 @@ use super::show;
 use super::wishes::{ACTOR, DECIDED, ended, leave};
 
 /// All forms of a run, in the order in which they were put; values of secret variables are hidden.
-pub(super) async fn list<S: Intake + Texts>(
+pub(super) async fn list<S: Intake + Texts + Contents>(
     State(api): State<Arc<Api<S>>>,
     Path(run): Path<String>,
     uri: Uri,
@@ -40,7 +41,7 @@ pub(super) async fn list<S: Intake + Texts>(
 }
 
 /// One form.
-pub(super) async fn show<S: Intake + Texts>(
+pub(super) async fn show<S: Intake + Texts + Contents>(
     State(api): State<Arc<Api<S>>>,
     Path((run, form)): Path<(String, String)>,
     uri: Uri,
@@ -52,7 +53,7 @@ pub(super) async fn show<S: Intake + Texts>(
 }
 
 /// Takes an answer to a form: 200 when it counts, 202 when that is not decided yet.
-pub(super) async fn answer<S: Intake + Texts>(
+pub(super) async fn answer<S: Intake + Texts + Contents>(
     State(api): State<Arc<Api<S>>>,
     Path((run, form)): Path<(String, String)>,
     uri: Uri,
@@ -96,7 +97,7 @@ struct Asked {
     facts: Vec<Fact>,
 }
 
-async fn asked<S: Intake + Texts>(api: &Api<S>, run: &Name) -> Result<Asked, Problem> {
+async fn asked<S: Intake + Texts + Contents>(api: &Api<S>, run: &Name) -> Result<Asked, Problem> {
     let found = api.store.facts(&api.tenant, run, 0).await?;
     let (key, facts) = found.ok_or_else(|| Problem::no_run(run))?;
     Ok(Asked { workflow: api.workflows.get(&api.tenant, &key).await?, facts })
@@ -123,7 +124,7 @@ fn shown_forms(plan: &Plan, mut facts: Vec<Fact>) -> Vec<(FormRecord, Value)> {
 }
 
 /// A form as it is now.
-async fn reread<S: Intake + Texts>(
+async fn reread<S: Intake + Texts + Contents>(
     api: &Api<S>,
     run: &Name,
     form: &Name,
@@ -150,7 +151,7 @@ fn asks<'a>(plan: &'a Plan, node: &str) -> Option<&'a dyn Asks> {
 }
 
 /// Why an answer was refused, by what became of the form meanwhile; else because of what it says.
-async fn refused<S: Intake + Texts>(
+async fn refused<S: Intake + Texts + Contents>(
     api: &Api<S>,
     run: &Name,
     form: &Name,

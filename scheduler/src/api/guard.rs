@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use flowmill_engine::value::Name;
@@ -17,6 +17,10 @@ const BODY: Duration = Duration::from_secs(30);
 
 /// How long a request may take in all, a wait for a run's end included.
 const WHOLE: Duration = Duration::from_secs(100);
+
+/// Where batches are submitted, and how long one may take to come.
+const BATCHES: &str = "/api/v1/batches";
+const BATCH: Duration = Duration::from_hours(6);
 
 /// Letters of a key, at least: a shorter one is guessed.
 const KEY_LETTERS: usize = 16;
@@ -64,12 +68,19 @@ pub(super) async fn admit(
     let headers = request.headers();
     let admitted = of_same_origin(headers).and_then(|()| has_key(headers, key.as_ref()));
     match admitted {
-        Ok(()) => match tokio::time::timeout(WHOLE, next.run(request)).await {
+        Ok(()) => match tokio::time::timeout(patience(&request), next.run(request)).await {
             Ok(response) => response,
             Err(_) => Problem::new(Code::Unavailable, "it took too long").into_response(),
         },
         Err(problem) => problem.into_response(),
     }
+}
+
+/// How long a request may take: a batch is taken in while it comes, and that its sender lives is
+/// seen by its pieces.
+fn patience(request: &Request) -> Duration {
+    let is_batch = request.uri().path().starts_with(BATCHES) && request.method() == Method::POST;
+    if is_batch { BATCH } else { WHOLE }
 }
 
 fn has_key(headers: &HeaderMap, key: Option<&Key>) -> Result<(), Problem> {

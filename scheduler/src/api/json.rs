@@ -76,6 +76,12 @@ impl Members {
         Ok(Self { place: "", members: members.as_ref().clone() })
     }
 
+    /// Texts that came by name otherwise than in a body.
+    pub(super) fn of_texts<'a>(texts: impl IntoIterator<Item = (&'a str, String)>) -> Self {
+        let members = texts.into_iter().map(|(name, text)| (name.into(), Value::from(text)));
+        Self { place: "", members: members.collect() }
+    }
+
     /// An object among the members; empty when it is missing or null. `place` is its name with a
     /// dot.
     pub(super) fn object(&mut self, name: &str, place: &'static str) -> Result<Self, Problem> {

@@ -6,16 +6,21 @@
 //! (`intake`), whoever waits for an end, or for what becomes of a wish, shares a query (`waits`).
 
 mod announce;
+mod batches;
 mod conversations;
 mod door;
 mod events;
 mod explain;
+mod files;
 mod forms;
 mod guard;
 mod intake;
 mod json;
 mod letters;
+mod links;
 mod nodes;
+mod payloads;
+mod pieces;
 mod pokes;
 mod problem;
 mod queue;
@@ -36,14 +41,17 @@ use axum::Router;
 use axum::middleware;
 use axum::routing::{get, post};
 use flowmill_engine::value::Name;
+use flowmill_infra::batches::Batches;
 use flowmill_infra::broker::CompletionPublisher;
+use flowmill_infra::checkpoints::Checkpoints;
 use flowmill_infra::clock::SystemClock;
+use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::Intake;
 use flowmill_infra::live::Subscribe;
 use flowmill_infra::texts::Texts;
 use flowmill_infra::webhooks::Webhooks;
 use flowmill_workflow::Workflows;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
 use events::Streams;
@@ -83,6 +91,8 @@ pub struct Settings {
     pub submission_bytes: usize,
     /// Addresses that submissions may name to be told of their run.
     pub allowed_urls: Vec<AllowedUrl>,
+    /// The largest file that is taken in, in bytes.
+    pub file_bytes: usize,
 }
 
 impl Settings {
@@ -95,6 +105,7 @@ impl Settings {
             document_bytes: 10 << 20,
             submission_bytes: 10 << 20,
             allowed_urls: Vec::new(),
+            file_bytes: 15 << 20,
         }
     }
 }
@@ -104,7 +115,7 @@ impl Settings {
 pub struct Background {
     tasks: JoinSet<()>,
     /// Nobody waits for anything, or watches a run, any longer once these are gone.
-    waiting: [oneshot::Sender<()>; 3],
+    waiting: [oneshot::Sender<()>; 4],
 }
 
 impl Background {
@@ -121,6 +132,11 @@ impl Background {
     }
 }
 
+/// A store that the API works on.
+pub trait ApiStore: Intake + Texts + Contents + Checkpoints + Batches + Webhooks {}
+
+impl<S: Intake + Texts + Contents + Checkpoints + Batches + Webhooks> ApiStore for S {}
+
 /// What all handlers share.
 #[derive(Debug)]
 struct Api<S> {
@@ -132,11 +148,15 @@ struct Api<S> {
     verdicts: Waits<i64, Option<Name>>,
     streams: Streams,
     pokes: Pokes,
+    feeding: batches::Feeding,
     clock: SystemClock,
     tenant: Name,
     settings: Settings,
     /// Digests of mocks that are known to be kept.
     kept_mocks: submit::KeptMocks,
+    looked: payloads::Looked,
+    /// Places of those who hand in files.
+    uploading: Semaphore,
 }
 
 /// The API over a store; `workflows` may be shared with an owner of the same process. Must be
@@ -149,7 +169,7 @@ pub fn router<S, P, L>(
     settings: Settings,
 ) -> (Router, Background)
 where
-    S: Intake + Texts + Webhooks,
+    S: ApiStore,
     P: CompletionPublisher,
     L: Subscribe,
 {
@@ -166,7 +186,7 @@ pub fn with_acceptor<S, P, L>(
     settings: Settings,
 ) -> (Router, Acceptor<S>, Background)
 where
-    S: Intake + Texts + Webhooks,
+    S: ApiStore,
     P: CompletionPublisher,
     L: Subscribe,
 {
@@ -192,8 +212,11 @@ where
     tasks.spawn(looking_on);
     tasks.spawn(following);
     let key = settings.key.clone();
+    let files_fit = files::body_limit(settings.file_bytes);
     let kept_mocks = submit::KeptMocks::default();
     let clock = SystemClock::new();
+    let feeding = batches::Feeding::default();
+    let (until_fed, enough_fed) = oneshot::channel();
     let api = Arc::new(Api {
         store,
         workflows,
@@ -203,11 +226,15 @@ where
         verdicts,
         streams,
         pokes,
+        feeding,
         clock,
         tenant,
         settings,
         kept_mocks,
+        looked: payloads::Looked::default(),
+        uploading: Semaphore::new(files::AT_ONCE),
     });
+    tasks.spawn(batches::feed(api.clone(), enough_fed));
     let acceptor = Acceptor::of(&api);
     let router = Router::new()
         .route("/api/v1/workflows", post(workflows::push::<S>).get(workflows::list::<S>))
@@ -216,18 +243,33 @@ where
         .route("/api/v1/runs/{run}", get(runs::show::<S>))
         .route("/api/v1/runs/{run}/nodes", get(nodes::list::<S>))
         .route("/api/v1/runs/{run}/events", get(events::follow::<S>))
+        .route("/api/v1/runs/{run}/payloads/{digest}", get(payloads::show::<S>))
         .route("/api/v1/runs/{run}/cancel", post(wishes::cancel::<S>))
         .route("/api/v1/runs/{run}/pause", post(wishes::pause::<S>))
         .route("/api/v1/runs/{run}/resume", post(wishes::resume::<S>))
         .route("/api/v1/runs/{run}/rerun", post(rerun::rerun::<S>))
         .route("/api/v1/runs/{run}/forms", get(forms::list::<S>))
         .route("/api/v1/runs/{run}/forms/{form}", get(forms::show::<S>).post(forms::answer::<S>))
+        .route("/api/v1/batches", post(batches::create::<S>).get(batches::list::<S>))
+        .route("/api/v1/batches/{batch}", get(batches::show::<S>))
+        .route("/api/v1/batches/{batch}/results", get(batches::results::<S>))
+        .route("/api/v1/batches/{batch}/pause", post(batches::pause::<S>))
+        .route("/api/v1/batches/{batch}/resume", post(batches::resume::<S>))
+        .route("/api/v1/batches/{batch}/cancel", post(batches::cancel::<S>))
+        .route("/api/v1/batches/{batch}/rerun", post(batches::rerun::<S>))
+        .route("/api/v1/files", post(files::upload::<S>).layer(files_fit))
+        .route("/api/v1/files/{id}", get(files::show::<S>))
+        .route("/api/v1/files/{id}/content", get(files::content::<S>))
         .route("/api/v1/conversations/{id}", get(conversations::show::<S>))
         .method_not_allowed_fallback(no_method)
         .fallback(no_path)
         .layer(middleware::from_fn_with_state(key, guard::admit))
         .with_state(api);
-    (router, acceptor, Background { tasks, waiting: [until_end, until_verdict, watching] })
+    (
+        router,
+        acceptor,
+        Background { tasks, waiting: [until_end, until_verdict, watching, until_fed] },
+    )
 }
 
 async fn no_method() -> Problem {

@@ -43,16 +43,28 @@ pub enum Code {
     WorkflowNotFound,
     /// There is no such run.
     RunNotFound,
+    /// The run has no such payload.
+    PayloadNotFound,
+    /// The payload holds a secret.
+    PayloadHidden,
+    /// There is no such file.
+    FileNotFound,
+    /// The range lies beyond the end of what is there.
+    RangeNotSatisfiable,
     /// There is no such dead letter.
     LetterNotFound,
     /// There is no such conversation.
     ConversationNotFound,
+    /// There is no such batch.
+    BatchNotFound,
     /// The path has no such method.
     MethodNotAllowed,
     /// The body did not come in time.
     Timeout,
     /// The run has ended.
     RunEnded,
+    /// The batch is in a state in which that cannot be.
+    BatchConflict,
     /// The dead letter was decided on before.
     LetterSettled,
     /// The dead letter cannot go back to where it came from.
@@ -101,7 +113,7 @@ pub enum Code {
 
 impl Code {
     /// All there are.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 46] = [
         Self::Unauthorized,
         Self::CrossOrigin,
         Self::MocksRefused,
@@ -115,11 +127,17 @@ impl Code {
         Self::NotFound,
         Self::WorkflowNotFound,
         Self::RunNotFound,
+        Self::PayloadNotFound,
+        Self::PayloadHidden,
+        Self::FileNotFound,
+        Self::RangeNotSatisfiable,
         Self::LetterNotFound,
         Self::ConversationNotFound,
+        Self::BatchNotFound,
         Self::MethodNotAllowed,
         Self::Timeout,
         Self::RunEnded,
+        Self::BatchConflict,
         Self::LetterSettled,
         Self::NotReplayable,
         Self::RunNotEnded,
@@ -161,11 +179,17 @@ impl Code {
             Self::NotFound => ("not_found", S::NOT_FOUND),
             Self::WorkflowNotFound => ("workflow_not_found", S::NOT_FOUND),
             Self::RunNotFound => ("run_not_found", S::NOT_FOUND),
+            Self::PayloadNotFound => ("payload_not_found", S::NOT_FOUND),
+            Self::PayloadHidden => ("payload_hidden", S::FORBIDDEN),
+            Self::FileNotFound => ("file_not_found", S::NOT_FOUND),
+            Self::RangeNotSatisfiable => ("range_not_satisfiable", S::RANGE_NOT_SATISFIABLE),
             Self::LetterNotFound => ("letter_not_found", S::NOT_FOUND),
             Self::ConversationNotFound => ("conversation_not_found", S::NOT_FOUND),
+            Self::BatchNotFound => ("batch_not_found", S::NOT_FOUND),
             Self::MethodNotAllowed => ("method_not_allowed", S::METHOD_NOT_ALLOWED),
             Self::Timeout => ("timeout", S::REQUEST_TIMEOUT),
             Self::RunEnded => ("run_ended", S::CONFLICT),
+            Self::BatchConflict => ("batch_conflict", S::CONFLICT),
             Self::LetterSettled => ("letter_settled", S::CONFLICT),
             Self::NotReplayable => ("not_replayable", S::CONFLICT),
             Self::RunNotEnded => ("run_not_ended", S::CONFLICT),
@@ -207,11 +231,17 @@ impl Code {
             Self::NotFound => "there is no such path",
             Self::WorkflowNotFound => "there is no such workflow",
             Self::RunNotFound => "there is no such run",
+            Self::PayloadNotFound => "there is no such payload",
+            Self::PayloadHidden => "the payload is not shown",
+            Self::FileNotFound => "there is no such file",
+            Self::RangeNotSatisfiable => "the range is beyond the end",
             Self::LetterNotFound => "there is no such dead letter",
             Self::ConversationNotFound => "there is no such conversation",
+            Self::BatchNotFound => "there is no such batch",
             Self::MethodNotAllowed => "the path has no such method",
             Self::Timeout => "the body did not come in time",
             Self::RunEnded => "the run has ended",
+            Self::BatchConflict => "the batch is in a state in which that cannot be",
             Self::LetterSettled => "the dead letter was decided on before",
             Self::NotReplayable => "the dead letter cannot go back",
             Self::RunNotEnded => "the run has not ended",

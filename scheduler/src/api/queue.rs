@@ -8,20 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
-use flowmill_engine::value::{Name, Style, dumps};
-use flowmill_infra::intake::Intake;
+use flowmill_engine::value::{Name, Style, Value, dumps};
 use flowmill_infra::submissions::{Refusal, SubmissionConsumer, SubmissionReceipt, Submitted};
-use flowmill_infra::texts::Texts;
-use flowmill_infra::webhooks::Webhooks;
 use flowmill_workflow::digest;
 use tokio::task::{JoinError, JoinSet};
 
 use super::problem::{Code, Problem};
-use super::submit::{Taken, accept, key_of};
-use super::{Api, TENANT};
+use super::submit::{accept, key_of};
+use super::{Api, ApiStore, TENANT, batches};
 
 /// What a message may say it is, if it says so.
 const KIND: &str = "flowmill.submit.v1";
+
+/// What it says if it is a batch.
+const BATCH: &str = "flowmill.batch.v1";
 
 /// The waits before a store that was away is asked again; the last repeats.
 const PATIENCE: [Duration; 5] = [
@@ -58,23 +58,28 @@ impl<S> Acceptor<S> {
     }
 }
 
-impl<S: Intake + Texts + Webhooks> Acceptor<S> {
-    /// Makes the run durable that a message asks for.
-    async fn take(&self, message: &Submitted, key_from_body: bool) -> Result<Taken, Problem> {
+impl<S: ApiStore> Acceptor<S> {
+    /// Makes durable what a message asks for: a run, or a batch. Answers what its submitter is told.
+    async fn take(&self, message: &Submitted, key_from_body: bool) -> Result<Value, Problem> {
         is_understood(message)?;
         let most = self.0.settings.submission_bytes;
         if message.body.len() > most {
             let detail = format!("it has {} bytes; at most {most} are taken", message.body.len());
             return Err(Problem::new(Code::TooLarge, detail));
         }
-        let body = std::str::from_utf8(&message.body)
-            .map_err(|_| Problem::new(Code::InvalidBody, "it is not UTF-8 text"))?;
-        let key = match &message.message_id {
+        let named = match &message.message_id {
             Some(id) => Some(key_of("message_id", id)?),
-            None if key_from_body => Some(key_of_body(message, body)),
             None => None,
         };
-        accept(&self.0, body, key, &HeaderMap::new()).await
+        if message.kind.as_deref() == Some(BATCH) {
+            let query = message.batch.as_deref().unwrap_or_default();
+            let kind = message.content_type.as_deref().unwrap_or("application/jsonl");
+            return batches::take(&self.0, query, named, kind, &message.body).await;
+        }
+        let body = std::str::from_utf8(&message.body)
+            .map_err(|_| Problem::new(Code::InvalidBody, "it is not UTF-8 text"))?;
+        let key = named.or_else(|| key_from_body.then(|| key_of_body(message, body)));
+        Ok(accept(&self.0, body, key, &HeaderMap::new()).await?.shown())
     }
 
     /// Whether the store answers.
@@ -97,12 +102,16 @@ fn is_understood(message: &Submitted) -> Result<(), Problem> {
         let detail = format!("its {what} is {found:?}; {known}");
         Err(Problem::new(Code::UnsupportedType, detail))
     };
-    if let Some(kind) = message.kind.as_deref().filter(|kind| *kind != KIND) {
-        return unsupported("type", kind, &format!("this release takes {KIND:?}, or none"));
+    let is_known = |kind: &&str| [KIND, BATCH].contains(kind);
+    if let Some(kind) = message.kind.as_deref().filter(|kind| !is_known(kind)) {
+        let known = format!("this release takes {KIND:?}, {BATCH:?}, or none");
+        return unsupported("type", kind, &known);
     }
+    let is_batch = message.kind.as_deref() == Some(BATCH);
     let essence = |kind: &str| kind.split(';').next().unwrap_or_default().trim().to_lowercase();
     let is_json = |kind: &&str| essence(kind) == "application/json";
-    if let Some(kind) = message.content_type.as_deref().filter(|kind| !is_json(kind)) {
+    let odd = |kind: &&str| !is_batch && !is_json(kind);
+    if let Some(kind) = message.content_type.as_deref().filter(odd) {
         return unsupported("content type", kind, "it must be application/json, or none");
     }
     let is_plain = |packed: &&str| ["utf-8", "utf8", "identity"].contains(&&*essence(packed));
@@ -137,7 +146,7 @@ pub async fn take_from_queue<Q, S>(
     stop: impl Future<Output = ()> + Send,
 ) where
     Q: SubmissionConsumer,
-    S: Intake + Texts + Webhooks,
+    S: ApiStore,
 {
     let mut stop = std::pin::pin!(stop);
     let mut held: JoinSet<End> = JoinSet::new();
@@ -198,7 +207,7 @@ impl Patience {
     }
 
     /// Returns once the store answers.
-    async fn wait<S: Intake + Texts + Webhooks>(&mut self, acceptor: &Acceptor<S>) {
+    async fn wait<S: ApiStore>(&mut self, acceptor: &Acceptor<S>) {
         loop {
             let wait = PATIENCE[self.tries.min(PATIENCE.len() - 1)];
             self.tries += 1;
@@ -210,7 +219,7 @@ impl Patience {
     }
 }
 
-async fn deal<S: Intake + Texts + Webhooks, R: SubmissionReceipt>(
+async fn deal<S: ApiStore, R: SubmissionReceipt>(
     acceptor: Acceptor<S>,
     message: Submitted,
     receipt: R,
@@ -218,8 +227,9 @@ async fn deal<S: Intake + Texts + Webhooks, R: SubmissionReceipt>(
 ) -> End {
     match acceptor.take(&message, key_from_body).await {
         Ok(taken) => {
-            tracing::debug!(run.id = %taken.run, duplicate = taken.duplicate, "a run came by the queue");
-            receipt.accept(dumps(&taken.shown(), Style::Finite).into_bytes()).await;
+            let taken = dumps(&taken, Style::Finite);
+            tracing::debug!(taken, "the queue was taken from");
+            receipt.accept(taken.into_bytes()).await;
             End::Settled
         }
         Err(problem) if matches!(problem.code(), Code::Unavailable | Code::NotReady) => End::Left,

@@ -107,7 +107,8 @@ impl Request {
         let given = Given {
             values: inputs.into_iter().collect(),
             texts: Vec::new(),
-            files: GivenFiles::new("nothing is uploaded here; name it by remote_url"),
+            // those that were uploaded are looked for later
+            files: GivenFiles::default(),
         };
         let request = Self {
             workflow,
@@ -126,7 +127,8 @@ impl Request {
     }
 }
 
-fn options(mut members: Members) -> Result<Options, Problem> {
+/// Limits and deadlines, as members say.
+pub(super) fn options(mut members: Members) -> Result<Options, Problem> {
     let mut options = match members.text("limits")?.as_deref() {
         None => Options::default(),
         Some("dify") => Options { dify_sizes: true, ..Options::dify() },

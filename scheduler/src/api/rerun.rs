@@ -6,21 +6,19 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
-use flowmill_engine::fact::Fact;
+use flowmill_engine::fact::{Fact, FramePath, Status};
 use flowmill_engine::rerun::{self, Adoption, Change, Refused, What};
-use flowmill_engine::run::Start;
+use flowmill_engine::run::{Outcome, Start};
 use flowmill_engine::value::{Name, Object, Style, Value, dumps};
 use flowmill_engine::variables::Selector;
+use flowmill_infra::checkpoints::{Checkpoints, Extent, Scope};
 use flowmill_infra::clock::Clock as _;
-use flowmill_infra::intake::{Attached, Intake, RunRow, Submission, Turn};
+use flowmill_infra::intake::{Attached, RunRow, Submission, Turn};
 use flowmill_infra::message::PlanKey;
-use flowmill_infra::texts::Texts;
-use flowmill_infra::webhooks::Webhooks;
 use flowmill_workflow::Workflow;
 use flowmill_workflow::rerun::{TakenOver, node_id, output};
 use uuid::Uuid;
 
-use super::Api;
 use super::guard::{parameters, read};
 use super::json::{Members, number, object};
 use super::problem::{Code, Problem};
@@ -28,6 +26,7 @@ use super::request::Own;
 use super::runs::find;
 use super::show;
 use super::submit;
+use super::{Api, ApiStore};
 
 /// What a caller asks for.
 #[derive(Debug)]
@@ -50,6 +49,8 @@ enum Begin {
     From(Name),
     Failed,
     FailedItems,
+    /// At its start: nothing is kept.
+    Anew,
 }
 
 impl Request {
@@ -77,7 +78,7 @@ impl Request {
 }
 
 /// Accepts a run that takes over what an earlier one did.
-pub(super) async fn rerun<S: Intake + Texts + Webhooks>(
+pub(super) async fn rerun<S: ApiStore>(
     State(api): State<Arc<Api<S>>>,
     Path(run): Path<String>,
     uri: Uri,
@@ -109,8 +110,31 @@ pub(super) async fn rerun<S: Intake + Texts + Webhooks>(
     Ok(taken.answer())
 }
 
+/// The new run of what failed in an earlier one, without a key; what never began, or failed nowhere,
+/// is run as a whole.
+pub(super) async fn of_failed<S: ApiStore>(
+    api: &Api<S>,
+    before: &RunRow,
+) -> Result<Submission, Problem> {
+    let request = |begin| Request {
+        begin,
+        sets: Object::default(),
+        is_latest: false,
+        mocks: None,
+        own: Own::default(),
+    };
+    match prepare(api, before, request(Begin::Failed)).await {
+        Ok((submission, _, _)) => Ok(submission),
+        Err(problem) if problem.code() == Code::InvalidRerun => {
+            let (submission, _, _) = prepare(api, before, request(Begin::Anew)).await?;
+            Ok(submission)
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
 /// The new run, without a key; its workflow as callers see it, and what it keeps.
-async fn prepare<S: Intake + Texts>(
+async fn prepare<S: ApiStore>(
     api: &Api<S>,
     before: &RunRow,
     request: Request,
@@ -127,7 +151,11 @@ async fn prepare<S: Intake + Texts>(
             .map_err(|why| Problem::request(format!("set: {name:?}: {why}")))
     });
     let sets: Vec<(Selector, Value)> = sets.collect::<Result<_, _>>()?;
-    let (adoption, facts) = choose(earlier.clone(), facts, what, sets).await?;
+    let untold = untold(api, before).await?;
+    let (adoption, facts) = match what {
+        Some(what) => choose(earlier.clone(), (facts, untold), what, sets).await?,
+        None => (Adoption { from: before.run.clone(), adopted: Vec::new() }, facts),
+    };
 
     let version = if is_latest { api.versions.find(&before.name).await? } else { None };
     let (digest, name) = match version {
@@ -164,28 +192,44 @@ async fn prepare<S: Intake + Texts>(
         start,
         key: None,
         turn,
-        attached: Attached::default(),
+        attached: Attached { traceparent: None, ..before.attached.clone() },
     };
     Ok((submission, show::workflow(&digest, &name), taken_over))
 }
 
-fn what(workflow: &Workflow, begin: Begin) -> What {
-    match begin {
-        Begin::From(node) => What::From(node_id(&workflow.plan, &node).unwrap_or(node)),
-        Begin::Failed => What::Failed,
-        Begin::FailedItems => What::FailedItems,
+/// What workers kept of a run that was cut short: some of it may have been paid for and never told.
+async fn untold<S: Checkpoints>(api: &Api<S>, run: &RunRow) -> Result<Vec<Outcome>, Problem> {
+    match run.status {
+        Some(Status::Failed | Status::Stopped) => {
+            let extent = Extent::Frames(vec![FramePath::default()]);
+            let scope = Scope { tenant: api.tenant.clone(), run: run.run.clone(), extent };
+            Ok(api.store.find(&scope).await?)
+        }
+        // one that ended well has heard of all that it sent, and one that goes on is not run again
+        Some(Status::Succeeded | Status::PartialSucceeded | Status::Running | Status::Paused)
+        | None => Ok(Vec::new()),
     }
 }
 
-/// What is kept, and the facts it was chosen from. Of a large run it takes a while, in which others
-/// want to be answered.
+fn what(workflow: &Workflow, begin: Begin) -> Option<What> {
+    Some(match begin {
+        Begin::From(node) => What::From(node_id(&workflow.plan, &node).unwrap_or(node)),
+        Begin::Failed => What::Failed,
+        Begin::FailedItems => What::FailedItems,
+        Begin::Anew => return None,
+    })
+}
+
+/// What is kept of the facts and of what was not told, and the facts it was chosen from. Of a large
+/// run it takes a while, in which others want to be answered.
 async fn choose(
     workflow: Arc<Workflow>,
-    facts: Vec<Fact>,
+    (facts, untold): (Vec<Fact>, Vec<Outcome>),
     what: What,
     sets: Vec<(Selector, Value)>,
 ) -> Result<(Adoption, Vec<Fact>), Problem> {
     let choosing = tokio::task::spawn_blocking(move || {
+        let facts = rerun::with_outcomes(&workflow.plan, facts, untold);
         (rerun::plan(&workflow.plan, &facts, &what, &sets), facts)
     });
     let (chosen, facts) = choosing.await.map_err(|error| {

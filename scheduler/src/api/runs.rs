@@ -6,14 +6,16 @@ use std::time::Duration;
 use axum::extract::{Path, State};
 use axum::http::Uri;
 use flowmill_engine::fact::{Event, RunFinished, Status};
-use flowmill_engine::time::parse_duration;
+use flowmill_engine::time::{Time, parse_duration};
 use flowmill_engine::value::{Name, Value};
 use flowmill_infra::clock::Clock as _;
+use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::{Filter, Intake, RunRow};
 
 use super::Api;
 use super::guard::parameters;
 use super::json::{Answer, object};
+use super::links::Links;
 use super::problem::Problem;
 use super::show;
 
@@ -22,6 +24,10 @@ const PAGE: usize = 50;
 
 /// How many it has at most.
 const LONGEST_PAGE: usize = 500;
+
+/// The parameters that say when runs were accepted.
+const SINCE: &str = "submitted_after";
+const UNTIL: &str = "submitted_before";
 
 /// How long an end is waited for at most.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
@@ -41,8 +47,8 @@ pub(super) async fn list<S: Intake>(
     State(api): State<Arc<Api<S>>>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
-    let [workflow, status, rerun_of, before, limit] =
-        parameters(&uri, ["workflow", "status", "rerun_of", "before", "limit"])?;
+    let known = ["workflow", "status", "rerun_of", "batch", SINCE, UNTIL, "before", "limit"];
+    let [workflow, status, rerun_of, batch, after, until, before, limit] = parameters(&uri, known)?;
     let most = page(limit.as_deref(), PAGE, LONGEST_PAGE)?;
     let is_queued = status.as_deref() == Some("queued");
     let status = status.filter(|_| !is_queued).map(|word| status_of(&word)).transpose()?;
@@ -51,6 +57,9 @@ pub(super) async fn list<S: Intake>(
         status,
         is_queued,
         rerun_of: rerun_of.map(Name::from),
+        batch: batch.map(Name::from),
+        since: time(SINCE, after.as_deref())?,
+        until: time(UNTIL, until.as_deref())?,
         before: before.map(Name::from),
         // one more tells whether there is another page
         most: most + 1,
@@ -72,6 +81,15 @@ fn status_of(word: &str) -> Result<Status, Problem> {
     })
 }
 
+/// A point in time.
+fn time(name: &str, given: Option<&str>) -> Result<Option<Time>, Problem> {
+    let time = given.map(Time::of_rfc3339).transpose();
+    time.map_err(|why| {
+        let hint = "in an address + is written %2B";
+        Problem::request(format!("{name}: {why}; {hint}"))
+    })
+}
+
 /// How long a page is.
 pub(super) fn page(given: Option<&str>, usual: usize, most: usize) -> Result<usize, Problem> {
     let Some(given) = given else { return Ok(usual) };
@@ -80,21 +98,22 @@ pub(super) fn page(given: Option<&str>, usual: usize, most: usize) -> Result<usi
 }
 
 /// A run; with `wait`, once it has ended, or the time is over.
-pub(super) async fn show<S: Intake>(
+pub(super) async fn show<S: Intake + Contents>(
     State(api): State<Arc<Api<S>>>,
     Path(run): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
-    let [wait] = parameters(&uri, ["wait"])?;
+    let [wait, values] = parameters(&uri, ["wait", "values"])?;
     let wait = wait.map(|wait| parse_duration(&wait)).transpose();
     let wait = wait.map_err(|why| Problem::request(format!("wait: {why}")))?;
     let run = Name::from(run);
+    let links = Links::wanted(&run, api.store.stash(), values.as_deref())?;
     let mut found = find(&api, &run).await?;
     if let Some(wait) = wait.filter(|_| found.finished_at.is_none()) {
         api.ends.wait(run.clone(), wait.min(LONGEST_WAIT)).await;
         found = find(&api, &run).await?;
     }
-    Ok(Answer::ok(shown(&api, &found).await?))
+    Ok(Answer::ok(told(&api, &found, links).await?))
 }
 
 /// A run that must be there.
@@ -102,16 +121,25 @@ pub(super) async fn find<S: Intake>(api: &Api<S>, run: &Name) -> Result<RunRow, 
     api.store.run(&api.tenant, run).await?.ok_or_else(|| Problem::no_run(run))
 }
 
-/// A run with how it ended.
-pub(super) async fn shown<S: Intake>(api: &Api<S>, run: &RunRow) -> Result<Value, Problem> {
-    let end = if run.finished_at.is_some() { end(api, run).await? } else { None };
-    Ok(show::run(run, end.as_deref(), api.clock.now()))
+/// A run with how it ended, large outputs as links.
+pub(super) async fn shown<S: Intake + Contents>(
+    api: &Api<S>,
+    run: &RunRow,
+) -> Result<Value, Problem> {
+    told(api, run, Links::of(&run.run, api.store.stash())).await
 }
 
-/// The end is a run's last fact.
-async fn end<S: Intake>(api: &Api<S>, run: &RunRow) -> Result<Option<Box<RunFinished>>, Problem> {
-    let facts = api.store.facts(&api.tenant, &run.run, run.seq.saturating_sub(1)).await?;
-    let last = facts.and_then(|(_, mut facts)| facts.pop());
+async fn told<S: Contents>(api: &Api<S>, run: &RunRow, mut links: Links) -> Result<Value, Problem> {
+    let mut end = if run.finished_at.is_some() { end(api, run).await? } else { None };
+    let outputs = end.iter_mut().flat_map(|end| &mut end.outputs);
+    let outputs = outputs.map(|(name, value)| (&*name, value));
+    let linked = links.put_apart(&*api.store.content(), outputs).await?;
+    Ok(show::run(run, end.as_deref(), linked, api.clock.now()))
+}
+
+/// The end is a run's last fact; tickets stand for large values in it.
+async fn end<S: Contents>(api: &Api<S>, run: &RunRow) -> Result<Option<Box<RunFinished>>, Problem> {
+    let last = api.store.last_fact(&api.tenant, &run.run).await?;
     Ok(last.and_then(|fact| match fact.event {
         Event::RunFinished(finished) => Some(finished),
         _ => None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use flowmill_engine::error::{ErrorRecord, Handled};
-use flowmill_engine::fact::{FramePath, Reason, RunFinished, Status};
+use flowmill_engine::fact::{BatchLine, FramePath, Reason, RunFinished, Status};
 use flowmill_engine::form::Form as AskedForm;
 use flowmill_engine::forms::FormRecord;
 use flowmill_engine::graph::Mode;
@@ -14,6 +14,7 @@ use flowmill_infra::intake::{Attached, RunRow};
 use flowmill_workflow::inputs::{Field, Form};
 
 use super::json::{millis, number, object, text, time};
+use super::links::{Links, by_reference};
 
 /// `app.mode`.
 pub(super) fn mode(mode: Mode) -> &'static str {
@@ -74,7 +75,17 @@ pub(super) fn row(row: &RunRow, now: Time) -> Vec<(&'static str, Value)> {
         ("wake_at", time(row.wake_at)),
         ("conversation_id", text(row.conversation.as_ref())),
         ("rerun_of", text(row.rerun_of.as_ref())),
+        ("batch", row.line.as_ref().map_or(Value::None, batch_line)),
     ]
+}
+
+/// The line of a batch that a run was made of.
+pub(super) fn batch_line(line: &BatchLine) -> Value {
+    object([
+        ("id", Value::Str(line.batch.clone())),
+        ("line", number(line.line)),
+        ("custom_id", text(line.custom_id.as_ref())),
+    ])
 }
 
 /// A version of a workflow, as runs name it.
@@ -82,8 +93,14 @@ pub(super) fn workflow(id: &Name, name: &Name) -> Value {
     object([("id", Value::Str(id.clone())), ("name", Value::Str(name.clone()))])
 }
 
-/// A run, with how it ended once it has. Before, what only the end tells is null.
-pub(super) fn run(found: &RunRow, end: Option<&RunFinished>, now: Time) -> Value {
+/// A run, with how it ended once it has. Before, what only the end tells is null. Those of its
+/// outputs are links that are in `linked`.
+pub(super) fn run(
+    found: &RunRow,
+    end: Option<&RunFinished>,
+    linked: Vec<Name>,
+    now: Time,
+) -> Value {
     let mut members = row(found, now);
     let Attached { metadata, endpoint, traceparent } = &found.attached;
     let metadata = metadata.as_deref().and_then(|metadata| loads(metadata).ok());
@@ -97,24 +114,32 @@ pub(super) fn run(found: &RunRow, end: Option<&RunFinished>, now: Time) -> Value
         members.extend(unknown.map(|name| (name, Value::None)));
         return object(members);
     };
+    members.extend(self::end(end, linked));
+    object(members)
+}
+
+/// How a run ended. Those of its outputs are links that are in `linked`.
+pub(super) fn end(end: &RunFinished, linked: Vec<Name>) -> Vec<(&'static str, Value)> {
     let outputs = Value::object(end.outputs.iter().cloned());
     let failed = end.status == Status::Failed;
-    members.extend([
+    let mut members = vec![
         ("reason", end.reason.map_or(Value::None, |cause| reason(cause).into())),
         ("error", text(end.error.as_ref())),
         ("outputs", if failed { object([]) } else { outputs.clone() }),
         ("errors", Value::array(end.errors.iter().map(|error| self::error(end, error)).collect())),
         ("exceptions_count", number(end.exceptions_count)),
         ("steps", number(end.steps)),
-    ]);
+    ];
     if failed {
         // as Dify, a failed run has none; what there was may help all the same
         members.push(("partial_outputs", outputs));
     }
+    let linked = by_reference(linked);
+    members.extend(linked.map(|names| ("outputs_by_reference", names)));
     if end.errors_omitted > 0 {
         members.push(("errors_omitted", number(end.errors_omitted)));
     }
-    object(members)
+    members
 }
 
 /// What ended a run that did not end by itself.
@@ -179,12 +204,13 @@ pub(super) fn handled(handled: Handled) -> &'static str {
     }
 }
 
-/// What became of a node.
-pub(super) fn node(record: &NodeRecord, now: Time) -> Value {
+/// What became of a node, large outputs as links.
+pub(super) fn node(record: &NodeRecord, links: &mut Links, now: Time) -> Value {
     let outputs =
         record.outputs.iter().map(|(name, variable)| (name.clone(), variable.value().clone()));
+    let (outputs, linked) = links.put_in(&Value::object(outputs));
     let attempts = if record.adopted_from.is_some() { 0 } else { u64::from(record.retries) + 1 };
-    object([
+    let mut members = vec![
         ("frame", record.frame.as_str().into()),
         ("node", Value::Str(record.node.clone())),
         ("title", Value::Str(record.title.clone())),
@@ -197,10 +223,12 @@ pub(super) fn node(record: &NodeRecord, now: Time) -> Value {
         ("elapsed_ms", millis(record.started_at, record.finished_at.unwrap_or(now))),
         ("error", text(record.error.as_ref())),
         ("error_type", text(record.error_type.as_ref())),
-        ("outputs", Value::object(outputs)),
+        ("outputs", outputs),
         ("handle", text(record.handle.as_ref())),
         ("adopted_from", text(record.adopted_from.as_ref())),
-    ])
+    ];
+    members.extend(by_reference(linked).map(|names| ("outputs_by_reference", names)));
+    object(members)
 }
 
 /// What a person was asked, and what became of it.

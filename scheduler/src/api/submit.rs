@@ -13,6 +13,7 @@ use flowmill_engine::graph::Mode;
 use flowmill_engine::run::Start;
 use flowmill_engine::value::{Name, Object, Style, Value, dumps};
 use flowmill_infra::clock::Clock as _;
+use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::{
     Accepted, Attached, Document, IdempotencyKey, Intake, RunRow, Submission, Turn,
 };
@@ -25,6 +26,7 @@ use uuid::Uuid;
 
 use super::Api;
 use super::conversations;
+use super::files;
 use super::guard::{parameters, read};
 use super::json::{Answer, object};
 use super::problem::{Code, Problem};
@@ -60,7 +62,7 @@ impl KeptMocks {
 }
 
 /// Accepts a run.
-pub(super) async fn submit<S: Intake + Texts + Webhooks>(
+pub(super) async fn submit<S: Intake + Texts + Contents + Webhooks>(
     State(api): State<Arc<Api<S>>>,
     uri: Uri,
     headers: HeaderMap,
@@ -114,7 +116,7 @@ impl Taken {
 
 /// Makes the run durable that a body asks for, whichever way that came; the same body under the same
 /// key is the same run.
-pub(super) async fn accept<S: Intake + Texts + Webhooks>(
+pub(super) async fn accept<S: Intake + Texts + Contents + Webhooks>(
     api: &Api<S>,
     body: &str,
     key: Option<Name>,
@@ -184,7 +186,7 @@ pub(super) async fn take<S: Intake>(
 }
 
 /// A submission of this version, without a key, and what of the request is dropped.
-async fn prepare<S: Intake + Texts>(
+pub(super) async fn prepare<S: Intake + Texts + Contents>(
     api: &Api<S>,
     version: &Document,
     request: Request,
@@ -200,7 +202,8 @@ async fn prepare<S: Intake + Texts>(
     let run = Name::from(Uuid::now_v7().to_string());
     let now = api.clock.now();
     let query = request.query.as_deref();
-    let beginning = workflow.begin(query, &request.given);
+    let given = files::named(api, request.given).await?;
+    let beginning = workflow.begin(query, &given);
     let beginning = beginning.map_err(|rejections| Problem::inputs(&rejections))?;
     let turn = conversations::turn(api, &workflow.plan, version, request.conversation_id).await?;
     let identity = Identity {
@@ -221,6 +224,7 @@ async fn prepare<S: Intake + Texts>(
         conversation: conversations::values(&workflow.plan, turn.values, request.conversation)?,
         options,
         adoption: None,
+        line: None,
     };
     let submission = Submission {
         tenant: api.tenant.clone(),

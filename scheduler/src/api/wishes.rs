@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use flowmill_engine::value::Name;
+use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::{Intake, RunRow};
 use flowmill_infra::shards::Wish;
 
@@ -25,7 +26,7 @@ pub(super) const DECIDED: Duration = Duration::from_secs(10);
 pub(super) const ACTOR: &str = "api";
 
 /// Asks the owner of a run to stop it.
-pub(super) async fn cancel<S: Intake>(
+pub(super) async fn cancel<S: Intake + Contents>(
     State(api): State<Arc<Api<S>>>,
     Path(run): Path<String>,
     uri: Uri,
@@ -38,7 +39,7 @@ pub(super) async fn cancel<S: Intake>(
 }
 
 /// Asks the owner of a run to start nothing more of it. One that is held already stays so.
-pub(super) async fn pause<S: Intake>(
+pub(super) async fn pause<S: Intake + Contents>(
     State(api): State<Arc<Api<S>>>,
     Path(run): Path<String>,
     uri: Uri,
@@ -49,7 +50,7 @@ pub(super) async fn pause<S: Intake>(
 }
 
 /// Asks the owner of a run to go on with it.
-pub(super) async fn resume<S: Intake>(
+pub(super) async fn resume<S: Intake + Contents>(
     State(api): State<Arc<Api<S>>>,
     Path(run): Path<String>,
     uri: Uri,
@@ -65,7 +66,7 @@ pub(super) async fn resume<S: Intake>(
 
 /// The run after its owner decided, or as it is when that takes long; and whether the wish was
 /// refused though the run goes on.
-async fn steer<S: Intake>(
+async fn steer<S: Intake + Contents>(
     api: &Api<S>,
     run: &Name,
     wish: &Wish,
@@ -86,7 +87,7 @@ async fn steer<S: Intake>(
 }
 
 /// Leaves a wish for the owner of a run that goes on, and tells it to look; the signal's number.
-pub(super) async fn leave<S: Intake>(
+pub(super) async fn leave<S: Intake + Contents>(
     api: &Api<S>,
     run: &Name,
     wish: &Wish,

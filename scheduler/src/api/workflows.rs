@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use flowmill_engine::graph::{Graph, Problems};
 use flowmill_engine::value::{Name, Value};
 use flowmill_infra::clock::Clock as _;
+use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::{Document, Intake};
 use flowmill_infra::message::PlanKey;
 use flowmill_infra::texts::Texts;
@@ -25,7 +26,7 @@ use super::show;
 const NAME: usize = 200;
 
 /// Checks a document and keeps it under its name.
-pub(super) async fn push<S: Intake + Texts>(
+pub(super) async fn push<S: Intake + Texts + Contents>(
     State(api): State<Arc<Api<S>>>,
     uri: Uri,
     headers: HeaderMap,
@@ -98,7 +99,7 @@ fn named(given: Option<&str>, graph: &Graph) -> Result<Name, Problem> {
 }
 
 /// The latest version of each name.
-pub(super) async fn list<S: Intake + Texts>(
+pub(super) async fn list<S: Intake + Texts + Contents>(
     State(api): State<Arc<Api<S>>>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -109,7 +110,7 @@ pub(super) async fn list<S: Intake + Texts>(
 }
 
 /// One version: what it takes, or its text.
-pub(super) async fn show<S: Intake + Texts>(
+pub(super) async fn show<S: Intake + Texts + Contents>(
     State(api): State<Arc<Api<S>>>,
     Path(named): Path<String>,
     uri: Uri,

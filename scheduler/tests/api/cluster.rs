@@ -13,7 +13,7 @@ use flowmill_nodes::files::MemoryFiles;
 use flowmill_nodes::http_request::client::Offline;
 use flowmill_scheduler::api::Settings;
 use flowmill_scheduler::{Handle, Service as Scheduler, Sharded, Window};
-use flowmill_worker::{Service as Worker, Settings as Hands, Slots};
+use flowmill_worker::{Service as Worker, Settings as Hands, Slots, UploadedFiles};
 use tokio::task::JoinHandle;
 
 use crate::server::Server;
@@ -63,7 +63,10 @@ impl Cluster {
             timeout: Duration::from_mins(1),
             code: Arc::new(CodeRunner::new(&CodeSettings::default())),
             http: Arc::new(Offline),
-            files: Arc::new(MemoryFiles::default()),
+            files: Arc::new(UploadedFiles::new(
+                server.store.clone(),
+                Arc::new(MemoryFiles::default()),
+            )),
             documents: Arc::default(),
             chunks: None,
         };

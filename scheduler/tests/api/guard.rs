@@ -63,6 +63,10 @@ async fn what_is_not_there_is_a_problem_too() {
     server.get("/api/v1/runs?limit=0").await.problem(422, "invalid_request");
     server.get("/api/v1/runs?limit=501").await.problem(422, "invalid_request");
     server.get("/api/v1/runs?limit=1&limit=2").await.problem(422, "invalid_request");
+    let problem = server.get("/api/v1/runs?submitted_before=now").await;
+    let problem = problem.problem(422, "invalid_request");
+    assert!(problem["detail"].as_str().unwrap().starts_with("submitted_before: \"now\" is no"));
+    server.get("/api/v1/runs?submitted_after=2026-11-26").await.problem(422, "invalid_request");
     server.get("/api/v1/runs?status=done").await.problem(422, "invalid_request");
 }
 

@@ -2,14 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod batches;
 mod cluster;
 mod conversations;
 mod events;
 mod explain;
+mod files;
 mod forms;
 mod guard;
 mod letters;
 mod pace;
+mod payloads;
 mod queue;
 mod receiver;
 mod reruns;

@@ -160,6 +160,38 @@ fn named(id: &str, body: &Json) -> Submitted {
 }
 
 #[tokio::test]
+async fn a_batch_comes_by_one_message() {
+    let (server, acceptor) = Server::with_acceptor(|_| {}).await;
+    server.push(&greeting()).await;
+    let lines = |count| (0..count).map(|_| format!("{}\n", json!({"inputs": {"who": "Ada"}})));
+    let batch = |id: &str, asked: &str, count| Submitted {
+        kind: Some("flowmill.batch.v1".into()),
+        content_type: Some("application/jsonl".into()),
+        batch: Some(asked.into()),
+        message_id: Some(id.into()),
+        body: lines(count).collect::<String>().into_bytes(),
+        ..Submitted::default()
+    };
+    let queue = Queue::default();
+    queue.put([
+        batch("a", "workflow=greeting&concurrency=2", 700),
+        batch("b", "concurrency=2", 1),
+        Submitted { content_type: Some("text/plain".into()), ..batch("c", "workflow=greeting", 1) },
+    ]);
+    let taker = take(&queue, acceptor, USUAL);
+    let settled = queue.settled(3).await;
+    let told = settled[0].as_ref().unwrap();
+    assert_eq!((&told["lines"]["total"], &told["duplicate"]), (&json!(700), &json!(false)));
+    assert_eq!(settled[1].as_ref().unwrap_err().0, "invalid_request");
+    assert_eq!(settled[2].as_ref().unwrap_err().0, "unsupported_type");
+    queue.put([batch("a", "workflow=greeting&concurrency=2", 700)]);
+    let again = queue.settled(4).await;
+    let again = again[3].as_ref().unwrap();
+    assert_eq!((&again["id"], &again["duplicate"]), (&told["id"], &json!(true)));
+    taker.stop().await;
+}
+
+#[tokio::test]
 async fn a_message_is_accepted_as_over_http() {
     let (server, acceptor) = Server::with_acceptor(|_| {}).await;
     let digest = server.push(&greeting()).await;

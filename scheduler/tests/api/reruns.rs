@@ -1,6 +1,10 @@
 //! Runs are run again, and keep what earlier ones did.
 
-use flowmill_engine::fact::Event;
+use flowmill_engine::fact::{Event, FramePath, TaskId};
+use flowmill_engine::plan::Success;
+use flowmill_engine::run::Outcome;
+use flowmill_engine::time::Time;
+use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Checkpoints as _};
 use flowmill_infra::intake::Intake as _;
 use flowmill_infra::store::Store as _;
 use reqwest::Method;
@@ -129,6 +133,53 @@ async fn what_failed_runs_again_and_the_rest_is_owned_by_the_new_run() {
     assert_eq!(much.1.as_str().map(str::len), Some(100_000));
     let third = again(server, &second, json!({"from": "Again"})).await.json(202);
     assert_eq!(ended(server, &third).await["outputs"]["two"], "two");
+}
+
+/// The outcome of a node in a pass of the iteration, as a worker keeps it.
+fn kept(run: &Json, node: &str, pass: u64, text: &str) -> Checkpoint {
+    let (run, frame) = (run["id"].as_str().unwrap(), FramePath::default().pass("it", pass));
+    let task = TaskId { frame, node: node.into(), generation: 1 };
+    let key = CheckpointKey { tenant: "default".into(), run: run.into(), task, attempt: 1 };
+    let outcome = Ok(Success::of([("text".into(), text.into())]));
+    let task = key.task.clone();
+    let outcome = Outcome { task, attempt: 1, outcome, started_at: Time(pass), elapsed_us: 1 };
+    Checkpoint { key, outcome }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_paid_for_in_passes_and_not_told_is_kept() {
+    let cluster = cluster().await;
+    let server = &cluster.server;
+    server.push(&passes()).await;
+    // its passes go out together, and none is told of while the first is not done
+    let slow = json!({"outputs": {"text": "late"}, "delay_ms": 600_000});
+    let mocks = json!({"k": slow, "l": says("l")});
+    let first = server.submit(json!({"workflow": "passes", "mocks": mocks})).await.json(202);
+    let sent = async {
+        while tasks(server, &first).await < 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), sent).await.unwrap();
+    let paid = [
+        kept(&first, "k", 0, "k0"),
+        kept(&first, "l", 0, "l0"),
+        kept(&first, "k", 1, "k1"),
+        // nobody knows this pass
+        kept(&first, "k", 7, "k7"),
+    ];
+    server.store.save(&paid).await.unwrap();
+    let path = format!("/api/v1/runs/{}/cancel", first["id"].as_str().unwrap());
+    server.post(&path, "").await.json(202);
+    assert_eq!(ended(server, &first).await["status"], "stopped");
+
+    let mocks = json!({"k": says("k"), "l": says("new")});
+    let body = json!({"failed": true, "mocks": mocks});
+    let second = again(server, &first, body).await.json(202);
+    assert_eq!(second["kept"], json!({"nodes": 3, "elements": 1, "rounds": 0}), "{second}");
+    let end = ended(server, &second).await;
+    assert_eq!(end["outputs"]["all"], json!(["l0", "new", "new"]));
+    assert_eq!(adopted(server, &second).await, ["s@", "c@", "k@it[1]"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -170,6 +170,11 @@ async fn lists_are_turned_by_pages_and_filtered() {
     assert_eq!(page("status=queued").await.0.len(), 4);
     assert_eq!(page("status=running").await.0.len(), 0);
     assert_eq!(page("workflow=farewell").await.0.len(), 0);
+    let (all, ages) = (page("").await.0, "2026-01-01T00:00:00%2B01:00");
+    assert_eq!(page(&format!("submitted_after={ages}")).await.0, all);
+    assert_eq!(page(&format!("submitted_before={ages}")).await.0, [Json::Null; 0]);
+    let (first, next) = page(&format!("workflow=greeting&limit=2&submitted_after={ages}")).await;
+    assert_eq!((first, &next), (vec![ids[2].clone(), ids[1].clone()], &ids[1]));
 }
 
 #[tokio::test]

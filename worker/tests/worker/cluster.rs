@@ -6,11 +6,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use flowmill_engine::plan::TaskClass::Light;
+use flowmill_engine::plan::TaskClass::{Http, Light};
 use flowmill_engine::run::Outcome;
+use flowmill_engine::time::Time;
 use flowmill_infra::broker::{Inbox as _, TaskPublisher as _};
 use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Extent, Known, Scope};
-use flowmill_infra::message::{Control, Delivery};
+use flowmill_infra::clock::{Clock as _, SystemClock};
+use flowmill_infra::message::{Control, Delivery, Task};
 use flowmill_worker::{Forgetful, Recall, Settings, Slots};
 use tokio::sync::{Notify, oneshot};
 
@@ -98,6 +100,36 @@ async fn what_was_paid_for_is_not_done_again() {
     world.publisher.publish(vec![retried]).await.unwrap();
     assert_eq!(world.answer().await.unwrap().1.attempt, 2);
     assert_eq!(*count.lock().unwrap(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_on_its_way_for_long_may_have_been_done_meanwhile() {
+    let (count, memory) = (Count::default(), Memory::default());
+    let counted = count.clone();
+    let nodes = Nodes::default().with("n", move |_| {
+        std::mem::forget(counted.enter());
+        async { done() }
+    });
+    let mut world = remembering(nodes.costly(), &memory);
+    // its shard's next owner sends it again, and it ends
+    let first = world.task("r", "n", Http);
+    world.publisher.publish(vec![Task { dispatch: 2, ..first.clone() }]).await.unwrap();
+    assert_eq!(world.answer().await.unwrap().1.dispatch, 2);
+    // then the former owner goes on where it stood still
+    let now = SystemClock::new().now();
+    let sent_at = |ago: u64| Some(Time(now.0 - ago * 1_000_000));
+    world.publisher.publish(vec![Task { sent_at: sent_at(9), ..first.clone() }]).await.unwrap();
+    let (_, completion) = world.answer().await.unwrap();
+    assert_eq!((completion.dispatch, &completion.outcomes[0].outcome), (1, &done()));
+    assert_eq!(count.get(), 1);
+    // nobody looks for what is new, or costs nothing
+    world.publisher.publish(vec![Task { sent_at: sent_at(1), ..first.clone() }]).await.unwrap();
+    world.answer().await.unwrap();
+    assert_eq!(count.get(), 2);
+    let free = Task { sent_at: sent_at(9), class: Light, ..first };
+    world.publisher.publish(vec![free]).await.unwrap();
+    world.answer().await.unwrap();
+    assert_eq!(count.get(), 3);
 }
 
 #[tokio::test(start_paused = true)]

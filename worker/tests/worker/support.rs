@@ -160,6 +160,7 @@ impl World {
             is_fused: false,
             variables: Variables::default(),
             timeout: Duration::from_secs(10),
+            sent_at: None,
             trace: None,
         }
     }

@@ -95,6 +95,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.flags.store.is_some() {
         return folder::run(args);
     }
+    #[cfg(feature = "store")]
+    args.flags.of_no_use_to_a_server()?;
     let runtime = tokio::runtime::Runtime::new().context("failed to start the runtime")?;
     runtime.block_on(remote::rerun(args)).map(ExitCode::from)
 }

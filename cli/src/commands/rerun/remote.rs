@@ -9,7 +9,7 @@ use super::super::code;
 use super::super::run::exit_code;
 use super::{Args, in_words, pair};
 use crate::console::{print, talk};
-use crate::server::{self, Call, ended, number, object, wait};
+use crate::server::{self, Call, ended, follow, number, object, wait};
 use crate::workflow::read_file;
 
 /// Runs a run of a server again.
@@ -41,6 +41,7 @@ pub(super) async fn rerun(args: &Args) -> anyhow::Result<u8> {
     }
     let gone = || format!("run {run} goes on: `flowmill runs show {run}` tells how far it came");
     let reply = wait(&server, run).await.with_context(gone)?;
+    let reply = follow(&server, reply).await?;
     let status = if args.remote.json {
         print(&format!("{}\n", reply.text.trim_end()))?;
         server::status(&reply.members)

@@ -24,9 +24,10 @@ const PART: usize = 1024;
 
 /// Lists the runs.
 pub(super) async fn list(args: &List, folder: &Path) -> anyhow::Result<()> {
+    let is_of_folder = args.workflow.is_none() && args.status != Some(Shown::Queued);
     ensure!(
-        args.workflow.is_none() && args.status != Some(Shown::Queued),
-        "--workflow and queued are for runs of a server"
+        is_of_folder && args.since.is_none() && args.until.is_none(),
+        "--workflow, --since, --until and queued are for runs of a server"
     );
     let store = SqliteStore::look(folder, keys()?).await?;
     let which = args.status.map(which).unwrap_or_default();

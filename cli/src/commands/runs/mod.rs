@@ -12,6 +12,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 #[cfg(not(feature = "store"))]
 use anyhow::bail;
+use flowmill_engine::time::{Time, parse_duration};
+use flowmill_infra::clock::{Clock as _, SystemClock};
 
 use crate::server;
 
@@ -21,7 +23,7 @@ Runs are those of a server (--server, FLOWMILL_SERVER), or with --store those th
 --store` keeps in a folder.
 
 Examples:
-  flowmill runs list --status failed
+  flowmill runs list --status failed --since 2h
   flowmill runs show 0197e0c2-0000-7000-8000-000000000000
   flowmill runs events 0197e0c2-0000-7000-8000-000000000000 --follow
   flowmill runs cancel 0197e0c2-0000-7000-8000-000000000000
@@ -85,6 +87,13 @@ struct List {
     /// Only runs of this workflow of a server, by its name or digest.
     #[arg(long, value_name = "WORKFLOW")]
     workflow: Option<String>,
+    /// Only runs of a server that were accepted then or later: so long ago (`2h`), or a time as
+    /// 2026-11-26T15:04:05Z.
+    #[arg(long, value_parser = point, value_name = "TIME")]
+    since: Option<Time>,
+    /// Only runs of a server that were accepted before that.
+    #[arg(long, value_parser = point, value_name = "TIME")]
+    until: Option<Time>,
     /// At most so many.
     #[arg(long, default_value_t = 100)]
     limit: usize,
@@ -109,6 +118,9 @@ struct ShowArgs {
     /// The same as --format json.
     #[arg(long)]
     json: bool,
+    /// Only write the outputs of a run of a server to a file, as one JSON object, however large.
+    #[arg(long, value_name = "FILE", conflicts_with = "store")]
+    outputs: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -148,6 +160,15 @@ struct Explain {
     /// Print it as one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+/// A point in time, as people say it.
+fn point(text: &str) -> Result<Time, String> {
+    if let Ok(ago) = parse_duration(text) {
+        let now = SystemClock::new().now();
+        return Ok(Time(0).after(now.since(Time(0).after(ago))));
+    }
+    Time::of_rfc3339(text).map_err(|why| format!("{why}; or as how long ago: 30s, 5m, 2h, 7d"))
 }
 
 /// Where the runs are.

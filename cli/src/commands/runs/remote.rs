@@ -30,6 +30,8 @@ pub(super) async fn list(args: &List) -> anyhow::Result<()> {
         let mut query = vec![("limit", left.min(PAGE).to_string())];
         query.extend(args.workflow.clone().map(|workflow| ("workflow", workflow)));
         query.extend(status.map(|status| ("status", status.to_owned())));
+        query.extend(args.since.map(|since| ("submitted_after", since.rfc3339())));
+        query.extend(args.until.map(|until| ("submitted_before", until.rfc3339())));
         query.extend(before.take().map(|before| ("before", before)));
         let reply = server.get(&["runs"], query).await?;
         let runs = reply.rows("data");
@@ -93,6 +95,10 @@ pub(super) async fn show(args: &ShowArgs) -> anyhow::Result<()> {
     ensure!(args.format() != Format::Html, "pages are made of runs in a folder: --store DIR");
     let server = args.place.server.server()?;
     let run = server.get(&["runs", &args.run], Vec::new()).await?;
+    if let Some(file) = &args.outputs {
+        return server::save(&server, &run.members, file).await;
+    }
+    let run = server::follow(&server, run).await?;
     if args.format() == Format::Json {
         return print(&format!("{}\n", run.text.trim_end()));
     }

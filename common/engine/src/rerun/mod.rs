@@ -1,7 +1,7 @@
 //! Running again without doing again what was done well: from the facts of a run that ended, what
 //! a new run of the same document takes over.
 //!
-//! [`plan`] chooses; the new run is begun with [`start`] and holds the choice as facts
+//! [`plan`] chooses, [`with_outcomes`] adds what workers had kept and not told; the new run is begun with [`start`] and holds the choice as facts
 //! ([`crate::fact::Event::Adopted`]), so nobody needs the earlier run any more. `history` is what
 //! the earlier run did, `choose` what is kept of it, `changes` whether a changed document may
 //! keep it.
@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fact::{Adopted, Event, Fact};
 use crate::plan::Plan;
-use crate::run::Start;
+use crate::run::{Outcome, Run, Start};
 use crate::value::{Name, Value};
 use crate::variables::{Selector, Variable};
 
@@ -126,6 +126,21 @@ pub fn plan(
     Ok(Adoption { from, adopted })
 }
 
+/// The facts of a run as they would be had its workers told these outcomes just before its end: they
+/// were kept, and the end came first. Those that the run does not wait for change nothing.
+pub fn with_outcomes(plan: &Arc<Plan>, mut facts: Vec<Fact>, outcomes: Vec<Outcome>) -> Vec<Fact> {
+    let is_end = |fact: &mut Fact| matches!(fact.event, Event::RunFinished(_));
+    let Some(end) = facts.pop_if(is_end) else { return facts };
+    // the end gave up what was out
+    facts.pop_if(|fact| matches!(fact.event, Event::TaskCancelled { task: None, .. }));
+    let mut run = Run::replay(plan.clone(), &facts);
+    let taken_in = run.take_in(end.at, outcomes);
+    facts.extend(taken_in.into_iter().filter(|fact| !matches!(fact.event, Event::RunFinished(_))));
+    let seq = facts.last().map_or(0, |fact| fact.seq) + 1;
+    facts.push(Fact { seq, ..end });
+    facts
+}
+
 /// Changes an output that is taken over.
 fn set(adopted: &mut [Adopted], selector: &Selector, value: &Value) -> Result<(), Refused> {
     let [node, name] = selector.parts() else {
@@ -171,5 +186,6 @@ pub fn start(facts: &[Fact], run: Name, workflow: Name, adoption: Adoption) -> O
         conversation: started.conversation.clone(),
         options: started.options.clone(),
         adoption: Some(adoption),
+        line: None,
     })
 }

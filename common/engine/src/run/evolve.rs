@@ -79,6 +79,7 @@ impl Run {
         self.id = started.run.clone();
         self.workflow = started.workflow.clone();
         self.options = started.options.clone();
+        self.line = started.line.clone();
         self.started_at = at;
         self.counted_since = at;
         let mut variables = Variables::default();

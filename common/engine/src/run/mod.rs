@@ -40,8 +40,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorRecord;
 use crate::fact::{
-    Adopted, Event, Fact, FramePath, Options, RULES, RunFinished, RunStarted, Status, TaskId,
-    VERSION, Waiting,
+    Adopted, BatchLine, Event, Fact, FramePath, Options, RULES, RunFinished, RunStarted, Status,
+    TaskId, VERSION, Waiting,
 };
 use crate::form::Asked;
 use crate::plan::{Plan, TaskClass};
@@ -87,6 +87,9 @@ pub struct Start {
     /// What is taken over from an earlier run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption: Option<Adoption>,
+    /// The line of a batch that it is made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<BatchLine>,
 }
 
 /// A task that was sent and has no answer.
@@ -143,6 +146,7 @@ pub struct Run {
     id: Name,
     workflow: Name,
     options: Options,
+    line: Option<BatchLine>,
     status: Status,
     /// What a worker's core begins with; None of a whole run.
     fragment: Option<Box<Bounds>>,
@@ -214,6 +218,7 @@ impl Run {
             conversation,
             options: start.options,
             rerun_of: start.adoption.as_ref().map(|adoption| adoption.from.clone()),
+            line: start.line,
         }));
         let mut run = Self::empty(plan);
         let mut facts = Vec::new();
@@ -239,6 +244,7 @@ impl Run {
             id: "".into(),
             workflow: "".into(),
             options: Options::default(),
+            line: None,
             status: Status::Running,
             fragment: None,
             pausing: false,
@@ -366,6 +372,11 @@ impl Run {
     /// Its limits and deadlines.
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// The line of a batch that it was made of.
+    pub fn line(&self) -> Option<&BatchLine> {
+        self.line.as_ref()
     }
 
     /// Its status in Dify's words.

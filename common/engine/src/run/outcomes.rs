@@ -1,7 +1,9 @@
 //! What follows from a worker's answer. The outcomes in it are told to the run one after the other,
 //! each as if it had come alone, so that a fragment ends as its nodes would have by themselves.
 
-use crate::fact::{Event, Fact, NodeSucceeded, Returned};
+use rustc_hash::FxHashMap;
+
+use crate::fact::{Event, Fact, FramePath, NodeSucceeded, Returned};
 use crate::time::Time;
 
 use super::decide::Next;
@@ -52,6 +54,47 @@ impl Run {
             }
         }
         if facts.is_empty() { Err(Rejected::Stale) } else { Ok(()) }
+    }
+
+    /// Takes outcomes in that no worker came to tell, in whatever order, as far as the run waits for
+    /// them; what follows from them by itself follows.
+    pub(crate) fn take_in(&mut self, now: Time, outcomes: Vec<Outcome>) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        // few frames are open at a time, however many outcomes there are
+        let mut by_frame: FxHashMap<FramePath, Vec<Outcome>> = FxHashMap::default();
+        for outcome in outcomes {
+            by_frame.entry(outcome.task.frame.clone()).or_default().push(outcome);
+        }
+        loop {
+            let mut is_moved = false;
+            let open = self.by_path.keys().filter(|path| by_frame.contains_key(*path));
+            let mut open: Vec<FramePath> = open.cloned().collect();
+            open.sort_unstable();
+            for path in open {
+                let held = by_frame.remove(&path).unwrap_or_default();
+                let count = held.len();
+                let left = held.into_iter().filter_map(|one| self.take(now, one, &mut facts));
+                let left: Vec<Outcome> = left.collect();
+                is_moved |= left.len() < count;
+                by_frame.insert(path, left);
+            }
+            // others rest on them
+            while self.step(now, &mut facts) {
+                is_moved = true;
+            }
+            if !is_moved {
+                return facts;
+            }
+        }
+    }
+
+    /// Takes one in; gives it back if the run does not wait for it.
+    fn take(&mut self, now: Time, outcome: Outcome, facts: &mut Vec<Fact>) -> Option<Outcome> {
+        let place = self.awaits(&outcome, 1).filter(|_| self.outcome.is_none());
+        let Some(place) = place else { return Some(outcome) };
+        let event = self.became(place, outcome, now);
+        self.record(now, event, facts);
+        None
     }
 
     /// Where the node lies whose outcome this is, if the run waits for it. The first outcome of an

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use crate::payloads::{Answer, Digest, Owner, Payload, PayloadError, Payloads, part};
+use crate::payloads::{Answer, Digest, Owner, Part, Payload, PayloadError, Payloads, part};
 
 /// Keeps payloads for as long as it lives.
 #[derive(Debug, Default)]
@@ -13,12 +13,12 @@ pub struct MemoryPayloads {
 }
 
 impl MemoryPayloads {
-    fn read(
+    fn read<T>(
         &self,
         owner: &Owner,
         digest: Digest,
-        read: impl FnOnce(&Vec<u8>) -> Vec<u8>,
-    ) -> Result<Vec<u8>, PayloadError> {
+        read: impl FnOnce(&Vec<u8>) -> T,
+    ) -> Result<T, PayloadError> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = kept.get(owner).and_then(|kept| kept.get(&digest));
         bytes.map(read).ok_or(PayloadError::Lost { digest })
@@ -42,7 +42,7 @@ impl Payloads for MemoryPayloads {
         owner: &'a Owner,
         digest: Digest,
         range: Range<u64>,
-    ) -> Answer<'a, Vec<u8>> {
+    ) -> Answer<'a, Part> {
         let read = self.read(owner, digest, |bytes| part(bytes, &range));
         Box::pin(std::future::ready(read))
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::{Answer, Digest, Owner, Payload, Payloads, check, part};
+use super::{Answer, Digest, Owner, Part, Payload, Payloads, check, part};
 
 /// The largest payload that is cached: larger ones would push out too many others.
 pub const CACHED_BYTES: usize = 1 << 20;
@@ -82,7 +82,7 @@ impl Payloads for CachedPayloads {
         owner: &'a Owner,
         digest: Digest,
         range: Range<u64>,
-    ) -> Answer<'a, Vec<u8>> {
+    ) -> Answer<'a, Part> {
         Box::pin(async move {
             match self.cached(&key(owner, digest), digest).await {
                 Some(bytes) => Ok(part(&bytes, &range)),

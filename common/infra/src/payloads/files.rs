@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fs, io};
 
-use super::{Answer, Digest, Owner, Payload, PayloadError, Payloads, check};
+use super::{Answer, Digest, Owner, Part, Payload, PayloadError, Payloads, check};
 
 /// A name of an owner that is longer than this is replaced by its digest.
 const LONGEST: usize = 120;
@@ -61,7 +61,7 @@ impl Payloads for FilePayloads {
         owner: &'a Owner,
         digest: Digest,
         range: Range<u64>,
-    ) -> Answer<'a, Vec<u8>> {
+    ) -> Answer<'a, Part> {
         let path = self.path(owner, digest);
         Box::pin(apart(move || read_part(&path, &range).map_err(|error| missing(digest, &error))))
     }
@@ -101,12 +101,13 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
 }
 
-fn read_part(path: &Path, range: &Range<u64>) -> io::Result<Vec<u8>> {
+fn read_part(path: &Path, range: &Range<u64>) -> io::Result<Part> {
     let mut file = fs::File::open(path)?;
+    let total = file.metadata()?.len();
     file.seek(SeekFrom::Start(range.start))?;
     let mut bytes = Vec::new();
     file.take(range.end.saturating_sub(range.start)).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    Ok(Part { bytes, total })
 }
 
 fn missing(digest: Digest, error: &io::Error) -> PayloadError {
@@ -117,7 +118,12 @@ fn missing(digest: Digest, error: &io::Error) -> PayloadError {
 }
 
 fn unavailable(error: &io::Error) -> PayloadError {
-    PayloadError::Unavailable(error.to_string())
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            PayloadError::Full(format!("{error}; what waits for it goes on once there is"))
+        }
+        _ => PayloadError::Unavailable(error.to_string()),
+    }
 }
 
 /// A name of an owner as one of a file: no two share one, and none leads out of the folder.

@@ -126,9 +126,21 @@ pub enum PayloadError {
         /// Which.
         digest: Digest,
     },
+    /// There is no room for it where payloads lie: try again when there is.
+    #[error("there is no room for payloads: {0}")]
+    Full(String),
     /// Where payloads lie could not be reached: try later.
     #[error("payloads are unavailable: {0}")]
     Unavailable(String),
+}
+
+/// Some bytes of a payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Those of the range, as far as the payload reaches.
+    pub bytes: Vec<u8>,
+    /// How many bytes the whole payload has.
+    pub total: u64,
 }
 
 /// What a call gives. It is boxed, so that one pointer stands for any adapter.
@@ -139,7 +151,7 @@ pub trait Payloads: fmt::Debug + Send + Sync + 'static {
     /// Keeps a payload for an owner; it is durable when this returns. One that is there stays.
     ///
     /// # Errors
-    /// [`PayloadError::Unavailable`].
+    /// [`PayloadError::Full`] and [`PayloadError::Unavailable`]; then there is nothing of it.
     fn put<'a>(&'a self, owner: &'a Owner, payload: &'a Payload) -> Answer<'a, ()>;
 
     /// All of a payload; its digest was checked.
@@ -148,7 +160,8 @@ pub trait Payloads: fmt::Debug + Send + Sync + 'static {
     /// [`PayloadError`].
     fn get<'a>(&'a self, owner: &'a Owner, digest: Digest) -> Answer<'a, Vec<u8>>;
 
-    /// Some bytes of a payload, as far as it reaches. A part cannot be checked.
+    /// Some bytes of a payload, as far as it reaches, and how many it has in all; an empty range
+    /// only asks for that. Nothing but the part is read. A part cannot be checked.
     ///
     /// # Errors
     /// [`PayloadError`]; never that it was changed.
@@ -157,7 +170,7 @@ pub trait Payloads: fmt::Debug + Send + Sync + 'static {
         owner: &'a Owner,
         digest: Digest,
         range: Range<u64>,
-    ) -> Answer<'a, Vec<u8>>;
+    ) -> Answer<'a, Part>;
 
     /// Forgets all that an owner has.
     ///
@@ -177,11 +190,12 @@ pub(crate) async fn check(digest: Digest, bytes: Vec<u8>) -> Result<Vec<u8>, Pay
     if found.0 == digest { Ok(found.1) } else { Err(PayloadError::Damaged { digest }) }
 }
 
-/// The part of some bytes that lies in a range.
-pub(crate) fn part(bytes: &[u8], range: &Range<u64>) -> Vec<u8> {
+/// The part of a payload's bytes that lies in a range.
+pub(crate) fn part(bytes: &[u8], range: &Range<u64>) -> Part {
     let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX).min(bytes.len());
     let (from, to) = (at(range.start), at(range.end));
-    bytes.get(from..to).unwrap_or_default().to_vec()
+    let total = bytes.len() as u64;
+    Part { bytes: bytes.get(from..to).unwrap_or_default().to_vec(), total }
 }
 
 #[cfg(test)]

@@ -33,9 +33,10 @@ WITH tenure AS MATERIALIZED (
             dify_sizes, mocks, status, started_at, finished_at, wake_at,
             is_ready, in_flight, last_number, place)
 ), met AS MATERIALIZED (
-    SELECT asked.*, held.seq, coalesce(held.tenant, 'default') AS tenant, held.conversation
+    SELECT asked.*, held.seq, coalesce(held.tenant, 'default') AS tenant, held.conversation,
+        held.batch
     FROM asked LEFT JOIN LATERAL (
-        SELECT seq, tenant, conversation FROM runs WHERE runs.run = asked.run FOR NO KEY UPDATE
+        SELECT seq, tenant, conversation, batch FROM runs WHERE runs.run = asked.run FOR NO KEY UPDATE
     ) AS held ON true
     WHERE (SELECT count(*) FROM owned) = cardinality($1)
 ), verdict AS MATERIALIZED (
@@ -77,6 +78,18 @@ WITH tenure AS MATERIALIZED (
     UPDATE signals SET settled_at = flowmill_now(), refused = done.refused
     FROM unnest($25::int8[], $26::text[]) AS done (id, refused)
     WHERE signals.id = done.id AND (SELECT is_good FROM verdict)
+), counted AS (
+    INSERT INTO batch_ends AS ends (batch, shard, succeeded, partial, failed, stopped)
+    SELECT batch, shard, count(*) FILTER (WHERE status = 'succeeded'),
+        count(*) FILTER (WHERE status = 'partial-succeeded'),
+        count(*) FILTER (WHERE status = 'failed'), count(*) FILTER (WHERE status = 'stopped')
+    FROM met
+    WHERE batch IS NOT NULL AND finished_at IS NOT NULL AND (SELECT is_good FROM verdict)
+    GROUP BY batch, shard
+    -- the rows of a shard are written by its owner alone
+    ON CONFLICT (batch, shard) DO UPDATE SET succeeded = ends.succeeded + excluded.succeeded,
+        partial = ends.partial + excluded.partial, failed = ends.failed + excluded.failed,
+        stopped = ends.stopped + excluded.stopped
 ), said AS (
     INSERT INTO conversation_variables (tenant, conversation, name, run, variable)
     SELECT DISTINCT ON (met.tenant, met.conversation, new.name)

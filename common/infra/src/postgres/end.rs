@@ -95,7 +95,16 @@ async fn write(
                 started_at = coalesce(started_at, $6), finished_at = $6,
                 is_ready = false, in_flight = 0
             WHERE run = $3 AND seq <= $4 AND finished_at IS NULL AND EXISTS (SELECT FROM owned)
-            RETURNING run, tenant
+            RETURNING run, tenant, batch
+        ), counted AS (
+            INSERT INTO batch_ends AS ends (batch, shard, succeeded, partial, failed, stopped)
+            SELECT batch, $1, ($10 = 'succeeded')::int, ($10 = 'partial-succeeded')::int,
+                ($10 = 'failed')::int, ($10 = 'stopped')::int
+            FROM ended WHERE batch IS NOT NULL
+            ON CONFLICT (batch, shard) DO UPDATE SET
+                succeeded = ends.succeeded + excluded.succeeded,
+                partial = ends.partial + excluded.partial,
+                failed = ends.failed + excluded.failed, stopped = ends.stopped + excluded.stopped
         ), settled AS (
             UPDATE signals SET settled_at = flowmill_now(), refused = 'the run has ended'
             FROM ended WHERE signals.run = ended.run AND settled_at IS NULL

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use flowmill_engine::fact::{Fact, Status};
+use flowmill_engine::fact::{BatchLine, Fact, Status};
 use flowmill_engine::value::{Name, decode};
-use sqlx::PgPool;
+use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 
 use crate::codec::Codec;
@@ -30,7 +30,7 @@ macro_rules! run_rows {
         concat!(
             "SELECT run, workflow, coalesce(name, '') AS name, status, accepted_at, started_at,
                 finished_at, wake_at, in_flight, seq, conversation, rerun_of, endpoint,
-                traceparent, ",
+                traceparent, batch, line, custom_id, ",
             $metadata,
             " AS metadata
             FROM runs LEFT JOIN workflows
@@ -138,11 +138,15 @@ impl Intake for PostgresStore {
     }
 
     async fn submit(&self, submissions: &[Submission]) -> Result<Vec<Accepted>, StoreError> {
-        let form = Form::of(&self.codec, submissions).await?;
+        let form = Form::of(&self.codec, submissions.iter().collect()).await?;
         let mut tries = Tries::new();
         // what a first try wrote is recognised by the new ids
         let known = loop {
-            match form.write(&self.writers).await {
+            let written = match self.writers.acquire().await {
+                Ok(mut connection) => form.write(&mut connection).await,
+                Err(error) => Err(error),
+            };
+            match written {
                 Ok(known) => break known,
                 Err(error) => tries.after(error).await?,
             }
@@ -215,15 +219,22 @@ impl Intake for PostgresStore {
     }
 
     async fn runs(&self, tenant: &Name, filter: &Filter) -> Result<Vec<RunRow>, StoreError> {
+        // ids are in the order of time, and so are places: the index of ids leads to the places
         const RUNS: &str = run_rows!(
             "NULL",
             "($2 IS NULL OR workflow = $2 OR name = $2)
                 AND ($3 IS NULL OR status = $3) AND (NOT $6 OR status IS NULL)
                 AND ($4 IS NULL OR place <
                     (SELECT place FROM runs WHERE tenant = $1 AND run = $4))
-                AND ($7 IS NULL OR rerun_of = $7)
+                AND ($7 IS NULL OR rerun_of = $7) AND ($12 IS NULL OR batch = $12)
+                AND place >= CASE WHEN $8::text IS NULL THEN 0 ELSE coalesce((
+                    SELECT place FROM runs WHERE run >= $8 ORDER BY run LIMIT 1), $11) END
+                AND place < coalesce((
+                    SELECT place FROM runs WHERE run >= $9 ORDER BY run LIMIT 1), $11)
+                AND accepted_at >= $10 AND accepted_at < $11
             ORDER BY place DESC LIMIT $5"
         );
+        let (since, until) = filter.times();
         let found = sqlx::query(RUNS)
             .bind(&**tenant)
             .bind(filter.workflow.as_deref())
@@ -232,6 +243,11 @@ impl Intake for PostgresStore {
             .bind(rows(filter.most))
             .bind(filter.is_queued)
             .bind(filter.rerun_of.as_deref())
+            .bind(filter.first_id())
+            .bind(filter.end_id())
+            .bind(since)
+            .bind(until)
+            .bind(filter.batch.as_deref())
             .fetch_all(&self.readers)
             .await;
         found.map_err(|error| trouble(&error))?.iter().map(run_row).collect()
@@ -319,7 +335,7 @@ impl Intake for PostgresStore {
 
 /// Submissions as the statement takes them, each key and run once.
 #[derive(Debug, Default)]
-struct Form {
+pub(super) struct Form {
     runs: Vec<String>,
     tenants: Vec<String>,
     shards: Vec<i32>,
@@ -334,6 +350,9 @@ struct Form {
     conversations: Vec<Option<String>>,
     apps: Vec<Option<String>>,
     counts: Vec<bool>,
+    batches: Vec<Option<String>>,
+    lines: Vec<Option<i64>>,
+    custom_ids: Vec<Option<String>>,
     metadata: Vec<Option<String>>,
     endpoints: Vec<Option<String>>,
     traces: Vec<Option<String>>,
@@ -343,7 +362,10 @@ struct Form {
 type Known = HashMap<(Name, Name), (Name, Name)>;
 
 impl Form {
-    async fn of(codec: &Codec, submissions: &[Submission]) -> Result<Self, StoreError> {
+    pub(super) async fn of(
+        codec: &Codec,
+        submissions: Vec<&Submission>,
+    ) -> Result<Self, StoreError> {
         let mut form = Self::default();
         for submission in submissions {
             let Submission { tenant, shard, plan, start, wake_at, key, turn, attached } =
@@ -363,6 +385,11 @@ impl Form {
             form.conversations.push(turn.as_ref().map(|turn| turn.conversation.to_string()));
             form.apps.push(turn.as_ref().map(|turn| turn.app.to_string()));
             form.counts.push(turn.as_ref().is_some_and(|turn| turn.counts));
+            let line = start.line.as_ref();
+            form.batches.push(line.map(|line| line.batch.to_string()));
+            form.lines.push(line.map(|line| number(line.line)));
+            let custom_id = line.and_then(|line| line.custom_id.as_ref());
+            form.custom_ids.push(custom_id.map(|id| id.replace('\0', "\u{fffd}")));
             form.metadata.push(attached.metadata.as_ref().map(ToString::to_string));
             form.endpoints.push(attached.endpoint.as_ref().map(ToString::to_string));
             form.traces.push(attached.traceparent.as_ref().map(ToString::to_string));
@@ -372,15 +399,16 @@ impl Form {
 
     /// Keys and conversations are taken in their order, so that no two calls wait for each other; of
     /// a key that is there twice, the first submission takes it.
-    async fn write(&self, to: &PgPool) -> Result<Known, sqlx::Error> {
+    pub(super) async fn write(&self, to: &mut PgConnection) -> Result<Known, sqlx::Error> {
         const SUBMIT: &str = "
             WITH asked AS MATERIALIZED (
                 SELECT * FROM unnest($1::text[], $2::text[], $3::int4[], $4::text[], $5::bool[],
                     $6::text[], $7::text[], $8::int8[], $9::text[], $10::text[], $11::text[],
-                    $12::text[], $13::text[], $14::bool[], $15::text[], $16::text[], $17::text[])
+                    $12::text[], $13::text[], $14::bool[], $15::text[], $16::int8[], $17::text[],
+                    $18::text[], $19::text[], $20::text[])
                     WITH ORDINALITY AS asked (run, tenant, shard, workflow, dify_sizes,
                         mocks, start, wake_at, key, fingerprint, rerun_of, conversation, app,
-                        counts, metadata, endpoint, traceparent, nth)
+                        counts, batch, line, custom_id, metadata, endpoint, traceparent, nth)
             ), keyed AS (
                 INSERT INTO idempotency (tenant, key, fingerprint, run)
                 SELECT tenant, key, fingerprint, run FROM asked WHERE key IS NOT NULL
@@ -389,9 +417,11 @@ impl Form {
                 RETURNING run
             ), accepted AS (
                 INSERT INTO runs (run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
-                    rerun_of, conversation, metadata, endpoint, traceparent)
+                    rerun_of, conversation, batch, line, custom_id, metadata,
+                    endpoint, traceparent)
                 SELECT run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
-                    rerun_of, conversation, metadata, endpoint, traceparent
+                    rerun_of, conversation, batch, line, custom_id, metadata,
+                    endpoint, traceparent
                 FROM asked WHERE key IS NULL OR run IN (SELECT run FROM keyed) ORDER BY nth
                 ON CONFLICT (run) DO NOTHING
                 RETURNING run)
@@ -420,10 +450,13 @@ impl Form {
             .bind(&self.conversations)
             .bind(&self.apps)
             .bind(&self.counts)
+            .bind(&self.batches)
+            .bind(&self.lines)
+            .bind(&self.custom_ids)
             .bind(&self.metadata)
             .bind(&self.endpoints)
             .bind(&self.traces)
-            .execute(to)
+            .execute(&mut *to)
             .await?;
         if self.keys.iter().all(Option::is_none) {
             return Ok(Known::new());
@@ -476,6 +509,7 @@ pub(super) fn run_row(row: &PgRow) -> Result<RunRow, StoreError> {
         in_flight: get::<i32>(row, "in_flight")?.unsigned_abs(),
         conversation: get::<Option<&str>>(row, "conversation")?.map(Name::from),
         rerun_of: get::<Option<&str>>(row, "rerun_of")?.map(Name::from),
+        line: batch_line(row)?,
         attached: Attached {
             metadata: get::<Option<&str>>(row, "metadata")?.map(Name::from),
             endpoint: get::<Option<&str>>(row, "endpoint")?.map(Name::from),
@@ -483,4 +517,14 @@ pub(super) fn run_row(row: &PgRow) -> Result<RunRow, StoreError> {
         },
         run,
     })
+}
+
+/// The line that a run was made of.
+fn batch_line(row: &PgRow) -> Result<Option<BatchLine>, StoreError> {
+    let Some(batch) = get::<Option<&str>>(row, "batch")? else { return Ok(None) };
+    Ok(Some(BatchLine {
+        batch: batch.into(),
+        line: get::<i64>(row, "line")?.unsigned_abs(),
+        custom_id: get::<Option<&str>>(row, "custom_id")?.map(Name::from),
+    }))
 }

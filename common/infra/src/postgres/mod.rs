@@ -8,8 +8,10 @@
 //! Times of leases are the server's. Secrets are sealed, and large values are payloads.
 
 mod announcements;
+mod batches;
 mod checkpoints;
 mod commit;
+mod contents;
 mod conversations;
 mod dead_letters;
 mod end;

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use sqlx::PgPool;
 
-use crate::payloads::{Answer, Digest, Owner, Payload, PayloadError, Payloads, check};
+use crate::payloads::{Answer, Digest, Owner, Part, Payload, PayloadError, Payloads, check};
 
 use super::intake::WORKFLOW;
 use super::{Tries, is_lost};
@@ -80,20 +80,22 @@ impl Payloads for PostgresPayloads {
         owner: &'a Owner,
         digest: Digest,
         range: Range<u64>,
-    ) -> Answer<'a, Vec<u8>> {
+    ) -> Answer<'a, Part> {
         // bytes of the database are counted from 1, in 32 bits
         const GET: &str = "
-            SELECT substring(bytes FROM $4 FOR $5) FROM payloads
+            SELECT substring(bytes FROM $4 FOR $5), octet_length(bytes) FROM payloads
             WHERE tenant = $1 AND owner = $2 AND digest = $3";
         let small = |number: u64| i32::try_from(number).unwrap_or(i32::MAX);
         Box::pin(async move {
             let (tenant, owner) = key(owner);
-            let get = sqlx::query_scalar::<_, Vec<u8>>(GET).bind(tenant).bind(owner);
+            let get = sqlx::query_as::<_, (Vec<u8>, i32)>(GET).bind(tenant).bind(owner);
             let from = small(range.start.saturating_add(1));
             let length = small(range.end.saturating_sub(range.start));
             let get = get.bind(digest.to_string()).bind(from).bind(length);
             let found = get.fetch_optional(&self.pool).await;
-            found.map_err(|error| unavailable(&error))?.ok_or(PayloadError::Lost { digest })
+            let found = found.map_err(|error| unavailable(&error))?;
+            let (bytes, total) = found.ok_or(PayloadError::Lost { digest })?;
+            Ok(Part { bytes, total: u64::from(total.unsigned_abs()) })
         })
     }
 

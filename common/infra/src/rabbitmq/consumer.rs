@@ -402,7 +402,9 @@ impl Reader {
         };
         match read {
             Ok(task) => {
-                if let Err(unwanted) = self.tasks.send((Box::new(task), receipt)).await {
+                let sent_at = headers::made_at(&delivered.properties);
+                let task = Box::new(Task { sent_at, ..task });
+                if let Err(unwanted) = self.tasks.send((task, receipt)).await {
                     unwanted.0.1.release().await;
                 }
                 Ok(())

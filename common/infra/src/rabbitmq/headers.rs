@@ -2,6 +2,7 @@
 //! scheduler that cannot read the message itself.
 
 use flowmill_engine::fact::{Returned, TaskId};
+use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
@@ -37,6 +38,9 @@ const FIRST_QUEUE: &str = "x-first-death-queue";
 /// Whose a submission is.
 pub(super) const TENANT: &str = "flowmill-tenant";
 
+/// What a submission of a batch asks for.
+pub(super) const BATCH: &str = "flowmill-batch";
+
 /// Headers by which a publisher has copies of a message put into further queues.
 const COPIES: [&str; 2] = ["CC", "BCC"];
 
@@ -57,6 +61,16 @@ pub(super) fn of_task(task: &Task) -> FieldTable {
         headers.insert(TRACE.into(), text(trace));
     }
     headers
+}
+
+/// A point in time as AMQP has it.
+pub(super) fn seconds(time: Time) -> u64 {
+    time.0 / 1_000_000
+}
+
+/// When a message was made, to the second; None when it does not say.
+pub(super) fn made_at(properties: &BasicProperties) -> Option<Time> {
+    properties.timestamp().map(|seconds| Time(seconds.saturating_mul(1_000_000)))
 }
 
 /// Says that a message is published again, not knowing whether the server had it.

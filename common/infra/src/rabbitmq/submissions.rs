@@ -150,8 +150,10 @@ fn read(delivery: &Delivery) -> Submitted {
     let given = |text: &Option<ShortString>| {
         text.as_ref().map(ShortString::as_str).filter(|text| !text.is_empty()).map(Name::from)
     };
-    let tenant = properties.headers().as_ref();
-    let tenant = tenant.and_then(|headers| headers::read_text(headers, headers::TENANT));
+    let header = |name| {
+        let headers = properties.headers().as_ref()?;
+        headers::read_text(headers, name).map(Name::from)
+    };
     Submitted {
         queue: delivery.routing_key.as_str().into(),
         body: delivery.data.clone(),
@@ -159,7 +161,8 @@ fn read(delivery: &Delivery) -> Submitted {
         content_type: given(properties.content_type()),
         content_encoding: given(properties.content_encoding()),
         kind: given(properties.kind()),
-        tenant: tenant.map(Name::from),
+        tenant: header(headers::TENANT),
+        batch: header(headers::BATCH),
     }
 }
 

@@ -9,7 +9,7 @@ use lapin::BasicProperties;
 use tokio::sync::mpsc;
 
 use super::Settings;
-use super::headers::of_task;
+use super::headers::{of_task, seconds};
 use super::link::{Care, Fate, Link, Outgoing};
 use super::names::{CLASSES, Lane, Names};
 use crate::broker::{Closed, TaskPublisher};
@@ -73,12 +73,15 @@ impl RabbitTasks {
     async fn outgoing(&self, task: &Task) -> Result<Outgoing, EncodeError> {
         // a task does not say yet whether somebody waits for it
         let lane = Lane::Interactive;
+        let properties =
+            BasicProperties::default().with_delivery_mode(2).with_headers(of_task(task));
         Ok(Outgoing {
             exchange: "".into(),
             key: self.names.tasks(task.class, lane),
-            properties: BasicProperties::default()
-                .with_delivery_mode(2)
-                .with_headers(of_task(task)),
+            properties: match task.sent_at {
+                Some(at) => properties.with_timestamp(seconds(at)),
+                None => properties,
+            },
             body: self.transit.write_task(task).await?,
             care: Care::OrUnroutable,
         })

@@ -37,7 +37,9 @@ pub(super) const SHARED: Form = Form {
     mark: 0x666c_7368,
     migrations: &[
         include_str!("../../../../migrations/sqlite/shared/0001_runs.sql"),
-        include_str!("../../../../migrations/sqlite/shared/0002_webhooks.sql"),
+        include_str!("../../../../migrations/sqlite/shared/0002_uploads.sql"),
+        include_str!("../../../../migrations/sqlite/shared/0003_batches.sql"),
+        include_str!("../../../../migrations/sqlite/shared/0004_webhooks.sql"),
     ],
     advice: "`flowmill serve`",
 };

@@ -84,7 +84,7 @@ pub enum StashError {
 impl StashError {
     /// Whether it may be different later.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Payload(PayloadError::Unavailable(_)))
+        matches!(self, Self::Payload(PayloadError::Full(_) | PayloadError::Unavailable(_)))
     }
 }
 
@@ -137,6 +137,29 @@ impl Stash {
         values: Vec<&mut Value>,
     ) -> Result<usize, StashError> {
         self.check_in_within(self.limits.message_bytes, owner, values).await
+    }
+
+    /// The payload whose ticket a value is, and its size; None of one that is none.
+    ///
+    /// # Errors
+    /// [`StashError::Unknown`].
+    pub fn ticket_in(&self, value: &Value) -> Result<Option<(Digest, usize)>, StashError> {
+        ticket_in(value)
+    }
+
+    /// The payload that a value is wherever it leaves a process, and its size; None of one that
+    /// stays where it is. Nothing is put.
+    pub fn reference(&self, value: &Value) -> Option<(Digest, usize)> {
+        let most = self.limits.inline_bytes;
+        if let Some((digest, bytes)) = self.held().digest_of(value) {
+            return (bytes > most).then_some((digest, bytes));
+        }
+        let mut counter = Counter { left: most };
+        if serde_json::to_writer(&mut counter, value).is_ok() {
+            return None;
+        }
+        let bytes = encode(value, self.limits.value_bytes).ok()?;
+        Some((Digest::of(&bytes), bytes.len()))
     }
 
     async fn check_in_within(

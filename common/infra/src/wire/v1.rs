@@ -143,6 +143,8 @@ impl TaskV1 {
             is_fused: self.fused,
             variables: variables_of_json(&self.variables)?,
             timeout: Duration::from_micros(self.timeout_us),
+            // whoever carries the message knows
+            sent_at: None,
             trace: self.trace.map(Into::into),
         })
     }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::fact::Returned;
+use flowmill_engine::time::Time;
 use flowmill_infra::broker::{
     CompletionPublisher, Inbox, Receipt, TaskConsumer, TaskPublisher, Work,
 };
 use flowmill_infra::dead_letters::{DeadLetterConsumer as _, Sending};
-use flowmill_infra::message::{Delivery, Shard};
+use flowmill_infra::message::{Delivery, Shard, Task};
 use flowmill_infra::rabbitmq::{
     Queues, RabbitError, RabbitWorker, Settings, dead_letters, scheduler, worker,
 };
@@ -63,6 +64,17 @@ async fn a_task_is_the_brokers_until_it_is_settled() {
     let (number, receipt) = taken(&mut third).await;
     assert_eq!((number, receipt.is_redelivered()), (8, true));
     receipt.settle().await;
+}
+
+#[tokio::test]
+async fn a_task_says_when_it_was_sent_to_the_second() {
+    let broker = Broker::new(Queues::Classic).await;
+    let (publisher, _inbox, mut worker, _answers) = broker.ends().await;
+    let sent = |number: u64, sent_at| Task { sent_at, ..task(number) };
+    let tasks = vec![sent(4, Some(Time(1_795_656_472_123_456))), sent(8, None)];
+    publisher.publish(tasks).await.unwrap();
+    assert_eq!(next_task(&mut worker).await.sent_at, Some(Time(1_795_656_472_000_000)));
+    assert_eq!(next_task(&mut worker).await.sent_at, None);
 }
 
 #[tokio::test]

@@ -57,6 +57,7 @@ pub(crate) fn task(number: u64) -> Task {
         is_fused: false,
         variables: Variables::default(),
         timeout: Duration::from_secs(1),
+        sent_at: None,
         trace: None,
     }
 }

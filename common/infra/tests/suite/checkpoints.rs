@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flowmill_engine::error::NodeError;
-use flowmill_engine::fact::TaskId;
+use flowmill_engine::fact::{FramePath, TaskId};
 use flowmill_engine::plan::Success;
 use flowmill_engine::run::Outcome;
 use flowmill_engine::time::Time;
@@ -35,6 +35,10 @@ async fn a_pass_has_what_lies_in_it<S: Checkpoints>(store: S) {
     let mut wanted = frames.map(str::to_owned);
     wanted.sort();
     assert_eq!(found, wanted);
+    // in the run itself lies everything
+    let CheckpointKey { tenant, run, .. } = key("a", 1);
+    let whole = Scope { tenant, run, extent: Extent::Frames(vec![FramePath::default()]) };
+    assert_eq!(store.find(&whole).await.unwrap().len(), frames.len() + others.len());
 }
 
 pub(crate) fn key(node: &str, attempt: u32) -> CheckpointKey {

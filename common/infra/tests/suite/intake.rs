@@ -1,6 +1,7 @@
 //! The store for intake and queries: what was accepted is there once, and each tenant sees its own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use flowmill_engine::fact::{Fact, Status};
 use flowmill_engine::run::Input;
@@ -10,6 +11,7 @@ use flowmill_infra::intake::{Accepted, Document, Filter, IdempotencyKey, Intake,
 use flowmill_infra::shards::{Shards, Wish};
 use flowmill_infra::store::{Batch, Commit, Settled, Standing, Store};
 use flowmill_infra::texts::Texts;
+use uuid::Uuid;
 
 use super::shards::{begin, of, stop, submission};
 use super::store::{plan, together};
@@ -24,6 +26,7 @@ pub(crate) async fn all<S: Store + Shards + Intake + Texts>(make: impl AsyncFn()
     of_many_submitters_of_a_key_one_is_first(make().await).await;
     a_run_is_shown_as_its_facts_say(make().await).await;
     lists_are_turned_by_pages(make().await).await;
+    lists_are_cut_by_time(make().await).await;
     ends_are_told_of_many_runs_at_once(make().await).await;
     wishes_need_a_run_that_goes_on(make().await).await;
     what_became_of_wishes_is_told_of_many_at_once(make().await).await;
@@ -208,6 +211,42 @@ async fn lists_are_turned_by_pages<S: Store + Intake>(store: S) {
     store.push(&tenant(), &document("other", "named", 1)).await.unwrap();
     let named = Filter { workflow: Some("named".into()), ..filter(10) };
     assert_eq!(ids(&store, named).await, ["e"]);
+}
+
+async fn lists_are_cut_by_time<S: Intake>(store: S) {
+    let most = 10;
+    let nothing = Filter { since: Some(Time(1)), most, ..Filter::default() };
+    assert_eq!(ids(&store, nothing).await, [""; 0]);
+    for _ in 0..4 {
+        store.submit(&[submission(&Uuid::now_v7().to_string(), 1)]).await.unwrap();
+    }
+    let all = store.runs(&tenant(), &Filter { most, ..Filter::default() }).await.unwrap();
+    // the latest first; two may have been accepted in the same microsecond
+    let of = |shown: &dyn Fn(Time) -> bool| -> Vec<String> {
+        let shown = all.iter().filter(|row| shown(row.accepted_at));
+        shown.map(|row| row.run.to_string()).collect()
+    };
+    let (late, early) = (all[0].accepted_at, all[2].accepted_at);
+    let since = Filter { since: Some(early), most, ..Filter::default() };
+    let until = Filter { until: Some(late), most, ..Filter::default() };
+    assert_eq!(ids(&store, since.clone()).await, of(&|time| time >= early));
+    assert_eq!(ids(&store, until.clone()).await, of(&|time| time < late));
+    let both = Filter { until: Some(late), ..since.clone() };
+    assert_eq!(ids(&store, both).await, of(&|time| (early..late).contains(&time)));
+    // by pages
+    let cursor = Some(all[0].run.clone());
+    let (page, all_of) = (Filter { before: cursor, most: 1, ..since }, of(&|_| true));
+    assert_eq!(ids(&store, page).await, all_of[1..2]);
+    // long before and long after
+    let (before, after) = (Time(early.0 / 2), late.after(Duration::from_hours(1)));
+    for (since, until, shown) in [
+        (Some(before), Some(after), all_of),
+        (Some(after), None, Vec::new()),
+        (None, Some(before), Vec::new()),
+    ] {
+        let filter = Filter { since, until, most, ..Filter::default() };
+        assert_eq!(ids(&store, filter).await, shown, "{since:?} {until:?}");
+    }
 }
 
 async fn ends_are_told_of_many_runs_at_once<S: Store + Intake>(store: S) {

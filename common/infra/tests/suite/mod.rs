@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 pub(crate) mod announcements;
+pub(crate) mod batches;
 pub(crate) mod broker;
 pub(crate) mod channels;
 pub(crate) mod checkpoints;
 pub(crate) mod claims;
 pub(crate) mod clock;
+pub(crate) mod contents;
 pub(crate) mod conversations;
 #[cfg(feature = "sqlite")]
 mod folder;

@@ -44,11 +44,17 @@ async fn what_was_put_is_had_whole_and_in_part<P: Payloads>(payloads: P) {
             payloads.put(owner, &put).await.unwrap();
             payloads.put(owner, &put).await.unwrap();
             assert_eq!(payloads.get(owner, put.digest()).await.unwrap(), bytes);
-            let part = async |range| payloads.get_range(owner, put.digest(), range).await.unwrap();
+            let total = u64::try_from(bytes.len()).unwrap();
+            let part = async |range| {
+                let part = payloads.get_range(owner, put.digest(), range).await.unwrap();
+                assert_eq!(part.total, total);
+                part.bytes
+            };
             assert_eq!(part(1..3).await, bytes.get(1..3).unwrap_or_default());
             assert_eq!(part(0..u64::MAX).await, bytes);
-            let beyond = u64::try_from(bytes.len()).unwrap() + 1;
-            assert_eq!(part(beyond..beyond + 5).await, b"");
+            assert_eq!(part(0..0).await, b"");
+            assert_eq!(part(total / 2..total).await, &bytes[bytes.len() / 2..]);
+            assert_eq!(part(total + 1..total + 6).await, b"");
         }
     }
 }
@@ -68,7 +74,8 @@ async fn owners_do_not_mix<P: Payloads>(payloads: P) {
     let lost = Err(PayloadError::Lost { digest: put.digest() });
     for owner in &owners {
         assert_eq!(payloads.get(owner, put.digest()).await, lost, "{owner:?}");
-        assert_eq!(payloads.get_range(owner, put.digest(), 0..1).await, lost, "{owner:?}");
+        let part = payloads.get_range(owner, put.digest(), 0..1).await;
+        assert_eq!(part.map(|part| part.bytes), lost, "{owner:?}");
         payloads.put(owner, &put).await.unwrap();
     }
     for (gone, owner) in owners.iter().enumerate() {

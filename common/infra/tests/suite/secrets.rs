@@ -11,6 +11,7 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::{Kind, Name};
 use flowmill_engine::variables::{Selector, Variable};
 use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Checkpoints};
+use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::{Accepted, Document, Intake, Submission, Turn};
 use flowmill_infra::message::Shard;
 use flowmill_infra::postgres::{PostgresStore, Settings};
@@ -120,7 +121,10 @@ fn said() -> Submission {
 }
 
 /// Whether all that [`fill`] wrote is had again.
-pub(crate) async fn is_there<S: Store + Intake + Shards + Texts + Checkpoints>(store: &S) {
+pub(crate) async fn is_there<S>(store: &S)
+where
+    S: Store + Intake + Shards + Texts + Checkpoints + Contents,
+{
     assert_eq!(store.document(&tenant(), "d").await.unwrap(), Some(document()));
     assert_eq!(store.text(&tenant(), &"d".into()).await.unwrap(), Some(document().text));
     let starts = store.queued(&[Shard(1)], 9).await.unwrap();
@@ -130,6 +134,8 @@ pub(crate) async fn is_there<S: Store + Intake + Shards + Texts + Checkpoints>(s
         store.journals(&["r".into()]).await.unwrap()[0].as_ref().unwrap().facts,
         secret_facts("r")
     );
+    let told = store.secrets(&tenant(), &"r".into()).await.unwrap();
+    assert_eq!(told, Some(vec![secret(), secret()]), "of the environment and of the conversation");
     let kept = store.conversation(&tenant(), &"c".into()).await.unwrap().unwrap();
     assert_eq!(kept.values, [("key".into(), secret())]);
     for Checkpoint { key, outcome } in checkpoints() {

@@ -16,7 +16,7 @@ use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Checkpoints as _};
 use flowmill_infra::intake::Intake as _;
 use flowmill_infra::memory::MemoryPayloads;
 use flowmill_infra::message::{Delivery, Shard, Task};
-use flowmill_infra::payloads::{Answer, Digest, Owner, Payload, PayloadError, Payloads};
+use flowmill_infra::payloads::{Answer, Digest, Owner, Part, Payload, PayloadError, Payloads};
 use flowmill_infra::postgres::{PostgresStore, Settings};
 use flowmill_infra::seal::Keys;
 use flowmill_infra::shards::Shards as _;
@@ -76,7 +76,7 @@ impl Payloads for Counted {
         owner: &'a Owner,
         digest: Digest,
         range: Range<u64>,
-    ) -> Answer<'a, Vec<u8>> {
+    ) -> Answer<'a, Part> {
         self.inner.get_range(owner, digest, range)
     }
 

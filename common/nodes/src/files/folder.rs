@@ -10,10 +10,7 @@ use flowmill_engine::value::File;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{FileError, FileStore, described, id_for, id_of, shown};
-
-/// How a file came that was given with the inputs, in Dify's word for it.
-const LOCAL_FILE: &str = "local_file";
+use super::{FileError, FileStore, LOCAL_FILE, described, id_for, id_of, shown};
 
 /// The longest name of a file, in bytes. Systems take 255; a number must fit, too.
 const MAX_NAME_BYTES: usize = 200;

@@ -19,6 +19,9 @@ pub use memory::MemoryFiles;
 /// How a file lies at an address, in Dify's word for it; all others lie in a store.
 pub const REMOTE_URL: &str = "remote_url";
 
+/// How a file came that was given with the inputs, in Dify's word for it.
+pub const LOCAL_FILE: &str = "local_file";
+
 /// Keeps the content of files: what people upload, and what nodes produce.
 pub trait FileStore: Debug + Send + Sync {
     /// Keeps content; `about` says what is known of it. Gives the file with its id, size and
@@ -73,6 +76,14 @@ pub enum FileError {
         /// What went wrong.
         error: String,
     },
+    /// The store cannot be reached: try later.
+    #[error("the file {name} cannot be had at present: {why}")]
+    Unavailable {
+        /// The file.
+        name: String,
+        /// What went wrong.
+        why: String,
+    },
     /// It could not be fetched.
     #[error("{}", .0.message)]
     Fetch(HttpError),
@@ -94,7 +105,7 @@ impl FileError {
             Self::Full { .. } | Self::Disk { .. } => ErrorClass::Internal,
             Self::Fetch(error) => error.class,
             Self::Status { status: 429 } => ErrorClass::RateLimited,
-            Self::Status { status: 500.. } => ErrorClass::Transient,
+            Self::Unavailable { .. } | Self::Status { status: 500.. } => ErrorClass::Transient,
             Self::Status { .. } => ErrorClass::Invalid,
         }
     }
@@ -106,7 +117,7 @@ pub fn media_type_of(filename: &str) -> &'static str {
 }
 
 /// A file's name for messages.
-pub(crate) fn shown(file: &File) -> String {
+pub fn shown(file: &File) -> String {
     let name = file.filename.as_ref().or(file.related_id.as_ref()).or(file.address());
     name.map_or_else(|| "without a name".to_owned(), ToString::to_string)
 }

@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use flowmill_engine::value::{File, Name, Value};
-
-/// How a file comes that is given so, in Dify's word for it.
-const LOCAL_FILE: &str = "local_file";
+use flowmill_nodes::files::LOCAL_FILE;
 
 /// The files that were given, described.
 #[derive(Clone, Debug, Default)]

@@ -128,7 +128,7 @@ impl<L: Subscribe> Watched<L> {
         let feed = Arc::new(feed);
         self.feeds.insert(run.clone(), feed.clone());
         let seen = self.live.subscribe(&run, 0);
-        let fold = Fold::new(run.clone(), workflow);
+        let fold = self.looks.fold(&run, workflow);
         let follow = follow(feed, (run.clone(), fold), seen, self.looks.clone());
         self.tasks.spawn(async {
             follow.await;

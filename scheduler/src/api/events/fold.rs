@@ -14,6 +14,7 @@ use flowmill_workflow::redact::Secrets;
 use flowmill_workflow::watch::{Events, Line};
 
 use super::super::json::object;
+use super::super::links::{Links, by_reference};
 
 /// The place of an event: its fact in the journal, and its place among the events of this fact. It
 /// is the same for whoever reads the journal, and whenever.
@@ -112,14 +113,15 @@ pub(super) struct Fold {
     run: Name,
     events: Events<Arc<Workflow>>,
     secrets: Secrets,
+    links: Links,
     seq: u64,
     has_ended: bool,
 }
 
 impl Fold {
-    pub(super) fn new(run: Name, workflow: Arc<Workflow>) -> Self {
+    pub(super) fn new(run: Name, workflow: Arc<Workflow>, links: Links) -> Self {
         let (events, secrets) = (Events::new(workflow), Secrets::default());
-        Self { run, events, secrets, seq: 0, has_ended: false }
+        Self { run, events, secrets, links, seq: 0, has_ended: false }
     }
 
     /// The last fact that it knows.
@@ -148,6 +150,7 @@ impl Fold {
             if let Event::RunStarted(_) = &fact.event {
                 self.secrets = Secrets::of(std::slice::from_ref(fact));
                 self.events.hide(self.secrets.clone());
+                self.links = self.links.clone().hiding(!self.secrets.is_empty());
             }
             let lines = if self.secrets.is_empty() {
                 self.events.fact(fact)
@@ -158,7 +161,10 @@ impl Fold {
             };
             self.seq = fact.seq;
             self.has_ended |= matches!(fact.event, Event::RunFinished(_));
-            frames.extend(lines.into_iter().map(|line| self.frame(fact.seq, line)));
+            for line in lines {
+                let line = self.linked(line);
+                frames.push(self.frame(fact.seq, line));
+            }
             if let Some(last) = frames.last_mut().filter(|_| self.has_ended) {
                 last.is_end = true;
             }
@@ -175,6 +181,23 @@ impl Fold {
     /// All text that came early, for who has seen only what facts let out.
     pub(super) fn ahead(&self) -> Option<Frame> {
         self.events.ahead().map(|line| self.frame(self.seq + 1, line))
+    }
+
+    /// An event with links in place of large inputs and outputs.
+    fn linked(&mut self, mut line: Line) -> Line {
+        let mut told = Vec::new();
+        for (name, value) in &mut line.data {
+            let says = match &**name {
+                "inputs" => "inputs_by_reference",
+                "outputs" => "outputs_by_reference",
+                _ => continue,
+            };
+            let (changed, linked) = self.links.put_in(value);
+            *value = changed;
+            told.extend(by_reference(linked).map(|names| (Name::from(says), names)));
+        }
+        line.data.extend(told);
+        line
     }
 
     fn frame(&self, seq: u64, Line { index, event, data }: Line) -> Frame {

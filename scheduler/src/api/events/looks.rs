@@ -7,10 +7,16 @@ use std::time::Duration;
 
 use flowmill_engine::fact::Fact;
 use flowmill_engine::value::Name;
+use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::Intake;
+use flowmill_infra::stash::Stash;
 use flowmill_infra::store::StoreError;
+use flowmill_workflow::Workflow;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
+
+use super::super::links::Links;
+use super::fold::Fold;
 
 /// How often those are answered who wait for the next look.
 const TICK: Duration = Duration::from_secs(1);
@@ -39,7 +45,10 @@ struct Asked {
 
 /// Where looks are asked for; cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Looks(mpsc::Sender<Asked>);
+pub(super) struct Looks {
+    asked: mpsc::Sender<Asked>,
+    stash: Option<Stash>,
+}
 
 impl Looks {
     /// Facts of a run after a number, a part of them when there are many; none when there is none.
@@ -50,18 +59,24 @@ impl Looks {
         let (answer, answered) = oneshot::channel();
         let gone = || StoreError::Unavailable("the process is about to end".to_owned());
         let asked = Asked { run: run.clone(), after, when, answer };
-        self.0.send(asked).await.map_err(|_| gone())?;
+        self.asked.send(asked).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
+    }
+
+    /// A run from its first fact on, large values as links.
+    pub(super) fn fold(&self, run: &Name, workflow: Arc<Workflow>) -> Fold {
+        Fold::new(run.clone(), workflow, Links::of(run, self.stash.clone()))
     }
 }
 
 /// Where looks are asked for, and what looks until all its ends are gone.
-pub(super) fn looks<S: Intake>(
+pub(super) fn looks<S: Intake + Contents>(
     store: Arc<S>,
     tenant: Name,
 ) -> (Looks, impl Future<Output = ()> + Send) {
     let (asked, waiting) = mpsc::channel(BATCH);
-    (Looks(asked), look(store, tenant, waiting))
+    let looks = Looks { asked, stash: store.stash() };
+    (looks, look(store, tenant, waiting))
 }
 
 async fn look<S: Intake>(store: Arc<S>, tenant: Name, mut asked: mpsc::Receiver<Asked>) {

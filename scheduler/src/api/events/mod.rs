@@ -19,6 +19,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::Response;
 use flowmill_engine::value::Name;
+use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::Intake;
 use flowmill_infra::live::Subscribe;
 use flowmill_infra::texts::Texts;
@@ -47,7 +48,7 @@ pub(super) struct Streams {
 
 /// Where runs are watched, and the two tasks that work for it: they end with it, or when it was
 /// `enough`; then all streams end.
-pub(super) fn streams<S: Intake, L: Subscribe>(
+pub(super) fn streams<S: Intake + Contents, L: Subscribe>(
     store: Arc<S>,
     live: L,
     tenant: Name,
@@ -60,7 +61,7 @@ pub(super) fn streams<S: Intake, L: Subscribe>(
 }
 
 /// The events of a run, from the one after the last that was seen.
-pub(super) async fn follow<S: Intake + Texts>(
+pub(super) async fn follow<S: Intake + Texts + Contents>(
     State(api): State<Arc<Api<S>>>,
     Path(run): Path<String>,
     uri: Uri,

@@ -162,7 +162,7 @@ async fn read(feeds: &Feeds, looks: &Looks, watch: Watch, out: &mut Out) -> Resu
     out.alive().await?;
     let Watch { run, workflow, follows, .. } = watch;
     if !follows {
-        let mut fold = Fold::new(run.clone(), workflow);
+        let mut fold = looks.fold(&run, workflow);
         catch_up(looks, &run, &mut fold, out, u64::MAX).await?;
         return Ok(());
     }
@@ -170,7 +170,7 @@ async fn read(feeds: &Feeds, looks: &Looks, watch: Watch, out: &mut Out) -> Resu
     if joined.history.is_none() {
         drop(joined);
         // most of it is read before anything can be missed
-        let mut fold = Fold::new(run.clone(), workflow.clone());
+        let mut fold = looks.fold(&run, workflow.clone());
         if catch_up(looks, &run, &mut fold, out, u64::MAX).await? {
             return Ok(());
         }

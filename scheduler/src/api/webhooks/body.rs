@@ -132,6 +132,7 @@ fn run_data(
         ("metadata", metadata.unwrap_or_default()),
         ("rerun_of", text(run.rerun_of.as_ref())),
         ("conversation_id", text(run.conversation.as_ref())),
+        ("batch", run.line.as_ref().map_or(Value::None, show::batch_line)),
     ];
     if let Some(end) = end {
         members.extend(end_data(terms, end));

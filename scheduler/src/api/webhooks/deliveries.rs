@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
-use flowmill_engine::time::parse_rfc3339;
+use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value, loads};
 use flowmill_infra::clock::Clock as _;
 use flowmill_infra::webhooks::{
@@ -105,7 +105,7 @@ pub(super) async fn replay_range<S: Webhooks>(
     };
     let mut point = |name| {
         let given = members.text(name)?;
-        let read = given.map(|given| parse_rfc3339(&given)).transpose();
+        let read = given.map(|given| Time::of_rfc3339(&given)).transpose();
         read.map_err(|why| members.wrong(name, &format!("a point in time: {why}")))
     };
     let from =

@@ -44,6 +44,7 @@ async fn recorded_cases_are_answered_alike_over_a_folder() {
     let settings = Settings {
         api_key: None,
         allow_mocks: true,
+        file_bytes: 15 << 20,
         slots: Slots { light: 4, code: 4, http: 16, llm: 16 },
         drain: Duration::from_secs(10),
         courier: Arc::new(Courier::new(WebhookSettings::default()).unwrap()),

@@ -38,6 +38,14 @@ fn call(id: &str, port: u16, path: &str, more: &str, within: &str) -> String {
     )
 }
 
+/// start, a template, end: needs no worker. `says` greets.
+pub(crate) fn greeting() -> String {
+    let template = "{id: t, data: {type: template-transform, title: T, \
+        template: 'Hello, {{ who }}!', variables: [{variable: who, value_selector: [s, who]}]}}";
+    let nodes = [start("who", "text-input"), template.to_owned(), end("says", "[t, output]")];
+    document("greeting", &nodes, &[edge("s", "t"), edge("t", "e")])
+}
+
 /// start, two calls one after the other, end: `says` is what the second one was answered.
 pub(crate) fn two_calls(port: u16) -> String {
     let nodes = [
@@ -213,4 +221,33 @@ pub(crate) fn two_calls_of_list(port: u16) -> String {
     ];
     let edges = [edge("s", "it"), edge("itstart", "a"), edge("a", "b"), edge("it", "e")];
     document("two-calls-of-list", &nodes, &edges)
+}
+
+/// start, a template that says `who` so many times, end.
+pub(crate) fn large_text(times: usize) -> String {
+    let template = format!(
+        "{{id: t, data: {{type: template-transform, title: T, template: '{{{{ who * {times} }}}}', \
+         variables: [{{variable: who, value_selector: [s, who]}}]}}}}"
+    );
+    let nodes = [start("who", "text-input"), template, end("says", "[t, output]")];
+    document("large-text", &nodes, &[edge("s", "t"), edge("t", "e")])
+}
+
+/// start, a file's text, the file as the body of a call, end.
+pub(crate) fn sends_a_file(port: u16) -> String {
+    let nodes = [
+        start("doc", "file"),
+        "{id: x, data: {type: document-extractor, title: X, variable_selector: [s, doc]}}".to_owned(),
+        format!(
+            "{{id: h, data: {{type: http-request, title: H, method: post, \
+             url: 'http://127.0.0.1:{port}/take', headers: '', params: '', \
+             authorization: {{type: no-auth}}, timeout: {{}}, \
+             body: {{type: binary, data: [{{id: '1', key: '', type: file, value: '', file: [s, doc]}}]}}}}}}"
+        ),
+        "{id: e, data: {type: end, title: E, outputs: [\
+         {variable: text, value_selector: [x, text]}, {variable: sent, value_selector: [h, body]}]}}"
+            .to_owned(),
+    ];
+    let edges = [edge("s", "x"), edge("x", "h"), edge("h", "e")];
+    document("sends-a-file", &nodes, &edges)
 }

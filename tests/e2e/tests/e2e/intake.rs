@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lapin::options::{
     BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions,
-    QueueDeclareOptions,
+    QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
@@ -47,6 +47,20 @@ impl Client {
         let put =
             self.channel.basic_publish("".into(), SUBMIT.into(), options, body, properties).await;
         assert!(put.unwrap().await.unwrap().is_ack());
+    }
+
+    /// A queue for answers to submissions.
+    async fn answers(&self) -> String {
+        let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+        let queue = self.channel.queue_declare("".into(), options, FieldTable::default());
+        queue.await.unwrap().name().to_string()
+    }
+
+    /// Submits, and wants each delivery to be answered.
+    async fn submit_for(&self, answers: &str, workflow: &str, who: &str) {
+        let body = json!({"workflow": workflow, "inputs": {"who": who}}).to_string();
+        let properties = BasicProperties::default().with_message_id(who.into());
+        self.put(body.as_bytes(), properties.with_reply_to(answers.into())).await;
     }
 
     /// How many messages wait in a queue that nobody has in hand.
@@ -227,4 +241,103 @@ async fn a_run_says_who_has_it_in_hand() {
     assert!(node["since"].is_string() && node["until"].is_string(), "{why}");
     let cancelled = api.ask("POST", &format!("/api/v1/runs/{run}/cancel"), "", "").await;
     assert_eq!(cancelled.status, 202);
+}
+
+/// Row 2 at its very moment: a scheduler is killed once a run is durable, and before the broker knows
+/// that its message is dealt with.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduler_dies_between_a_run_and_its_receipt() {
+    let calls = Counter::start(Duration::ZERO).await;
+    let mut cluster = Cluster::with_ways(1, 1).await;
+    let workflow = cluster.api.push(&two_calls(calls.port)).await;
+    let client = Client::of(&cluster).await;
+    let answers = client.answers().await;
+    let [schedulers, _workers] = cluster.ways.take().unwrap();
+    // queues are there, and consumed
+    client.submit_for(&answers, &workflow, "before").await;
+    succeeded(&cluster, 1).await;
+    let mut first = None;
+    until("an answer", async || {
+        first = client.take(&answers).await;
+        first.is_some()
+    })
+    .await;
+    assert_eq!(first.unwrap()["duplicate"], false);
+
+    schedulers.hold_receipts();
+    client.submit_for(&answers, &workflow, "ada").await;
+    let runs = succeeded(&cluster, 2).await;
+    assert_eq!(client.waiting(SUBMIT).await, 0, "it is in hand");
+    cluster.schedulers[0].process.kill();
+    schedulers.cut().await;
+    until("the message in the queue", async || client.waiting(SUBMIT).await == 1).await;
+    cluster.schedulers[0].process.start();
+    let mut told = Vec::new();
+    until("the second answer", async || {
+        told.extend(client.take(&answers).await);
+        told.iter().any(|answer| answer["duplicate"] == true)
+    })
+    .await;
+    assert!(told.iter().all(|answer| runs.contains(answer["id"].as_str().unwrap())), "{told:?}");
+    until("an empty queue", async || client.waiting(SUBMIT).await == 0).await;
+    assert_eq!(succeeded(&cluster, 2).await, runs);
+    assert_eq!(calls.total(), 4, "nothing was done twice");
+}
+
+/// Row 3: the same message again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_message_a_hundred_times_is_one_run() {
+    const TIMES: usize = 100;
+    let calls = Counter::start(Duration::ZERO).await;
+    let cluster = Cluster::start(2, 1).await;
+    let workflow = cluster.api.push(&two_calls(calls.port)).await;
+    let client = Client::of(&cluster).await;
+    let answers = client.answers().await;
+    for _ in 0..TIMES {
+        client.submit_for(&answers, &workflow, "ada").await;
+    }
+    let runs = succeeded(&cluster, 1).await;
+    let mut told = Vec::new();
+    until("all answers", async || {
+        while let Some(answer) = client.take(&answers).await {
+            told.push(answer);
+        }
+        told.len() >= TIMES
+    })
+    .await;
+    let new = told.iter().filter(|answer| answer["duplicate"] == false).count();
+    assert_eq!((told.len(), new), (TIMES, 1));
+    assert!(told.iter().all(|answer| runs.contains(answer["id"].as_str().unwrap())));
+    assert_eq!(succeeded(&cluster, 1).await, runs);
+    assert_eq!((calls.total(), client.waiting(REFUSED).await), (2, 0));
+}
+
+/// A queue of tasks is removed: whoever asks is told, until there is one again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_says_that_its_task_has_no_queue() {
+    let calls = Counter::start(Duration::ZERO).await;
+    let mut cluster = Cluster::start(1, 1).await;
+    let workflow = cluster.api.push(&two_calls(calls.port)).await;
+    // queues are there, and known to be
+    let first = cluster.api.submit(&workflow, json!({"who": "eve"}), "eve").await;
+    cluster.api.end(&first).await;
+    // its worker would make it again
+    cluster.workers[0].process.kill();
+    let client = Client::of(&cluster).await;
+    let queue = "flowmill.tasks.v1.http.interactive";
+    let deleted = client.channel.queue_delete(queue.into(), QueueDeleteOptions::default());
+    deleted.await.unwrap();
+    let run = cluster.api.submit(&workflow, json!({"who": "ada"}), "ada").await;
+    let mut node = Value::Null;
+    until("its return", async || {
+        let path = format!("/api/v1/runs/{run}/explain");
+        node = cluster.api.ask("GET", &path, "", "").await.body["nodes"][0].clone();
+        node["code"] == "unroutable"
+    })
+    .await;
+    assert_eq!((&node["gate"], &node["node"]), (&json!("broker"), &json!("a")), "{node}");
+    assert!(node["until"].is_string(), "{node}");
+    cluster.workers[0].process.start();
+    assert_eq!(cluster.api.end(&run).await["status"], "succeeded");
+    assert_eq!(calls.total(), 4);
 }

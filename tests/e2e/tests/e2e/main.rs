@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 #![expect(clippy::print_stderr, reason = "a test that takes a while says how far it is")]
 
+mod batches;
 mod chaos;
 mod cluster;
 mod documents;
 mod faults;
 mod http;
 mod intake;
+mod large;
 mod people;
 mod process;
 mod random;

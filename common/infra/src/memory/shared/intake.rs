@@ -1,6 +1,7 @@
 //! The shared store for those who submit runs, want something of them, or look at them.
 
 use flowmill_engine::fact::Fact;
+use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 
 use crate::intake::{
@@ -64,31 +65,7 @@ impl Intake for SharedStore {
     async fn submit(&self, submissions: &[Submission]) -> Result<Vec<Accepted>, StoreError> {
         let now = self.now();
         let mut state = self.lock();
-        let mut accepted = Vec::with_capacity(submissions.len());
-        for Submission { tenant, shard, plan, start, wake_at, key, turn, attached } in submissions {
-            if let Some(before) =
-                key.as_ref().and_then(|key| state.take_key(tenant, key, &start.run))
-            {
-                accepted.push(before);
-                continue;
-            }
-            accepted.push(Accepted::New);
-            if state.runs.contains_key(&start.run) {
-                continue;
-            }
-            let mut row = state.new_row(tenant.clone(), plan.clone(), now);
-            row.start = Some(start.clone());
-            row.rerun_of = start.adoption.as_ref().map(|adoption| adoption.from.clone());
-            row.conversation = turn.as_ref().map(|turn| turn.conversation.clone());
-            row.attached = attached.clone();
-            if let Some(turn) = turn {
-                state.count(tenant, turn);
-            }
-            row.standing =
-                Standing { shard: *shard, wake_at: Some(*wake_at), ..Standing::default() };
-            state.runs.insert(start.run.clone(), row);
-        }
-        Ok(accepted)
+        Ok(state.accept(submissions, now))
     }
 
     async fn conversation(
@@ -112,10 +89,7 @@ impl Intake for SharedStore {
         if !goes_on {
             return Ok(None);
         }
-        let id = state.signals.last().map_or(0, |row| row.signal.id) + 1;
-        let (run, wish, actor) = (run.clone(), Ok(wish.clone()), actor.clone());
-        let signal = Signal { id, run, wish, actor };
-        state.signals.push(SignalRow { signal, settled: None });
+        let id = state.signal(run, wish, actor);
         Ok(Some(id))
     }
 
@@ -139,7 +113,8 @@ impl Intake for SharedStore {
         filter: &Filter,
     ) -> Result<Vec<intake::RunRow>, StoreError> {
         let state = self.lock();
-        let Filter { workflow, status, is_queued, rerun_of, before, most } = filter;
+        let Filter { workflow, status, is_queued, rerun_of, batch, since, until, before, most } =
+            filter;
         let before =
             before.as_ref().map(|run| state.run_of(tenant, run).map_or(0, |row| row.place));
         let is_of = |row: &RunRow, named: &Name| {
@@ -154,7 +129,12 @@ impl Intake for SharedStore {
                     status.is_none_or(|status| row.status == Some(status))
                 }
                 && before.is_none_or(|before| row.place < before)
+                && since.is_none_or(|since| row.accepted_at >= since)
+                && until.is_none_or(|until| row.accepted_at < until)
                 && (rerun_of.is_none() || *rerun_of == row.rerun_of)
+                && batch
+                    .as_ref()
+                    .is_none_or(|batch| row.line.as_ref().is_some_and(|line| line.batch == *batch))
         };
         let mut found: Vec<_> = state.runs.iter().filter(|(_, row)| is_shown(row)).collect();
         found.sort_by_key(|(_, row)| std::cmp::Reverse(row.place));
@@ -187,6 +167,44 @@ impl Intake for SharedStore {
 }
 
 impl State {
+    pub(super) fn accept(&mut self, submissions: &[Submission], now: Time) -> Vec<Accepted> {
+        let mut accepted = Vec::with_capacity(submissions.len());
+        for Submission { tenant, shard, plan, start, wake_at, key, turn, attached } in submissions {
+            if let Some(before) =
+                key.as_ref().and_then(|key| self.take_key(tenant, key, &start.run))
+            {
+                accepted.push(before);
+                continue;
+            }
+            accepted.push(Accepted::New);
+            if self.runs.contains_key(&start.run) {
+                continue;
+            }
+            let mut row = self.new_row(tenant.clone(), plan.clone(), now);
+            row.start = Some(start.clone());
+            row.rerun_of = start.adoption.as_ref().map(|adoption| adoption.from.clone());
+            row.conversation = turn.as_ref().map(|turn| turn.conversation.clone());
+            row.line = start.line.clone();
+            row.attached = attached.clone();
+            if let Some(turn) = turn {
+                self.count(tenant, turn);
+            }
+            row.standing =
+                Standing { shard: *shard, wake_at: Some(*wake_at), ..Standing::default() };
+            self.runs.insert(start.run.clone(), row);
+        }
+        accepted
+    }
+
+    /// Leaves a signal for a run's owner, and answers its number.
+    pub(super) fn signal(&mut self, run: &Name, wish: &Wish, actor: &Name) -> i64 {
+        let id = self.signals.last().map_or(0, |row| row.signal.id) + 1;
+        let (run, wish, actor) = (run.clone(), Ok(wish.clone()), actor.clone());
+        let signal = Signal { id, run, wish, actor };
+        self.signals.push(SignalRow { signal, settled: None });
+        id
+    }
+
     /// What a key was used for before; None when it is the run's.
     fn take_key(&mut self, tenant: &Name, key: &IdempotencyKey, run: &Name) -> Option<Accepted> {
         let kept = self.keys.entry((tenant.clone(), key.key.clone()));
@@ -232,6 +250,7 @@ impl State {
             conversation: row.conversation.clone(),
             rerun_of: row.rerun_of.clone(),
             attached: row.attached.clone(),
+            line: row.line.clone(),
         }
     }
 }

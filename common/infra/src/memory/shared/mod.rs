@@ -2,10 +2,14 @@
 //! services in one of them. It keeps everything as long as one of its handles lives.
 //!
 //! Here are facts and their commit; `shards` is for owners, `intake` for submitters, `work` for
-//! workers and whoever compiles documents, `letters` for dead letters, `announcements` for whoever
-//! tells others of ends, `webhooks` for those who send events.
+//! workers and whoever compiles documents, `batches` for batches, `contents` for whoever takes files
+//! in, `letters` for dead letters, `announcements` for whoever tells others of ends, `webhooks` for
+//! those who send events.
 
 mod announcements;
+mod batches;
+#[cfg(feature = "payloads")]
+mod contents;
 mod intake;
 mod letters;
 mod shards;
@@ -16,7 +20,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use flowmill_engine::fact::{Event, Fact, Status};
+use flowmill_engine::fact::{BatchLine, Event, Fact, Status};
 use flowmill_engine::plan::Plan;
 use flowmill_engine::report::{History, Report};
 use flowmill_engine::run::{Outcome, Start};
@@ -35,6 +39,8 @@ use crate::store::{Batch, Commit, Settled, Standing, Store, StoreError, Tenure};
 #[derive(Clone, Debug)]
 pub struct SharedStore {
     state: Arc<Mutex<State>>,
+    #[cfg(feature = "payloads")]
+    payloads: Arc<super::MemoryPayloads>,
     clock: SystemClock,
     lease: Duration,
 }
@@ -64,6 +70,9 @@ struct State {
     deliveries: Vec<webhooks::DeliveryRow>,
     /// How many deliveries were made.
     told: i64,
+    batches: BTreeMap<Name, batches::BatchRow>,
+    #[cfg(feature = "payloads")]
+    uploads: BTreeMap<(Name, Name), crate::contents::Upload>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -93,6 +102,7 @@ struct RunRow {
     conversation: Option<Name>,
     rerun_of: Option<Name>,
     attached: Attached,
+    line: Option<BatchLine>,
 }
 
 #[derive(Debug)]
@@ -113,7 +123,13 @@ impl SharedStore {
     pub fn new(shards: u16, lease: Duration) -> Self {
         let rows = vec![ShardRow::default(); usize::from(shards.max(1))];
         let state = State { shards: rows, ..State::default() };
-        Self { state: Arc::new(Mutex::new(state)), clock: SystemClock::new(), lease }
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            #[cfg(feature = "payloads")]
+            payloads: Arc::default(),
+            clock: SystemClock::new(),
+            lease,
+        }
     }
 
     /// The same by another clock.
@@ -283,6 +299,7 @@ impl State {
             conversation: None,
             rerun_of: None,
             attached: Attached::default(),
+            line: None,
         }
     }
 }

@@ -42,7 +42,7 @@ impl Webhooks for PostgresStore {
                 created_at = flowmill_now(), removed_at = NULL, failures = 0, rests_until = 0,
                 revision = endpoints.revision + 1
             WHERE endpoints.removed_at IS NOT NULL";
-        let secrets = self.codec.secrets(tenant, endpoint)?;
+        let secrets = self.codec.endpoint_secrets(tenant, endpoint)?;
         let status_names = write("names of statuses", &endpoint.status_names)?;
         let events: Vec<&str> = endpoint.events.iter().map(|event| &**event).collect();
         let mut tries = Tries::new();
@@ -92,7 +92,7 @@ impl Webhooks for PostgresStore {
             .bind(endpoint.format.name())
             .bind(write("names of statuses", &endpoint.status_names)?)
             .bind(endpoint.disabled.as_deref())
-            .bind(self.codec.secrets(tenant, endpoint)?)
+            .bind(self.codec.endpoint_secrets(tenant, endpoint)?)
             .bind(endpoint.revision);
         let change = change.execute(&self.writers).await.map_err(|error| trouble(&error))?;
         Ok(change.rows_affected() > 0)

@@ -1,6 +1,6 @@
 //! The store for those who submit runs, want something of them, or look at them.
 
-use flowmill_engine::fact::{Fact, Status};
+use flowmill_engine::fact::{BatchLine, Fact, Status};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, decode};
 use sqlx::sqlite::SqliteRow;
@@ -25,7 +25,7 @@ macro_rules! run_rows {
         concat!(
             "SELECT run, workflow, coalesce(name, '') AS name, status, accepted_at, started_at,
                 finished_at, wake_at, in_flight, seq, conversation, rerun_of, endpoint,
-                traceparent, ",
+                traceparent, batch, line, custom_id, ",
             $metadata,
             " AS metadata
             FROM runs LEFT JOIN workflows
@@ -141,15 +141,22 @@ impl Intake for SharedFolder {
     }
 
     async fn runs(&self, tenant: &Name, filter: &Filter) -> Result<Vec<RunRow>, StoreError> {
+        // ids are in the order of time, and so are places: the index of ids leads to the places
         const RUNS: &str = run_rows!(
             "NULL",
             "(?2 IS NULL OR workflow = ?2 OR name = ?2)
                 AND (?3 IS NULL OR status = ?3) AND (NOT ?6 OR status IS NULL)
                 AND (?4 IS NULL OR place <
                     (SELECT place FROM runs WHERE tenant = ?1 AND run = ?4))
-                AND (?7 IS NULL OR rerun_of = ?7)
+                AND (?7 IS NULL OR rerun_of = ?7) AND (?12 IS NULL OR batch = ?12)
+                AND place >= CASE WHEN ?8 IS NULL THEN 0 ELSE coalesce((
+                    SELECT place FROM runs WHERE run >= ?8 ORDER BY run LIMIT 1), ?11) END
+                AND place < coalesce((
+                    SELECT place FROM runs WHERE run >= ?9 ORDER BY run LIMIT 1), ?11)
+                AND accepted_at >= ?10 AND accepted_at < ?11
             ORDER BY place DESC LIMIT ?5"
         );
+        let (since, until) = filter.times();
         let found = sqlx::query(RUNS)
             .bind(&**tenant)
             .bind(filter.workflow.as_deref())
@@ -158,6 +165,11 @@ impl Intake for SharedFolder {
             .bind(rows(filter.most))
             .bind(filter.is_queued)
             .bind(filter.rerun_of.as_deref())
+            .bind(filter.first_id())
+            .bind(filter.end_id())
+            .bind(since)
+            .bind(until)
+            .bind(filter.batch.as_deref())
             .fetch_all(&self.readers)
             .await;
         found.map_err(|error| trouble(&error))?.iter().map(run_row).collect()
@@ -285,9 +297,9 @@ impl Change for Keeping {
 
 /// Submissions, each with what it begins with as text.
 #[derive(Debug)]
-struct Accepting {
-    submissions: Vec<(Submission, String)>,
-    now: Time,
+pub(super) struct Accepting {
+    pub(super) submissions: Vec<(Submission, String)>,
+    pub(super) now: Time,
 }
 
 impl Change for Accepting {
@@ -299,8 +311,9 @@ impl Change for Accepting {
     ) -> Result<Result<Vec<Accepted>, StoreError>, sqlx::Error> {
         const RUN: &str = "
             INSERT INTO runs (run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
-                accepted_at, rerun_of, conversation, metadata, endpoint, traceparent)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                accepted_at, rerun_of, conversation, batch, line, custom_id, metadata, endpoint,
+                traceparent)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             ON CONFLICT (run) DO NOTHING";
         let mut accepted = Vec::with_capacity(self.submissions.len());
         for (submission, text) in &self.submissions {
@@ -315,6 +328,7 @@ impl Change for Accepting {
                 continue;
             }
             accepted.push(Accepted::New);
+            let line = start.line.as_ref();
             let rerun_of = start.adoption.as_ref().map(|adoption| &*adoption.from);
             let added = sqlx::query(RUN)
                 .bind(&*start.run)
@@ -328,6 +342,9 @@ impl Change for Accepting {
                 .bind(number(self.now.0))
                 .bind(rerun_of)
                 .bind(turn.as_ref().map(|turn| &*turn.conversation))
+                .bind(line.map(|line| &*line.batch))
+                .bind(line.map(|line| number(line.line)))
+                .bind(line.and_then(|line| line.custom_id.as_deref()))
                 .bind(attached.metadata.as_deref())
                 .bind(attached.endpoint.as_deref())
                 .bind(attached.traceparent.as_deref())
@@ -419,7 +436,7 @@ fn document(row: &SqliteRow) -> Result<Document, StoreError> {
     })
 }
 
-fn run_row(row: &SqliteRow) -> Result<RunRow, StoreError> {
+pub(super) fn run_row(row: &SqliteRow) -> Result<RunRow, StoreError> {
     let run = text(row, "run")?;
     let status = get::<Option<&str>>(row, "status")?.map(|word| {
         decode::<Status>(format!("{word:?}").as_bytes())
@@ -438,6 +455,7 @@ fn run_row(row: &SqliteRow) -> Result<RunRow, StoreError> {
         in_flight: u32::try_from(get::<i64>(row, "in_flight")?).unwrap_or(u32::MAX),
         conversation: get::<Option<&str>>(row, "conversation")?.map(Name::from),
         rerun_of: get::<Option<&str>>(row, "rerun_of")?.map(Name::from),
+        line: batch_line(row)?,
         attached: Attached {
             metadata: get::<Option<&str>>(row, "metadata")?.map(Name::from),
             endpoint: get::<Option<&str>>(row, "endpoint")?.map(Name::from),
@@ -445,4 +463,14 @@ fn run_row(row: &SqliteRow) -> Result<RunRow, StoreError> {
         },
         run,
     })
+}
+
+/// The line that a run was made of.
+fn batch_line(row: &SqliteRow) -> Result<Option<BatchLine>, StoreError> {
+    let Some(batch) = get::<Option<&str>>(row, "batch")? else { return Ok(None) };
+    Ok(Some(BatchLine {
+        batch: batch.into(),
+        line: get::<i64>(row, "line")?.unsigned_abs(),
+        custom_id: get::<Option<&str>>(row, "custom_id")?.map(Name::from),
+    }))
 }

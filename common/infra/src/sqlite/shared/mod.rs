@@ -8,8 +8,10 @@
 //! The folder's lock says which process owns its shards, so leases lie in that process's memory;
 //! epochs are kept. Large values are files of the folder.
 
+mod batches;
 mod checkpoints;
 mod commit;
+mod contents;
 mod conversations;
 mod end;
 mod intake;

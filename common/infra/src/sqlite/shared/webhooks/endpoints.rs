@@ -110,7 +110,7 @@ impl Written {
             tenant: tenant.clone(),
             events: write("events", &endpoint.events)?,
             status_names: write("names of statuses", &endpoint.status_names)?,
-            secrets: store.codec.secrets(tenant, endpoint)?,
+            secrets: store.codec.endpoint_secrets(tenant, endpoint)?,
             endpoint: endpoint.clone(),
         })
     }

@@ -50,7 +50,7 @@ fn endpoint(codec: &Codec, row: &SqliteRow) -> Result<Endpoint, StoreError> {
         status_names: read("names of statuses", get(row, "status_names")?)?,
         disabled: get::<Option<&str>>(row, "disabled")?.map(Name::from),
         // the others are of use without
-        secrets: codec.read_secrets(&tenant, &id, get(row, "secrets")?),
+        secrets: codec.read_endpoint_secrets(&tenant, &id, get(row, "secrets")?),
         created_at: time(get(row, "created_at")?),
         revision: get(row, "revision")?,
         failures: u32::try_from(get::<i64>(row, "failures")?).unwrap_or(u32::MAX),

@@ -90,4 +90,4 @@ BEGIN
             WHERE value = 'run.' || replace(NEW.status, '-', '_'));
 END;
 
-PRAGMA user_version = 2;
+PRAGMA user_version = 4;

@@ -1,0 +1,76 @@
+//! Files that were uploaded, as nodes open them: what is known of them, and their content, lie in
+//! the store that all share.
+
+use std::fmt;
+use std::sync::Arc;
+
+use flowmill_engine::value::{File, Name};
+use flowmill_infra::contents::Contents;
+use flowmill_infra::payloads::PayloadError;
+use flowmill_nodes::files::{FileError, FileStore, LOCAL_FILE, shown};
+use futures::future::BoxFuture;
+
+/// Whose everything is, until there are others.
+const TENANT: &str = "default";
+
+/// Opens files that were uploaded; all others lie where they lay.
+pub struct UploadedFiles<S> {
+    store: Arc<S>,
+    tenant: Name,
+    others: Arc<dyn FileStore>,
+}
+
+impl<S> UploadedFiles<S> {
+    /// Those of a store; what nodes produce goes to the others.
+    pub fn new(store: Arc<S>, others: Arc<dyn FileStore>) -> Self {
+        Self { store, tenant: TENANT.into(), others }
+    }
+}
+
+impl<S> fmt::Debug for UploadedFiles<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UploadedFiles").field("others", &self.others).finish_non_exhaustive()
+    }
+}
+
+impl<S: Contents> UploadedFiles<S> {
+    async fn find(&self, file: &File, most_bytes: u64) -> Result<Vec<u8>, FileError> {
+        let id = file.related_id.clone().or_else(|| file.id.clone());
+        let id = id.ok_or_else(|| FileError::Nowhere { name: shown(file) })?;
+        let unknown = || FileError::Unknown { id: id.to_string() };
+        let away = |why: String| FileError::Unavailable { name: shown(file), why };
+        let found = self.store.uploads(&self.tenant, std::slice::from_ref(&id)).await;
+        let found = found.map_err(|error| away(error.to_string()))?;
+        let upload = found.into_iter().next().ok_or_else(unknown)?;
+        if upload.bytes > most_bytes {
+            return Err(FileError::TooLarge { name: shown(file), most_bytes });
+        }
+        let owner = upload.owner(&self.tenant);
+        match self.store.content().get(&owner, upload.digest).await {
+            Ok(content) => Ok(content),
+            Err(PayloadError::Lost { .. }) => Err(unknown()),
+            Err(error @ PayloadError::Damaged { .. }) => {
+                Err(FileError::Disk { what: shown(file), error: error.to_string() })
+            }
+            Err(PayloadError::Full(why) | PayloadError::Unavailable(why)) => Err(away(why)),
+        }
+    }
+}
+
+impl<S: Contents> FileStore for UploadedFiles<S> {
+    fn put(&self, content: Vec<u8>, about: File) -> BoxFuture<'_, Result<File, FileError>> {
+        self.others.put(content, about)
+    }
+
+    fn open<'a>(
+        &'a self,
+        file: &'a File,
+        most_bytes: u64,
+    ) -> BoxFuture<'a, Result<Vec<u8>, FileError>> {
+        if &*file.transfer_method == LOCAL_FILE {
+            Box::pin(self.find(file, most_bytes))
+        } else {
+            self.others.open(file, most_bytes)
+        }
+    }
+}
