@@ -18,7 +18,7 @@ use flowmill_infra::sqlite::SharedFolder;
 use flowmill_infra::store::StoreError;
 use flowmill_nodes::context::NodeContext;
 use flowmill_nodes::files::FolderFiles;
-use flowmill_scheduler::api::{self, Background};
+use flowmill_scheduler::api::{self, Background, Courier, Listened, send_webhooks};
 use flowmill_scheduler::{Handle, READS, Service as Scheduler, Sharded, Window};
 use flowmill_worker::{
     Checkpointed, Claiming, Service as Worker, Settings as Hands, Slots, UploadedFiles,
@@ -52,6 +52,8 @@ pub struct Settings {
     pub slots: Slots,
     /// How long nodes may finish when it is told to stop.
     pub drain: Duration,
+    /// What sends webhooks.
+    pub courier: Arc<Courier>,
 }
 
 /// The services at work.
@@ -63,6 +65,8 @@ pub struct Serving {
     handle: Handle,
     scheduler: JoinHandle<()>,
     worker: JoinHandle<()>,
+    /// What sends webhooks, and tells it that it is enough.
+    sending: (JoinHandle<()>, oneshot::Sender<()>),
     /// The broker goes on while the worker has ended and the scheduler has not.
     broker: (MemoryQueue, MemoryCompletions),
     stop: oneshot::Sender<()>,
@@ -80,7 +84,7 @@ impl Serving {
         settings: Settings,
         outside: NodeContext,
     ) -> Result<Self, StoreError> {
-        let Settings { api_key, allow_mocks, file_bytes, slots, drain } = settings;
+        let Settings { api_key, allow_mocks, file_bytes, slots, drain, courier } = settings;
         let shards = store.shards().await?;
         let store = Arc::new(store);
         let (tasks, inbox, consumer, answers) = MemoryBroker::new();
@@ -93,17 +97,25 @@ impl Serving {
         let explain =
             api::explain(store.clone(), workflows.clone(), notes.clone(), api.shards, key.clone());
         // channels carry values: none of them can be unreadable, and nobody else publishes
-        let letters = api::letters(Arc::new(NoLetters), NoLetters, key);
+        let letters = api::letters(Arc::new(NoLetters), NoLetters, key.clone());
         let (router, background) =
             api::router(store.clone(), workflows.clone(), answers.clone(), live.clone(), api);
-        let router = router.merge(explain).merge(letters);
+        let hooks = api::webhooks(store.clone(), courier.clone(), key);
+        let router = router.merge(explain).merge(letters).merge(hooks);
 
         let me = Announcement { scheduler: NAME.into(), reads: READS };
         let duties = Sharded::new(store.clone(), workflows.clone(), me).with_notes(notes);
         let window = Window::for_slots(|class| slots.of(class));
         let ends = (tasks, inbox);
+        // nothing is announced here: there is no broker
+        let (shown, _) = Listened::to(live.clone());
+        let (enough, is_enough) = oneshot::channel::<()>();
+        let sending = send_webhooks(store.clone(), courier, shown.changes(), async {
+            // an error says the same
+            let _ = is_enough.await;
+        });
         let (scheduler, handle) =
-            Scheduler::sharing(store.clone(), ends, live.clone(), clock.clone(), window, duties);
+            Scheduler::sharing(store.clone(), ends, shown, clock.clone(), window, duties);
 
         let files = store.folder().join("files");
         let files = FolderFiles::new(files.join(".inputs"), files).durable();
@@ -128,6 +140,7 @@ impl Serving {
             handle,
             scheduler: tokio::spawn(scheduler.run()),
             worker: tokio::spawn(worker),
+            sending: (tokio::spawn(sending), enough),
             broker,
             stop,
             hurry,
@@ -184,6 +197,12 @@ impl Serving {
         drop(handle);
         let ended = [ended, scheduler.await];
         drop(self.broker);
+        let (mut sending, enough) = self.sending;
+        drop(enough);
+        if tokio::time::timeout(REQUESTS, &mut sending).await.is_err() {
+            sending.abort();
+            tracing::warn!("webhooks are still under way; they are sent again");
+        }
         store.close().await;
         ended.into_iter().collect::<Result<(), JoinError>>().context("a service broke")
     }

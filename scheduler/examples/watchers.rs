@@ -14,7 +14,7 @@ use flowmill_engine::fact::Fact;
 use flowmill_engine::run::{Input, Run, Start};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
-use flowmill_infra::intake::{Document, Intake as _, Submission};
+use flowmill_infra::intake::{Attached, Document, Intake as _, Submission};
 use flowmill_infra::live::{Event, Live};
 use flowmill_infra::memory::{MemoryBroker, SharedStore};
 use flowmill_infra::message::{PlanKey, Shard};
@@ -126,7 +126,8 @@ async fn submit(store: &SharedStore, workflow: &Workflow) -> Result<(Name, Vec<F
     let plan = PlanKey { workflow: workflow.digest.clone(), ..PlanKey::default() };
     let wake_at = Time(u64::MAX >> 2);
     let (key, turn) = (None, None);
-    let submission = Submission { tenant, shard: Shard(0), plan, start, wake_at, key, turn };
+    let (shard, attached) = (Shard(0), Attached::default());
+    let submission = Submission { tenant, shard, plan, start, wake_at, key, turn, attached };
     store.submit(&[submission]).await?;
     Ok((run, facts))
 }

@@ -5,12 +5,19 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use flowmill_engine::plan::TaskClass;
-use flowmill_infra::config::{Problems, Secret, Settings, period};
+use flowmill_infra::config::{Problems, Secret, Settings, blank, period};
 use flowmill_infra::postgres;
 use flowmill_infra::program::{Common, Database, Log, Memory, Messages, Sealing};
+use flowmill_nodes::outbound::{AllowRule, Options, OutboundPolicy};
 use serde::{Deserialize, Serialize};
 
 use crate::{Window, api};
+
+/// The shortest time for which deliveries are kept: longer than any is tried.
+const KEEP: Duration = Duration::from_hours(7 * 24);
+
+/// The longest time that an endpoint may take to answer.
+const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The shortest lease: a pause that any machine takes must not cost a shard.
 const LEASE: Duration = Duration::from_secs(2);
@@ -22,12 +29,16 @@ pub struct Config {
     pub name: String,
     /// Threads; 0: one for each processor.
     pub threads: usize,
+    /// What it does.
+    pub roles: Vec<Role>,
     /// The listener.
     pub http: Http,
     /// Who may do what over it.
     pub api: Api,
     /// Runs that come by messages.
     pub intake: Intake,
+    /// What is sent when something happens to runs.
+    pub webhooks: Webhooks,
     /// The database.
     pub postgres: Database,
     /// The broker.
@@ -42,6 +53,16 @@ pub struct Config {
     pub window: Tasks,
     /// What it says.
     pub log: Log,
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It owns runs, and answers the API.
+    Runs,
+    /// It sends webhooks.
+    Webhooks,
 }
 
 /// The section `http`.
@@ -71,6 +92,104 @@ pub struct Intake {
     pub prefetch: NonZeroU16,
     /// Whether the same body without a name is the same run.
     pub key_from_body: bool,
+}
+
+/// The section `webhooks`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Webhooks {
+    /// How long an endpoint may take to answer.
+    #[serde(with = "period")]
+    pub timeout: Duration,
+    /// How many deliveries are under way at a time.
+    pub at_once: NonZeroU16,
+    /// How many of them to one endpoint.
+    pub each: NonZeroU16,
+    /// The most bytes of outputs that are told.
+    pub outputs_bytes: usize,
+    /// How long what was delivered or given up is kept.
+    #[serde(with = "period")]
+    pub keep: Duration,
+    /// How the API is reached from outside; None: it is not said.
+    #[serde(with = "blank")]
+    pub public_url: Option<String>,
+    /// What the addresses begin with that submissions may name.
+    pub allow_urls: Vec<String>,
+    /// What signs what is sent there; empty: there is none.
+    pub url_secret: Secret,
+    /// Where webhooks may be sent besides public addresses.
+    pub allow_net: Vec<String>,
+    /// Whether they may be sent to private addresses.
+    pub allow_private: bool,
+    /// The proxy.
+    #[serde(with = "blank")]
+    pub proxy: Option<String>,
+}
+
+impl Webhooks {
+    /// How they are sent.
+    ///
+    /// # Errors
+    /// The first rule that is none.
+    pub(crate) fn settings(&self) -> Result<api::WebhookSettings, String> {
+        let rule = |rule: &String| rule.parse::<AllowRule>().map_err(|error| error.to_string());
+        let allow = self.allow_net.iter().map(rule).collect::<Result<_, _>>()?;
+        let policy = OutboundPolicy { allow, allow_private: self.allow_private, unchecked: false };
+        let (http_proxy, https_proxy) = (self.proxy.clone(), self.proxy.clone());
+        let secret = Some(&self.url_secret).filter(|secret| !secret.is_empty());
+        Ok(api::WebhookSettings {
+            timeout: self.timeout,
+            at_once: usize::from(self.at_once.get()),
+            each: usize::from(self.each.get()),
+            outputs_bytes: self.outputs_bytes,
+            public_url: self.public_url.clone().unwrap_or_default(),
+            url_secret: secret.map(|secret| secret.expose().into()),
+            keep: self.keep,
+            reach: Options { policy, http_proxy, https_proxy, ..Options::default() },
+            ..api::WebhookSettings::default()
+        })
+    }
+
+    /// Addresses that submissions may name.
+    fn allowed_urls(&self) -> Result<Vec<api::AllowedUrl>, String> {
+        let allowed = |text: &String| text.parse().map_err(|why| format!("{text:?}: {why}"));
+        self.allow_urls.iter().map(allowed).collect()
+    }
+
+    fn check(&self, problems: &mut Problems<'_>) {
+        if self.timeout > TIMEOUT {
+            problems
+                .add("webhooks.timeout", "at most 2m: whoever is told should answer, then work");
+        }
+        if self.keep < KEEP {
+            problems.add("webhooks.keep", "7d at least: a delivery is tried for days");
+        }
+        if let Err(why) = self.settings() {
+            problems.add("webhooks.allow_net", why);
+        }
+        if let Err(why) = self.allowed_urls() {
+            problems.add("webhooks.allow_urls", why);
+        }
+        let secret = self.url_secret.expose();
+        if let Some(why) =
+            Some(secret).filter(|secret| !secret.is_empty()).and_then(api::secret_objection)
+        {
+            problems.add("webhooks.url_secret", why);
+        }
+        if secret.is_empty() && !self.allow_urls.is_empty() {
+            let why = "what is sent to webhooks.allow_urls is signed with it: set one";
+            problems.add("webhooks.url_secret", why);
+        }
+        let is_web =
+            |url: &String| ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme));
+        if self.public_url.as_ref().is_some_and(|url| !is_web(url)) {
+            problems.add("webhooks.public_url", "it must look like https://flowmill.example");
+        }
+        let proxies = ["http://", "https://", "socks5://", "socks5h://"];
+        let is_proxy = |url: &String| proxies.iter().any(|scheme| url.starts_with(scheme));
+        if self.proxy.as_ref().is_some_and(|url| !is_proxy(url)) {
+            problems.add("webhooks.proxy", "it must look like http://proxy:3128");
+        }
+    }
 }
 
 /// The section `shards`.
@@ -108,7 +227,9 @@ impl Config {
         let key = key.map(|key| api::Key::of(key.expose()));
         let allow_mocks = self.api.allow_mocks;
         let file_bytes = usize::from(self.api.file_mib.get()) << 20;
-        api::Settings { key, allow_mocks, file_bytes, ..api::Settings::new(shards) }
+        // what is none was found when they were checked
+        let allowed_urls = self.webhooks.allowed_urls().unwrap_or_default();
+        api::Settings { key, allow_mocks, allowed_urls, file_bytes, ..api::Settings::new(shards) }
     }
 }
 
@@ -151,6 +272,10 @@ impl Settings for Config {
         {
             problems.add("api.key", why);
         }
+        if self.roles.is_empty() {
+            problems.add("roles", "it does nothing at all: runs, webhooks or both");
+        }
+        self.webhooks.check(problems);
         if self.shards.lease < LEASE {
             problems.add("shards.lease", "a pause of two seconds must not cost a shard");
         }

@@ -10,7 +10,7 @@
 //! fault of one run from the others, `shards` the share of one of several schedulers,
 //! `dead_letters` what becomes of messages that nobody could use. With the feature `api`
 //! there is what it answers over HTTP, with `service` the program: `config` its settings, `program`
-//! how it is joined.
+//! how it is joined, `sending` its part that sends webhooks.
 
 mod active;
 #[cfg(feature = "api")]
@@ -28,6 +28,8 @@ mod owner;
 mod plans;
 #[cfg(feature = "service")]
 pub mod program;
+#[cfg(feature = "service")]
+mod sending;
 mod service;
 mod shards;
 

@@ -4,6 +4,7 @@
 //! The listener comes first, so that whoever watches hears what is missing while servers are away.
 //! Then come the database and the broker; then runs are owned.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +21,9 @@ use flowmill_workflow::Workflows;
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::api::{self, Acceptor, Door, Listened, announce_ends, take_from_queue};
-use crate::config::Config;
+use crate::api::{self, Acceptor, Courier, Door, Listened, announce_ends, take_from_queue};
+use crate::config::{Config, Role};
+use crate::sending::{self, Sending};
 use crate::{READS, Service, Sharded, deal_with_dead_letters};
 
 /// What the program is called.
@@ -39,7 +41,7 @@ const DAILY: Duration = Duration::from_hours(24);
 const AGAIN: Duration = Duration::from_mins(10);
 
 /// How long requests that were let in may take when the program ends.
-const REQUESTS: Duration = Duration::from_secs(5);
+pub(crate) const REQUESTS: Duration = Duration::from_secs(5);
 
 /// The servers, when they can be used.
 struct Servers {
@@ -60,6 +62,12 @@ struct Servers {
 /// [`Failure`] when it cannot go on.
 pub async fn run(config: Config, stop: Stop) -> Result<(), Failure> {
     let name = name_or(&config.name);
+    let courier = config.webhooks.settings().map_err(Failure::Broken)?;
+    let courier = Courier::new(courier).map_err(|error| Failure::Broken(error.to_string()))?;
+    let courier = Arc::new(courier);
+    if !config.roles.contains(&Role::Runs) {
+        return sending::send(&config, courier, stop).await;
+    }
     let health = Health::waiting_for(&["postgres", "rabbitmq", "api"]);
     let door = Door::default();
     let router = health.router().merge(door.router());
@@ -69,7 +77,10 @@ pub async fn run(config: Config, stop: Stop) -> Result<(), Failure> {
         () = stop.told(1) => None,
     };
     let served = match reached {
-        Some(Ok(servers)) => own(&config, &name, (&health, &door), servers, &stop).await,
+        Some(Ok(servers)) => {
+            let ends = (&health, &door);
+            Box::pin(own(&config, &name, ends, (servers, courier), &stop)).await
+        }
         Some(Err(failure)) => Err(failure),
         None => Ok(()),
     };
@@ -77,15 +88,29 @@ pub async fn run(config: Config, stop: Stop) -> Result<(), Failure> {
     served
 }
 
-/// Waits for the servers.
-async fn reach(config: &Config, name: &str, health: &Health) -> Result<Servers, Failure> {
-    let keys = config.secrets.keys().map_err(|error| Failure::Broken(error.to_string()))?;
+pub(crate) fn open_redis(config: &Config) -> Result<Redis, Failure> {
     let redis = config.redis.open(&config.rabbitmq.prefix);
-    let redis = redis.map_err(|error| Failure::Broken(format!("failed to {error}")))?;
+    redis.map_err(|error| Failure::Broken(format!("failed to {error}")))
+}
+
+/// Waits for the database.
+pub(crate) async fn open(
+    config: &Config,
+    keys: &Keys,
+    redis: &Redis,
+    health: &Health,
+) -> Result<Arc<PostgresStore>, Failure> {
     let database = postgres::Settings { keys: keys.clone(), ..config.store() };
     let open = async || PostgresStore::open(&database).await;
     let store = patiently("postgres", health, open).await?;
-    let store = Arc::new(store.cached(Arc::new(redis.clone())));
+    Ok(Arc::new(store.cached(Arc::new(redis.clone()))))
+}
+
+/// Waits for the servers.
+async fn reach(config: &Config, name: &str, health: &Health) -> Result<Servers, Failure> {
+    let keys = config.secrets.keys().map_err(|error| Failure::Broken(error.to_string()))?;
+    let redis = open_redis(config)?;
+    let store = open(config, &keys, &redis, health).await?;
     let shards = patiently("postgres", health, async || store.shards().await).await?;
     let transit = Transit::new(keys.clone()).with_stash(store.stash());
     let broker = rabbitmq::Settings { transit, ..config.rabbitmq.settings(name) };
@@ -101,7 +126,7 @@ async fn own(
     config: &Config,
     name: &str,
     (health, door): (&Health, &Door),
-    servers: Servers,
+    (servers, courier): (Servers, Arc<Courier>),
     stop: &Stop,
 ) -> Result<(), Failure> {
     let Servers { store, shards, tasks, inbox, letters, redis, keys } = servers;
@@ -116,6 +141,8 @@ async fn own(
         api::with_acceptor(store.clone(), workflows.clone(), pokes, watched, config.api(shards));
     let duties = Sharded::new(store.clone(), workflows.clone(), me).with_notes(redis.clone());
     let (live, ended) = Listened::to(redis.live(keys));
+    let sends = config.roles.contains(&Role::Webhooks);
+    let sending = sends.then(|| Sending::start(store.clone(), courier.clone(), live.changes()));
     let (service, handle) = Service::sharing(
         store.clone(),
         (tasks, inbox),
@@ -128,14 +155,16 @@ async fn own(
     let dealing = tokio::spawn(dealing);
     let broker = config.rabbitmq.settings(name);
     let key = config.api(shards).key;
-    let letter_box = api::letters(store.clone(), rabbitmq::replays(&broker), key.clone());
-    let explaining = api::explain(store.clone(), workflows, redis.clone(), shards, key);
+    let router = router
+        .merge(api::letters(store.clone(), rabbitmq::replays(&broker), key.clone()))
+        .merge(api::webhooks(store.clone(), courier, key.clone()))
+        .merge(api::explain(store.clone(), workflows, redis.clone(), shards, key));
     let announcing = announce_ends(store.clone(), rabbitmq::events(&broker), ended);
     let announcing = tokio::spawn(announcing);
     let (enough, is_enough) = oneshot::channel::<()>();
     let taking = take_in(config, &broker, acceptor, is_enough);
     let mut owning = tokio::spawn(service.run());
-    door.open(router.merge(letter_box).merge(explaining));
+    door.open(router);
     health.has("api");
     tracing::info!(scheduler.name = name, "serving");
     let ended = tokio::select! {
@@ -149,12 +178,8 @@ async fn own(
     dealing.abort();
     door.close();
     drop(enough);
-    if tokio::time::timeout(REQUESTS, taking).await.is_err() {
-        tracing::warn!("submissions are still under way");
-    }
-    if tokio::time::timeout(REQUESTS, answering.ended()).await.is_err() {
-        tracing::warn!("requests are still under way");
-    }
+    within("submissions", taking).await;
+    within("requests", answering.ended()).await;
     // it ends when nobody can submit to it any more
     drop(handle);
     match ended {
@@ -167,9 +192,19 @@ async fn own(
                 () = stop.told(2) => owning.abort(),
             }
             announcing.abort();
+            if let Some(sending) = sending {
+                sending.stop().await;
+            }
             store.close().await;
             Ok(())
         }
+    }
+}
+
+/// Waits until what was let in is dealt with, but not for long.
+async fn within<T>(what: &str, ending: impl Future<Output = T>) {
+    if tokio::time::timeout(REQUESTS, ending).await.is_err() {
+        tracing::warn!("{what} are still under way");
     }
 }
 

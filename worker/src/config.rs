@@ -150,7 +150,8 @@ impl Settings for Config {
     const DEFAULTS: &'static str = include_str!("config.default.toml");
 
     // a scheduler's
-    const OTHERS: &'static [&'static str] = &["api", "intake", "shards", "window"];
+    const OTHERS: &'static [&'static str] =
+        &["api", "intake", "roles", "shards", "webhooks", "window"];
 
     fn check(&self, problems: &mut Problems<'_>) {
         if self.beat > BEAT {

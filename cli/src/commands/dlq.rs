@@ -139,7 +139,8 @@ async fn list(args: &List) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn line(letter: &Object) -> String {
+/// One JSON object a line.
+pub(super) fn line(letter: &Object) -> String {
     format!("{}\n", dumps(&Value::object(letter.clone()), Style::Finite))
 }
 
@@ -159,7 +160,7 @@ fn row(letter: &Object) -> String {
 }
 
 /// A point in time, to the second.
-fn second(time: &str) -> String {
+pub(super) fn second(time: &str) -> String {
     format!("{} UTC", time.split('.').next().unwrap_or_default().replace('T', " "))
 }
 

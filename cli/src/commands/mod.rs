@@ -25,6 +25,7 @@ pub(crate) mod start;
 mod submit;
 mod test;
 mod validate;
+mod webhooks;
 mod workflows;
 
 use std::process::ExitCode;
@@ -84,6 +85,8 @@ enum Command {
     Batches(batches::Args),
     /// List, show, replay and drop the dead letters of a server.
     Dlq(dlq::Args),
+    /// Tell others what happens to runs, and see what came of it.
+    Webhooks(webhooks::Args),
     /// Hold workflows against what they must do: tests in files.
     Test(test::Args),
     /// Check documents: ok, or everything that is wrong with them.
@@ -133,6 +136,7 @@ impl Cli {
             Command::Submit(args) => submit::run(*args),
             Command::Batches(args) => batches::run(args),
             Command::Dlq(args) => dlq::run(args),
+            Command::Webhooks(args) => webhooks::run(args),
             Command::Test(args) => test::run(args),
             Command::Validate(args) => validate::run(args),
             Command::Plan(args) => plan::run(args),

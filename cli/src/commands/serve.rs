@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -11,7 +12,7 @@ use flowmill_engine::time::parse_duration;
 use flowmill_infra::http::{Health, Listener, Stop};
 use flowmill_infra::sqlite::SharedFolder;
 use flowmill_nodes::http_request::client::Policy;
-use flowmill_scheduler::api::{Door, Key};
+use flowmill_scheduler::api::{Courier, Door, Key, WebhookSettings};
 use flowmill_worker::Slots;
 use tracing_subscriber::EnvFilter;
 
@@ -70,6 +71,9 @@ pub(crate) struct Args {
     /// How long nodes may finish when it is told to stop: 500ms, 30s, 5m.
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = parse_duration)]
     drain: Duration,
+    /// How others reach it, such as <https://flowmill.example>: what links in webhooks begin with.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "URL")]
+    public_url: String,
     /// What is logged: error, warn, info or debug, also of parts: `warn,flowmill_worker=debug`.
     #[arg(long, env = "FLOWMILL_LOG", default_value = "warn", value_name = "LEVELS")]
     log: String,
@@ -126,8 +130,15 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
         *slot = usize::from(*count);
     }
     let (api_key, allow_mocks, drain) = (key.map(Key::of), args.allow_mocks, args.drain);
+    let courier = Courier::new(WebhookSettings {
+        public_url: args.public_url.clone(),
+        reach: args.net.reach(),
+        allowed_by: ["--allow-net", "--allow-private-network"],
+        ..WebhookSettings::default()
+    });
+    let courier = Arc::new(courier.context("failed to prepare webhooks")?);
     let file_bytes = usize::from(args.file_mib.get()) << 20;
-    Ok(Settings { api_key, allow_mocks, file_bytes, slots, drain })
+    Ok(Settings { api_key, allow_mocks, file_bytes, slots, drain, courier })
 }
 
 /// Serves until it is told to stop.

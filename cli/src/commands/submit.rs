@@ -61,6 +61,12 @@ pub(crate) struct Args {
     /// Who that is.
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
+    /// An object of your own as JSON, which is kept with the run and told of it.
+    #[arg(long, value_name = "JSON")]
+    metadata: Option<String>,
+    /// The endpoint that is told of the run, by its id, or an address that the server allows.
+    #[arg(long, value_name = "ID|URL")]
+    webhook: Option<String>,
     /// Canned answers in place of nodes, for servers that allow them.
     #[arg(long, value_name = "FILE")]
     mock: Option<PathBuf>,
@@ -268,6 +274,13 @@ async fn body(
     let conversation = args.conversation.as_deref();
     members.extend(conversation.map(|id| member("conversation_id", id.into())));
     members.extend(args.user.as_deref().map(|user| member("user", user.into())));
+    if let Some(metadata) = &args.metadata {
+        members.push(member("metadata", loads(metadata).context("--metadata is no JSON")?));
+    }
+    members.extend(args.webhook.as_deref().map(|webhook| {
+        let name = if webhook.contains("://") { "url" } else { "endpoint" };
+        member("webhook", Value::object([member(name, webhook.into())]))
+    }));
     members.extend(mocks.map(|mocks| member("mocks", mocks)));
     if !options.is_empty() {
         members.push(member("options", Value::object(options)));

@@ -12,14 +12,16 @@ mod cluster;
 mod server;
 
 use std::process::{Output, Stdio};
+use std::sync::Arc;
 
 use flowmill_infra::dead_letters::{DeadLetter, DeadLetters as _};
-use flowmill_scheduler::api::Key;
+use flowmill_infra::seal::Keys;
+use flowmill_scheduler::api::{Key, send_webhooks};
 use serde_json::{Value as Json, json};
 use tokio::process::Command;
 
 use cluster::Cluster;
-use server::{Server, approval, asking, document, greeting};
+use server::{Server, approval, asking, courier, document, greeting};
 
 /// What a call of the binary gave.
 struct Ran {
@@ -244,6 +246,85 @@ async fn dead_letters_are_looked_at_and_decided_on() {
     assert_eq!(left.out.lines().count(), 1, "{}", left.out);
     let all = flowmill(&server, &["dlq", "list", "--state", "all"]).await.expect(0);
     assert_eq!(all.out.lines().count(), 3, "{}", all.out);
+}
+
+/// Answers everybody with this status.
+async fn answering(status: u16) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let status = axum::http::StatusCode::from_u16(status).unwrap();
+    let router = axum::Router::new().fallback(move || async move { (status, "noted\n") });
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endpoints_are_looked_after_and_hear_of_runs() {
+    let cluster = Cluster::sealing(Keys::parse(&"a".repeat(64)).unwrap(), |_| {}).await;
+    let server = &cluster.server;
+    let (url, refusing) = (answering(202).await, answering(403).await);
+    let say = async |arguments: &[&str]| flowmill(server, arguments).await;
+    let added =
+        say(&["webhooks", "add", &url, "--description", "ours", "--event", "run.succeeded"]).await;
+    let added = added.expect(0).out;
+    let (endpoint, rest) = added.split_once('\n').unwrap();
+    assert!(endpoint.starts_with("ep_") && rest.starts_with("secret: whsec_"), "{added}");
+    let other = [
+        "webhooks",
+        "add",
+        &refusing,
+        "--named",
+        "--cloudevents",
+        "--status-name",
+        "failed=Broken",
+        "--json",
+    ];
+    let other = say(&other).await.expect(0).json();
+    assert_eq!((&other["runs"], &other["format"]), (&json!("named"), &json!("cloudevents")));
+    let other = other["id"].as_str().unwrap();
+    say(&["webhooks", "add", "ftp://example.com"]).await.expect(2).says("https:// or http://");
+    let listed = say(&["webhooks", "endpoints"]).await.expect(0).out;
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    assert!(listed.contains(&format!("{endpoint}  {url}  all runs  ours\n")), "{listed}");
+    let rotated = say(&["webhooks", "rotate", endpoint, "--overlap", "1h"]).await.expect(0).out;
+    assert!(rotated.contains("the one before signs until"), "{rotated}");
+    let tried = say(&["webhooks", "test", endpoint]).await.expect(0).out;
+    assert!(tried.contains("took the sample\nstatus: 202"), "{tried}");
+    let tried = say(&["webhooks", "test", other]).await.expect(1).out;
+    assert!(tried.contains("error: it answered 403"), "{tried}");
+
+    let (told, stopped) = (Arc::default(), std::future::pending());
+    let sending = tokio::spawn(send_webhooks(server.store.clone(), courier(), told, stopped));
+    let (_folder, path) = file(&greeting(), "greeting.yml");
+    let submit =
+        ["submit", &path, "--input", "who=Ada", "--wait", "--webhook", other, "--metadata"];
+    say(&[&submit[..], &["{\"order\": 7}"]].concat()).await.expect(0);
+    say(&[&submit[..], &["order"]].concat()).await.expect(2).says("--metadata is no JSON");
+    let listed = ["webhooks", "list", "--endpoint", endpoint, "--state", "delivered"];
+    let delivered = loop {
+        let listed = say(&listed).await.expect(0).out;
+        if let Some(line) = listed.lines().next() {
+            break line.to_owned();
+        }
+    };
+    assert!(delivered.contains("run.succeeded"), "{delivered}");
+    let delivery = delivered.split_whitespace().next().unwrap();
+    let shown = say(&["webhooks", "show", delivery]).await.expect(0).out;
+    for part in ["delivered, tries: 1", "status: 202", "answer: noted\\n", "\"order\": 7"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let replayed = say(&["webhooks", "replay", delivery]).await.expect(0).out;
+    assert_eq!(replayed, format!("delivery {delivery} is sent anew to {endpoint}\n"));
+    let range = ["webhooks", "replay", "--from", "2020-01-01T00:00:00Z", "--endpoint", endpoint];
+    say(&range).await.expect(2).says("nothing of that time");
+    say(&["webhooks", "disable", other]).await.expect(0);
+    let listed = say(&["webhooks", "endpoints"]).await.expect(0).out;
+    assert!(listed.contains("disabled: by hand"), "{listed}");
+    say(&["webhooks", "enable", other]).await.expect(0);
+    say(&["webhooks", "remove", other, endpoint]).await.expect(0);
+    assert_eq!(say(&["webhooks", "endpoints"]).await.expect(0).out, "");
+    say(&["webhooks", "show", "0"]).await.expect(2).says("delivery_not_found");
+    sending.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,7 +24,7 @@ use flowmill_engine::run::Start;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_engine::variables::Variables;
-use flowmill_infra::intake::{Intake as _, Submission};
+use flowmill_infra::intake::{Attached, Intake as _, Submission};
 use flowmill_infra::message::PlanKey;
 use flowmill_infra::postgres::{PostgresStore, SHARDS, Settings, migrate};
 use flowmill_infra::shards::{Announcement, Shards as _};
@@ -102,6 +102,7 @@ fn submission(run: &Name, tenure: Tenure) -> Submission {
         wake_at: Time(1),
         key: None,
         turn: None,
+        attached: Attached::default(),
     }
 }
 

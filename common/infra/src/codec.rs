@@ -21,6 +21,7 @@ use crate::seal::{Keys, SealError};
 use crate::shards::Wish;
 use crate::stash::{Bounded, Stash, StashError, may_hold_tickets};
 use crate::store::StoreError;
+use crate::webhooks::{Endpoint, Secret};
 
 /// Writes and reads. What is secret is sealed before it is written, and large values become
 /// payloads of their run; the payloads are durable when this returns.
@@ -220,6 +221,34 @@ impl Codec {
         Ok((Name::from(&*text), matches!(text, Cow::Owned(_))))
     }
 
+    /// The secrets of an endpoint; without any, nothing is sealed.
+    pub(crate) fn endpoint_secrets(
+        &self,
+        tenant: &str,
+        endpoint: &Endpoint,
+    ) -> Result<String, StoreError> {
+        let secrets = endpoint.secrets.as_ref().map_err(Clone::clone)?;
+        let secrets = secrets.iter().map(|secret| (&secret.text, secret.until));
+        let text = write("secrets", &secrets.collect::<Vec<_>>())?;
+        if text == NONE {
+            return Ok(text);
+        }
+        let sealed = self.keys.seal(&about_endpoint(tenant, &endpoint.id), &text);
+        sealed.map_err(|error| of_endpoint(&endpoint.id, &error))
+    }
+
+    pub(crate) fn read_endpoint_secrets(
+        &self,
+        tenant: &str,
+        endpoint: &str,
+        kept: &str,
+    ) -> Result<Vec<Secret>, StoreError> {
+        let opened = self.keys.open(&about_endpoint(tenant, endpoint), kept);
+        let opened = opened.map_err(|error| of_endpoint(endpoint, &error))?;
+        let secrets: Vec<(Name, Option<Time>)> = read("the secrets of an endpoint", &opened)?;
+        Ok(secrets.into_iter().map(|(text, until)| Secret { text, until }).collect())
+    }
+
     /// What a task's rows are found by. It is the same in every release.
     #[expect(clippy::unused_self, reason = "all that is written is written here")]
     pub(crate) fn task(&self, task: &TaskId) -> Result<String, StoreError> {
@@ -235,6 +264,18 @@ impl Codec {
         let beyond = format!("{first}0");
         Ok((first, beyond))
     }
+}
+
+/// The secrets of an endpoint that has none.
+const NONE: &str = "[]";
+
+/// What the secrets of an endpoint are sealed for.
+fn about_endpoint(tenant: &str, endpoint: &str) -> String {
+    format!("endpoint/{tenant}/{endpoint}")
+}
+
+fn of_endpoint(endpoint: &str, error: &SealError) -> StoreError {
+    StoreError::Sealed(format!("the secrets of endpoint {endpoint}: {error}{}", error.advice()))
 }
 
 /// What the text of a document is sealed for.
@@ -283,12 +324,12 @@ pub(crate) fn read_terms(text: &str) -> Result<Terms, StoreError> {
 }
 
 /// What cannot be written would be a fault of the engine.
-fn write<T: Serialize + ?Sized>(what: &str, value: &T) -> Result<String, StoreError> {
+pub(crate) fn write<T: Serialize + ?Sized>(what: &str, value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value)
         .map_err(|error| StoreError::Corrupt(format!("{what} cannot be written: {error}")))
 }
 
-fn read<T: for<'de> Deserialize<'de>>(what: &str, text: &str) -> Result<T, StoreError> {
+pub(crate) fn read<T: for<'de> Deserialize<'de>>(what: &str, text: &str) -> Result<T, StoreError> {
     decode(text.as_bytes())
         .map_err(|error| StoreError::Corrupt(format!("{what} cannot be read: {error}")))
 }

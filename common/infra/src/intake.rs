@@ -45,6 +45,19 @@ pub struct Submission {
     pub key: Option<IdempotencyKey>,
     /// The conversation whose next turn it is.
     pub turn: Option<Turn>,
+    /// What its submitter attached.
+    pub attached: Attached,
+}
+
+/// What a submitter attached to a run. It changes nothing of what the run does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attached {
+    /// An object of the submitter's own, as JSON.
+    pub metadata: Option<Name>,
+    /// The endpoint that hears of it, beside those that hear of every run.
+    pub endpoint: Option<Name>,
+    /// The submitter's place in a trace, as W3C's header `traceparent` has it.
+    pub traceparent: Option<Name>,
 }
 
 /// A run's place in a conversation. What its last fact says of conversation variables is kept for the
@@ -117,6 +130,8 @@ pub struct RunRow {
     pub conversation: Option<Name>,
     /// The earlier run whose work it takes over.
     pub rerun_of: Option<Name>,
+    /// What its submitter attached; a list leaves the metadata out.
+    pub attached: Attached,
     /// The line of a batch that it was made of.
     pub line: Option<BatchLine>,
 }

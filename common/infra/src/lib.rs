@@ -55,5 +55,6 @@ pub mod stash;
 pub mod store;
 pub mod submissions;
 pub mod texts;
+pub mod webhooks;
 #[cfg(feature = "rabbitmq")]
 pub mod wire;

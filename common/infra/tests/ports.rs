@@ -46,6 +46,7 @@ async fn the_memory_store_that_is_shared() {
     suite::conversations::all(make).await;
     suite::contents::all(make).await;
     suite::announcements::all(make).await;
+    suite::webhooks::all(make).await;
     suite::letters::all(make).await;
     suite::checkpoints::all(make).await;
     let hasty = async || {
@@ -83,6 +84,7 @@ async fn the_shared_store_in_a_folder() {
     suite::intake::all(make).await;
     suite::batches::all(make).await;
     suite::conversations::all(make).await;
+    suite::webhooks::all(make).await;
     suite::contents::all(make).await;
     suite::checkpoints::all(make).await;
     let hasty = async || {
@@ -116,6 +118,12 @@ async fn the_shared_store_for_intake() {
     suite::contents::all(async || schema.cleared().await.store().await).await;
     suite::announcements::all(async || schema.cleared().await.store().await).await;
     suite::letters::all(async || schema.cleared().await.store().await).await;
+}
+
+#[tokio::test]
+async fn the_shared_store_for_webhooks() {
+    let schema = Schema::migrated().await;
+    suite::webhooks::all(async || schema.cleared().await.store_with_keys().await).await;
 }
 
 #[tokio::test]

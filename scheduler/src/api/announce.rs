@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::fact::Event as Fact;
-use flowmill_engine::value::{Name, Style, Value, dumps};
+use flowmill_engine::value::{Name, Style, Value, dumps, loads};
 use flowmill_infra::announcements::{Announcement, Announcements, Announcer, Unannounced};
 use flowmill_infra::live::{Event, Live};
 use tokio::sync::Notify;
@@ -25,22 +25,32 @@ const SWEEP: Duration = Duration::from_secs(5);
 pub struct Listened<L> {
     live: L,
     ended: Arc<Notify>,
+    changed: Arc<Notify>,
 }
 
 impl<L> Listened<L> {
     /// A feed, with what is notified when a run ended.
     pub fn to(live: L) -> (Self, Arc<Notify>) {
-        let ended = Arc::new(Notify::new());
-        (Self { live, ended: ended.clone() }, ended)
+        let (ended, changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        (Self { live, ended: ended.clone(), changed }, ended)
+    }
+
+    /// What is notified when a run ended or was paused.
+    pub fn changes(&self) -> Arc<Notify> {
+        self.changed.clone()
     }
 }
 
 impl<L: Live> Live for Listened<L> {
     async fn publish(&self, run: &Name, event: Event) {
-        if let Event::Facts(facts) = &event
-            && facts.iter().any(|fact| matches!(fact.event, Fact::RunFinished(_)))
-        {
-            self.ended.notify_one();
+        if let Event::Facts(facts) = &event {
+            let has_ended = facts.iter().any(|fact| matches!(fact.event, Fact::RunFinished(_)));
+            if has_ended {
+                self.ended.notify_one();
+            }
+            if has_ended || facts.iter().any(|fact| matches!(fact.event, Fact::RunPaused)) {
+                self.changed.notify_one();
+            }
         }
         self.live.publish(run, event).await;
     }
@@ -90,6 +100,7 @@ pub async fn announce_ends<S: Announcements, A: Announcer>(
 fn announcement(end: &Unannounced) -> Announcement {
     let Unannounced { tenant, run, reason, .. } = end;
     let elapsed = run.started_at.zip(run.finished_at).map(|(from, to)| millis(from, to));
+    let metadata = run.attached.metadata.as_deref().and_then(|metadata| loads(metadata).ok());
     let told = object([
         ("type", "run.ended".into()),
         ("id", Value::Str(run.run.clone())),
@@ -101,6 +112,7 @@ fn announcement(end: &Unannounced) -> Announcement {
         ("started_at", time(run.started_at)),
         ("finished_at", time(run.finished_at)),
         ("elapsed_ms", elapsed.unwrap_or_default()),
+        ("metadata", metadata.unwrap_or_default()),
     ]);
     Announcement {
         run: run.run.clone(),

@@ -31,6 +31,7 @@ mod show;
 mod submit;
 mod versions;
 mod waits;
+mod webhooks;
 mod wishes;
 mod workflows;
 
@@ -48,6 +49,7 @@ use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::Intake;
 use flowmill_infra::live::Subscribe;
 use flowmill_infra::texts::Texts;
+use flowmill_infra::webhooks::Webhooks;
 use flowmill_workflow::Workflows;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
@@ -66,6 +68,10 @@ pub use guard::Key;
 pub use letters::letters;
 pub use problem::Code;
 pub use queue::{Acceptor, QueueSettings, take_from_queue};
+pub use webhooks::{
+    AllowedUrl, Courier, Schedule, WebhookSettings, objection as secret_objection, send_webhooks,
+    webhooks,
+};
 
 /// Whose everything is, until there are others.
 const TENANT: &str = "default";
@@ -83,6 +89,8 @@ pub struct Settings {
     pub document_bytes: usize,
     /// The largest submission, in bytes.
     pub submission_bytes: usize,
+    /// Addresses that submissions may name to be told of their run.
+    pub allowed_urls: Vec<AllowedUrl>,
     /// The largest file that is taken in, in bytes.
     pub file_bytes: usize,
 }
@@ -96,6 +104,7 @@ impl Settings {
             allow_mocks: false,
             document_bytes: 10 << 20,
             submission_bytes: 10 << 20,
+            allowed_urls: Vec::new(),
             file_bytes: 15 << 20,
         }
     }
@@ -124,9 +133,9 @@ impl Background {
 }
 
 /// A store that the API works on.
-pub trait ApiStore: Intake + Texts + Contents + Checkpoints + Batches {}
+pub trait ApiStore: Intake + Texts + Contents + Checkpoints + Batches + Webhooks {}
 
-impl<S: Intake + Texts + Contents + Checkpoints + Batches> ApiStore for S {}
+impl<S: Intake + Texts + Contents + Checkpoints + Batches + Webhooks> ApiStore for S {}
 
 /// What all handlers share.
 #[derive(Debug)]

@@ -23,6 +23,20 @@ pub enum Code {
     CrossOrigin,
     /// Canned answers stand in for nodes, which this deployment does not allow.
     MocksRefused,
+    /// There is no such endpoint.
+    EndpointNotFound,
+    /// There is no such delivery.
+    DeliveryNotFound,
+    /// Nothing is sent to the endpoint.
+    EndpointDisabled,
+    /// Somebody else changed the endpoint meanwhile.
+    EndpointChanged,
+    /// There are too many endpoints.
+    TooManyEndpoints,
+    /// The deployment has no key that seals secrets.
+    KeyMissing,
+    /// Submissions may not name this address.
+    WebhookRefused,
     /// There is no such path.
     NotFound,
     /// There is no such workflow.
@@ -99,10 +113,17 @@ pub enum Code {
 
 impl Code {
     /// All there are.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 46] = [
         Self::Unauthorized,
         Self::CrossOrigin,
         Self::MocksRefused,
+        Self::EndpointNotFound,
+        Self::DeliveryNotFound,
+        Self::EndpointDisabled,
+        Self::EndpointChanged,
+        Self::TooManyEndpoints,
+        Self::KeyMissing,
+        Self::WebhookRefused,
         Self::NotFound,
         Self::WorkflowNotFound,
         Self::RunNotFound,
@@ -148,6 +169,13 @@ impl Code {
             Self::Unauthorized => ("unauthorized", S::UNAUTHORIZED),
             Self::CrossOrigin => ("cross_origin", S::FORBIDDEN),
             Self::MocksRefused => ("mocks_refused", S::FORBIDDEN),
+            Self::EndpointNotFound => ("endpoint_not_found", S::NOT_FOUND),
+            Self::DeliveryNotFound => ("delivery_not_found", S::NOT_FOUND),
+            Self::EndpointDisabled => ("endpoint_disabled", S::CONFLICT),
+            Self::EndpointChanged => ("endpoint_changed", S::CONFLICT),
+            Self::TooManyEndpoints => ("too_many_endpoints", S::CONFLICT),
+            Self::KeyMissing => ("key_missing", S::CONFLICT),
+            Self::WebhookRefused => ("webhook_refused", S::FORBIDDEN),
             Self::NotFound => ("not_found", S::NOT_FOUND),
             Self::WorkflowNotFound => ("workflow_not_found", S::NOT_FOUND),
             Self::RunNotFound => ("run_not_found", S::NOT_FOUND),
@@ -193,6 +221,13 @@ impl Code {
             Self::Unauthorized => "the key is missing or wrong",
             Self::CrossOrigin => "pages of other origins may not ask",
             Self::MocksRefused => "mocks are not allowed here",
+            Self::EndpointNotFound => "there is no such endpoint",
+            Self::DeliveryNotFound => "there is no such delivery",
+            Self::EndpointDisabled => "nothing is sent to the endpoint",
+            Self::EndpointChanged => "somebody else changed the endpoint",
+            Self::TooManyEndpoints => "there are too many endpoints",
+            Self::KeyMissing => "secrets cannot be kept here",
+            Self::WebhookRefused => "submissions may not name this address",
             Self::NotFound => "there is no such path",
             Self::WorkflowNotFound => "there is no such workflow",
             Self::RunNotFound => "there is no such run",
@@ -273,6 +308,11 @@ impl Problem {
     pub(super) fn no_workflow(named: &str) -> Self {
         let detail = format!("no workflow has the name or the digest {named:?}");
         Self::new(Code::WorkflowNotFound, detail)
+    }
+
+    /// There is no endpoint of this id.
+    pub(super) fn no_endpoint(id: &str) -> Self {
+        Self::new(Code::EndpointNotFound, format!("there is no endpoint {id:?}"))
     }
 
     /// There is no run of this id.

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use flowmill_engine::value::{Name, Style, Value, dumps};
 use flowmill_infra::submissions::{Refusal, SubmissionConsumer, SubmissionReceipt, Submitted};
 use flowmill_workflow::digest;
@@ -78,7 +79,7 @@ impl<S: ApiStore> Acceptor<S> {
         let body = std::str::from_utf8(&message.body)
             .map_err(|_| Problem::new(Code::InvalidBody, "it is not UTF-8 text"))?;
         let key = named.or_else(|| key_from_body.then(|| key_of_body(message, body)));
-        Ok(accept(&self.0, body, key).await?.shown())
+        Ok(accept(&self.0, body, key, &HeaderMap::new()).await?.shown())
     }
 
     /// Whether the store answers.

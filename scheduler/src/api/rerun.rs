@@ -13,7 +13,7 @@ use flowmill_engine::value::{Name, Object, Style, Value, dumps};
 use flowmill_engine::variables::Selector;
 use flowmill_infra::checkpoints::{Checkpoints, Extent, Scope};
 use flowmill_infra::clock::Clock as _;
-use flowmill_infra::intake::{RunRow, Submission, Turn};
+use flowmill_infra::intake::{Attached, RunRow, Submission, Turn};
 use flowmill_infra::message::PlanKey;
 use flowmill_workflow::Workflow;
 use flowmill_workflow::rerun::{TakenOver, node_id, output};
@@ -22,6 +22,7 @@ use uuid::Uuid;
 use super::guard::{parameters, read};
 use super::json::{Members, number, object};
 use super::problem::{Code, Problem};
+use super::request::Own;
 use super::runs::find;
 use super::show;
 use super::submit;
@@ -37,6 +38,8 @@ struct Request {
     is_latest: bool,
     /// Other canned answers than the earlier run had, as text.
     mocks: Option<Name>,
+    /// What its submitter brings in place of what the earlier run had.
+    own: Own,
 }
 
 /// Where the new run begins.
@@ -68,8 +71,9 @@ impl Request {
         };
         let sets = members.mapping("set")?.unwrap_or_default();
         let mocks = members.take("mocks").map(|mocks| dumps(&mocks, Style::Compact).into());
+        let own = Own::read(&mut members)?;
         members.done()?;
-        Ok(Self { begin, sets, is_latest, mocks })
+        Ok(Self { begin, sets, is_latest, mocks, own })
     }
 }
 
@@ -84,12 +88,14 @@ pub(super) async fn rerun<S: ApiStore>(
     let [] = parameters(&uri, [])?;
     let key = submit::idempotency_key(&headers)?;
     let body = read(&headers, body, api.settings.submission_bytes).await?;
-    let request = Request::read(&body)?;
+    let mut request = Request::read(&body)?;
+    let own = std::mem::take(&mut request.own).with_header(&headers);
     if request.mocks.is_some() && !api.settings.allow_mocks {
         return Err(Problem::new(Code::MocksRefused, "this server runs no mocks"));
     }
     let before = find(&api, &Name::from(run)).await?;
     let (submission, workflow, taken_over) = prepare(&api, &before, request).await?;
+    let (attached, warning) = submit::attach(&api, own, before.attached.clone()).await?;
     // the same words mean something else of another run
     let key = key.map(|key| submit::keyed(key, &format!("[{:?},{body}]", &*before.run)));
     let TakenOver { nodes, elements, rounds } = taken_over;
@@ -97,8 +103,10 @@ pub(super) async fn rerun<S: ApiStore>(
     let more = vec![
         ("rerun_of", Value::Str(before.run)),
         ("kept", object(counts.map(|(name, count)| (name, number(count))))),
+        ("warnings", Value::array(warning.into_iter().map(Value::from).collect())),
     ];
-    let taken = submit::take(&api, Submission { key, ..submission }, workflow, more).await?;
+    let taken =
+        submit::take(&api, Submission { key, attached, ..submission }, workflow, more).await?;
     Ok(taken.answer())
 }
 
@@ -108,7 +116,13 @@ pub(super) async fn of_failed<S: ApiStore>(
     api: &Api<S>,
     before: &RunRow,
 ) -> Result<Submission, Problem> {
-    let request = |begin| Request { begin, sets: Object::default(), is_latest: false, mocks: None };
+    let request = |begin| Request {
+        begin,
+        sets: Object::default(),
+        is_latest: false,
+        mocks: None,
+        own: Own::default(),
+    };
     match prepare(api, before, request(Begin::Failed)).await {
         Ok((submission, _, _)) => Ok(submission),
         Err(problem) if problem.code() == Code::InvalidRerun => {
@@ -125,7 +139,7 @@ async fn prepare<S: ApiStore>(
     before: &RunRow,
     request: Request,
 ) -> Result<(Submission, Value, TakenOver), Problem> {
-    let Request { begin, sets, is_latest, mocks } = request;
+    let Request { begin, sets, is_latest, mocks, own: _ } = request;
     let read = api.store.facts(&api.tenant, &before.run, 0).await?;
     let (key, facts) = read.ok_or_else(|| Problem::no_run(&before.run))?;
     let earlier = api.workflows.get(&api.tenant, &key).await?;
@@ -178,6 +192,7 @@ async fn prepare<S: ApiStore>(
         start,
         key: None,
         turn,
+        attached: Attached { traceparent: None, ..before.attached.clone() },
     };
     Ok((submission, show::workflow(&digest, &name), taken_over))
 }

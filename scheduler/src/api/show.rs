@@ -9,8 +9,8 @@ use flowmill_engine::forms::FormRecord;
 use flowmill_engine::graph::Mode;
 use flowmill_engine::report::NodeRecord;
 use flowmill_engine::time::Time;
-use flowmill_engine::value::{Name, Value};
-use flowmill_infra::intake::RunRow;
+use flowmill_engine::value::{Name, Value, loads};
+use flowmill_infra::intake::{Attached, RunRow};
 use flowmill_workflow::inputs::{Field, Form};
 
 use super::json::{millis, number, object, text, time};
@@ -80,7 +80,7 @@ pub(super) fn row(row: &RunRow, now: Time) -> Vec<(&'static str, Value)> {
 }
 
 /// The line of a batch that a run was made of.
-fn batch_line(line: &BatchLine) -> Value {
+pub(super) fn batch_line(line: &BatchLine) -> Value {
     object([
         ("id", Value::Str(line.batch.clone())),
         ("line", number(line.line)),
@@ -102,6 +102,13 @@ pub(super) fn run(
     now: Time,
 ) -> Value {
     let mut members = row(found, now);
+    let Attached { metadata, endpoint, traceparent } = &found.attached;
+    let metadata = metadata.as_deref().and_then(|metadata| loads(metadata).ok());
+    members.extend([
+        ("metadata", metadata.unwrap_or_default()),
+        ("webhook", text(endpoint.as_ref())),
+        ("traceparent", text(traceparent.as_ref())),
+    ]);
     let Some(end) = end else {
         let unknown = ["reason", "error", "outputs", "errors", "exceptions_count", "steps"];
         members.extend(unknown.map(|name| (name, Value::None)));
@@ -182,11 +189,11 @@ fn brief(record: &ErrorRecord) -> Vec<(&'static str, Value)> {
 }
 
 /// `id`, or `id@outer[0]/inner[2]` in containers.
-fn key(frame: &FramePath, node: &str) -> String {
+pub(super) fn key(frame: &FramePath, node: &str) -> String {
     if frame.is_root() { node.to_owned() } else { format!("{node}@{frame}") }
 }
 
-fn handled(handled: Handled) -> &'static str {
+pub(super) fn handled(handled: Handled) -> &'static str {
     match handled {
         Handled::Retried => "retried",
         Handled::DefaultValue => "default-value",

@@ -15,10 +15,11 @@ use flowmill_engine::value::{Name, Object, Style, Value, dumps};
 use flowmill_infra::clock::Clock as _;
 use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::{
-    Accepted, Document, IdempotencyKey, Intake, RunRow, Submission, Turn,
+    Accepted, Attached, Document, IdempotencyKey, Intake, RunRow, Submission, Turn,
 };
 use flowmill_infra::message::PlanKey;
 use flowmill_infra::texts::Texts;
+use flowmill_infra::webhooks::Webhooks;
 use flowmill_nodes::mock::Mocks;
 use flowmill_workflow::{Identity, digest};
 use uuid::Uuid;
@@ -29,8 +30,9 @@ use super::files;
 use super::guard::{parameters, read};
 use super::json::{Answer, object};
 use super::problem::{Code, Problem};
-use super::request::Request;
+use super::request::{Own, Request};
 use super::show;
+use super::webhooks::chosen::chosen;
 
 /// Letters of an idempotency key.
 const KEY: usize = 255;
@@ -60,7 +62,7 @@ impl KeptMocks {
 }
 
 /// Accepts a run.
-pub(super) async fn submit<S: Intake + Texts + Contents>(
+pub(super) async fn submit<S: Intake + Texts + Contents + Webhooks>(
     State(api): State<Arc<Api<S>>>,
     uri: Uri,
     headers: HeaderMap,
@@ -69,7 +71,7 @@ pub(super) async fn submit<S: Intake + Texts + Contents>(
     let [] = parameters(&uri, [])?;
     let key = idempotency_key(&headers)?;
     let body = read(&headers, body, api.settings.submission_bytes).await?;
-    Ok(accept(&api, &body, key).await?.answer())
+    Ok(accept(&api, &body, key, &headers).await?.answer())
 }
 
 /// A run that is durable.
@@ -114,23 +116,46 @@ impl Taken {
 
 /// Makes the run durable that a body asks for, whichever way that came; the same body under the same
 /// key is the same run.
-pub(super) async fn accept<S: Intake + Texts + Contents>(
+pub(super) async fn accept<S: Intake + Texts + Contents + Webhooks>(
     api: &Api<S>,
     body: &str,
     key: Option<Name>,
+    headers: &HeaderMap,
 ) -> Result<Taken, Problem> {
-    let request = Request::read(body)?;
+    let mut request = Request::read(body)?;
+    let own = std::mem::take(&mut request.own).with_header(headers);
     if (request.mocks.is_some() || !request.system.is_empty()) && !api.settings.allow_mocks {
         return Err(Problem::new(Code::MocksRefused, "this server runs no mocks"));
     }
     let version = api.versions.find(&request.workflow).await?;
     let version = version.ok_or_else(|| Problem::no_workflow(&request.workflow))?;
-    let (submission, warnings) = prepare(api, &version, request).await?;
+    let (submission, mut warnings) = prepare(api, &version, request).await?;
+    let (attached, warning) = attach(api, own, Attached::default()).await?;
+    warnings.extend(warning);
     let key = key.map(|key| keyed(key, body));
     let workflow = show::workflow(&version.digest, &version.name);
     let warnings = warnings.into_iter().map(Value::from).collect();
     let more = vec![("warnings", Value::array(warnings))];
-    take(api, Submission { key, ..submission }, workflow, more).await
+    take(api, Submission { key, attached, ..submission }, workflow, more).await
+}
+
+/// What is attached to a run: what its submitter brings, else what is `usual`. Also what the submitter
+/// should know.
+pub(super) async fn attach<S: Webhooks>(
+    api: &Api<S>,
+    own: Own,
+    usual: Attached,
+) -> Result<(Attached, Option<String>), Problem> {
+    let Own { metadata, webhook, traceparent } = own;
+    let (endpoint, warning) = match &webhook {
+        Some(webhook) => {
+            let allowed = &api.settings.allowed_urls;
+            let (id, warning) = chosen(&*api.store, &api.tenant, allowed, webhook).await?;
+            (Some(id), warning)
+        }
+        None => (usual.endpoint, None),
+    };
+    Ok((Attached { metadata: metadata.or(usual.metadata), endpoint, traceparent }, warning))
 }
 
 /// Makes a submission durable; its answer has `more` in it. A key that was used for the same before
@@ -213,6 +238,7 @@ pub(super) async fn prepare<S: Intake + Texts + Contents>(
             app: version.name.clone(),
             counts: true,
         }),
+        attached: Attached::default(),
     };
     Ok((submission, beginning.dropped))
 }

@@ -10,8 +10,11 @@ use flowmill_infra::dead_letters::{DeadLetter, PutBack};
 use flowmill_infra::memory::{MemoryBroker, MemoryLive, MemoryNotes};
 use flowmill_infra::postgres::{self, PostgresStore};
 use flowmill_infra::seal::Keys;
-use flowmill_nodes::outbound::install_tls_provider;
-use flowmill_scheduler::api::{Acceptor, Background, Settings, explain, letters, with_acceptor};
+use flowmill_nodes::outbound::{Options, OutboundPolicy, install_tls_provider};
+use flowmill_scheduler::api::{
+    Acceptor, Background, Courier, Schedule, Settings, WebhookSettings, explain, letters, webhooks,
+    with_acceptor,
+};
 use flowmill_workflow::Workflows;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value as Json, json};
@@ -208,12 +211,14 @@ impl Server {
         change(&mut settings);
         let live = MemoryLive::default();
         let (back, notes, key) = (Back::default(), MemoryNotes::default(), settings.key.clone());
+        let of_hooks = key.clone();
         let letter_box = letters(store.clone(), back.clone(), key.clone());
         let (all, of_owners) = (workflows.clone(), notes.clone());
         let explaining = explain(store.clone(), all, of_owners, settings.shards, key);
         let (router, acceptor, background) =
             with_acceptor(store.clone(), workflows.clone(), pokes, live.clone(), settings);
-        let router = router.merge(letter_box).merge(explaining);
+        let hooks = webhooks(store.clone(), courier(), of_hooks);
+        let router = router.merge(letter_box).merge(explaining).merge(hooks);
         let (base, stop, serving) = serve(router).await;
         install_tls_provider();
         let client = Client::builder().no_proxy().build().unwrap();
@@ -280,6 +285,27 @@ impl Drop for Server {
         self.serving.abort();
     }
 }
+
+/// What sends webhooks in tests: to this machine, too, and without long waits.
+pub(crate) fn courier() -> Arc<Courier> {
+    let short = Duration::from_millis(20);
+    let schedule =
+        Schedule { again: vec![short; 7], rest: short, longest_rest: short, margin: short };
+    let policy = OutboundPolicy { allow_private: true, ..OutboundPolicy::default() };
+    let settings = WebhookSettings {
+        timeout: Duration::from_secs(1),
+        schedule,
+        outputs_bytes: 100,
+        public_url: "https://flows.example/".to_owned(),
+        url_secret: Some(COMMON_SECRET.into()),
+        reach: Options { policy, ..Options::default() },
+        ..WebhookSettings::default()
+    };
+    Arc::new(Courier::new(settings).unwrap())
+}
+
+/// What signs what is sent to addresses that submissions name.
+pub(crate) const COMMON_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// Serves on a free port until it is told to stop.
 async fn serve(router: Router) -> (String, oneshot::Sender<()>, JoinHandle<()>) {

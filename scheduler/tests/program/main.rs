@@ -21,6 +21,20 @@ fn wrong_settings_are_all_told_before_anything_begins() {
     let open = program(&[("FLOWMILL_HTTP__LISTEN", "0.0.0.0:8080")], &[]);
     assert_eq!(open.code, 2, "{open:?}");
     assert!(open.err.contains("api.key: others can reach http.listen"), "{open:?}");
+    let hooks = [
+        ("FLOWMILL_ROLES", ""),
+        ("FLOWMILL_WEBHOOKS__TIMEOUT", "5m"),
+        ("FLOWMILL_WEBHOOKS__KEEP", "1d"),
+        ("FLOWMILL_WEBHOOKS__ALLOW_URLS", "https://a.example/?x"),
+        ("FLOWMILL_WEBHOOKS__PUBLIC_URL", "a.example"),
+        ("FLOWMILL_WEBHOOKS__ALLOW_NET", "10.0.0.0/99"),
+    ];
+    let ended = program(&hooks, &["--check-config"]);
+    let settings = ["timeout", "keep", "allow_urls", "url_secret", "public_url", "allow_net"];
+    let keys = settings.map(|key| format!("webhooks.{key}: "));
+    for key in keys.iter().map(String::as_str).chain(["roles: "]) {
+        assert!(ended.err.contains(key), "{key} {ended:?}");
+    }
     let good = program(&[("FLOWMILL_SLOTS__LLM", "a worker's")], &["--check-config"]);
     assert_eq!((good.code, good.out.as_str()), (0, "the settings can be used\n"));
 }
@@ -50,6 +64,23 @@ fn a_database_without_our_tables_is_refused() {
     let ended = Process::start(&place.settings()).ended();
     assert_eq!(ended.code, 3, "{ended:?}");
     assert!(ended.err.contains("flowmill migrate"), "{ended:?}");
+}
+
+#[test]
+fn one_that_only_sends_webhooks_needs_no_broker() {
+    let place = Place::migrated("sends");
+    let mut settings = place.settings();
+    settings.retain(|(key, _)| *key != "FLOWMILL_RABBITMQ__URL");
+    settings.push(("FLOWMILL_RABBITMQ__URL", "amqp://127.0.0.1:9/%2f".to_owned()));
+    settings.push(("FLOWMILL_ROLES", "webhooks".to_owned()));
+    let mut process = Process::start(&settings);
+    assert!(process.until_ready().contains("\"ready\":true"));
+    assert_eq!(process.get("/healthz").0, 200);
+    assert_eq!(process.get("/api/v1/runs").0, 404, "it answers nobody else");
+    process.signal("TERM");
+    let ended = process.ended();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.err.contains("sending webhooks"), "{ended:?}");
 }
 
 #[test]

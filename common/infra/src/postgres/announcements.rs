@@ -24,6 +24,7 @@ impl Announcements for PostgresStore {
                 RETURNING id, run)
             SELECT id, runs.tenant, claimed.run, workflow, coalesce(name, '') AS name, status,
                 accepted_at, started_at, finished_at, wake_at, in_flight, seq, conversation, rerun_of,
+                endpoint, traceparent, metadata,
                 batch, line, custom_id, ended.first, ended.last, ended.version, ended.facts
             FROM claimed
             LEFT JOIN runs USING (run)

@@ -8,7 +8,9 @@ use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 
 use crate::codec::Codec;
-use crate::intake::{Accepted, Conversation, Document, Filter, Intake, RunRow, Submission};
+use crate::intake::{
+    Accepted, Attached, Conversation, Document, Filter, Intake, RunRow, Submission,
+};
 use crate::journal::missing;
 use crate::message::PlanKey;
 use crate::shards::Wish;
@@ -22,13 +24,15 @@ const NEW_ROWS: i64 = 64;
 /// What a document's text is kept under.
 pub(super) const WORKFLOW: &str = "workflow";
 
-/// The columns of a [`RunRow`].
+/// The columns of a [`RunRow`]; metadata only where they are asked for.
 macro_rules! run_rows {
-    ($rest:literal) => {
+    ($metadata:literal, $rest:literal) => {
         concat!(
             "SELECT run, workflow, coalesce(name, '') AS name, status, accepted_at, started_at,
-                finished_at, wake_at, in_flight, seq, conversation, rerun_of,
-                batch, line, custom_id
+                finished_at, wake_at, in_flight, seq, conversation, rerun_of, endpoint,
+                traceparent, batch, line, custom_id, ",
+            $metadata,
+            " AS metadata
             FROM runs LEFT JOIN workflows
                 ON workflows.tenant = runs.tenant AND digest = workflow
             WHERE runs.tenant = $1 AND ",
@@ -209,7 +213,7 @@ impl Intake for PostgresStore {
     }
 
     async fn run(&self, tenant: &Name, run: &Name) -> Result<Option<RunRow>, StoreError> {
-        let found = sqlx::query(run_rows!("run = $2")).bind(&**tenant).bind(&**run);
+        let found = sqlx::query(run_rows!("metadata", "run = $2")).bind(&**tenant).bind(&**run);
         let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
         found.as_ref().map(run_row).transpose()
     }
@@ -217,6 +221,7 @@ impl Intake for PostgresStore {
     async fn runs(&self, tenant: &Name, filter: &Filter) -> Result<Vec<RunRow>, StoreError> {
         // ids are in the order of time, and so are places: the index of ids leads to the places
         const RUNS: &str = run_rows!(
+            "NULL",
             "($2 IS NULL OR workflow = $2 OR name = $2)
                 AND ($3 IS NULL OR status = $3) AND (NOT $6 OR status IS NULL)
                 AND ($4 IS NULL OR place <
@@ -348,6 +353,9 @@ pub(super) struct Form {
     batches: Vec<Option<String>>,
     lines: Vec<Option<i64>>,
     custom_ids: Vec<Option<String>>,
+    metadata: Vec<Option<String>>,
+    endpoints: Vec<Option<String>>,
+    traces: Vec<Option<String>>,
 }
 
 /// Under each tenant and key the run and the fingerprint that are kept.
@@ -360,7 +368,8 @@ impl Form {
     ) -> Result<Self, StoreError> {
         let mut form = Self::default();
         for submission in submissions {
-            let Submission { tenant, shard, plan, start, wake_at, key, turn } = submission;
+            let Submission { tenant, shard, plan, start, wake_at, key, turn, attached } =
+                submission;
             form.runs.push(start.run.to_string());
             form.tenants.push(tenant.to_string());
             form.shards.push(i32::from(shard.0));
@@ -381,6 +390,9 @@ impl Form {
             form.lines.push(line.map(|line| number(line.line)));
             let custom_id = line.and_then(|line| line.custom_id.as_ref());
             form.custom_ids.push(custom_id.map(|id| id.replace('\0', "\u{fffd}")));
+            form.metadata.push(attached.metadata.as_ref().map(ToString::to_string));
+            form.endpoints.push(attached.endpoint.as_ref().map(ToString::to_string));
+            form.traces.push(attached.traceparent.as_ref().map(ToString::to_string));
         }
         Ok(form)
     }
@@ -392,10 +404,11 @@ impl Form {
             WITH asked AS MATERIALIZED (
                 SELECT * FROM unnest($1::text[], $2::text[], $3::int4[], $4::text[], $5::bool[],
                     $6::text[], $7::text[], $8::int8[], $9::text[], $10::text[], $11::text[],
-                    $12::text[], $13::text[], $14::bool[], $15::text[], $16::int8[], $17::text[])
+                    $12::text[], $13::text[], $14::bool[], $15::text[], $16::int8[], $17::text[],
+                    $18::text[], $19::text[], $20::text[])
                     WITH ORDINALITY AS asked (run, tenant, shard, workflow, dify_sizes,
                         mocks, start, wake_at, key, fingerprint, rerun_of, conversation, app,
-                        counts, batch, line, custom_id, nth)
+                        counts, batch, line, custom_id, metadata, endpoint, traceparent, nth)
             ), keyed AS (
                 INSERT INTO idempotency (tenant, key, fingerprint, run)
                 SELECT tenant, key, fingerprint, run FROM asked WHERE key IS NOT NULL
@@ -404,9 +417,11 @@ impl Form {
                 RETURNING run
             ), accepted AS (
                 INSERT INTO runs (run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
-                    rerun_of, conversation, batch, line, custom_id)
+                    rerun_of, conversation, batch, line, custom_id, metadata,
+                    endpoint, traceparent)
                 SELECT run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
-                    rerun_of, conversation, batch, line, custom_id
+                    rerun_of, conversation, batch, line, custom_id, metadata,
+                    endpoint, traceparent
                 FROM asked WHERE key IS NULL OR run IN (SELECT run FROM keyed) ORDER BY nth
                 ON CONFLICT (run) DO NOTHING
                 RETURNING run)
@@ -438,6 +453,9 @@ impl Form {
             .bind(&self.batches)
             .bind(&self.lines)
             .bind(&self.custom_ids)
+            .bind(&self.metadata)
+            .bind(&self.endpoints)
+            .bind(&self.traces)
             .execute(&mut *to)
             .await?;
         if self.keys.iter().all(Option::is_none) {
@@ -492,6 +510,11 @@ pub(super) fn run_row(row: &PgRow) -> Result<RunRow, StoreError> {
         conversation: get::<Option<&str>>(row, "conversation")?.map(Name::from),
         rerun_of: get::<Option<&str>>(row, "rerun_of")?.map(Name::from),
         line: batch_line(row)?,
+        attached: Attached {
+            metadata: get::<Option<&str>>(row, "metadata")?.map(Name::from),
+            endpoint: get::<Option<&str>>(row, "endpoint")?.map(Name::from),
+            traceparent: get::<Option<&str>>(row, "traceparent")?.map(Name::from),
+        },
         run,
     })
 }

@@ -20,6 +20,7 @@ mod payloads;
 mod reading;
 mod schema;
 mod shards;
+mod webhooks;
 
 use std::fmt;
 use std::str::FromStr as _;

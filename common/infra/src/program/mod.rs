@@ -21,7 +21,7 @@ pub use crate::http::{Check, Health, Listener, Stop};
 pub use crate::redis::Redis;
 pub use log::{Format, Log};
 pub use name::name_or;
-pub use servers::{Database, Kind, Memory, Messages, Sealing, patiently, watch};
+pub use servers::{Database, Kind, Memory, Messages, Sealing, patiently, watch, watch_database};
 
 /// A program's settings as far as this module needs them.
 pub trait Common: Settings {

@@ -231,18 +231,36 @@ pub async fn patiently<T, E: Trouble>(
     }
 }
 
+/// The same for a program that needs no broker.
+pub async fn watch_database(health: Health, store: Arc<PostgresStore>) {
+    let mut look = looks();
+    loop {
+        look.tick().await;
+        look_at(&health, &store).await;
+    }
+}
+
+fn looks() -> tokio::time::Interval {
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    look
+}
+
+async fn look_at(health: &Health, store: &PostgresStore) {
+    match timeout(ANSWER, store.ping()).await {
+        Ok(Ok(())) => health.has("postgres"),
+        Ok(Err(error)) => health.lacks("postgres", error.to_string()),
+        Err(_) => health.lacks("postgres", "it does not answer"),
+    }
+}
+
 /// Looks whether the servers are still there, as long as it is let, and says so to whoever asks for
 /// readiness: the database as `postgres`, the broker as `rabbitmq`.
 pub async fn watch(health: Health, store: Arc<PostgresStore>, mut contact: Contact) {
-    let mut look = tokio::time::interval(LOOK);
-    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut look = looks();
     loop {
         tokio::select! {
-            _ = look.tick() => match timeout(ANSWER, store.ping()).await {
-                Ok(Ok(())) => health.has("postgres"),
-                Ok(Err(error)) => health.lacks("postgres", error.to_string()),
-                Err(_) => health.lacks("postgres", "it does not answer"),
-            },
+            _ = look.tick() => look_at(&health, &store).await,
             () = contact.changed() => {}
         }
         if contact.is_made() {

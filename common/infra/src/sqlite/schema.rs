@@ -39,6 +39,7 @@ pub(super) const SHARED: Form = Form {
         include_str!("../../../../migrations/sqlite/shared/0001_runs.sql"),
         include_str!("../../../../migrations/sqlite/shared/0002_uploads.sql"),
         include_str!("../../../../migrations/sqlite/shared/0003_batches.sql"),
+        include_str!("../../../../migrations/sqlite/shared/0004_webhooks.sql"),
     ],
     advice: "`flowmill serve`",
 };

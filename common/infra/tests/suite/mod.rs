@@ -28,6 +28,7 @@ pub(crate) mod shared_folder;
 mod stash;
 pub(crate) mod store;
 pub(crate) mod watched;
+pub(crate) mod webhooks;
 
 use std::future::Future;
 use std::pin::pin;

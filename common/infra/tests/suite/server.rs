@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use flowmill_infra::postgres::{PostgresStore, Settings, migrate};
+use flowmill_infra::seal::Keys;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
@@ -63,6 +64,7 @@ impl Schema {
             DELETE FROM runs; DELETE FROM journal; DELETE FROM checkpoints; DELETE FROM signals;
             DELETE FROM workflows; DELETE FROM workflow_names; DELETE FROM payloads;
             DELETE FROM idempotency; DELETE FROM schedulers; DELETE FROM dead_letters;
+            DELETE FROM announcements; DELETE FROM endpoints; DELETE FROM webhook_deliveries;
             DELETE FROM announcements; DELETE FROM batches; DELETE FROM batch_ends;
             DELETE FROM conversations; DELETE FROM conversation_variables;
             UPDATE leases SET owner = NULL, expires_at = 0;
@@ -98,6 +100,12 @@ impl Schema {
 
     pub(crate) async fn store(&self) -> PostgresStore {
         PostgresStore::open(&self.settings()).await.unwrap()
+    }
+
+    /// A store that seals.
+    pub(crate) async fn store_with_keys(&self) -> PostgresStore {
+        let keys = Keys::parse(&"a".repeat(64)).unwrap();
+        PostgresStore::open(&Settings { keys, ..self.settings() }).await.unwrap()
     }
 
     /// A store whose leases end before long.

@@ -8,7 +8,7 @@ use flowmill_engine::fact::{Event, Fact, Reason, RunFinished, Status};
 use flowmill_engine::run::{Input, Run, Start};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
-use flowmill_infra::intake::{Intake, Submission};
+use flowmill_infra::intake::{Attached, Intake, Submission};
 use flowmill_infra::message::{PlanKey, Shard};
 use flowmill_infra::shards::{Announcement, Held, Journal, Shards, Signal, Wish};
 use flowmill_infra::store::{Batch, Commit, Settled, Standing, Store, StoreError, Tenure};
@@ -58,6 +58,7 @@ pub(crate) fn submission(run: &str, shard: u16) -> Submission {
         wake_at: Time(1000),
         key: None,
         turn: None,
+        attached: Attached::default(),
     }
 }
 

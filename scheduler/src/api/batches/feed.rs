@@ -17,7 +17,7 @@ use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
 use super::super::problem::{Code, Problem};
-use super::super::request::Request;
+use super::super::request::{Own, Request};
 use super::super::{Api, ApiStore};
 use super::super::{rerun, submit};
 use super::lines::{Asks, Line, New};
@@ -214,6 +214,7 @@ async fn submission<S: ApiStore>(
         conversation: Object::default(),
         options: batch.terms.options.clone(),
         mocks: None,
+        own: Own::default(),
     };
     let version = Document {
         digest: batch.workflow.clone(),

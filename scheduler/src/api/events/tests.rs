@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes, HttpBody as _};
 use flowmill_engine::fact::Fact;
 use flowmill_engine::run::{Input, Run, Start};
 use flowmill_engine::time::Time;
-use flowmill_infra::intake::Submission;
+use flowmill_infra::intake::{Attached, Submission};
 use flowmill_infra::live::{Seen, Subscription};
 use flowmill_infra::memory::SharedStore;
 use flowmill_infra::message::{PlanKey, Shard};
@@ -101,6 +101,7 @@ impl Scene {
             wake_at,
             key: None,
             turn: None,
+            attached: Attached::default(),
         };
         store.submit(&[submission]).await.unwrap();
         let (enough, ended) = oneshot::channel();

@@ -11,10 +11,11 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Object, Value};
 use flowmill_infra::broker::CompletionPublisher as _;
 use flowmill_infra::clock::{Clock as _, SystemClock};
-use flowmill_infra::intake::{Accepted, Document, Intake as _, Submission};
+use flowmill_infra::intake::{Accepted, Attached, Document, Intake as _, Submission};
 use flowmill_infra::message::{Delivery, PlanKey, Shard};
 use flowmill_infra::seal::Keys;
 use flowmill_infra::sqlite::SharedFolder;
+use flowmill_scheduler::api::{Courier, WebhookSettings};
 use flowmill_worker::Slots;
 use flowmill_workflow::digest;
 use futures::{StreamExt as _, stream};
@@ -46,6 +47,7 @@ async fn recorded_cases_are_answered_alike_over_a_folder() {
         file_bytes: 15 << 20,
         slots: Slots { light: 4, code: 4, http: 16, llm: 16 },
         drain: Duration::from_secs(10),
+        courier: Arc::new(Courier::new(WebhookSettings::default()).unwrap()),
     };
     let outside = conform::surroundings().unwrap();
     let serving = Serving::start(store, settings, outside).await.unwrap();
@@ -82,9 +84,17 @@ async fn tell(serving: &Serving, case: &Object) -> String {
     let workflow_digest = workflow.digest.clone();
     let start = Start { run: run.clone(), workflow: workflow_digest, options, ..start };
     let wake_at = SystemClock::new().now().after(QUEUED);
-    let (shard, key) = (Shard::of(&run, SHARDS), None);
-    let tenant_of = tenant.clone();
-    let submission = Submission { tenant: tenant_of, shard, plan, start, wake_at, key, turn: None };
+    let shard = Shard::of(&run, SHARDS);
+    let submission = Submission {
+        tenant: tenant.clone(),
+        shard,
+        plan,
+        start,
+        wake_at,
+        key: None,
+        turn: None,
+        attached: Attached::default(),
+    };
     assert_eq!(store.submit(&[submission]).await.unwrap(), [Accepted::New]);
     serving.inbox().answer(shard, Delivery::Poke { run: run.clone() }).await.unwrap();
     let ended = async {

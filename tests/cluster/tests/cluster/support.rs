@@ -10,7 +10,7 @@ use flowmill_engine::run::Start;
 use flowmill_engine::value::{Name, Value};
 use flowmill_infra::broker::CompletionPublisher as _;
 use flowmill_infra::clock::{Clock as _, SystemClock};
-use flowmill_infra::intake::{Accepted, Document, Intake as _, Submission};
+use flowmill_infra::intake::{Accepted, Attached, Document, Intake as _, Submission};
 use flowmill_infra::memory::MemoryLive;
 use flowmill_infra::message::{Delivery, PlanKey, Shard};
 use flowmill_infra::postgres::{PostgresStore, Settings as Database, migrate};
@@ -290,6 +290,7 @@ impl Cluster {
             wake_at: SystemClock::new().now().after(wait),
             key: None,
             turn: None,
+            attached: Attached::default(),
         };
         assert_eq!(self.store.submit(&[submission]).await.unwrap(), [Accepted::New]);
         self.pokes.answer(shard, Delivery::Poke { run: run.clone() }).await.unwrap();

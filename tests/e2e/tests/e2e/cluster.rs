@@ -24,7 +24,12 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    fn new(kind: &'static str, number: usize, urls: &[String; 3], folder: &Path) -> Self {
+    fn new(
+        kind: &'static str,
+        number: usize,
+        urls: &[String; 3],
+        (folder, roles): (&Path, &'static str),
+    ) -> Self {
         let port = free_port();
         let name = format!("{}-{number}", kind.trim_start_matches("flowmill-"));
         let settings = [
@@ -44,6 +49,9 @@ impl Program {
                     command.env(format!("FLOWMILL_SLOTS__{class}"), &slots);
                 }
                 command.env("FLOWMILL_OUTBOUND__ALLOW_NET", "127.0.0.1");
+            } else {
+                command.env("FLOWMILL_WEBHOOKS__ALLOW_NET", "127.0.0.1");
+                command.env("FLOWMILL_ROLES", roles);
             }
             command
         };
@@ -126,7 +134,7 @@ impl Cluster {
             let of = [("flowmill-scheduler", schedulers), ("flowmill-worker", workers)];
             let program = |kind, number, broker: &String| {
                 let urls = [postgres.url(), broker.clone(), redis.url()];
-                Program::new(kind, number, &urls, folder.path())
+                Program::new(kind, number, &urls, (folder.path(), "runs,webhooks"))
             };
             std::array::from_fn(|role| {
                 let (kind, count) = of[role];
@@ -145,6 +153,16 @@ impl Cluster {
         }
         assert!(this.folder.path().exists());
         this
+    }
+}
+
+impl Cluster {
+    /// A program that sends webhooks and does nothing else; it was not started.
+    pub(crate) fn sender(&self) -> Program {
+        // no broker is there for it
+        let urls = [self.postgres.url(), "amqp://127.0.0.1:1".to_owned(), self.redis.url()];
+        let number = self.schedulers.len();
+        Program::new("flowmill-scheduler", number, &urls, (self.folder.path(), "webhooks"))
     }
 }
 

@@ -20,3 +20,4 @@ mod volume;
 mod walkthroughs;
 mod watching;
 mod way;
+mod webhooks;

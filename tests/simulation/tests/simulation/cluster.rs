@@ -11,7 +11,7 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_infra::broker::CompletionPublisher as _;
 use flowmill_infra::clock::{Clock as _, SystemClock};
-use flowmill_infra::intake::{Accepted, Document, Intake as _, Submission};
+use flowmill_infra::intake::{Accepted, Attached, Document, Intake as _, Submission};
 use flowmill_infra::memory::{MemoryLive, SharedStore};
 use flowmill_infra::message::{Delivery, PlanKey, Shard};
 use flowmill_infra::shards::{Announcement, Shards as _, Wish};
@@ -178,6 +178,7 @@ impl Cluster {
             wake_at: self.clock.now().after(Duration::from_hours(24)),
             key: None,
             turn: None,
+            attached: Attached::default(),
         };
         assert_eq!(self.store.submit(&[submission]).await.unwrap(), [Accepted::New]);
         run

@@ -5,7 +5,8 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 
 use crate::intake::{
-    self, Accepted, Conversation, Document, Filter, IdempotencyKey, Intake, Submission, Turn,
+    self, Accepted, Attached, Conversation, Document, Filter, IdempotencyKey, Intake, Submission,
+    Turn,
 };
 use crate::message::PlanKey;
 use crate::shards::{Signal, Wish};
@@ -137,7 +138,11 @@ impl Intake for SharedStore {
         };
         let mut found: Vec<_> = state.runs.iter().filter(|(_, row)| is_shown(row)).collect();
         found.sort_by_key(|(_, row)| std::cmp::Reverse(row.place));
-        Ok(found.into_iter().take(*most).map(|(run, row)| state.shown(run, row)).collect())
+        let bare = |shown: intake::RunRow| {
+            let attached = Attached { metadata: None, ..shown.attached };
+            intake::RunRow { attached, ..shown }
+        };
+        Ok(found.into_iter().take(*most).map(|(run, row)| bare(state.shown(run, row))).collect())
     }
 
     async fn ended(&self, tenant: &Name, runs: &[Name]) -> Result<Vec<Name>, StoreError> {
@@ -164,7 +169,7 @@ impl Intake for SharedStore {
 impl State {
     pub(super) fn accept(&mut self, submissions: &[Submission], now: Time) -> Vec<Accepted> {
         let mut accepted = Vec::with_capacity(submissions.len());
-        for Submission { tenant, shard, plan, start, wake_at, key, turn } in submissions {
+        for Submission { tenant, shard, plan, start, wake_at, key, turn, attached } in submissions {
             if let Some(before) =
                 key.as_ref().and_then(|key| self.take_key(tenant, key, &start.run))
             {
@@ -180,6 +185,7 @@ impl State {
             row.rerun_of = start.adoption.as_ref().map(|adoption| adoption.from.clone());
             row.conversation = turn.as_ref().map(|turn| turn.conversation.clone());
             row.line.clone_from(&start.line);
+            row.attached.clone_from(attached);
             if let Some(turn) = turn {
                 self.count(tenant, turn);
             }
@@ -243,6 +249,7 @@ impl State {
             seq: row.journal.last().map_or(0, |fact| fact.seq),
             conversation: row.conversation.clone(),
             rerun_of: row.rerun_of.clone(),
+            attached: row.attached.clone(),
             line: row.line.clone(),
         }
     }

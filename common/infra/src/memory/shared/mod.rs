@@ -3,7 +3,8 @@
 //!
 //! Here are facts and their commit; `shards` is for owners, `intake` for submitters, `work` for
 //! workers and whoever compiles documents, `batches` for batches, `contents` for whoever takes files
-//! in, `letters` for dead letters, `announcements` for whoever tells others of ends.
+//! in, `letters` for dead letters, `announcements` for whoever tells others of ends, `webhooks` for
+//! those who send events.
 
 mod announcements;
 mod batches;
@@ -12,6 +13,7 @@ mod contents;
 mod intake;
 mod letters;
 mod shards;
+mod webhooks;
 mod work;
 
 use std::collections::{BTreeMap, HashMap};
@@ -28,7 +30,7 @@ use flowmill_engine::value::Name;
 use crate::checkpoints::CheckpointKey;
 use crate::clock::{Clock as _, SystemClock};
 use crate::dead_letters::DeadLetter;
-use crate::intake::{Conversation, Document, IdempotencyKey};
+use crate::intake::{Attached, Conversation, Document, IdempotencyKey};
 use crate::message::{PlanKey, Shard};
 use crate::shards::Signal;
 use crate::store::{Batch, Commit, Settled, Standing, Store, StoreError, Tenure};
@@ -64,6 +66,10 @@ struct State {
     keys: HashMap<(Name, Name), (Name, IdempotencyKey)>,
     checkpoints: HashMap<CheckpointKey, Kept>,
     letters: Vec<letters::LetterRow>,
+    endpoints: Vec<webhooks::EndpointRow>,
+    deliveries: Vec<webhooks::DeliveryRow>,
+    /// How many deliveries were made.
+    told: i64,
     batches: BTreeMap<Name, batches::BatchRow>,
     #[cfg(feature = "payloads")]
     uploads: BTreeMap<(Name, Name), crate::contents::Upload>,
@@ -95,6 +101,7 @@ struct RunRow {
     journal: Vec<Fact>,
     conversation: Option<Name>,
     rerun_of: Option<Name>,
+    attached: Attached,
     line: Option<BatchLine>,
 }
 
@@ -251,7 +258,9 @@ impl State {
         if let Some(row) = self.runs.get_mut(run) {
             let last_number = row.standing.last_number.max(standing.last_number);
             row.standing = Standing { last_number, ..*standing };
+            let before = row.status;
             row.extend(facts);
+            self.tell_endpoints(now, run, before);
         }
         self.keep_said(run, facts);
     }
@@ -289,6 +298,7 @@ impl State {
             journal: Vec::new(),
             conversation: None,
             rerun_of: None,
+            attached: Attached::default(),
             line: None,
         }
     }

@@ -145,7 +145,9 @@ impl Shards for SharedStore {
         };
         let last = row.journal.last().map_or(0, |fact| fact.seq);
         let facts = last_facts(row.start.take(), last, now, end);
+        let before = row.status;
         row.extend(&facts);
+        state.tell_endpoints(now, run, before);
         for row in state.signals.iter_mut().filter(|row| row.signal.run == *run) {
             let refused = Some("the run has ended".into());
             row.settled.get_or_insert(Settled { signal: row.signal.id, refused });

@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
 use crate::intake::{
-    Accepted, Conversation, Document, Filter, IdempotencyKey, Intake, RunRow, Submission,
+    Accepted, Attached, Conversation, Document, Filter, IdempotencyKey, Intake, RunRow, Submission,
 };
 use crate::message::PlanKey;
 use crate::shards::Wish;
@@ -19,13 +19,15 @@ use super::{
     SharedFolder, conversations, get, list, most as rows, number, reading, text, time, trouble,
 };
 
-/// The columns of a [`RunRow`].
+/// The columns of a [`RunRow`]; metadata only where they are asked for.
 macro_rules! run_rows {
-    ($rest:literal) => {
+    ($metadata:literal, $rest:literal) => {
         concat!(
             "SELECT run, workflow, coalesce(name, '') AS name, status, accepted_at, started_at,
-                finished_at, wake_at, in_flight, seq, conversation, rerun_of,
-                batch, line, custom_id
+                finished_at, wake_at, in_flight, seq, conversation, rerun_of, endpoint,
+                traceparent, batch, line, custom_id, ",
+            $metadata,
+            " AS metadata
             FROM runs LEFT JOIN workflows
                 ON workflows.tenant = runs.tenant AND digest = workflow
             WHERE runs.tenant = ?1 AND ",
@@ -133,7 +135,7 @@ impl Intake for SharedFolder {
     }
 
     async fn run(&self, tenant: &Name, run: &Name) -> Result<Option<RunRow>, StoreError> {
-        let found = sqlx::query(run_rows!("run = ?2")).bind(&**tenant).bind(&**run);
+        let found = sqlx::query(run_rows!("metadata", "run = ?2")).bind(&**tenant).bind(&**run);
         let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
         found.as_ref().map(run_row).transpose()
     }
@@ -141,6 +143,7 @@ impl Intake for SharedFolder {
     async fn runs(&self, tenant: &Name, filter: &Filter) -> Result<Vec<RunRow>, StoreError> {
         // ids are in the order of time, and so are places: the index of ids leads to the places
         const RUNS: &str = run_rows!(
+            "NULL",
             "(?2 IS NULL OR workflow = ?2 OR name = ?2)
                 AND (?3 IS NULL OR status = ?3) AND (NOT ?6 OR status IS NULL)
                 AND (?4 IS NULL OR place <
@@ -308,12 +311,14 @@ impl Change for Accepting {
     ) -> Result<Result<Vec<Accepted>, StoreError>, sqlx::Error> {
         const RUN: &str = "
             INSERT INTO runs (run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
-                accepted_at, rerun_of, conversation, batch, line, custom_id)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                accepted_at, rerun_of, conversation, batch, line, custom_id, metadata, endpoint,
+                traceparent)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             ON CONFLICT (run) DO NOTHING";
         let mut accepted = Vec::with_capacity(self.submissions.len());
         for (submission, text) in &self.submissions {
-            let Submission { tenant, shard, plan, start, wake_at, key, turn } = submission;
+            let Submission { tenant, shard, plan, start, wake_at, key, turn, attached } =
+                submission;
             let before = match key {
                 Some(key) => self.before(to, tenant, key, &start.run).await?,
                 None => None,
@@ -340,6 +345,9 @@ impl Change for Accepting {
                 .bind(line.map(|line| &*line.batch))
                 .bind(line.map(|line| number(line.line)))
                 .bind(line.and_then(|line| line.custom_id.as_deref()))
+                .bind(attached.metadata.as_deref())
+                .bind(attached.endpoint.as_deref())
+                .bind(attached.traceparent.as_deref())
                 .execute(&mut *to)
                 .await?;
             if let Some(turn) = turn.as_ref().filter(|_| added.rows_affected() > 0) {
@@ -448,6 +456,11 @@ pub(super) fn run_row(row: &SqliteRow) -> Result<RunRow, StoreError> {
         conversation: get::<Option<&str>>(row, "conversation")?.map(Name::from),
         rerun_of: get::<Option<&str>>(row, "rerun_of")?.map(Name::from),
         line: batch_line(row)?,
+        attached: Attached {
+            metadata: get::<Option<&str>>(row, "metadata")?.map(Name::from),
+            endpoint: get::<Option<&str>>(row, "endpoint")?.map(Name::from),
+            traceparent: get::<Option<&str>>(row, "traceparent")?.map(Name::from),
+        },
         run,
     })
 }

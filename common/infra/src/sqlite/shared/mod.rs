@@ -2,7 +2,8 @@
 //! scheduler, a worker and an API in one process.
 //!
 //! Here it is opened, and facts are read; `commit` writes them and `end` the last of a run that
-//! nobody can move; `shards` is for owners, `intake` for submitters, `checkpoints` for workers.
+//! nobody can move; `shards` is for owners, `intake` for submitters, `checkpoints` for workers,
+//! `webhooks` for those who send events.
 //!
 //! The folder's lock says which process owns its shards, so leases lie in that process's memory;
 //! epochs are kept. Large values are files of the folder.
@@ -17,6 +18,7 @@ mod intake;
 mod leases;
 mod reading;
 mod shards;
+mod webhooks;
 
 use std::path::Path;
 use std::sync::Arc;

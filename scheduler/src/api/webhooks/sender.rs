@@ -1,0 +1,236 @@
+//! Sends what is due. What one endpoint does delays no other: each has a few places, those that have
+//! least under way come first, and one that fails in a row is left alone for a while.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flowmill_engine::fact::{Event, RunFinished};
+use flowmill_engine::value::Name;
+use flowmill_infra::intake::Intake;
+use flowmill_infra::store::StoreError;
+use flowmill_infra::webhooks::{Answer, Claim, Claimed, Deliveries, Failure};
+use tokio::sync::Notify;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
+
+use super::WebhookSettings;
+use super::body::{self, Terms};
+use super::courier::{Courier, GONE, Outcome};
+use super::schedule::PATIENCE;
+use super::signature::luck;
+
+/// How often the store is asked without having been told: for what is tried again, and for events
+/// of other processes.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// The shortest time between two questions: what comes meanwhile shares the next.
+const GAP: Duration = Duration::from_millis(20);
+
+/// How often what nobody waits for any more is put away.
+const TIDY: Duration = Duration::from_mins(1);
+
+/// Sends webhooks until it is told to stop; what is under way then is finished. Whoever drops the
+/// call leaves that to others, a little later. Several may do this at the same time.
+pub async fn send_webhooks<S: Deliveries + Intake>(
+    store: Arc<S>,
+    courier: Arc<Courier>,
+    told: Arc<Notify>,
+    stop: impl Future<Output = ()> + Send,
+) {
+    let mut stop = std::pin::pin!(stop);
+    let (under_way, held) = (JoinSet::new(), HashMap::new());
+    let mut sender = Sender { store, courier, under_way, held, is_away: false };
+    let mut tidy_at = Instant::now();
+    loop {
+        if tidy_at <= Instant::now() {
+            let is_done = sender.tidy().await;
+            tidy_at = Instant::now() + if is_done { TIDY } else { SWEEP };
+        }
+        sender.take().await;
+        let pause = Instant::now() + GAP;
+        tokio::select! {
+            biased;
+            () = &mut stop => break,
+            Some(ended) = sender.under_way.join_next_with_id() => sender.note(ended),
+            () = told.notified() => {}
+            () = tokio::time::sleep(SWEEP) => {}
+        }
+        tokio::select! {
+            biased;
+            () = &mut stop => break,
+            () = tokio::time::sleep_until(pause) => {}
+        }
+        while let Some(ended) = sender.under_way.try_join_next_with_id() {
+            sender.note(ended);
+        }
+    }
+    while let Some(ended) = sender.under_way.join_next_with_id().await {
+        sender.note(ended);
+    }
+}
+
+struct Sender<S> {
+    store: Arc<S>,
+    courier: Arc<Courier>,
+    under_way: JoinSet<()>,
+    /// The endpoint of each delivery that is under way.
+    held: HashMap<Id, Name>,
+    /// Whether the store did not answer when it was asked last.
+    is_away: bool,
+}
+
+impl<S: Deliveries + Intake> Sender<S> {
+    /// Takes what is due, as far as there are places.
+    #[expect(clippy::iter_over_hash_type, reason = "they are only counted")]
+    async fn take(&mut self) {
+        let settings = self.courier.settings();
+        let most = settings.at_once.saturating_sub(self.under_way.len());
+        if most == 0 {
+            return;
+        }
+        let mut held: BTreeMap<&Name, usize> = BTreeMap::new();
+        for endpoint in self.held.values() {
+            *held.entry(endpoint).or_default() += 1;
+        }
+        let held = held.into_iter().map(|(endpoint, count)| (endpoint.clone(), count)).collect();
+        let lease = settings.timeout + settings.schedule.margin;
+        let claim = Claim { most, each: settings.each, held, lease };
+        let claimed = match self.store.claim(&claim).await {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                if !self.is_away {
+                    tracing::warn!(%error, "webhooks are not sent for now");
+                }
+                self.is_away = true;
+                return;
+            }
+        };
+        self.is_away = false;
+        for claimed in claimed {
+            let (store, courier) = (self.store.clone(), self.courier.clone());
+            let endpoint = claimed.endpoint.id.clone();
+            let sending = self.under_way.spawn(send(store, courier, claimed));
+            self.held.insert(sending.id(), endpoint);
+        }
+    }
+
+    fn note(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let id = match ended {
+            Ok((id, ())) => id,
+            Err(error) => {
+                tracing::error!(%error, "a delivery broke; it is sent again");
+                error.id()
+            }
+        };
+        self.held.remove(&id);
+    }
+
+    /// Puts away what nobody waits for; whether that is all.
+    async fn tidy(&self) -> bool {
+        match self.store.tidy(PATIENCE, self.courier.settings().keep).await {
+            Ok(count) => count == 0,
+            Err(error) => {
+                tracing::warn!(%error, "deliveries were not looked after");
+                true
+            }
+        }
+    }
+}
+
+/// Sends one delivery, and writes down what came of it.
+async fn send<S: Deliveries + Intake>(store: Arc<S>, courier: Arc<Courier>, claimed: Claimed) {
+    let id = claimed.delivery.id;
+    let written = match prepared(&*store, &courier, &claimed).await {
+        Ok(Ok(body)) => {
+            let outcome = courier.deliver(&claimed.endpoint, &claimed.delivery, &body).await;
+            record(&*store, courier.settings(), &claimed, outcome).await
+        }
+        Ok(Err(why)) => give_up(&*store, &claimed, why).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = written {
+        tracing::warn!(delivery = id, %error, "a delivery is not written down; it comes again");
+    }
+}
+
+/// What is sent; else why that can never be known.
+async fn prepared<S: Deliveries + Intake>(
+    store: &S,
+    courier: &Courier,
+    claimed: &Claimed,
+) -> Result<Result<Name, String>, StoreError> {
+    let Claimed { tenant, delivery, endpoint } = claimed;
+    if let Some(body) = &delivery.body {
+        return Ok(Ok(body.clone()));
+    }
+    let Some(run) = store.run(tenant, &delivery.subject).await? else {
+        return Ok(Err("the run is not kept any more".to_owned()));
+    };
+    let end = match end(store, claimed).await {
+        Ok(end) => end,
+        Err(error @ StoreError::Unavailable(_)) => return Err(error),
+        Err(error) => return Ok(Err(format!("the run's end cannot be read: {error}"))),
+    };
+    let settings = courier.settings();
+    let terms = Terms { public_url: &settings.public_url, outputs_bytes: settings.outputs_bytes };
+    let body = body::of_run(terms, endpoint, delivery, &run, end.as_deref());
+    store.freeze(delivery.id, &body).await.map(Ok)
+}
+
+/// How the run ended, if that is what happened.
+async fn end<S: Intake>(
+    store: &S,
+    claimed: &Claimed,
+) -> Result<Option<Box<RunFinished>>, StoreError> {
+    let Claimed { tenant, delivery, .. } = claimed;
+    let before = delivery.seq.saturating_sub(1);
+    let facts = store.facts(tenant, &delivery.subject, before).await?;
+    let facts = facts.map(|(_, facts)| facts).unwrap_or_default();
+    // a run that was paused may have ended since
+    let fact = facts.into_iter().find(|fact| fact.seq == delivery.seq);
+    Ok(fact.and_then(|fact| match fact.event {
+        Event::RunFinished(finished) => Some(finished),
+        _ => None,
+    }))
+}
+
+async fn record<S: Deliveries>(
+    store: &S,
+    settings: &WebhookSettings,
+    claimed: &Claimed,
+    outcome: Outcome,
+) -> Result<(), StoreError> {
+    let Claimed { delivery, endpoint, .. } = claimed;
+    let Outcome { answer, wish } = outcome;
+    let Some(why) = answer.error.clone() else {
+        tracing::debug!(delivery = delivery.id, run.id = %delivery.subject, "a webhook is delivered");
+        return store.delivered(delivery.id, &answer).await;
+    };
+    let is_gone = answer.status == Some(GONE);
+    let again = settings.schedule.again(delivery.tries, wish, luck()).filter(|_| !is_gone);
+    let rest = settings.schedule.rest(endpoint.failures.saturating_add(1), wish, luck());
+    if is_gone {
+        tracing::warn!(endpoint = %endpoint.id, "an endpoint answered 410 and is disabled");
+    } else if again.is_none() {
+        tracing::warn!(delivery = delivery.id, endpoint = %endpoint.id, %why, "a webhook is given up");
+    }
+    let disables = is_gone.then(|| "it answered 410 Gone".into());
+    store
+        .failed(delivery.id, delivery.tries, &Failure { answer, again, rest: Some(rest), disables })
+        .await
+}
+
+/// Nothing will ever be sent.
+async fn give_up<S: Deliveries>(
+    store: &S,
+    claimed: &Claimed,
+    why: String,
+) -> Result<(), StoreError> {
+    let Claimed { delivery, .. } = claimed;
+    tracing::warn!(delivery = delivery.id, %why, "a webhook cannot be sent");
+    let answer = Answer { error: Some(why.into()), ..Answer::default() };
+    let failure = Failure { answer, again: None, rest: None, disables: None };
+    store.failed(delivery.id, delivery.tries, &failure).await
+}
