@@ -15,8 +15,17 @@ use crate::store::StoreError;
 
 /// Events that endpoints can ask for. Those of runs are made by triggers of the stores, from the
 /// status that a run comes to.
-pub const EVENTS: [&str; 5] =
-    ["run.succeeded", "run.partial_succeeded", "run.failed", "run.stopped", "run.paused"];
+pub const EVENTS: [&str; 6] = [
+    "run.succeeded",
+    "run.partial_succeeded",
+    "run.failed",
+    "run.stopped",
+    "run.paused",
+    BATCH_COMPLETED,
+];
+
+/// A batch has ended, however it did. It is made by the statement that ends the batch.
+pub const BATCH_COMPLETED: &str = "batch.completed";
 
 /// The most endpoints of a tenant.
 pub const MOST_ENDPOINTS: usize = 1000;

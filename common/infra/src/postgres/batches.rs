@@ -12,6 +12,7 @@ use crate::codec::{Codec, read_terms};
 use crate::intake::Accepted;
 use crate::shards::Wish;
 use crate::store::StoreError;
+use crate::webhooks::BATCH_COMPLETED;
 
 use super::contents::part;
 use super::intake::{Form, run_row};
@@ -228,10 +229,23 @@ impl Batches for PostgresStore {
 
     async fn end_batch(&self, batch: &Name, state: State) -> Result<bool, StoreError> {
         const END: &str = "
-            UPDATE batches SET state = $2, finished_at = flowmill_now()
-            WHERE batch = $1 AND finished_at IS NULL";
-        let ended = sqlx::query(END).bind(&**batch).bind(state.name()).execute(&self.writers);
-        Ok(ended.await.map_err(|error| trouble(&error))?.rows_affected() > 0)
+            WITH ended AS (
+                UPDATE batches SET state = $2, finished_at = flowmill_now()
+                WHERE batch = $1 AND finished_at IS NULL
+                RETURNING tenant, batch
+            ), told AS (
+                INSERT INTO webhook_deliveries (tenant, endpoint, message, event, subject, seq)
+                SELECT tenant, id, 'msg_' || batch, $3, batch, 0
+                FROM ended JOIN endpoints USING (tenant)
+                WHERE disabled IS NULL AND is_for_all AND $3 = ANY(events))
+            SELECT EXISTS (SELECT FROM ended)";
+        let ended = sqlx::query_scalar::<_, bool>(END)
+            .bind(&**batch)
+            .bind(state.name())
+            .bind(BATCH_COMPLETED)
+            .fetch_one(&self.writers)
+            .await;
+        ended.map_err(|error| trouble(&error))
     }
 
     async fn results(

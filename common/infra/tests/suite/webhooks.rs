@@ -27,6 +27,7 @@ where
     an_endpoint_is_kept_as_it_was_given(make().await).await;
     of_two_changes_of_an_endpoint_one_counts(make().await).await;
     endpoints_are_bounded_and_belong_to_their_tenant(make().await).await;
+    the_end_of_a_batch_is_told_once(make().await).await;
     an_event_is_told_to_whom_it_concerns(make().await).await;
     a_run_that_is_ended_without_its_owner_is_told(make().await).await;
     a_delivery_is_claimed_once_until_its_lease_is_over(make().await).await;
@@ -205,6 +206,27 @@ async fn endpoints_are_bounded_and_belong_to_their_tenant<S: Webhooks + Deliveri
     add(&store, bare("more")).await;
     let ids = store.endpoints(&tenant()).await.unwrap();
     assert_eq!((&*ids[0].id, &*ids[MOST_ENDPOINTS - 1].id), ("ep1", "more"));
+}
+
+async fn the_end_of_a_batch_is_told_once<S: Webhooks + Deliveries + Batches>(store: S) {
+    let ends = || vec![BATCH_COMPLETED.into()];
+    add(&store, Endpoint { events: ends(), ..endpoint("all") }).await;
+    add(&store, Endpoint { events: ends(), is_for_all: false, ..endpoint("named") }).await;
+    add(&store, Endpoint { events: vec!["run.failed".into()], ..endpoint("runs") }).await;
+    let batch = NewBatch {
+        batch: "b".into(),
+        tenant: tenant(),
+        workflow: "doc".into(),
+        terms: Terms::default(),
+        due_in: 1_000_000,
+        rerun_of: None,
+        key: None,
+    };
+    store.create_batch(&batch).await.unwrap();
+    assert!(told(&store).await.is_empty());
+    assert!(store.end_batch(&"b".into(), BatchState::Partial).await.unwrap());
+    assert!(!store.end_batch(&"b".into(), BatchState::Failed).await.unwrap());
+    assert_eq!(told(&store).await, [("b".to_owned(), "all".to_owned(), State::Waiting)]);
 }
 
 async fn an_event_is_told_to_whom_it_concerns<S>(store: S)

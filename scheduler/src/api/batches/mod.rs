@@ -142,7 +142,7 @@ fn none(batch: &Name) -> Problem {
 }
 
 /// A batch as callers see it.
-fn shown(batch: &Batch, now: Time) -> Vec<(&'static str, Value)> {
+pub(super) fn shown(batch: &Batch, now: Time) -> Vec<(&'static str, Value)> {
     let Terms { concurrency, stops_on_error, options, .. } = &batch.terms;
     let elapsed = batch.started_at.map(|began| millis(began, batch.finished_at.unwrap_or(now)));
     let counts = batch.counts;

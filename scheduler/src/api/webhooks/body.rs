@@ -5,9 +5,11 @@ use flowmill_engine::error::ErrorRecord;
 use flowmill_engine::fact::{RunFinished, Status};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Style, Value, dumps, loads};
+use flowmill_infra::batches::{Batch, State};
 use flowmill_infra::intake::RunRow;
-use flowmill_infra::webhooks::{Delivery, Endpoint, Format};
+use flowmill_infra::webhooks::{BATCH_COMPLETED, Delivery, Endpoint, Format};
 
+use crate::api::batches;
 use crate::api::json::{millis, number, object, text, time};
 use crate::api::show;
 
@@ -53,8 +55,47 @@ pub(super) fn of_run(
     written(endpoint, delivery, data, traceparent)
 }
 
+/// What is sent to an endpoint of a batch that has ended.
+pub(super) fn of_batch(
+    terms: Terms<'_>,
+    endpoint: &Endpoint,
+    delivery: &Delivery,
+    batch: &Batch,
+) -> Name {
+    let status = match batch.state {
+        State::Succeeded => Status::Succeeded,
+        State::Partial => Status::PartialSucceeded,
+        State::Stopped => Status::Stopped,
+        _ => Status::Failed,
+    };
+    let root = terms.public_url.trim_end_matches('/');
+    let url = format!("{root}/api/v1/batches/{}", batch.batch);
+    let told = batches::shown(batch, delivery.noted_at);
+    let of_own = ["id", "status", "due_at"];
+    let told = told.into_iter().filter(|(name, _)| !of_own.contains(name));
+    let members = [
+        ("batch_id", Value::Str(batch.batch.clone())),
+        ("status", Value::Str(name_of(endpoint, status))),
+        ("batch_status", batch.state.name().into()),
+        ("results_url", Value::from(format!("{url}/results"))),
+        ("url", Value::from(url)),
+    ];
+    written(endpoint, delivery, object(members.into_iter().chain(told)), None)
+}
+
 /// A sample, to see whether an endpoint can be reached. It concerns no run.
 pub(super) fn sample(endpoint: &Endpoint, delivery: &Delivery) -> Name {
+    if &*delivery.event == BATCH_COMPLETED {
+        let data = object([
+            ("test", true.into()),
+            ("batch_id", Value::Str(delivery.subject.clone())),
+            ("workflow", show::workflow(&"".into(), &"Sample".into())),
+            ("status", Value::Str(name_of(endpoint, Status::Succeeded))),
+            ("batch_status", State::Succeeded.name().into()),
+            ("lines", object([("total", 0.into()), ("succeeded", 0.into())])),
+        ]);
+        return written(endpoint, delivery, data, None);
+    }
     let event = |status: Status| format!("run.{}", status.name().replace('-', "_"));
     let found = STATUS_NAMES.iter().find(|(status, _)| event(*status) == *delivery.event);
     let status = found.map_or(Status::Succeeded, |(status, _)| *status);

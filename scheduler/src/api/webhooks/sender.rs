@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use flowmill_engine::fact::{Event, RunFinished};
 use flowmill_engine::value::Name;
+use flowmill_infra::batches::Batches;
 use flowmill_infra::intake::Intake;
 use flowmill_infra::store::StoreError;
-use flowmill_infra::webhooks::{Answer, Claim, Claimed, Deliveries, Failure};
+use flowmill_infra::webhooks::{Answer, BATCH_COMPLETED, Claim, Claimed, Deliveries, Failure};
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
@@ -33,7 +34,7 @@ const TIDY: Duration = Duration::from_mins(1);
 
 /// Sends webhooks until it is told to stop; what is under way then is finished. Whoever drops the
 /// call leaves that to others, a little later. Several may do this at the same time.
-pub async fn send_webhooks<S: Deliveries + Intake>(
+pub async fn send_webhooks<S: Deliveries + Intake + Batches>(
     store: Arc<S>,
     courier: Arc<Courier>,
     told: Arc<Notify>,
@@ -81,7 +82,7 @@ struct Sender<S> {
     is_away: bool,
 }
 
-impl<S: Deliveries + Intake> Sender<S> {
+impl<S: Deliveries + Intake + Batches> Sender<S> {
     /// Takes what is due, as far as there are places.
     #[expect(clippy::iter_over_hash_type, reason = "they are only counted")]
     async fn take(&mut self) {
@@ -140,7 +141,11 @@ impl<S: Deliveries + Intake> Sender<S> {
 }
 
 /// Sends one delivery, and writes down what came of it.
-async fn send<S: Deliveries + Intake>(store: Arc<S>, courier: Arc<Courier>, claimed: Claimed) {
+async fn send<S: Deliveries + Intake + Batches>(
+    store: Arc<S>,
+    courier: Arc<Courier>,
+    claimed: Claimed,
+) {
     let id = claimed.delivery.id;
     let written = match prepared(&*store, &courier, &claimed).await {
         Ok(Ok(body)) => {
@@ -156,7 +161,7 @@ async fn send<S: Deliveries + Intake>(store: Arc<S>, courier: Arc<Courier>, clai
 }
 
 /// What is sent; else why that can never be known.
-async fn prepared<S: Deliveries + Intake>(
+async fn prepared<S: Deliveries + Intake + Batches>(
     store: &S,
     courier: &Courier,
     claimed: &Claimed,
@@ -164,6 +169,15 @@ async fn prepared<S: Deliveries + Intake>(
     let Claimed { tenant, delivery, endpoint } = claimed;
     if let Some(body) = &delivery.body {
         return Ok(Ok(body.clone()));
+    }
+    let settings = courier.settings();
+    let terms = Terms { public_url: &settings.public_url, outputs_bytes: settings.outputs_bytes };
+    if &*delivery.event == BATCH_COMPLETED {
+        let Some(batch) = store.batch(tenant, &delivery.subject).await? else {
+            return Ok(Err("the batch is not kept any more".to_owned()));
+        };
+        let body = body::of_batch(terms, endpoint, delivery, &batch);
+        return store.freeze(delivery.id, &body).await.map(Ok);
     }
     let Some(run) = store.run(tenant, &delivery.subject).await? else {
         return Ok(Err("the run is not kept any more".to_owned()));
@@ -173,8 +187,6 @@ async fn prepared<S: Deliveries + Intake>(
         Err(error @ StoreError::Unavailable(_)) => return Err(error),
         Err(error) => return Ok(Err(format!("the run's end cannot be read: {error}"))),
     };
-    let settings = courier.settings();
-    let terms = Terms { public_url: &settings.public_url, outputs_bytes: settings.outputs_bytes };
     let body = body::of_run(terms, endpoint, delivery, &run, end.as_deref());
     store.freeze(delivery.id, &body).await.map(Ok)
 }

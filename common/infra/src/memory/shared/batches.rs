@@ -233,6 +233,8 @@ impl Batches for SharedStore {
         let Some(row) = state.batches.get_mut(batch).filter(open) else { return Ok(false) };
         row.batch.state = end;
         row.batch.finished_at = Some(now);
+        let tenant = row.batch.tenant.clone();
+        state.tell_of_batch(now, &tenant, batch);
         Ok(true)
     }
 

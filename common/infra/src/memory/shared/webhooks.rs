@@ -9,8 +9,8 @@ use flowmill_engine::value::Name;
 
 use crate::store::StoreError;
 use crate::webhooks::{
-    Added, Answer, Claim, Claimed, Deliveries, Delivery, DeliveryFilter, Endpoint, Failure,
-    MOST_ENDPOINTS, Replay, SUSPECT, State as Fate, Webhooks, forlorn,
+    Added, Answer, BATCH_COMPLETED, Claim, Claimed, Deliveries, Delivery, DeliveryFilter, Endpoint,
+    Failure, MOST_ENDPOINTS, Replay, SUSPECT, State as Fate, Webhooks, forlorn,
 };
 
 use super::{SharedStore, State};
@@ -295,23 +295,50 @@ impl State {
                 continue;
             }
             *told += 1;
-            let delivery = Delivery {
-                id: *told,
-                endpoint: endpoint.id.clone(),
-                message: format!("msg_{run}_{seq}").into(),
-                event: event.clone(),
-                subject: run.clone(),
-                seq,
-                noted_at: now,
-                state: Fate::Waiting,
-                tries: 0,
-                due_at: now,
-                settled_at: None,
-                tried_at: None,
-                last: None,
-                body: None,
-            };
+            let of = (format!("msg_{run}_{seq}").into(), event.clone(), run.clone(), seq);
+            let delivery = delivery(*told, now, &endpoint.id, of);
             deliveries.push(DeliveryRow { tenant: tenant.clone(), delivery, begun_at: now });
         }
+    }
+
+    /// The same of a batch that has ended.
+    pub(super) fn tell_of_batch(&mut self, now: Time, whose: &Name, batch: &Name) {
+        let State { endpoints, deliveries, told, .. } = self;
+        let event = Name::from(BATCH_COMPLETED);
+        for EndpointRow { tenant, endpoint } in endpoints {
+            let hears = endpoint.disabled.is_none() && endpoint.events.contains(&event);
+            if tenant != whose || !endpoint.is_for_all || !hears {
+                continue;
+            }
+            *told += 1;
+            let of = (format!("msg_{batch}").into(), event.clone(), batch.clone(), 0);
+            let delivery = delivery(*told, now, &endpoint.id, of);
+            deliveries.push(DeliveryRow { tenant: tenant.clone(), delivery, begun_at: now });
+        }
+    }
+}
+
+/// A delivery that waits, of a message with its event, subject and number.
+fn delivery(
+    id: i64,
+    now: Time,
+    endpoint: &Name,
+    (message, event, subject, seq): (Name, Name, Name, u64),
+) -> Delivery {
+    Delivery {
+        id,
+        endpoint: endpoint.clone(),
+        message,
+        event,
+        subject,
+        seq,
+        noted_at: now,
+        state: Fate::Waiting,
+        tries: 0,
+        due_at: now,
+        settled_at: None,
+        tried_at: None,
+        last: None,
+        body: None,
     }
 }

@@ -14,6 +14,7 @@ use crate::intake::Accepted;
 use crate::shards::Wish;
 use crate::sqlite::writer::Change;
 use crate::store::StoreError;
+use crate::webhooks::BATCH_COMPLETED;
 
 use super::contents::part;
 use super::intake::{Accepting, run_row};
@@ -463,9 +464,20 @@ impl Change for Ending {
         const END: &str = "
             UPDATE batches SET state = ?2, finished_at = ?3
             WHERE batch = ?1 AND finished_at IS NULL";
-        let end = sqlx::query(END).bind(&*self.batch).bind(self.state.name());
-        let ended = end.bind(number(self.now.0)).execute(to).await?;
-        Ok(Ok(ended.rows_affected() > 0))
+        const TELL: &str = "
+            INSERT INTO webhook_deliveries
+                (tenant, endpoint, message, event, subject, seq, noted_at, due_at, begun_at)
+            SELECT tenant, id, 'msg_' || batch, ?2, batch, 0, ?3, ?3, ?3
+            FROM batches JOIN endpoints USING (tenant)
+            WHERE batch = ?1 AND disabled IS NULL AND is_for_all
+                AND EXISTS (SELECT 1 FROM json_each(events) WHERE value = ?2)";
+        let now = number(self.now.0);
+        let end = sqlx::query(END).bind(&*self.batch).bind(self.state.name()).bind(now);
+        if end.execute(&mut *to).await?.rows_affected() == 0 {
+            return Ok(Ok(false));
+        }
+        let tell = sqlx::query(TELL).bind(&*self.batch).bind(BATCH_COMPLETED).bind(now);
+        tell.execute(to).await.map(|_| Ok(true))
     }
 }
 
