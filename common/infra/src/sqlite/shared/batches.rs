@@ -182,7 +182,8 @@ impl Batches for SharedFolder {
         const RUNS: &str = "
             SELECT r.run, r.workflow, coalesce(w.name, '') AS name, r.status, r.accepted_at,
                 r.started_at, r.finished_at, r.wake_at, r.in_flight, r.seq, r.conversation,
-                r.rerun_of, r.batch, r.line, r.custom_id, j.first, j.last,
+                r.rerun_of, r.batch, r.line, r.custom_id, r.endpoint, r.traceparent,
+                NULL AS metadata, j.first, j.last,
                 j.version, j.facts
             FROM runs r
             LEFT JOIN journal j ON j.run = r.run
