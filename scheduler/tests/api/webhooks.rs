@@ -114,6 +114,31 @@ async fn settled(server: &Server, state: &str) -> Json {
 }
 
 #[tokio::test]
+async fn the_end_of_a_batch_is_told_with_its_counts() {
+    let receiver = Receiver::start(&[]).await;
+    let cluster = cluster().await;
+    let server = &cluster.server;
+    server.push(&greeting()).await;
+    add(server, json!({"url": receiver.url, "events": ["batch.completed"]})).await;
+    let _sender = Sender::over(server);
+    let request = server.request(Method::POST, "/api/v1/batches?workflow=greeting");
+    let lines = "{\"inputs\": {\"who\": \"Ada\"}}\n{}\n";
+    let made = send(request.header("content-type", "application/jsonl").body(lines)).await;
+    let batch = id(&made.json(202)).to_owned();
+    let told = settled(server, "delivered").await;
+    assert_eq!((&told["event"], &told["batch"]), (&json!("batch.completed"), &json!(batch)));
+    assert_eq!(told["run"], Json::Null);
+    let body = receiver.received(1).await[0].json();
+    let data = &body["data"];
+    assert_eq!((&body["type"], &data["batch_id"]), (&json!("batch.completed"), &json!(batch)));
+    assert_eq!(
+        (&data["status"], &data["batch_status"]),
+        (&json!("PartialSuccess"), &json!("partial"))
+    );
+    assert_eq!((&data["lines"]["succeeded"], &data["lines"]["rejected"]), (&json!(1), &json!(1)));
+}
+
+#[tokio::test]
 async fn an_endpoint_is_added_changed_and_removed() {
     let server = Server::sealing(keys(), no_pokes(), |_| {}).await;
     let added = add(&server, json!({"url": "https://hooks.example:443/in?x=1"})).await;

@@ -122,7 +122,7 @@ fn row(found: &Object) -> String {
         text(found, "state"),
         text(found, "event"),
         text(found, "endpoint"),
-        text(found, "run"),
+        subject(found),
     )
 }
 
@@ -140,12 +140,12 @@ fn written(found: &Object) -> String {
     // writing to a string cannot fail
     let _ = writeln!(
         out,
-        "delivery {}: {}, tries: {}\n{} of run {} to {}\nhappened {}",
+        "delivery {}: {}, tries: {}\n{} of {} to {}\nhappened {}",
         text(found, "id"),
         text(found, "state"),
         number(found, "tries"),
         text(found, "event"),
-        text(found, "run"),
+        subject(found),
         text(found, "endpoint"),
         second(text(found, "happened_at")),
     );
@@ -213,4 +213,12 @@ pub(super) async fn replay(args: &Replay) -> anyhow::Result<()> {
         bail!("nothing of that time was settled, or its endpoints are disabled");
     }
     Ok(())
+}
+
+/// The run or the batch that a delivery tells of.
+fn subject(delivery: &Object) -> &str {
+    match text(delivery, "run") {
+        "" => text(delivery, "batch"),
+        run => run,
+    }
 }

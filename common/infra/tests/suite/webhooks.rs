@@ -5,12 +5,13 @@ use std::time::Duration;
 use flowmill_engine::fact::{Event, Fact, RunFinished, Status};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
+use flowmill_infra::batches::{Batches, NewBatch, State as BatchState, Terms};
 use flowmill_infra::intake::{Attached, Filter, Intake, Submission};
 use flowmill_infra::shards::Shards;
 use flowmill_infra::store::{Commit, Store};
 use flowmill_infra::webhooks::{
-    Added, Answer, Claim, Claimed, Deliveries, Delivery, DeliveryFilter, Endpoint, Failure, Format,
-    MOST_ENDPOINTS, Replay, SUSPECT, Secret, State, Webhooks,
+    Added, Answer, BATCH_COMPLETED, Claim, Claimed, Deliveries, Delivery, DeliveryFilter, Endpoint,
+    Failure, Format, MOST_ENDPOINTS, Replay, SUSPECT, Secret, State, Webhooks,
 };
 
 use super::facts;
@@ -21,7 +22,7 @@ const DAY: Duration = Duration::from_hours(24);
 
 pub(crate) async fn all<S>(make: impl AsyncFn() -> S)
 where
-    S: Store + Shards + Intake + Webhooks + Deliveries,
+    S: Store + Shards + Intake + Webhooks + Deliveries + Batches,
 {
     what_is_attached_to_a_run_stays_with_it(make().await).await;
     an_endpoint_is_kept_as_it_was_given(make().await).await;

@@ -9,7 +9,7 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value, loads};
 use flowmill_infra::clock::Clock as _;
 use flowmill_infra::webhooks::{
-    Answer as Came, Delivery, DeliveryFilter, Replay, State as Fate, Webhooks,
+    Answer as Came, BATCH_COMPLETED, Delivery, DeliveryFilter, Replay, State as Fate, Webhooks,
 };
 
 use super::Hooks;
@@ -138,12 +138,16 @@ fn whole(delivery: &Delivery) -> Value {
 
 fn row(delivery: &Delivery) -> Vec<(&'static str, Value)> {
     let due_at = Some(delivery.due_at).filter(|_| delivery.state == Fate::Waiting);
+    let is_batch = &*delivery.event == BATCH_COMPLETED;
+    let subject =
+        |is_it: bool| if is_it { Value::Str(delivery.subject.clone()) } else { Value::None };
     let mut members = vec![
         ("id", Value::from(delivery.id.to_string())),
         ("endpoint", Value::Str(delivery.endpoint.clone())),
         ("webhook_id", Value::Str(delivery.message.clone())),
         ("event", Value::Str(delivery.event.clone())),
-        ("run", Value::Str(delivery.subject.clone())),
+        ("run", subject(!is_batch)),
+        ("batch", subject(is_batch)),
         ("state", delivery.state.name().into()),
         ("happened_at", time(Some(delivery.noted_at))),
         ("tries", number(u64::from(delivery.tries))),
