@@ -83,7 +83,14 @@ pub(super) async fn answer<S: Intake + Texts + Contents>(
     }
     let frame = record.frame.as_str().into();
     let wish = Wish::Answer { frame, node: record.node, action, values };
-    let signal = leave(&api, &run, &wish, user.as_deref().unwrap_or(ACTOR)).await?;
+    let signal = match leave(&api, &run, &wish, user.as_deref().unwrap_or(ACTOR)).await {
+        Ok(signal) => signal,
+        // it ended with another's answer, perhaps
+        Err(problem) if problem.code() == Code::RunEnded => {
+            return Err(refused(&api, &run, &form, "the run has ended").await?);
+        }
+        Err(problem) => return Err(problem),
+    };
     match api.verdicts.wait(signal, DECIDED).await {
         Some(None) => Ok(Answer::ok(reread(&api, &run, &form).await?.1)),
         Some(Some(why)) => Err(refused(&api, &run, &form, &why).await?),
