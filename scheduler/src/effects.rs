@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flowmill_engine::fact::{CancelMode, Dispatch, Event, Fact, TaskDispatched};
+use flowmill_engine::fact::{CancelMode, Event, Fact, TaskDispatched};
 use flowmill_engine::run::{Run, Seed};
 use flowmill_engine::value::Name;
 use flowmill_infra::message::{Control, PlanKey, Shard, Task};
@@ -65,7 +65,7 @@ fn task(run: &Run, home: &Home, sent: &TaskDispatched) -> Option<Task> {
         number: sent.number,
         class: sent.class,
         fragment,
-        is_fused: run.options().dispatch == Dispatch::Fused,
+        is_fused: run.options().dispatch.is_left_to_workers(),
         variables,
         timeout,
         trace: None,
