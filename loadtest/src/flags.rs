@@ -157,8 +157,7 @@ impl Flags {
     pub(crate) fn load(&self, scenario: Scenario, mode: Mode) -> Load {
         let usual = match scenario {
             Scenario::W1 => 2000,
-            Scenario::W2 => 100,
-            Scenario::W3 | Scenario::W6 => 200,
+            Scenario::W2 | Scenario::W3 | Scenario::W6 => 200,
             Scenario::W4 => 3,
             Scenario::W5 => 100_000,
         };

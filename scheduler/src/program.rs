@@ -22,7 +22,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::api::{self, Acceptor, Door, Listened, announce_ends, take_from_queue};
 use crate::config::Config;
-use crate::{READS, Service, Sharded, deal_with_dead_letters};
+use crate::{Near, READS, Service, Sharded, deal_with_dead_letters};
 
 /// What the program is called.
 pub const NAME: &str = "flowmill-scheduler";
@@ -110,12 +110,15 @@ async fn own(
     let looking_after = tokio::spawn(look_after(config.postgres.url.expose().to_owned()));
     let workflows = Arc::new(Workflows::new(store.clone()));
     let me = Announcement { scheduler: name.into(), reads: READS };
-    let pokes = rabbitmq::pokes(&config.rabbitmq.settings(name));
+    let near = Arc::new(Near::default());
+    let pokes = near.or(rabbitmq::pokes(&config.rabbitmq.settings(name)));
     let watched = redis.subscriptions(keys.clone());
     let (router, acceptor, answering) =
         api::with_acceptor(store.clone(), workflows.clone(), pokes, watched, config.api(shards));
     let duties = Sharded::new(store.clone(), workflows.clone(), me).with_notes(redis.clone());
+    let duties = duties.with_near(near);
     let (live, ended) = Listened::to(redis.live(keys));
+    let live = live.telling(acceptor.ends());
     let (service, handle) = Service::sharing(
         store.clone(),
         (tasks, inbox),

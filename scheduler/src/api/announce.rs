@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::json::{millis, object, time};
 use super::show;
+use super::waits::Waits;
 
 /// The most ends that are announced together.
 const BATCH: usize = 256;
@@ -20,18 +21,29 @@ const BATCH: usize = 256;
 /// How often the store is asked for ends that nobody told of: those of a process that died.
 const SWEEP: Duration = Duration::from_secs(5);
 
+/// Where ends of runs are told that happen in this process. Those of others are found in the store.
+#[derive(Clone, Debug)]
+pub struct EndsHeard(pub(super) Waits<Name, ()>);
+
 /// A live feed by which ends are noticed as they pass.
 #[derive(Clone, Debug)]
 pub struct Listened<L> {
     live: L,
     ended: Arc<Notify>,
+    waits: Option<EndsHeard>,
 }
 
 impl<L> Listened<L> {
     /// A feed, with what is notified when a run ended.
     pub fn to(live: L) -> (Self, Arc<Notify>) {
         let ended = Arc::new(Notify::new());
-        (Self { live, ended: ended.clone() }, ended)
+        (Self { live, ended: ended.clone(), waits: None }, ended)
+    }
+
+    /// The same, and whoever waits for a run is told.
+    #[must_use]
+    pub fn telling(self, waits: EndsHeard) -> Self {
+        Self { waits: Some(waits), ..self }
     }
 }
 
@@ -41,6 +53,10 @@ impl<L: Live> Live for Listened<L> {
             && facts.iter().any(|fact| matches!(fact.event, Fact::RunFinished(_)))
         {
             self.ended.notify_one();
+            // it is committed by now
+            if let Some(EndsHeard(waits)) = &self.waits {
+                waits.hear(run.clone(), ());
+            }
         }
         self.live.publish(run, event).await;
     }

@@ -14,6 +14,7 @@ use flowmill_infra::texts::Texts;
 use flowmill_workflow::digest;
 use tokio::task::{JoinError, JoinSet};
 
+use super::announce::EndsHeard;
 use super::problem::{Code, Problem};
 use super::submit::{Taken, accept, key_of};
 use super::{Api, TENANT};
@@ -53,6 +54,11 @@ impl<S> Clone for Acceptor<S> {
 impl<S> Acceptor<S> {
     pub(super) fn of(api: &Arc<Api<S>>) -> Self {
         Self(api.clone())
+    }
+
+    /// Where it is told that runs ended, so that whoever waits for one hears of it at once.
+    pub fn ends(&self) -> EndsHeard {
+        EndsHeard(self.0.ends.clone())
     }
 }
 
