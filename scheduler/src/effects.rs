@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flowmill_engine::fact::{CancelMode, Dispatch, Event, Fact, TaskDispatched};
+use flowmill_engine::fact::{CancelMode, Event, Fact, TaskDispatched};
 use flowmill_engine::run::{Run, Seed};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
@@ -66,7 +66,7 @@ fn task(run: &Run, home: &Home, sent: &TaskDispatched, at: Time) -> Option<Task>
         number: sent.number,
         class: sent.class,
         fragment,
-        is_fused: run.options().dispatch == Dispatch::Fused,
+        is_fused: run.options().dispatch.is_left_to_workers(),
         variables,
         timeout,
         sent_at: Some(at),

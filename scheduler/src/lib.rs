@@ -39,7 +39,7 @@ pub use gate::Window;
 pub use handle::{Finished, Handle, Submission, SubmitError};
 pub use plans::{PlanError, Plans};
 pub use service::{Service, load};
-pub use shards::Sharded;
+pub use shards::{Near, NearOr, Sharded};
 
 /// The highest version of facts and messages that a scheduler reads.
 pub const READS: u32 = 1;

@@ -24,7 +24,7 @@ use tokio::task::{JoinError, JoinHandle};
 use crate::api::{self, Acceptor, Courier, Door, Listened, announce_ends, take_from_queue};
 use crate::config::{Config, Role};
 use crate::sending::{self, Sending};
-use crate::{READS, Service, Sharded, deal_with_dead_letters};
+use crate::{Near, READS, Service, Sharded, deal_with_dead_letters};
 
 /// What the program is called.
 pub const NAME: &str = "flowmill-scheduler";
@@ -129,18 +129,20 @@ async fn own(
     (servers, courier): (Servers, Arc<Courier>),
     stop: &Stop,
 ) -> Result<(), Failure> {
-    let Servers { store, shards, tasks, inbox, letters, redis, keys } = servers;
-    let (letters, answers) = letters;
+    let Servers { store, shards, tasks, inbox, letters: (letters, answers), redis, keys } = servers;
     let watching = tokio::spawn(watch(health.clone(), store.clone(), inbox.contact()));
     let looking_after = tokio::spawn(look_after(config.postgres.url.expose().to_owned()));
     let workflows = Arc::new(Workflows::new(store.clone()));
     let me = Announcement { scheduler: name.into(), reads: READS };
-    let pokes = rabbitmq::pokes(&config.rabbitmq.settings(name));
+    let near = Arc::new(Near::default());
+    let pokes = near.or(rabbitmq::pokes(&config.rabbitmq.settings(name)));
     let watched = redis.subscriptions(keys.clone());
     let (router, acceptor, answering) =
         api::with_acceptor(store.clone(), workflows.clone(), pokes, watched, config.api(shards));
     let duties = Sharded::new(store.clone(), workflows.clone(), me).with_notes(redis.clone());
+    let duties = duties.with_near(near);
     let (live, ended) = Listened::to(redis.live(keys));
+    let live = live.telling(acceptor.ends());
     let sends = config.roles.contains(&Role::Webhooks);
     let sending = sends.then(|| Sending::start(store.clone(), courier.clone(), live.changes()));
     let (service, handle) = Service::sharing(
@@ -159,8 +161,7 @@ async fn own(
         .merge(api::letters(store.clone(), rabbitmq::replays(&broker), key.clone()))
         .merge(api::webhooks(store.clone(), courier, key.clone()))
         .merge(api::explain(store.clone(), workflows, redis.clone(), shards, key));
-    let announcing = announce_ends(store.clone(), rabbitmq::events(&broker), ended);
-    let announcing = tokio::spawn(announcing);
+    let announcing = tokio::spawn(announce_ends(store.clone(), rabbitmq::events(&broker), ended));
     let (enough, is_enough) = oneshot::channel::<()>();
     let taking = take_in(config, &broker, acceptor, is_enough);
     let mut owning = tokio::spawn(service.run());

@@ -107,7 +107,7 @@ enum Dispatch {
     Default,
     /// The same, and workers also evaluate what the scheduler could.
     Fused,
-    /// One node.
+    /// One node each, those that the scheduler could evaluate too.
     Hop,
 }
 

@@ -353,12 +353,25 @@ pub enum Dispatch {
     Fragments,
     /// The same, and nodes that the core could evaluate itself are left to workers too.
     Fused,
+    /// One node, also those that the core could evaluate itself. Only where a run, a pass or an
+    /// answer begins or ends, the core does it: that would be a task for nothing.
+    Each,
 }
 
 impl Dispatch {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
     fn is_hop(&self) -> bool {
         *self == Self::Hop
+    }
+
+    /// Whether a task carries one node, never a chain nor passes.
+    pub fn is_single(self) -> bool {
+        matches!(self, Self::Hop | Self::Each)
+    }
+
+    /// Whether workers evaluate what the core could, and say what became of it.
+    pub fn is_left_to_workers(self) -> bool {
+        matches!(self, Self::Fused | Self::Each)
     }
 }
 

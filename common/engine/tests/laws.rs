@@ -70,7 +70,12 @@ proptest! {
 }
 
 fn dispatch() -> impl Strategy<Value = Dispatch> {
-    prop_oneof![Just(Dispatch::Hop), Just(Dispatch::Fragments), Just(Dispatch::Fused)]
+    prop_oneof![
+        Just(Dispatch::Hop),
+        Just(Dispatch::Fragments),
+        Just(Dispatch::Fused),
+        Just(Dispatch::Each),
+    ]
 }
 
 fn chaos(body: &Body, actions: &[(u8, u8)], max_steps: Option<u64>, dispatch: Dispatch) {

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::json::{millis, object, time};
 use super::show;
+use super::waits::Waits;
 
 /// The most ends that are announced together.
 const BATCH: usize = 256;
@@ -20,24 +21,35 @@ const BATCH: usize = 256;
 /// How often the store is asked for ends that nobody told of: those of a process that died.
 const SWEEP: Duration = Duration::from_secs(5);
 
+/// Where ends of runs are told that happen in this process. Those of others are found in the store.
+#[derive(Clone, Debug)]
+pub struct EndsHeard(pub(super) Waits<Name, ()>);
+
 /// A live feed by which ends are noticed as they pass.
 #[derive(Clone, Debug)]
 pub struct Listened<L> {
     live: L,
     ended: Arc<Notify>,
     changed: Arc<Notify>,
+    waits: Option<EndsHeard>,
 }
 
 impl<L> Listened<L> {
     /// A feed, with what is notified when a run ended.
     pub fn to(live: L) -> (Self, Arc<Notify>) {
         let (ended, changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        (Self { live, ended: ended.clone(), changed }, ended)
+        (Self { live, ended: ended.clone(), changed, waits: None }, ended)
     }
 
     /// What is notified when a run ended or was paused.
     pub fn changes(&self) -> Arc<Notify> {
         self.changed.clone()
+    }
+
+    /// The same, and whoever waits for a run is told.
+    #[must_use]
+    pub fn telling(self, waits: EndsHeard) -> Self {
+        Self { waits: Some(waits), ..self }
     }
 }
 
@@ -47,6 +59,10 @@ impl<L: Live> Live for Listened<L> {
             let has_ended = facts.iter().any(|fact| matches!(fact.event, Fact::RunFinished(_)));
             if has_ended {
                 self.ended.notify_one();
+                // it is committed by now
+                if let Some(EndsHeard(waits)) = &self.waits {
+                    waits.hear(run.clone(), ());
+                }
             }
             if has_ended || facts.iter().any(|fact| matches!(fact.event, Fact::RunPaused)) {
                 self.changed.notify_one();

@@ -61,7 +61,7 @@ use problem::Problem;
 use versions::Versions;
 use waits::{Ends, Verdicts, Waits, waits};
 
-pub use announce::{Listened, announce_ends};
+pub use announce::{EndsHeard, Listened, announce_ends};
 pub use door::Door;
 pub use explain::explain;
 pub use guard::Key;

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::future::Future;
 
 use flowmill_engine::value::Name;
-use flowmill_infra::broker::CompletionPublisher;
+use flowmill_infra::broker::{Closed, CompletionPublisher};
 use flowmill_infra::message::{Delivery, Shard};
+use futures::future::try_join_all;
 use tokio::sync::mpsc;
 
 /// Runs whose owners are to be told. While the broker is away more come than this; those are
@@ -52,11 +53,52 @@ async fn tell<P: CompletionPublisher>(
         // an owner looks at all that is new in a shard, whichever run it hears of
         let by_shard: BTreeMap<Shard, Name> =
             runs.drain(..).map(|run| (Shard::of(&run, shards), run)).collect();
-        for (shard, run) in by_shard {
-            if publisher.answer(shard, Delivery::Poke { run }).await.is_err() {
-                tracing::debug!(%shard, "the broker is closed; owners look by themselves");
-                return;
-            }
+        let poked = by_shard.into_iter().map(|(shard, run)| {
+            let poke = publisher.answer(shard, Delivery::Poke { run });
+            async move { poke.await.map_err(|closed| (shard, closed)) }
+        });
+        // none waits until the broker has the one before
+        if let Err((shard, Closed)) = try_join_all(poked).await {
+            tracing::debug!(%shard, "the broker is closed; owners look by themselves");
+            return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use flowmill_infra::message::Beat;
+    use tokio::sync::Barrier;
+
+    use super::*;
+
+    /// A broker that has nothing before it is given two.
+    #[derive(Clone, Debug)]
+    struct Two(Arc<Barrier>);
+
+    impl CompletionPublisher for Two {
+        async fn answer(&self, _: Shard, _: Delivery) -> Result<(), Closed> {
+            self.0.wait().await;
+            Ok(())
+        }
+
+        async fn beat(&self, _: Beat) -> Result<(), Closed> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_owner_waits_until_another_is_told() {
+        let (pokes, telling) = pokes(Two(Arc::new(Barrier::new(2))), 2);
+        let mut runs = (0..).map(|number| Name::from(format!("run-{number}").as_str()));
+        let first = runs.next().unwrap();
+        let other = runs.find(|run| pokes.shard(run) != pokes.shard(&first)).unwrap();
+        pokes.poke(&first);
+        pokes.poke(&other);
+        drop(pokes);
+        tokio::time::timeout(Duration::from_secs(1), telling).await.expect("both are told");
     }
 }

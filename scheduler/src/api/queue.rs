@@ -13,6 +13,7 @@ use flowmill_infra::submissions::{Refusal, SubmissionConsumer, SubmissionReceipt
 use flowmill_workflow::digest;
 use tokio::task::{JoinError, JoinSet};
 
+use super::announce::EndsHeard;
 use super::problem::{Code, Problem};
 use super::submit::{accept, key_of};
 use super::{Api, ApiStore, TENANT, batches};
@@ -55,6 +56,11 @@ impl<S> Clone for Acceptor<S> {
 impl<S> Acceptor<S> {
     pub(super) fn of(api: &Arc<Api<S>>) -> Self {
         Self(api.clone())
+    }
+
+    /// Where it is told that runs ended, so that whoever waits for one hears of it at once.
+    pub fn ends(&self) -> EndsHeard {
+        EndsHeard(self.0.ends.clone())
     }
 }
 

@@ -137,7 +137,7 @@ pub(super) fn options(mut members: Members) -> Result<Options, Problem> {
     options.dispatch = match members.text("dispatch")?.as_deref() {
         None | Some("default") => Dispatch::Fragments,
         Some("fused") => Dispatch::Fused,
-        Some("hop") => Dispatch::Hop,
+        Some("hop") => Dispatch::Each,
         Some(_) => return Err(members.wrong("dispatch", "\"default\", \"fused\" or \"hop\"")),
     };
     let mut time = |name| {

@@ -78,16 +78,37 @@ impl<S: Intake> Question for Verdicts<S> {
 
 type Told<W> = oneshot::Sender<W>;
 
+/// What reaches whoever looks.
+#[derive(Debug)]
+enum Call<K, W> {
+    /// Somebody waits.
+    Wait(K, Told<W>),
+    /// This is said of a key: the store need not be asked.
+    Heard(K, W),
+}
+
 /// Where callers wait.
 #[derive(Debug)]
-pub(super) struct Waits<K, W>(mpsc::Sender<(K, Told<W>)>);
+pub(super) struct Waits<K, W>(mpsc::Sender<Call<K, W>>);
+
+impl<K, W> Clone for Waits<K, W> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
 
 impl<K, W> Waits<K, W> {
+    /// Tells those who wait for a key what the store says of it by now. It never waits itself: what
+    /// is not told when very much happens is asked for as ever.
+    pub(super) fn hear(&self, key: K, word: W) {
+        let _ = self.0.try_send(Call::Heard(key, word));
+    }
+
     /// Returns once something is said, or without it after `most` at the latest.
     pub(super) async fn wait(&self, key: K, most: Duration) -> Option<W> {
         let (told, word) = oneshot::channel();
         let waiting = async {
-            self.0.send((key, told)).await.ok()?;
+            self.0.send(Call::Wait(key, told)).await.ok()?;
             // an error says that nobody looks any more: the caller looks for itself
             word.await.ok()
         };
@@ -117,7 +138,7 @@ type AllWatched<Q> = BTreeMap<<Q as Question>::Key, Watched<<Q as Question>::Wor
 
 async fn look<Q: Question>(
     question: Q,
-    mut asked: mpsc::Receiver<(Q::Key, Told<Q::Word>)>,
+    mut asked: mpsc::Receiver<Call<Q::Key, Q::Word>>,
     mut enough: oneshot::Receiver<()>,
 ) {
     let mut watched = AllWatched::<Q>::new();
@@ -132,7 +153,8 @@ async fn look<Q: Question>(
         tokio::select! {
             _ = &mut enough => return,
             caller = asked.recv() => match caller {
-                Some((key, told)) => watch::<Q>(&mut watched, key, told),
+                Some(Call::Wait(key, told)) => watch::<Q>(&mut watched, key, told),
+                Some(Call::Heard(key, word)) => tell::<Q>(&mut watched, &key, &word),
                 None => return,
             },
             () = due => ask(&question, &mut watched).await,
@@ -152,6 +174,14 @@ fn watch<Q: Question>(watched: &mut AllWatched<Q>, key: Q::Key, told: Told<Q::Wo
     held.pause = SOON;
 }
 
+/// Those who wait for a key have their answer.
+fn tell<Q: Question>(watched: &mut AllWatched<Q>, key: &Q::Key, word: &Q::Word) {
+    for caller in watched.remove(key).into_iter().flat_map(|held| held.callers) {
+        // one that went away needs no answer
+        let _ = caller.send(word.clone());
+    }
+}
+
 async fn ask<Q: Question>(question: &Q, watched: &mut AllWatched<Q>) {
     watched.retain(|_, held| {
         held.callers.retain(|caller| !caller.is_closed());
@@ -166,10 +196,7 @@ async fn ask<Q: Question>(question: &Q, watched: &mut AllWatched<Q>) {
     match question.ask(&due).await {
         Ok(said) => {
             for (key, word) in said {
-                for caller in watched.remove(&key).into_iter().flat_map(|held| held.callers) {
-                    // one that went away needs no answer
-                    let _ = caller.send(word.clone());
-                }
+                tell::<Q>(watched, &key, &word);
             }
         }
         // it is asked again in a moment, and who waits too long sees for itself
@@ -181,5 +208,39 @@ async fn ask<Q: Question>(question: &Q, watched: &mut AllWatched<Q>) {
             held.next = now + held.pause;
             held.pause = (held.pause * 3 / 2).min(SELDOM);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store that never says anything.
+    #[derive(Debug)]
+    struct Silent;
+
+    impl Question for Silent {
+        type Key = u32;
+        type Word = &'static str;
+
+        async fn ask(&self, _: &[u32]) -> Said<u32, &'static str> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_heard_need_not_be_asked_for() {
+        let (_until, enough) = oneshot::channel();
+        let (waits, looking) = waits(Silent, enough);
+        let looking = tokio::spawn(looking);
+        let most = Duration::from_secs(5);
+        let (one, other) = (waits.wait(1, most), waits.wait(2, most));
+        let hearing = async {
+            // once both wait
+            tokio::time::sleep(SOON).await;
+            waits.hear(1, "ended");
+        };
+        assert_eq!(tokio::join!(one, other, hearing), (Some("ended"), None, ()));
+        looking.abort();
     }
 }

@@ -3,11 +3,13 @@
 //!
 //! `keeper` keeps the leases, `ledger` knows what is out and who holds it, `sweep` asks the store for
 //! what nobody told, `condemned` ends runs that cannot be moved, `note` tells others what no fact
-//! says; here shards are taken up and given up, and runs are loaded when something concerns them.
+//! says, `near` is how this process is told without a broker; here shards are taken up and given up,
+//! and runs are loaded when something concerns them.
 
 mod condemned;
 mod keeper;
 mod ledger;
+mod near;
 mod note;
 mod sweep;
 
@@ -33,6 +35,8 @@ use condemned::Condemned;
 use keeper::{Keeper, share};
 use ledger::{Ledger, UNHELD};
 use sweep::send_again;
+
+pub use near::{Near, NearOr};
 
 /// How often the store is asked for what nobody told.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -83,6 +87,8 @@ pub struct Sharded<S, P> {
     watch_at: Instant,
     /// Where notes for others go.
     told: Option<note::Told>,
+    /// Told by this process that there is something to look at.
+    near: Arc<Near>,
 }
 
 impl<S: Shards, P: Plans> Sharded<S, P> {
@@ -104,7 +110,14 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
             left_at: None,
             watch_at: Instant::now(),
             told: None,
+            near: Arc::default(),
         }
+    }
+
+    /// The same; `near` tells it without a broker.
+    #[must_use]
+    pub fn with_near(self, near: Arc<Near>) -> Self {
+        Self { near, ..self }
     }
 
     fn shards(&self) -> Vec<Shard> {
@@ -171,6 +184,7 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
         );
         owner.count_from(tenure.shard, tenure.last);
         self.tenures.insert(tenure.shard, tenure);
+        self.near.own(tenure.shard);
         let Tenure { shard, mark, last, .. } = tenure;
         self.doubts.push(Doubt {
             at: now.after(ANSWERS),
@@ -191,6 +205,7 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
     /// Whatever is in memory of these shards is forgotten; the store has it.
     async fn give_up<I: Inbox>(&mut self, owner: &mut Owner, inbox: &mut I, shards: &[Shard]) {
         for shard in shards {
+            self.near.disown(*shard);
             if self.tenures.remove(shard).is_some() {
                 tracing::info!(%shard, "shard given up");
                 inbox.close(*shard).await;
@@ -324,6 +339,7 @@ impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
         tokio::select! {
             biased;
             () = self.keeper.changed() => {}
+            () = self.near.told() => {}
             () = tokio::time::sleep_until(self.sweep_at) => {}
             () = doubts => {}
         }
@@ -368,7 +384,7 @@ impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
             send_again(owner, lost, now);
         }
         self.end_condemned(owner).await;
-        if Instant::now() >= self.sweep_at {
+        if self.near.take() || Instant::now() >= self.sweep_at {
             self.sweep_at = Instant::now() + SWEEP;
             if let Err(error) = self.sweep(owner, now).await {
                 tracing::warn!(%error, "the store was not asked for what has come");

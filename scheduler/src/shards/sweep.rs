@@ -38,8 +38,10 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
         if shards.is_empty() {
             return Ok(());
         }
-        let signals = self.store.signals(&shards, ROWS).await?;
-        let due = self.store.due(&shards, now.after(SWEEP), ROWS).await?;
+        let (signals, due) = tokio::try_join!(
+            self.store.signals(&shards, ROWS),
+            self.store.due(&shards, now.after(SWEEP), ROWS),
+        )?;
         let mut wanted: BTreeSet<Name> = signals.iter().map(|signal| signal.run.clone()).collect();
         wanted.extend(due.iter().map(|(_, run)| run.clone()));
         let waiting = self.load(owner, wanted, now).await?;

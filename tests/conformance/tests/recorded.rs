@@ -30,6 +30,11 @@ async fn hand_written_cases_agree_fused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn hand_written_cases_agree_node_by_node() {
+    agree("hand.jsonl", 55, Dispatch::Each).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn generated_cases_agree() {
     agree("generated.jsonl", 250, Dispatch::Hop).await;
 }
@@ -45,6 +50,11 @@ async fn generated_cases_agree_fused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn generated_cases_agree_node_by_node() {
+    agree("generated.jsonl", 250, Dispatch::Each).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn odd_cases_agree() {
     agree("edges.jsonl", 55, Dispatch::Hop).await;
 }
@@ -57,6 +67,11 @@ async fn odd_cases_agree_in_fragments() {
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_cases_agree_fused() {
     agree("edges.jsonl", 55, Dispatch::Fused).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_cases_agree_node_by_node() {
+    agree("edges.jsonl", 55, Dispatch::Each).await;
 }
 
 async fn agree(file: &str, at_least: usize, dispatch: Dispatch) {

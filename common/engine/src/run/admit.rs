@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::error::{ErrorClass, NodeError};
 use crate::fact::{
-    CancelMode, Event, FramePath, Passes, Reason, Returned, RunFinished, Status, TaskDispatched,
-    TaskId, Waiting,
+    CancelMode, Dispatch, Event, FramePath, Passes, Reason, Returned, RunFinished, Status,
+    TaskDispatched, TaskId, Waiting,
 };
 use crate::form::Asked;
-use crate::plan::{Behaviour, NodeIx, Success, TaskClass};
+use crate::plan::{Behaviour, Category, Node, NodeIx, Success, TaskClass};
 use crate::time::Time;
 use crate::value::{Name, Value};
 
@@ -315,9 +315,15 @@ impl Run {
 
     /// Where a node waits once it may begin.
     pub(super) fn is_task(&self, node: NodeIx) -> Option<TaskClass> {
-        match self.plan.node(node).behaviour {
+        let computes =
+            |node: &Node| matches!(node.category, Category::Executable | Category::Branch);
+        let node = self.plan.node(node);
+        match node.behaviour {
             Behaviour::Task(task) => Some(task.class),
             Behaviour::Inline(_) if self.is_fused() => Some(TaskClass::Light),
+            Behaviour::Inline(_) if self.options.dispatch == Dispatch::Each && computes(node) => {
+                Some(TaskClass::Light)
+            }
             Behaviour::Inline(_)
             | Behaviour::Iteration(_)
             | Behaviour::Loop(_)

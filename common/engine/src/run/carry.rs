@@ -54,7 +54,7 @@ impl Run {
         let alone = || vec![place.node];
         let Some(frame) = self.frame(place.frame) else { return alone() };
         let is_suspected = frame.node(&self.plan, place.node).is_suspected;
-        if self.options.dispatch == Dispatch::Hop
+        if self.options.dispatch.is_single()
             || self.fragment.is_some()
             || is_suspected
             || frame.is_carried

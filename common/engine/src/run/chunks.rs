@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::fact::{Dispatch, FramePath, Passes};
+use crate::fact::{FramePath, Passes};
 use crate::plan::{OnItemError, TaskClass};
 use crate::value::Value;
 
@@ -235,8 +235,7 @@ impl Run {
     /// Whether a container that begins opens its passes one by one, to the end: because it must,
     /// or because a limit on steps could run out while a worker has them.
     pub(super) fn goes_apart(&self, place: Place, passes: u64) -> bool {
-        let is_hop = self.options.dispatch == Dispatch::Hop;
-        if is_hop || self.fragment.is_some() || !self.held.is_empty() {
+        if self.options.dispatch.is_single() || self.fragment.is_some() || !self.held.is_empty() {
             return true;
         }
         let Some(work) = self.plan.node(place.node).passes else { return true };

@@ -43,7 +43,7 @@ impl Hand {
         Self {
             core: Run::fragment(plan.clone(), seed, now).unwrap(),
             sent: sent.clone(),
-            is_fused: dispatch == Dispatch::Fused,
+            is_fused: dispatch.is_left_to_workers(),
             outcomes: VecDeque::new(),
             gives_back: false,
         }

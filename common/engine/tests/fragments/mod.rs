@@ -34,10 +34,10 @@ proptest! {
     fn fragments_end_as_single_nodes_do(
         body in plans::plan(Wanted { troubles: false, heavy: true, unhandled: false }),
         choices in vec(any::<u8>(), 1..60),
-        fused: bool,
+        way in 0..3_usize,
     ) {
         let plan = notation::plan(&body.text());
-        let dispatch = if fused { Dispatch::Fused } else { Dispatch::Fragments };
+        let dispatch = [Dispatch::Fragments, Dispatch::Fused, Dispatch::Each][way];
         let alone = run(&plan, Dispatch::Hop, &[0], Temper::Steady);
         let (even, wild) = (run(&plan, dispatch, &[3, 1, 2], Temper::Steady),
             run(&plan, dispatch, &choices, Temper::Wild));

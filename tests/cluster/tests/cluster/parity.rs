@@ -22,7 +22,7 @@ use futures::{StreamExt as _, stream};
 
 use super::support::Cluster;
 
-const MODES: [Dispatch; 3] = [Dispatch::Hop, Dispatch::Fragments, Dispatch::Fused];
+const MODES: [Dispatch; 4] = [Dispatch::Hop, Dispatch::Fragments, Dispatch::Fused, Dispatch::Each];
 
 /// Runs that are on their way at a time.
 const ABREAST: usize = 48;

@@ -161,7 +161,7 @@ impl Cluster {
     pub(crate) async fn accept(&self, number: usize) -> Name {
         let run: Name = format!("run-{number}").into();
         let plan = self.plans[number % self.plans.len()].clone();
-        let ways = [Dispatch::Fragments, Dispatch::Hop, Dispatch::Fused];
+        let ways = [Dispatch::Fragments, Dispatch::Hop, Dispatch::Fused, Dispatch::Each];
         let dispatch = ways[number / self.plans.len() % ways.len()];
         let start = Start {
             run: run.clone(),
