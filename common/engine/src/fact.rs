@@ -363,16 +363,6 @@ impl Dispatch {
     fn is_hop(&self) -> bool {
         *self == Self::Hop
     }
-
-    /// Whether a task carries one node, never a chain nor passes.
-    pub fn is_single(self) -> bool {
-        matches!(self, Self::Hop | Self::Each)
-    }
-
-    /// Whether workers evaluate what the core could, and say what became of it.
-    pub fn is_left_to_workers(self) -> bool {
-        matches!(self, Self::Fused | Self::Each)
-    }
 }
 
 /// A task to publish.
