@@ -52,37 +52,14 @@ impl PostgresPayloads {
             }
         }
         if payload.bytes().len() > PART_BYTES {
-            return self.copy([tenant, owner, &digest], payload.bytes()).await;
+            let key = [tenant.clone(), owner.clone(), digest];
+            // a connection on which a copy stops halfway is of no use to anybody: it goes on, also
+            // when whoever asked for it is gone
+            let copying = tokio::spawn(copy(self.pool.clone(), key, payload.clone()));
+            return copying.await.unwrap_or(Err(sqlx::Error::WorkerCrashed));
         }
         let put = sqlx::query(PUT).bind(tenant).bind(owner).bind(&digest).bind(payload.bytes());
         put.execute(&self.pool).await.map(|_| ())
-    }
-
-    /// Puts a row in parts. One that came to be there meanwhile is the same.
-    async fn copy(&self, key: [&str; 3], bytes: &[u8]) -> Result<(), sqlx::Error> {
-        const COPY: &str = "
-            COPY payloads (tenant, owner, digest, bytes) FROM STDIN (FORMAT binary)";
-        let length = |column: &[u8]| {
-            i32::try_from(column.len()).map(i32::to_be_bytes).map_err(|_| {
-                sqlx::Error::Encode("a payload of 2 GiB or more fits into no column".into())
-            })
-        };
-        let mut head = COPY_HEAD.to_vec();
-        for column in key.map(str::as_bytes) {
-            head.extend(length(column)?);
-            head.extend(column);
-        }
-        head.extend(length(bytes)?);
-        let mut copy = self.pool.copy_in_raw(COPY).await?;
-        copy.send(head).await?;
-        for part in bytes.chunks(PART_BYTES) {
-            copy.send(part).await?;
-        }
-        copy.send(COPY_TAIL).await?;
-        match copy.finish().await {
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(()),
-            done => done.map(|_| ()),
-        }
     }
 
     /// Reads a payload in parts; None when there is none.
@@ -113,6 +90,34 @@ impl PostgresPayloads {
                 return Ok(Some(bytes));
             }
         }
+    }
+}
+
+/// Puts a row in parts. One that came to be there meanwhile is the same.
+async fn copy(pool: PgPool, key: [String; 3], payload: Payload) -> Result<(), sqlx::Error> {
+    const COPY: &str = "
+        COPY payloads (tenant, owner, digest, bytes) FROM STDIN (FORMAT binary)";
+    let length = |column: &[u8]| {
+        i32::try_from(column.len()).map(i32::to_be_bytes).map_err(|_| {
+            sqlx::Error::Encode("a payload of 2 GiB or more fits into no column".into())
+        })
+    };
+    let bytes = payload.bytes();
+    let mut head = COPY_HEAD.to_vec();
+    for column in key.each_ref().map(|column| column.as_bytes()) {
+        head.extend(length(column)?);
+        head.extend(column);
+    }
+    head.extend(length(bytes)?);
+    let mut copy = pool.copy_in_raw(COPY).await?;
+    copy.send(head).await?;
+    for part in bytes.chunks(PART_BYTES) {
+        copy.send(part).await?;
+    }
+    copy.send(COPY_TAIL).await?;
+    match copy.finish().await {
+        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(()),
+        done => done.map(|_| ()),
     }
 }
 
