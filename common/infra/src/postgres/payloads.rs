@@ -104,7 +104,7 @@ async fn copy(pool: PgPool, key: [String; 3], payload: Payload) -> Result<(), sq
     };
     let bytes = payload.bytes();
     let mut head = COPY_HEAD.to_vec();
-    for column in key.each_ref().map(|column| column.as_bytes()) {
+    for column in key.each_ref().map(String::as_bytes) {
         head.extend(length(column)?);
         head.extend(column);
     }

@@ -220,7 +220,8 @@ async fn receipts_and_confirms_are_lost() {
 
     schedulers.hold_answers();
     flow.submit(10).await;
-    until("all calls to be made", async || calls.total() == expected + 20).await;
+    // what is sent next waits for the confirms of what was sent
+    until("a run's calls to be made", async || calls.total() >= expected + 2).await;
     schedulers.cut().await;
     flow.submit(SLOTS).await;
     let expected = flow.end().await;

@@ -18,11 +18,13 @@ use crate::http::Counter;
 use crate::process::until;
 
 const SUBMIT: &str = "flowmill.runs.v1.submit";
+/// As many as a cluster gets.
+const SHARDS: u16 = 16;
 const REFUSED: &str = "flowmill.dlq.v1.intake";
 
 /// A client that only speaks to the broker.
 struct Client {
-    _connection: Connection,
+    connection: Connection,
     channel: Channel,
 }
 
@@ -32,7 +34,7 @@ impl Client {
         let connection = Connection::connect(&cluster.rabbit.url(), properties).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-        Self { _connection: connection, channel }
+        Self { connection, channel }
     }
 
     /// Publishes a submission; the broker has it when this returns.
@@ -68,6 +70,21 @@ impl Client {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let asked = self.channel.queue_declare(queue.into(), passive, FieldTable::default());
         asked.await.unwrap().message_count()
+    }
+
+    /// Returns once every shard has an owner who hears what is answered.
+    async fn until_owned(&self) {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        for shard in 0..SHARDS {
+            until("a shard's owner", async || {
+                // asking for a queue that is missing ends the channel
+                let channel = self.connection.create_channel().await.unwrap();
+                let name = format!("flowmill.results.v1.{shard}");
+                let asked = channel.queue_declare(name.into(), passive, FieldTable::default());
+                asked.await.is_ok_and(|queue| queue.consumer_count() > 0)
+            })
+            .await;
+        }
     }
 
     /// A queue with all ends that are announced from now on.
@@ -254,6 +271,7 @@ async fn a_scheduler_dies_between_a_run_and_its_receipt() {
     let answers = client.answers().await;
     let [schedulers, _workers] = cluster.ways.take().unwrap();
     // queues are there, and consumed
+    client.until_owned().await;
     client.submit_for(&answers, &workflow, "before").await;
     succeeded(&cluster, 1).await;
     let mut first = None;
