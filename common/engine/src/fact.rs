@@ -18,6 +18,7 @@ use crate::value::{Name, Value};
 use crate::variables::Variable;
 
 pub use crate::frame_path::FramePath;
+pub use crate::options::{Dispatch, Lane, Options};
 
 /// The version in which facts are written.
 pub const VERSION: u32 = 1;
@@ -146,7 +147,7 @@ pub enum Event {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-fn is_false(flag: &bool) -> bool {
+pub(crate) fn is_false(flag: &bool) -> bool {
     !flag
 }
 
@@ -256,112 +257,6 @@ impl Adopted {
     /// The error of the node itself, if what is taken over is what took the place of its outcome.
     pub fn own_error(&self) -> Option<&ErrorRecord> {
         self.errors.iter().find(|error| error.frame == self.frame && error.node == self.node)
-    }
-}
-
-/// Limits and deadlines of one run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Options {
-    /// The most node starts; unlimited when None.
-    #[serde(default)]
-    pub max_steps: Option<u64>,
-    /// The most seconds, looked at when a node ends, as Dify does; unlimited when None.
-    #[serde(default)]
-    pub max_time_s: Option<u64>,
-    /// How long the run may take before it is stopped, in milliseconds.
-    #[serde(default)]
-    pub deadline_ms: Option<u64>,
-    /// How long a person may be waited for before the run is stopped, in milliseconds, however long
-    /// the form itself may be answered; unlimited when None.
-    #[serde(default)]
-    pub pause_ms: Option<u64>,
-    /// How long one attempt of a task may take, in milliseconds.
-    pub task_timeout_ms: u64,
-    /// Whether sizes are limited as Dify limits them; it is part of how the document is compiled.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub dify_sizes: bool,
-    /// How much one task carries. Journals from before there was a choice have one node in each.
-    #[serde(default, skip_serializing_if = "Dispatch::is_hop")]
-    pub dispatch: Dispatch,
-    /// The digest of the mocks that stand in for nodes, for workers that are told where they lie.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mocks: Option<Name>,
-    /// Before which others it comes when there is not room for all.
-    #[serde(default, skip_serializing_if = "Lane::is_interactive")]
-    pub lane: Lane,
-}
-
-impl Default for Options {
-    /// Ours: no step limit, a day for the run, a week for a person, an hour for a task.
-    fn default() -> Self {
-        Self {
-            max_steps: None,
-            max_time_s: None,
-            deadline_ms: Some(24 * 3600 * 1000),
-            pause_ms: Some(7 * 24 * 3600 * 1000),
-            task_timeout_ms: 3600 * 1000,
-            dify_sizes: false,
-            dispatch: Dispatch::Hop,
-            mocks: None,
-            lane: Lane::Interactive,
-        }
-    }
-}
-
-impl Options {
-    /// Dify's own limits (spec/engine.md §8).
-    pub fn dify() -> Self {
-        Self { max_steps: Some(500), max_time_s: Some(1200), ..Self::default() }
-    }
-}
-
-/// Which of two lines a run stands in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Lane {
-    /// Somebody waits for it: it comes first.
-    #[default]
-    Interactive,
-    /// Nobody waits for this one: it comes after the others, and a share is kept for it.
-    Batch,
-}
-
-impl Lane {
-    /// Its name in journals and requests.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Interactive => "interactive",
-            Self::Batch => "batch",
-        }
-    }
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-    fn is_interactive(&self) -> bool {
-        *self == Self::Interactive
-    }
-}
-
-/// How much one task carries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dispatch {
-    /// One node.
-    #[default]
-    Hop,
-    /// Chains of nodes and chunks of passes, where they pay.
-    #[serde(rename = "default")]
-    Fragments,
-    /// The same, and nodes that the core could evaluate itself are left to workers too.
-    Fused,
-    /// One node, also those that the core could evaluate itself. Only where a run, a pass or an
-    /// answer begins or ends, the core does it: that would be a task for nothing.
-    Each,
-}
-
-impl Dispatch {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-    fn is_hop(&self) -> bool {
-        *self == Self::Hop
     }
 }
 

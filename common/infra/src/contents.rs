@@ -39,8 +39,8 @@ impl Upload {
     }
 }
 
-/// A store, for whoever takes files in or hands large contents out. Every call concerns one tenant; what belongs to another
-/// is unknown.
+/// A store, for whoever takes files in or hands large contents out. Every call concerns one tenant;
+/// what belongs to another is unknown.
 pub trait Contents: Send + Sync + 'static {
     /// Keeps what is known of a file, whose content is a payload already. One that is known stays.
     ///

@@ -1,8 +1,9 @@
 //! Running again without doing again what was done well: from the facts of a run that ended, what
 //! a new run of the same document takes over.
 //!
-//! [`plan`] chooses, [`with_outcomes`] adds what workers had kept and not told; the new run is begun with [`start`] and holds the choice as facts
-//! ([`crate::fact::Event::Adopted`]), so nobody needs the earlier run any more. `history` is what
+//! [`with_outcomes`] adds what workers had kept and not told, [`plan`] chooses; the new run is begun
+//! with [`start`] and holds the choice as facts ([`crate::fact::Event::Adopted`]), so nobody needs the
+//! earlier run any more. `history` is what
 //! the earlier run did, `choose` what is kept of it, `changes` whether a changed document may
 //! keep it.
 //!

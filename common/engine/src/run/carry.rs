@@ -36,18 +36,6 @@ impl InFlight {
     }
 }
 
-impl Dispatch {
-    /// Whether a task carries one node, never a chain nor passes.
-    pub fn is_single(self) -> bool {
-        matches!(self, Self::Hop | Self::Each)
-    }
-
-    /// Whether workers evaluate what the core could, and say what became of it.
-    pub fn is_left_to_workers(self) -> bool {
-        matches!(self, Self::Fused | Self::Each)
-    }
-}
-
 impl Run {
     pub(super) fn is_fused(&self) -> bool {
         self.options.dispatch == Dispatch::Fused && self.fragment.is_none()
