@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::intake::{Accepted, IdempotencyKey, RunRow, Submission};
 use crate::message::PlanKey;
+use crate::shards::Wish;
 use crate::store::StoreError;
 
 /// How far a batch came.
@@ -220,27 +221,6 @@ impl Batch {
     pub fn plan(&self) -> PlanKey {
         PlanKey::of(&self.workflow, &self.terms.options)
     }
-
-    /// Its end, once nothing of it is left to do.
-    pub fn end(&self) -> Option<State> {
-        let is_done = match self.state {
-            State::Running => self.fed >= self.lines,
-            State::Stopping => true,
-            _ => false,
-        };
-        if !is_done || self.live() > 0 {
-            return None;
-        }
-        Some(if self.state == State::Stopping {
-            State::Stopped
-        } else if self.bad() == 0 {
-            State::Succeeded
-        } else if self.counts.good() == 0 {
-            State::Failed
-        } else {
-            State::Partial
-        })
-    }
 }
 
 /// What becomes of a line.
@@ -268,6 +248,48 @@ pub enum Steer {
     Stop(Cause),
 }
 
+impl Steer {
+    /// The states in which it can be wanted.
+    pub fn from(self) -> &'static [State] {
+        match self {
+            Self::Pause => &[State::Running],
+            Self::Resume => &[State::Paused],
+            Self::Stop(_) => &[State::Importing, State::Running, State::Paused],
+        }
+    }
+
+    /// The state that follows.
+    pub fn to(self) -> State {
+        match self {
+            Self::Pause => State::Paused,
+            Self::Resume => State::Running,
+            Self::Stop(_) => State::Stopping,
+        }
+    }
+
+    /// Why the batch is stopped, if it is.
+    pub fn cause(self) -> Option<Cause> {
+        match self {
+            Self::Stop(cause) => Some(cause),
+            Self::Pause | Self::Resume => None,
+        }
+    }
+
+    /// What is wanted of its runs.
+    pub fn wish(self) -> Wish {
+        match self {
+            Self::Pause => Wish::Pause,
+            Self::Resume => Wish::Resume,
+            Self::Stop(_) => Wish::Stop,
+        }
+    }
+
+    /// Whether it concerns runs that are paused, and no others.
+    pub fn is_for_paused(self) -> bool {
+        self == Self::Resume
+    }
+}
+
 /// What became of such a wish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Steered {
@@ -287,6 +309,28 @@ pub enum Which {
     Good,
     /// Those that failed, were stopped or rejected.
     Bad,
+}
+
+impl Which {
+    /// Whether runs are asked for that ended well, or such that did not; None: both.
+    pub fn is_good(self) -> Option<bool> {
+        match self {
+            Self::Ended => None,
+            Self::Good => Some(true),
+            Self::Bad => Some(false),
+        }
+    }
+}
+
+/// Lines of a part that is kept, which begins with line `first`: from line `next` on, at most `most`.
+pub(crate) fn lines_of(
+    part: &str,
+    first: u64,
+    next: u64,
+    most: usize,
+) -> impl Iterator<Item = Name> {
+    let skipped = usize::try_from(next.saturating_sub(first)).unwrap_or(usize::MAX);
+    part.split('\n').skip(skipped).take(most).map(Name::from)
 }
 
 /// What became of a line.
@@ -431,56 +475,25 @@ pub trait Batches: Send + Sync + 'static {
 mod tests {
     use super::*;
 
-    fn batch(state: State, lines: u64, fed: u64) -> Batch {
-        Batch {
-            batch: "b".into(),
-            tenant: "t".into(),
-            workflow: "w".into(),
-            name: "n".into(),
-            terms: Terms::default(),
-            state,
-            cause: None,
-            lines,
-            fed,
-            rejected: 0,
-            counts: Counts::default(),
-            created_at: Time(0),
-            started_at: None,
-            finished_at: None,
-            due_at: Time(9),
-            rerun_of: None,
-        }
-    }
-
-    #[test]
-    fn a_batch_ends_once_each_line_has() {
-        let ended = |state, fed, rejected, succeeded, partial, failed| {
-            let counts = Counts { succeeded, partial, failed, stopped: 0 };
-            Batch { rejected, counts, ..batch(state, 4, fed) }.end()
-        };
-        assert_eq!(ended(State::Running, 4, 0, 4, 0, 0), Some(State::Succeeded));
-        assert_eq!(ended(State::Running, 4, 0, 3, 1, 0), Some(State::Succeeded));
-        assert_eq!(ended(State::Running, 4, 0, 3, 0, 1), Some(State::Partial));
-        assert_eq!(ended(State::Running, 4, 1, 3, 0, 0), Some(State::Partial));
-        assert_eq!(ended(State::Running, 4, 1, 0, 0, 3), Some(State::Failed));
-        assert_eq!(ended(State::Running, 4, 4, 0, 0, 0), Some(State::Failed));
-        // a run has not ended, and a line is not a run yet
-        assert_eq!(ended(State::Running, 4, 0, 3, 0, 0), None);
-        assert_eq!(ended(State::Running, 3, 0, 3, 0, 0), None);
-        assert_eq!(ended(State::Stopping, 3, 0, 3, 0, 0), Some(State::Stopped));
-        assert_eq!(ended(State::Stopping, 3, 0, 2, 0, 0), None);
-        assert_eq!(ended(State::Paused, 4, 0, 4, 0, 0), None);
-    }
-
-    #[test]
-    fn one_without_lines_ends_well() {
-        assert_eq!(batch(State::Running, 0, 0).end(), Some(State::Succeeded));
-    }
-
     #[test]
     fn words_are_read_as_they_are_written() {
         assert!(State::ALL.iter().all(|state| State::of(state.name()) == Some(*state)));
         assert!(Cause::ALL.iter().all(|cause| Cause::of(cause.name()) == Some(*cause)));
         assert_eq!(State::of("odd"), None);
+    }
+
+    #[test]
+    fn what_has_ended_is_not_steered() {
+        let steers = [Steer::Pause, Steer::Resume, Steer::Stop(Cause::User)];
+        assert!(steers.iter().all(|steer| !steer.from().iter().any(|state| state.has_ended())));
+        assert!(steers.iter().all(|steer| !steer.from().contains(&steer.to())));
+    }
+
+    #[test]
+    fn lines_are_found_in_their_part() {
+        let of = |next, most| lines_of("a\nb\nc", 5, next, most).map(|line| line.to_string());
+        assert_eq!(of(5, 2).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(of(7, 9).collect::<Vec<_>>(), ["c"]);
+        assert_eq!(of(8, 9).count(), 0);
     }
 }

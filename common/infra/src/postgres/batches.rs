@@ -7,10 +7,10 @@ use sqlx::{Acquire as _, PgConnection};
 
 use crate::batches::{
     Batch, Batches, Cause, Counts, Fed, LineResult, NewBatch, State, Steer, Steered, Which,
+    lines_of,
 };
 use crate::codec::{Codec, read_terms};
 use crate::intake::Accepted;
-use crate::shards::Wish;
 use crate::store::StoreError;
 use crate::webhooks::BATCH_COMPLETED;
 
@@ -145,11 +145,9 @@ impl Batches for PostgresStore {
             let part = sqlx::query(PART).bind(&**batch).bind(number(next));
             let part = part.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
             let Some(part) = part else { break };
-            let skipped = next.saturating_sub(get::<i64>(&part, "first")?.unsigned_abs());
-            let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
-            let before = lines.len();
-            let found = get::<&str>(&part, "lines")?.split('\n').skip(skipped);
-            lines.extend(found.take(most - before).map(Name::from));
+            let first = get::<i64>(&part, "first")?.unsigned_abs();
+            let (text, before) = (get(&part, "lines")?, lines.len());
+            lines.extend(lines_of(text, first, next, most - before));
             if lines.len() == before {
                 break;
             }
@@ -210,12 +208,7 @@ impl Batches for PostgresStore {
         steer: Steer,
         actor: &Name,
     ) -> Result<Option<Steered>, StoreError> {
-        let wish = match steer {
-            Steer::Pause => Wish::Pause,
-            Steer::Resume => Wish::Resume,
-            Steer::Stop(_) => Wish::Stop,
-        };
-        let wish = self.codec.wish(&wish)?;
+        let wish = self.codec.wish(&steer.wish())?;
         let steered = async {
             let mut connection = self.writers.acquire().await?;
             self::steer(&mut connection, (tenant, batch), steer, &wish, actor).await
@@ -273,16 +266,11 @@ impl Batches for PostgresStore {
             SELECT line, custom_id, problem FROM batch_rejects
             JOIN batches USING (batch)
             WHERE batch = $2 AND tenant = $1 AND line > $3 ORDER BY line LIMIT $4";
-        let is_good = match which {
-            Which::Ended => None,
-            Which::Good => Some(true),
-            Which::Bad => Some(false),
-        };
         let ask = |query| {
             let query = sqlx::query(query).bind(&**tenant).bind(&**batch);
             query.bind(number(after)).bind(rows(most))
         };
-        let runs = ask(RUNS).bind(is_good).fetch_all(&self.readers).await;
+        let runs = ask(RUNS).bind(which.is_good()).fetch_all(&self.readers).await;
         let runs = runs.map_err(|error| trouble(&error))?;
         let mut results = Vec::with_capacity(runs.len());
         for row in &runs {
@@ -366,19 +354,13 @@ async fn steer(
         WHERE tenant = $1 AND batch = $2 AND finished_at IS NULL AND ($5 OR status = 'paused')
         ORDER BY run
         RETURNING run";
-    let (state, cause, from): (_, _, &[&str]) = match steer {
-        Steer::Pause => (State::Paused, None, &["running"]),
-        Steer::Resume => (State::Running, None, &["paused"]),
-        Steer::Stop(cause) => {
-            (State::Stopping, Some(cause.name()), &["importing", "running", "paused"])
-        }
-    };
+    let from: Vec<&str> = steer.from().iter().map(|state| state.name()).collect();
     let mut transaction = to.begin().await?;
     let changed = sqlx::query(CHANGE)
         .bind(&**tenant)
         .bind(&**batch)
-        .bind(state.name())
-        .bind(cause)
+        .bind(steer.to().name())
+        .bind(steer.cause().map(Cause::name))
         .bind(from)
         .execute(&mut *transaction)
         .await?;
@@ -390,7 +372,7 @@ async fn steer(
         .bind(&**batch)
         .bind(wish)
         .bind(&**actor)
-        .bind(steer != Steer::Resume)
+        .bind(!steer.is_for_paused())
         .fetch_all(&mut *transaction)
         .await?;
     transaction.commit().await?;

@@ -29,14 +29,17 @@ const WINDOW: u64 = 2000;
 /// The most lines of one transaction.
 const FEED: u64 = 500;
 
-/// The most batches that one process feeds.
-const BATCHES: usize = 256;
+/// The most batches that one process feeds; more wait until some have ended.
+const BATCHES: usize = 10_000;
 
 /// How soon batches are looked at again that moved; from there on twice as late each time.
 const SOON: Duration = Duration::from_millis(20);
 
-/// The longest time between two looks.
+/// The longest time between two looks while there are batches.
 const SELDOM: Duration = Duration::from_secs(1);
+
+/// The same while there are none: whoever takes one in tells it, where that is this process.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// Wakes whoever feeds batches; cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -65,7 +68,8 @@ pub(in super::super) async fn feed<S: ApiStore>(
                 Vec::new()
             }
         };
-        pace = if found == seen { (pace * 2).min(SELDOM) } else { SOON };
+        let longest = if found.is_empty() { IDLE } else { SELDOM };
+        pace = if found == seen { (pace * 2).min(longest) } else { SOON };
         seen = found;
         tokio::select! {
             _ = &mut enough => return,
@@ -108,7 +112,7 @@ fn next(batch: &Batch, now: Time) -> Next {
     if batch.state == State::Running && batch.terms.stops_on_error && batch.bad() > 0 {
         return Next::Stop(Cause::Error);
     }
-    if let Some(end) = batch.end() {
+    if let Some(end) = end(batch) {
         return Next::End(end);
     }
     if batch.state != State::Running {
@@ -120,6 +124,27 @@ fn next(batch: &Batch, now: Time) -> Next {
     // not for every end a transaction of its own
     let worth = (window / 16).clamp(1, left.max(1));
     if left == 0 || room < worth { Next::Nothing } else { Next::Feed(room.min(left).min(FEED)) }
+}
+
+/// A batch's end, once nothing of it is left to do.
+fn end(batch: &Batch) -> Option<State> {
+    let is_done = match batch.state {
+        State::Running => batch.fed >= batch.lines,
+        State::Stopping => true,
+        _ => false,
+    };
+    if !is_done || batch.live() > 0 {
+        return None;
+    }
+    Some(if batch.state == State::Stopping {
+        State::Stopped
+    } else if batch.bad() == 0 {
+        State::Succeeded
+    } else if batch.counts.good() == 0 {
+        State::Failed
+    } else {
+        State::Partial
+    })
 }
 
 async fn step<S: ApiStore>(api: &Api<S>, batch: &Batch) -> Result<(), Problem> {
@@ -156,8 +181,8 @@ async fn step<S: ApiStore>(api: &Api<S>, batch: &Batch) -> Result<(), Problem> {
     Ok(())
 }
 
-/// What a line becomes. The error is that of a store which cannot be read; what is wrong with the
-/// line is what it becomes.
+/// What a line becomes. The error is that of a store which is away; what is wrong with the line is
+/// what it becomes, so that one line never holds up the others.
 async fn becomes<S: ApiStore>(
     api: &Api<S>,
     batch: &Batch,
@@ -175,9 +200,7 @@ async fn becomes<S: ApiStore>(
             submission.start.line = Some(BatchLine { batch: batch.batch.clone(), line, custom_id });
             Ok(Fed::Run(Box::new(submission)))
         }
-        Err(problem) if matches!(problem.code(), Code::Unavailable | Code::Internal) => {
-            Err(problem)
-        }
+        Err(problem) if problem.code() == Code::Unavailable => Err(problem),
         Err(problem) => Ok(Fed::Rejected { custom_id, problem: problem.written().into() }),
     }
 }
@@ -281,6 +304,27 @@ mod tests {
         assert_eq!(next(&left, Time(1)), Next::Stop(Cause::Abandoned));
         let stopping = Batch { state: State::Stopping, ..batch(3, 2, 1, None) };
         assert_eq!(next(&stopping, Time(101)), Next::Nothing);
+    }
+
+    #[test]
+    fn a_batch_ends_once_each_line_has() {
+        let ended = |state, fed, rejected, succeeded, partial, failed| {
+            let counts = Counts { succeeded, partial, failed, stopped: 0 };
+            end(&Batch { state, rejected, counts, ..batch(4, fed, 0, None) })
+        };
+        assert_eq!(ended(State::Running, 4, 0, 4, 0, 0), Some(State::Succeeded));
+        assert_eq!(ended(State::Running, 4, 0, 3, 1, 0), Some(State::Succeeded));
+        assert_eq!(ended(State::Running, 4, 0, 3, 0, 1), Some(State::Partial));
+        assert_eq!(ended(State::Running, 4, 1, 3, 0, 0), Some(State::Partial));
+        assert_eq!(ended(State::Running, 4, 1, 0, 0, 3), Some(State::Failed));
+        assert_eq!(ended(State::Running, 4, 4, 0, 0, 0), Some(State::Failed));
+        // a run has not ended, and a line is not a run yet
+        assert_eq!(ended(State::Running, 4, 0, 3, 0, 0), None);
+        assert_eq!(ended(State::Running, 3, 0, 3, 0, 0), None);
+        assert_eq!(ended(State::Stopping, 3, 0, 3, 0, 0), Some(State::Stopped));
+        assert_eq!(ended(State::Stopping, 3, 0, 2, 0, 0), None);
+        assert_eq!(ended(State::Paused, 4, 0, 4, 0, 0), None);
+        assert_eq!(end(&batch(0, 0, 0, None)), Some(State::Succeeded));
     }
 
     #[test]

@@ -11,7 +11,6 @@ use crate::batches::{
     Batch, Batches, Counts, Fed, LineResult, NewBatch, State, Steer, Steered, Which,
 };
 use crate::intake::{Accepted, IdempotencyKey, Submission};
-use crate::shards::Wish;
 use crate::store::StoreError;
 
 use super::{RunRow, SharedStore, State as Everything};
@@ -202,26 +201,21 @@ impl Batches for SharedStore {
         let mut state = self.lock();
         let Some(row) = state.batch_of(tenant, batch) else { return Ok(None) };
         let held = &mut row.batch;
-        let (wish, next, cause) = match (steer, held.state) {
-            (Steer::Pause, State::Running) => (Wish::Pause, State::Paused, None),
-            (Steer::Resume, State::Paused) => (Wish::Resume, State::Running, None),
-            (Steer::Stop(cause), State::Importing | State::Running | State::Paused) => {
-                (Wish::Stop, State::Stopping, Some(cause))
-            }
-            (_, other) => return Ok(Some(Steered::Refused(other))),
-        };
-        held.state = next;
-        held.cause = cause.or(held.cause);
+        if !steer.from().contains(&held.state) {
+            return Ok(Some(Steered::Refused(held.state)));
+        }
+        held.state = steer.to();
+        held.cause = steer.cause().or(held.cause);
         held.started_at.get_or_insert(now);
         let is_asked = |row: &RunRow| {
             let is_of = row.line.as_ref().is_some_and(|line| line.batch == *batch);
-            let may = steer != Steer::Resume || row.status == Some(Status::Paused);
+            let may = !steer.is_for_paused() || row.status == Some(Status::Paused);
             is_of && row.finished_at.is_none() && may
         };
         let runs = state.runs.iter().filter(|(_, row)| is_asked(row));
         let runs: Vec<Name> = runs.map(|(run, _)| run.clone()).collect();
         for run in &runs {
-            state.signal(run, &wish, actor);
+            state.signal(run, &steer.wish(), actor);
         }
         Ok(Some(Steered::Done(runs)))
     }
@@ -252,12 +246,8 @@ impl Batches for SharedStore {
         let is_good =
             |row: &RunRow| matches!(row.status, Some(Status::Succeeded | Status::PartialSucceeded));
         let is_asked = |row: &RunRow| {
-            row.finished_at.is_some()
-                && match which {
-                    Which::Ended => true,
-                    Which::Good => is_good(row),
-                    Which::Bad => !is_good(row),
-                }
+            let is_meant = which.is_good().is_none_or(|asked| is_good(row) == asked);
+            row.finished_at.is_some() && is_meant
         };
         let mut results = Vec::new();
         for (run, row) in state.runs.iter().filter(|(_, row)| is_asked(row)) {

@@ -8,17 +8,17 @@ use sqlx::{Row as _, SqliteConnection};
 
 use crate::batches::{
     Batch, Batches, Cause, Counts, Fed, LineResult, NewBatch, State, Steer, Steered, Which,
+    lines_of,
 };
 use crate::codec::{Codec, read_terms};
 use crate::intake::Accepted;
-use crate::shards::Wish;
 use crate::sqlite::writer::Change;
 use crate::store::StoreError;
 use crate::webhooks::BATCH_COMPLETED;
 
 use super::contents::part;
 use super::intake::{Accepting, run_row};
-use super::{SharedFolder, get, most as rows, number, text, time, trouble};
+use super::{SharedFolder, get, list, most as rows, number, text, time, trouble};
 
 /// How long the lines of a batch may stand still before it is stopped, in microseconds.
 const ABANDONED: u64 = 3_600_000_000;
@@ -94,11 +94,9 @@ impl Batches for SharedFolder {
             let part = sqlx::query(PART).bind(&**batch).bind(number(next));
             let part = part.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
             let Some(part) = part else { break };
-            let skipped = next.saturating_sub(get::<i64>(&part, "first")?.unsigned_abs());
-            let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
-            let before = lines.len();
-            let found = get::<&str>(&part, "lines")?.split('\n').skip(skipped);
-            lines.extend(found.take(most - before).map(Name::from));
+            let first = get::<i64>(&part, "first")?.unsigned_abs();
+            let (text, before) = (get(&part, "lines")?, lines.len());
+            lines.extend(lines_of(text, first, next, most - before));
             if lines.len() == before {
                 break;
             }
@@ -145,12 +143,7 @@ impl Batches for SharedFolder {
         steer: Steer,
         actor: &Name,
     ) -> Result<Option<Steered>, StoreError> {
-        let wish = match steer {
-            Steer::Pause => Wish::Pause,
-            Steer::Resume => Wish::Resume,
-            Steer::Stop(_) => Wish::Stop,
-        };
-        let wish = self.codec.wish(&wish)?;
+        let wish = self.codec.wish(&steer.wish())?;
         let now = self.now();
         let steering = Steering {
             tenant: tenant.clone(),
@@ -196,16 +189,11 @@ impl Batches for SharedFolder {
             SELECT line, custom_id, problem FROM batch_rejects
             JOIN batches USING (batch)
             WHERE batch = ?2 AND tenant = ?1 AND line > ?3 ORDER BY line LIMIT ?4";
-        let is_good = match which {
-            Which::Ended => None,
-            Which::Good => Some(true),
-            Which::Bad => Some(false),
-        };
         let ask = |query| {
             let query = sqlx::query(query).bind(&**tenant).bind(&**batch);
             query.bind(number(after)).bind(rows(most))
         };
-        let runs = ask(RUNS).bind(is_good).fetch_all(&self.readers).await;
+        let runs = ask(RUNS).bind(which.is_good()).fetch_all(&self.readers).await;
         let runs = runs.map_err(|error| trouble(&error))?;
         let mut results = Vec::with_capacity(runs.len());
         for row in &runs {
@@ -415,18 +403,17 @@ impl Change for Steering {
             SELECT run, shard, ?3, ?4, ?5 FROM runs
             WHERE tenant = ?1 AND batch = ?2 AND finished_at IS NULL AND (?6 OR status = 'paused')
             RETURNING run";
-        let (state, cause, from) = match self.steer {
-            Steer::Pause => (State::Paused, None, r#"["running"]"#),
-            Steer::Resume => (State::Running, None, r#"["paused"]"#),
-            Steer::Stop(cause) => {
-                (State::Stopping, Some(cause.name()), r#"["importing","running","paused"]"#)
-            }
+        let Self { steer, .. } = self;
+        let from: Vec<&str> = steer.from().iter().map(|state| state.name()).collect();
+        let from = match list(&from) {
+            Ok(from) => from,
+            Err(error) => return Ok(Err(error)),
         };
         let changed = sqlx::query(CHANGE)
             .bind(&*self.tenant)
             .bind(&*self.batch)
-            .bind(state.name())
-            .bind(cause)
+            .bind(steer.to().name())
+            .bind(steer.cause().map(Cause::name))
             .bind(from)
             .bind(number(self.now.0))
             .execute(&mut *to)
@@ -440,7 +427,7 @@ impl Change for Steering {
             .bind(&*self.wish)
             .bind(&*self.actor)
             .bind(number(self.now.0))
-            .bind(self.steer != Steer::Resume)
+            .bind(!steer.is_for_paused())
             .fetch_all(to)
             .await?;
         Ok(Ok(Some(runs.into_iter().map(Name::from).collect())))
