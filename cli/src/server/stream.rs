@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use reqwest::{Body, Method, Response, StatusCode};
+use reqwest::{Body, Method, RequestBuilder, Response, StatusCode};
 use tokio::fs::File;
 
 use super::{AGAIN, Reply, Server};
@@ -34,39 +34,23 @@ impl Server {
         let is_file = upload.file.as_os_str() != "-";
         let mut waits = AGAIN.iter().filter(|_| is_file);
         loop {
-            let body = if is_file {
-                let failed = || format!("failed to read {}", upload.file.display());
-                Body::from(File::open(upload.file).await.with_context(failed)?)
-            } else {
-                let read =
-                    tokio::task::spawn_blocking(|| std::io::read_to_string(std::io::stdin()));
-                let text = read.await.context("standard input was given up")?;
-                Body::from(text.context("failed to read standard input")?)
-            };
             let request = self.request(Method::POST, upload.path, &upload.query);
             let request = request
                 .header("content-type", upload.kind)
                 .header("idempotency-key", upload.idempotency_key)
-                .timeout(WHOLE)
-                .body(body);
-            let failed = match request.send().await {
-                Ok(response) => {
-                    let status = response.status();
-                    let text = response.text().await.unwrap_or_default();
-                    match self.read(status, text) {
-                        Ok(reply) => return Ok(reply),
-                        Err(error) if status == StatusCode::SERVICE_UNAVAILABLE => error,
-                        Err(error) => return Err(error),
+                .body(content(upload.file).await?);
+            let response = match self.answered(request).await? {
+                Ok(response) => response,
+                Err(away) => match waits.next() {
+                    Some(wait) => {
+                        tokio::time::sleep(*wait).await;
+                        continue;
                     }
-                }
-                // nobody listens there: it is rather the address that is wrong
-                Err(error) if error.is_connect() => return Err(self.unreachable(&error)),
-                Err(error) => self.unreachable(&error),
+                    None => return Err(away),
+                },
             };
-            match waits.next() {
-                Some(wait) => tokio::time::sleep(*wait).await,
-                None => return Err(failed),
-            }
+            let (status, text) = (response.status(), response.text().await?);
+            return self.read(status, text);
         }
     }
 
@@ -81,25 +65,45 @@ impl Server {
     ) -> anyhow::Result<Response> {
         let mut waits = AGAIN.iter();
         loop {
-            let request = self.request(Method::GET, path, &query).timeout(WHOLE);
-            let failed = match request.send().await {
-                Ok(response) if response.status().is_success() => return Ok(response),
-                Ok(response) => {
-                    let status = response.status();
-                    let text = response.text().await.unwrap_or_default();
-                    match self.read(status, text) {
-                        Ok(_) => bail!("{} answered {status}", self.address()),
-                        Err(error) if status == StatusCode::SERVICE_UNAVAILABLE => error,
-                        Err(error) => return Err(error),
-                    }
-                }
-                Err(error) if error.is_connect() => return Err(self.unreachable(&error)),
-                Err(error) => self.unreachable(&error),
-            };
-            match waits.next() {
-                Some(wait) => tokio::time::sleep(*wait).await,
-                None => return Err(failed),
+            match self.answered(self.request(Method::GET, path, &query)).await? {
+                Ok(response) => return Ok(response),
+                Err(away) => match waits.next() {
+                    Some(wait) => tokio::time::sleep(*wait).await,
+                    None => return Err(away),
+                },
             }
         }
     }
+
+    /// A good answer, or why the server is away for a moment; it may be asked again.
+    async fn answered(
+        &self,
+        request: RequestBuilder,
+    ) -> anyhow::Result<Result<Response, anyhow::Error>> {
+        let response = match request.timeout(WHOLE).send().await {
+            Ok(response) if response.status().is_success() => return Ok(Ok(response)),
+            Ok(response) => response,
+            // nobody listens there: it is rather the address that is wrong
+            Err(error) if error.is_connect() => return Err(self.unreachable(&error)),
+            Err(error) => return Ok(Err(self.unreachable(&error))),
+        };
+        let status = response.status();
+        let text = response.text().await.unwrap_or_default();
+        match self.read(status, text) {
+            Ok(_) => bail!("{} answered {status}", self.address()),
+            Err(error) if status == StatusCode::SERVICE_UNAVAILABLE => Ok(Err(error)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What a file holds, read as it is sent; standard input is read at once.
+async fn content(file: &Path) -> anyhow::Result<Body> {
+    if file.as_os_str() != "-" {
+        let failed = || format!("failed to read {}", file.display());
+        return Ok(Body::from(File::open(file).await.with_context(failed)?));
+    }
+    let read = tokio::task::spawn_blocking(|| std::io::read_to_string(std::io::stdin()));
+    let text = read.await.context("standard input was given up")?;
+    Ok(Body::from(text.context("failed to read standard input")?))
 }

@@ -322,6 +322,9 @@ impl Which {
     }
 }
 
+/// Bytes of lines that are read together; one that is longer is read alone.
+pub(crate) const TOGETHER: usize = 4 << 20;
+
 /// Lines of a part that is kept, which begins with line `first`: from line `next` on, at most `most`.
 pub(crate) fn lines_of(
     part: &str,
@@ -400,7 +403,8 @@ pub trait Batches: Send + Sync + 'static {
         most: usize,
     ) -> impl Future<Output = Result<Vec<Batch>, StoreError>> + Send;
 
-    /// Lines from one on, counted from 1, as they came.
+    /// Lines from one on, counted from 1, as they came: at most `most`, and fewer of long ones, but
+    /// one at least while there is one.
     ///
     /// # Errors
     /// When the store cannot be read.

@@ -164,6 +164,34 @@ async fn a_file_that_breaks_off_is_gone_on_with() {
 }
 
 #[tokio::test]
+async fn long_lines_come_as_well_as_short_ones() {
+    let server = Server::alone().await;
+    server.push(&greeting()).await;
+    let long = json!({"inputs": {"who": "x".repeat(400_000)}}).to_string() + "\n";
+    let whole = long.repeat(25);
+    let made = submit_as(&server, "k", &whole).await.json(202);
+    assert_eq!(made["lines"]["total"], 25);
+    let again = submit_as(&server, "k", &whole).await.json(202);
+    assert_eq!((&again["id"], &again["duplicate"]), (&made["id"], &json!(true)));
+    let other = whole.clone() + &long;
+    submit_as(&server, "k", &other).await.problem(422, "idempotency_key_reused");
+    // the form takes ten letters
+    let ended = until(&server, &id(&made), |batch| !batch["finished_at"].is_null()).await;
+    assert_eq!((&ended["status"], &ended["lines"]["rejected"]), (&json!("failed"), &json!(25)));
+}
+
+#[tokio::test]
+async fn one_that_was_stopped_takes_no_more_lines() {
+    let server = Server::alone().await;
+    server.push(&greeting()).await;
+    submit_as(&server, "k", &format!("{}\0", people(600))).await.problem(400, "invalid_body");
+    let left = server.get("/api/v1/batches").await.json(200);
+    steer(&server, left["data"][0]["id"].as_str().unwrap(), "cancel").await.json(200);
+    let problem = submit_as(&server, "k", &people(600)).await.problem(409, "batch_conflict");
+    assert!(problem["detail"].as_str().unwrap().contains("another key"), "{problem}");
+}
+
+#[tokio::test]
 async fn what_is_no_batch_is_refused() {
     let server = Server::alone().await;
     server.push(&greeting()).await;
@@ -221,6 +249,8 @@ async fn what_failed_is_run_again_alone() {
     let good = id(&submit(server, "", JSONL, line("a", "1")).await.json(202));
     until(server, &good, |batch| batch["status"] == "succeeded").await;
     steer(server, &good, "rerun").await.problem(422, "invalid_rerun");
+    let listed = server.get("/api/v1/batches?limit=1").await.json(200);
+    assert_eq!(listed["data"][0]["id"], json!(good), "nothing was made");
 }
 
 #[tokio::test]

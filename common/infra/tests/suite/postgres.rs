@@ -7,6 +7,7 @@ use std::time::Duration;
 use flowmill_engine::fact::{Fact, Status};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
+use flowmill_infra::batches::{Batches as _, NewBatch, Terms};
 use flowmill_infra::dead_letters::{DeadLetter, DeadLetters as _};
 use flowmill_infra::intake::{Document, Intake as _, Submission};
 use flowmill_infra::message::Shard;
@@ -318,6 +319,37 @@ async fn what_cannot_be_read_is_told() {
         let row = store.run(&"default".into(), &run.into()).await.unwrap().unwrap();
         assert_eq!(row.status, Some(Status::Failed));
     }
+}
+
+#[tokio::test]
+async fn batches_that_nobody_looks_after_any_more_come_to_others() {
+    let schema = Schema::migrated().await;
+    let store = schema.store().await;
+    let new = |batch: &str| NewBatch {
+        batch: batch.into(),
+        tenant: "default".into(),
+        workflow: "doc".into(),
+        terms: Terms::default(),
+        due_in: 3_600_000_000,
+        rerun_of: None,
+        key: None,
+    };
+    let claimed = async |who: &str| {
+        let found = store.claim_batches(&who.into(), 9).await.unwrap();
+        found.iter().map(|batch| batch.batch.to_string()).collect::<Vec<_>>()
+    };
+    for batch in ["comes", "runs", "waits"] {
+        store.create_batch(&new(batch)).await.unwrap();
+    }
+    store.begin_batch(&"default".into(), &"runs".into()).await.unwrap();
+    assert_eq!(claimed("one").await, ["runs"]);
+    assert!(claimed("other").await.is_empty());
+    // ten seconds and an hour are over
+    let later = "UPDATE batches SET claimed_until = claimed_until - 10000000 WHERE batch = 'runs';
+        UPDATE batches SET grown_at = grown_at - 3600000000 WHERE batch = 'waits'";
+    schema.meddle(later).await.unwrap();
+    assert_eq!(claimed("other").await, ["runs", "waits"]);
+    assert!(claimed("one").await.is_empty());
 }
 
 #[tokio::test]

@@ -1,12 +1,15 @@
 //! Batches: many runs of one document, submitted as one file.
 //!
-//! `import` takes a file in, `lines` cuts it, `feed` makes runs of its lines as earlier ones end,
-//! `results` tells what became of them.
+//! `import` takes a file in, `lines` cuts it, `taking` makes its lines durable, `feed` makes runs of them
+//! as earlier ones end, `results` tells what became of them, `rerun` begins with those again that did
+//! not end well.
 
 mod feed;
 mod import;
 mod lines;
+mod rerun;
 mod results;
+mod taking;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +29,8 @@ use super::runs::page;
 use super::show;
 
 pub(super) use feed::{Feeding, feed};
-pub(super) use import::{create, rerun, take};
+pub(super) use import::{create, take};
+pub(super) use rerun::rerun;
 pub(super) use results::results;
 
 /// How many batches a page has.

@@ -7,8 +7,8 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
 use crate::batches::{
-    Batch, Batches, Cause, Counts, Fed, LineResult, NewBatch, State, Steer, Steered, Which,
-    lines_of,
+    Batch, Batches, Cause, Counts, Fed, LineResult, NewBatch, State, Steer, Steered, TOGETHER,
+    Which, lines_of,
 };
 use crate::codec::{Codec, read_terms};
 use crate::intake::Accepted;
@@ -89,13 +89,15 @@ impl Batches for SharedFolder {
                 (SELECT max(first) FROM batch_lines WHERE batch = ?1 AND first <= ?2), 0)
             ORDER BY first LIMIT 1";
         let mut lines: Vec<Name> = Vec::new();
-        while lines.len() < most {
+        let mut bytes = 0;
+        while lines.len() < most && bytes < TOGETHER {
             let next = first + lines.len() as u64;
             let part = sqlx::query(PART).bind(&**batch).bind(number(next));
             let part = part.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
             let Some(part) = part else { break };
             let first = get::<i64>(&part, "first")?.unsigned_abs();
-            let (text, before) = (get(&part, "lines")?, lines.len());
+            let (text, before): (&str, _) = (get(&part, "lines")?, lines.len());
+            bytes += text.len();
             lines.extend(lines_of(text, first, next, most - before));
             if lines.len() == before {
                 break;
