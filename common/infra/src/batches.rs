@@ -323,9 +323,11 @@ impl Which {
 }
 
 /// Bytes of lines that are read together; one that is longer is read alone.
+#[cfg(any(test, feature = "sqlite", feature = "postgres"))]
 pub(crate) const TOGETHER: usize = 4 << 20;
 
 /// Lines of a part that is kept, which begins with line `first`: from line `next` on, at most `most`.
+#[cfg(any(test, feature = "sqlite", feature = "postgres"))]
 pub(crate) fn lines_of(
     part: &str,
     first: u64,
