@@ -11,6 +11,7 @@ mod files;
 mod forms;
 mod guard;
 mod letters;
+mod limits;
 mod pace;
 mod payloads;
 mod queue;

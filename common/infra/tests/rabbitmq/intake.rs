@@ -290,6 +290,9 @@ async fn ends_are_announced_to_whoever_listens() {
 async fn ends_of_batches_have_keys_of_their_own() {
     let broker = Broker::new(Queues::Quorum).await;
     let announcer = events(&broker.settings);
+    // who announces makes the exchange
+    let subject = Subject::Batch("a".into(), State::Failed);
+    soon(announcer.announce(Announcement { subject, body: Vec::new() })).await.unwrap();
     let client = Client::of(&broker.settings).await;
     let (batches, runs) = (client.inbox().await, client.inbox().await);
     for (queue, key) in [(&batches, "batch.#"), (&runs, "run.#")] {

@@ -65,7 +65,8 @@ impl Schema {
             DELETE FROM workflows; DELETE FROM workflow_names; DELETE FROM payloads;
             DELETE FROM idempotency; DELETE FROM schedulers; DELETE FROM dead_letters;
             DELETE FROM announcements; DELETE FROM endpoints; DELETE FROM webhook_deliveries;
-            DELETE FROM announcements; DELETE FROM batches; DELETE FROM batch_ends;
+            DELETE FROM batches; DELETE FROM batch_ends; DELETE FROM shares;
+            DELETE FROM share_parts;
             DELETE FROM conversations; DELETE FROM conversation_variables;
             UPDATE leases SET owner = NULL, expires_at = 0;
             UPDATE shards SET epoch = 0, mark = 0, last = 0";

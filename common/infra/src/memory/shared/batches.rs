@@ -11,6 +11,7 @@ use crate::batches::{
     Batch, Batches, Counts, Fed, LineResult, NewBatch, State, Steer, Steered, Which,
 };
 use crate::intake::{Accepted, IdempotencyKey, Submission};
+use crate::shares::Party;
 use crate::store::StoreError;
 
 use super::{RunRow, SharedStore, State as Everything};
@@ -234,6 +235,7 @@ impl Batches for SharedStore {
         row.note = i64::try_from(ended).ok().map(|before| -1 - before);
         let tenant = row.batch.tenant.clone();
         state.tell_of_batch(now, &tenant, batch);
+        state.shares.remove(&(tenant, Party::Batch(batch.clone())));
         Ok(true)
     }
 

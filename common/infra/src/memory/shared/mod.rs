@@ -3,7 +3,7 @@
 //!
 //! Here are facts and their commit; `shards` is for owners, `intake` for submitters, `work` for
 //! workers and whoever compiles documents, `batches` for batches, `contents` for whoever takes files
-//! in, `letters` for dead letters, `announcements` for whoever tells others of ends, `webhooks` for
+//! in, `shares` for who may have how much, `letters` for dead letters, `announcements` for whoever tells others of ends, `webhooks` for
 //! those who send events.
 
 mod announcements;
@@ -13,6 +13,7 @@ mod contents;
 mod intake;
 mod letters;
 mod shards;
+mod shares;
 mod webhooks;
 mod work;
 
@@ -33,6 +34,7 @@ use crate::dead_letters::DeadLetter;
 use crate::intake::{Attached, Conversation, Document, IdempotencyKey};
 use crate::message::{PlanKey, Shard};
 use crate::shards::Signal;
+use crate::shares::{Parts, Party, Share};
 use crate::store::{Batch, Commit, Settled, Standing, Store, StoreError, Tenure};
 
 /// A way into a store that others have ways into.
@@ -71,6 +73,9 @@ struct State {
     /// How many deliveries were made.
     told: i64,
     batches: BTreeMap<Name, batches::BatchRow>,
+    shares: BTreeMap<(Name, Party), Share>,
+    /// What schedulers have of what is shared.
+    parts: Parts,
     #[cfg(feature = "payloads")]
     uploads: BTreeMap<(Name, Name), crate::contents::Upload>,
 }
