@@ -18,6 +18,7 @@ mod queue;
 mod receiver;
 mod reruns;
 mod runs;
+mod sender;
 mod server;
 mod submit;
 mod webhooks;

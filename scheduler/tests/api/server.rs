@@ -217,7 +217,7 @@ impl Server {
         let explaining = explain(store.clone(), all, of_owners, settings.shards, key);
         let (router, acceptor, background) =
             with_acceptor(store.clone(), workflows.clone(), pokes, live.clone(), settings);
-        let hooks = webhooks(store.clone(), courier(), of_hooks);
+        let hooks = webhooks(store.clone(), courier(100), of_hooks);
         let router = router.merge(letter_box).merge(explaining).merge(hooks);
         let (base, stop, serving) = serve(router).await;
         install_tls_provider();
@@ -287,7 +287,7 @@ impl Drop for Server {
 }
 
 /// What sends webhooks in tests: to this machine, too, and without long waits.
-pub(crate) fn courier() -> Arc<Courier> {
+pub(crate) fn courier(outputs_bytes: usize) -> Arc<Courier> {
     let short = Duration::from_millis(20);
     let schedule =
         Schedule { again: vec![short; 7], rest: short, longest_rest: short, margin: short };
@@ -295,7 +295,7 @@ pub(crate) fn courier() -> Arc<Courier> {
     let settings = WebhookSettings {
         timeout: Duration::from_secs(1),
         schedule,
-        outputs_bytes: 100,
+        outputs_bytes,
         public_url: "https://flows.example/".to_owned(),
         url_secret: Some(COMMON_SECRET.into()),
         reach: Options { policy, ..Options::default() },
