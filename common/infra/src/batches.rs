@@ -284,7 +284,7 @@ impl Steer {
         }
     }
 
-    /// Whether it concerns runs that are paused, and no others.
+    /// Whether it concerns runs that are paused or about to be, and no others.
     pub fn is_for_paused(self) -> bool {
         self == Self::Resume
     }

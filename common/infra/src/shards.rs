@@ -133,7 +133,7 @@ pub trait Shards: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Runs of these shards that were accepted and did not begin, in the order of their
-    /// acceptance.
+    /// acceptance. Those of which something is wanted are left out: [`Shards::queued_runs`] has them.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -155,7 +155,7 @@ pub trait Shards: Send + Sync + 'static {
 
     /// The first runs that wait in flows of these shards: of each flow, by its key, so many at most;
     /// those of a flow together. Of a flow that is spread over several shards each gives its part, so
-    /// their order is about that of acceptance.
+    /// their order is about that of acceptance. Those of which something is wanted are left out.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -163,6 +163,15 @@ pub trait Shards: Send + Sync + 'static {
         &self,
         shards: &[Shard],
         flows: &[(Name, usize)],
+    ) -> impl Future<Output = Result<Vec<Result<Queued, Damaged>>, StoreError>> + Send;
+
+    /// Those of these runs that were accepted and did not begin, in any order.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn queued_runs(
+        &self,
+        runs: &[Name],
     ) -> impl Future<Output = Result<Vec<Result<Queued, Damaged>>, StoreError>> + Send;
 
     /// Runs of a shard that its last owner left with something to do: nodes that wait for a grant,

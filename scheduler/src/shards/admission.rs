@@ -143,7 +143,7 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
         rooms.all(|room| room > 0)
     }
 
-    async fn begin(&mut self, owner: &mut Owner, queued: Queued, now: Time) {
+    pub(super) async fn begin(&mut self, owner: &mut Owner, queued: Queued, now: Time) {
         let Queued { plan, tenant, name, start } = queued;
         let run = start.run.clone();
         if owner.holds(&run) {

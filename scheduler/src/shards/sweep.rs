@@ -9,7 +9,7 @@ use flowmill_engine::run::{Input, Rejected};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_infra::message::{Control, Delivery, Shard};
-use flowmill_infra::shards::{Shards, Signal, Wish};
+use flowmill_infra::shards::{Damaged, Shards, Signal, Wish};
 use flowmill_infra::shares::Shares;
 use flowmill_infra::store::{Settled, StoreError, Tenure};
 use tokio::time::Instant;
@@ -47,21 +47,46 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
         for (_, run) in overdue {
             self.condemned.waited_too_long(run);
         }
-        let (theirs, signals): (Vec<Signal>, Vec<Signal>) =
-            signals.into_iter().partition(|signal| waiting.contains(&signal.run));
-        for Signal { run, wish, .. } in theirs {
-            // whatever else is wanted of it waits until it begins
-            if wish == Ok(Wish::Stop) {
-                self.condemned.stopped(&run, ABORTED);
+        // there are more of them than one question brings
+        if signals.len() == ROWS {
+            self.sweep_at = Instant::now();
+        }
+        self.begin_wanted(owner, &signals, &waiting, now).await?;
+        for signal in signals {
+            if !waiting.contains(&signal.run) || owner.holds(&signal.run) {
+                self.grant_wish(owner, signal, now);
+            } else if signal.wish == Ok(Wish::Stop) {
+                self.condemned.stopped(&signal.run, ABORTED);
             }
         }
         self.end_condemned(owner).await;
         self.begin_queued(owner, now).await?;
-        for signal in signals {
-            self.grant_wish(owner, signal, now);
-        }
         owner.put_aside();
         self.watch().await
+    }
+
+    /// Begins runs that wait of which something is wanted, so that it can be told them: one that is to
+    /// pause or to stop does so before any node of it is sent.
+    async fn begin_wanted(
+        &mut self,
+        owner: &mut Owner,
+        signals: &[Signal],
+        waiting: &BTreeSet<Name>,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        let wanted: BTreeSet<&Name> =
+            signals.iter().map(|signal| &signal.run).filter(|run| waiting.contains(*run)).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let wanted: Vec<Name> = wanted.into_iter().cloned().collect();
+        for queued in self.store.queued_runs(&wanted).await? {
+            match queued {
+                Ok(queued) => self.begin(owner, queued, now).await,
+                Err(Damaged { run, why }) => self.condemned.cannot_be_read(&run, &why),
+            }
+        }
+        Ok(())
     }
 
     fn grant_wish(&mut self, owner: &mut Owner, signal: Signal, now: Time) {

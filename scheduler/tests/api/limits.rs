@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value as Json, json};
 
 use crate::cluster::Cluster;
-use crate::server::{Answer, Server, for_ada, greeting, send};
+use crate::server::{Answer, Server, asking, for_ada, greeting, send};
 
 async fn put(server: &Server, on: &str, share: Json) -> Answer {
     send(server.request(Method::PUT, &format!("/api/v1/limits/{on}")).body(share.to_string())).await
@@ -132,4 +132,38 @@ async fn what_waits_for_a_limit_says_so() {
     assert!(detail.contains("workflow greeting may have 0 runs in flight"), "{detail}");
     delete(server, "workflows/greeting").await;
     assert_eq!(server.get(&format!("{path}?wait=30s")).await.json(200)["status"], "succeeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_waits_pauses_before_any_node_of_it_is_sent() {
+    let cluster = Cluster::with(|settings| settings.allow_mocks = true).await;
+    let server = &cluster.server;
+    server.push(&asking()).await;
+    put(server, "tenant", json!({"runs": 0})).await.json(200);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let run = json!({"workflow": "asking", "mocks": {"m": {"outputs": {"text": "hi"}}}});
+    let submitted = [server.submit(run.clone()).await, server.submit(run).await];
+    let [paused, stopped] = submitted.map(|run| {
+        let run = run.json(202);
+        format!("/api/v1/runs/{}", run["id"].as_str().unwrap())
+    });
+    server.post(&format!("{paused}/pause"), "").await.json(202);
+    server.post(&format!("{stopped}/cancel"), "").await.json(202);
+    assert_eq!(server.get(&format!("{stopped}?wait=30s")).await.json(200)["status"], "stopped");
+    let ends = async |run: &str, status: &str| {
+        let told = async {
+            while server.get(run).await.json(200)["status"] != status {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), told).await.unwrap();
+    };
+    ends(&paused, "paused").await;
+    for run in [&paused, &stopped] {
+        let nodes = server.get(&format!("{run}/nodes")).await.json(200);
+        let was_sent = nodes["data"].as_array().unwrap().iter().any(|node| node["node"] == "m");
+        assert!(!was_sent, "{nodes}");
+    }
+    server.post(&format!("{paused}/resume"), "").await.json(202);
+    ends(&paused, "succeeded").await;
 }

@@ -377,7 +377,9 @@ async fn steer(
     const SIGNAL: &str = "
         INSERT INTO signals (tenant, run, shard, wish, actor)
         SELECT tenant, run, shard, $3, $4 FROM runs
-        WHERE tenant = $1 AND batch = $2 AND finished_at IS NULL AND ($5 OR status = 'paused')
+        WHERE tenant = $1 AND batch = $2 AND finished_at IS NULL AND ($5 OR status = 'paused'
+            -- or about to be
+            OR EXISTS (SELECT FROM signals WHERE signals.run = runs.run AND settled_at IS NULL))
         ORDER BY run
         RETURNING run";
     let from: Vec<&str> = steer.from().iter().map(|state| state.name()).collect();

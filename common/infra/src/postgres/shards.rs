@@ -56,10 +56,12 @@ impl Shards for PostgresStore {
             SELECT run, runs.tenant, coalesce(name, '') AS name, workflow, dify_sizes, mocks, start
             FROM runs LEFT JOIN workflows
                 ON workflows.tenant = runs.tenant AND digest = workflow
-            WHERE shard = ANY($1) AND status IS NULL ORDER BY place LIMIT $2";
+            WHERE shard = ANY($1) AND status IS NULL AND NOT EXISTS (
+                SELECT FROM signals WHERE signals.run = runs.run AND settled_at IS NULL)
+            ORDER BY place LIMIT $2";
         let found = sqlx::query(QUEUED).bind(numbers(shards)).bind(rows(most));
         let found = found.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
-        self.queued_runs(&found).await
+        self.read_queued(&found).await
     }
 
     async fn waiting_flows(&self, shards: &[Shard]) -> Result<Vec<WaitingFlow>, StoreError> {
@@ -100,6 +102,8 @@ impl Shards for PostgresStore {
                 CROSS JOIN LATERAL (
                     SELECT run, tenant, workflow, dify_sizes, mocks, start, place FROM runs
                     WHERE runs.shard = own.shard AND runs.flow = asked.flow AND status IS NULL
+                        AND NOT EXISTS (
+                            SELECT FROM signals WHERE signals.run = runs.run AND settled_at IS NULL)
                     ORDER BY place LIMIT asked.most / cardinality($1::int4[]) + 1) AS head
                 ORDER BY place LIMIT asked.most) AS first
             LEFT JOIN workflows ON workflows.tenant = first.tenant AND digest = workflow
@@ -108,7 +112,18 @@ impl Shards for PostgresStore {
             flows.iter().map(|(key, most)| (&**key, rows(*most))).unzip();
         let found = sqlx::query(QUEUED).bind(numbers(shards)).bind(keys).bind(most);
         let found = found.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
-        self.queued_runs(&found).await
+        self.read_queued(&found).await
+    }
+
+    async fn queued_runs(&self, runs: &[Name]) -> Result<Vec<Result<Queued, Damaged>>, StoreError> {
+        const QUEUED: &str = "
+            SELECT run, runs.tenant, coalesce(name, '') AS name, workflow, dify_sizes, mocks, start
+            FROM runs LEFT JOIN workflows
+                ON workflows.tenant = runs.tenant AND digest = workflow
+            WHERE run = ANY($1) AND status IS NULL";
+        let asked: Vec<&str> = runs.iter().map(|run| &**run).collect();
+        let found = sqlx::query(QUEUED).bind(asked).fetch_all(&self.readers).await;
+        self.read_queued(&found.map_err(|error| trouble(&error))?).await
     }
 
     async fn unfinished(&self, tenure: Tenure) -> Result<Vec<Name>, StoreError> {
@@ -214,7 +229,7 @@ impl Shards for PostgresStore {
 }
 
 impl PostgresStore {
-    async fn queued_runs(
+    async fn read_queued(
         &self,
         found: &[PgRow],
     ) -> Result<Vec<Result<Queued, Damaged>>, StoreError> {

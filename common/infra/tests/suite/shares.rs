@@ -9,7 +9,7 @@ use flowmill_infra::batches::{Batches, NewBatch, State, Terms};
 use flowmill_infra::flow::Flow;
 use flowmill_infra::intake::{Document, Intake, Submission};
 use flowmill_infra::message::{PlanKey, Shard};
-use flowmill_infra::shards::{Damaged, Queued, Shards};
+use flowmill_infra::shards::{Damaged, Queued, Shards, Wish};
 use flowmill_infra::shares::{Allotted, Amount, Party, Quota, Share, Shares, Usage};
 
 use super::shards::{me, submission};
@@ -20,6 +20,7 @@ pub(crate) async fn all<S: Shares + Shards + Intake + Batches>(make: impl AsyncF
     what_a_scheduler_had_that_is_gone_is_free(make().await).await;
     a_batch_that_ended_has_no_share(make().await).await;
     flows_are_found_however_much_waits_in_them(make().await).await;
+    what_is_wanted_of_runs_comes_before_they_begin(make().await).await;
 }
 
 fn share(weight: u32, runs: Option<u32>, tasks: Option<u32>) -> Share {
@@ -178,6 +179,27 @@ async fn flows_are_found_however_much_waits_in_them<S: Shards + Intake>(store: S
     let some = store.queued_of(&[Shard(2)], &[(found[0].key.clone(), 3)]).await.unwrap();
     let ids: Vec<Name> = some.into_iter().map(|queued| ok(queued).start.run).collect();
     assert_eq!(ids, ["run-002", "run-006", "run-010"].map(Name::from));
+}
+
+async fn what_is_wanted_of_runs_comes_before_they_begin<S: Shards + Intake>(store: S) {
+    let runs: Vec<Submission> = (0..4).map(|number| run(number, "acme", "doc", None)).collect();
+    store.submit(&runs).await.unwrap();
+    let shards: Vec<Shard> = (0..4).map(Shard).collect();
+    let (wanted, tenant) = (Name::from("run-001"), Name::from("acme"));
+    let signal = store.wish(&tenant, &wanted, &Wish::Pause, &"a".into()).await.unwrap();
+    let ids = |queued: Vec<Result<Queued, Damaged>>| -> Vec<Name> {
+        queued.into_iter().map(|queued| ok(queued).start.run).collect()
+    };
+    let others = ["run-000", "run-002", "run-003"].map(Name::from);
+    assert_eq!(ids(store.queued(&shards, 10).await.unwrap()), others);
+    let key = store.waiting_flows(&shards).await.unwrap()[0].key.clone();
+    let of_flow = store.queued_of(&shards, &[(key, 10)]).await.unwrap();
+    assert_eq!(ids(of_flow), others);
+    let asked = [wanted.clone(), "run-003".into(), "nobody".into()];
+    let mut found = ids(store.queued_runs(&asked).await.unwrap());
+    found.sort();
+    assert_eq!(found, asked[..2]);
+    assert!(signal.is_some());
 }
 
 fn ok(queued: Result<Queued, Damaged>) -> Queued {

@@ -130,6 +130,12 @@ impl Shards for Reach {
         self.back(queued).await
     }
 
+    async fn queued_runs(&self, runs: &[Name]) -> Result<Vec<Result<Queued, Damaged>>, StoreError> {
+        self.go().await?;
+        let queued = self.store.queued_runs(runs).await;
+        self.back(queued).await
+    }
+
     async fn unfinished(&self, tenure: Tenure) -> Result<Vec<Name>, StoreError> {
         self.go().await?;
         let unfinished = self.store.unfinished(tenure).await;

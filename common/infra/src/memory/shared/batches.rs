@@ -211,12 +211,16 @@ impl Batches for SharedStore {
         held.state = steer.to();
         held.cause = steer.cause().or(held.cause);
         held.started_at.get_or_insert(now);
-        let is_asked = |row: &RunRow| {
-            let is_of = row.line.as_ref().is_some_and(|line| line.batch == *batch);
-            let may = !steer.is_for_paused() || row.status == Some(Status::Paused);
-            is_of && row.finished_at.is_none() && may
+        let waits = |run: &Name| {
+            let mut open = state.signals.iter().filter(|row| row.settled.is_none());
+            open.any(|row| row.signal.run == *run)
         };
-        let runs = state.runs.iter().filter(|(_, row)| is_asked(row));
+        let is_asked = |run: &Name, row: &RunRow| {
+            let is_of = row.line.as_ref().is_some_and(|line| line.batch == *batch);
+            let is_paused = || row.status == Some(Status::Paused) || waits(run);
+            is_of && row.finished_at.is_none() && (!steer.is_for_paused() || is_paused())
+        };
+        let runs = state.runs.iter().filter(|(run, row)| is_asked(run, row));
         let runs: Vec<Name> = runs.map(|(run, _)| run.clone()).collect();
         for run in &runs {
             state.signal(run, &steer.wish(), actor);

@@ -74,7 +74,8 @@ impl Shards for SharedStore {
         most: usize,
     ) -> Result<Vec<Result<Queued, Damaged>>, StoreError> {
         let state = self.lock();
-        let mut waiting: Vec<(u64, Queued)> = state.waiting(shards).collect();
+        let mut waiting: Vec<(u64, Queued)> =
+            state.waiting(shards).filter(|(_, queued)| !state.is_wanted(queued)).collect();
         waiting.sort_by_key(|(place, _)| *place);
         Ok(waiting.into_iter().take(most).map(|(_, queued)| Ok(queued)).collect())
     }
@@ -97,12 +98,19 @@ impl Shards for SharedStore {
         let state = self.lock();
         let mut queued = Vec::new();
         for (key, most) in flows {
-            let is_of_it = |(_, queued): &(u64, Queued)| *key_of(queued) == **key;
+            let is_of_it =
+                |(_, queued): &(u64, Queued)| *key_of(queued) == **key && !state.is_wanted(queued);
             let mut waiting: Vec<(u64, Queued)> = state.waiting(shards).filter(is_of_it).collect();
             waiting.sort_by_key(|(place, _)| *place);
             queued.extend(waiting.into_iter().take(*most).map(|(_, queued)| Ok(queued)));
         }
         Ok(queued)
+    }
+
+    async fn queued_runs(&self, runs: &[Name]) -> Result<Vec<Result<Queued, Damaged>>, StoreError> {
+        let state = self.lock();
+        let rows = runs.iter().filter_map(|run| state.runs.get(run));
+        Ok(rows.filter_map(|row| state.queued(row)).map(|(_, queued)| Ok(queued)).collect())
     }
 
     async fn unfinished(&self, tenure: Tenure) -> Result<Vec<Name>, StoreError> {
@@ -209,12 +217,21 @@ impl State {
 
     /// The runs of these shards that have not begun, each with its place.
     fn waiting<'a>(&'a self, shards: &'a [Shard]) -> impl Iterator<Item = (u64, Queued)> {
-        let waiting = self.of(shards).filter(|(_, row)| row.status.is_none());
-        waiting.filter_map(|(_, row)| {
-            let (plan, tenant, start) = (row.plan.clone(), row.tenant.clone(), row.start.clone()?);
-            let name = self.name_of(row).unwrap_or_default();
-            Some((row.place, Queued { plan, tenant, name, start }))
-        })
+        self.of(shards).filter_map(|(_, row)| self.queued(row))
+    }
+
+    /// A run that has not begun, with its place.
+    fn queued(&self, row: &RunRow) -> Option<(u64, Queued)> {
+        let start = row.start.clone().filter(|_| row.status.is_none())?;
+        let (plan, tenant) = (row.plan.clone(), row.tenant.clone());
+        let name = self.name_of(row).unwrap_or_default();
+        Some((row.place, Queued { plan, tenant, name, start }))
+    }
+
+    /// Whether something is wanted of it that its owner did not deal with.
+    fn is_wanted(&self, queued: &Queued) -> bool {
+        let is_of_it = |signal: &Signal| signal.run == queued.start.run;
+        self.signals.iter().any(|row| row.settled.is_none() && is_of_it(&row.signal))
     }
 }
 

@@ -403,7 +403,9 @@ impl Change for Steering {
         const SIGNAL: &str = "
             INSERT INTO signals (run, shard, wish, actor, sent_at)
             SELECT run, shard, ?3, ?4, ?5 FROM runs
-            WHERE tenant = ?1 AND batch = ?2 AND finished_at IS NULL AND (?6 OR status = 'paused')
+            WHERE tenant = ?1 AND batch = ?2 AND finished_at IS NULL AND (?6 OR status = 'paused'
+                -- or about to be
+                OR EXISTS (SELECT 1 FROM signals s WHERE s.run = runs.run AND settled_at IS NULL))
             RETURNING run";
         let Self { steer, .. } = self;
         let from: Vec<&str> = steer.from().iter().map(|state| state.name()).collect();

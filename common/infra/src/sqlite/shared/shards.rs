@@ -52,11 +52,12 @@ impl Shards for SharedFolder {
         const QUEUED: &str = "
             SELECT run, r.tenant, coalesce(name, '') AS name, workflow, dify_sizes, mocks, start
             FROM runs r LEFT JOIN workflows w ON w.tenant = r.tenant AND digest = workflow
-            WHERE shard IN (SELECT value FROM json_each(?)) AND status IS NULL
+            WHERE shard IN (SELECT value FROM json_each(?)) AND status IS NULL AND NOT EXISTS (
+                SELECT 1 FROM signals s WHERE s.run = r.run AND s.settled_at IS NULL)
             ORDER BY place LIMIT ?";
         let found = sqlx::query(QUEUED).bind(numbers(shards)?).bind(rows(most));
         let found = found.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
-        self.queued_runs(&found).await
+        self.read_queued(&found).await
     }
 
     async fn waiting_flows(&self, shards: &[Shard]) -> Result<Vec<WaitingFlow>, StoreError> {
@@ -94,7 +95,9 @@ impl Shards for SharedFolder {
             SELECT run, place, r.tenant, coalesce(name, '') AS name, workflow, dify_sizes, mocks,
                 start
             FROM runs r LEFT JOIN workflows w ON w.tenant = r.tenant AND digest = workflow
-            WHERE shard = ? AND flow = ? AND status IS NULL ORDER BY place LIMIT ?";
+            WHERE shard = ? AND flow = ? AND status IS NULL AND NOT EXISTS (
+                SELECT 1 FROM signals s WHERE s.run = r.run AND s.settled_at IS NULL)
+            ORDER BY place LIMIT ?";
         let mut queued = Vec::new();
         for (key, most) in flows {
             // a shard gives its part and one more, so that there is enough where they are few
@@ -107,9 +110,18 @@ impl Shards for SharedFolder {
             }
             heads.sort_by_cached_key(|row| get::<i64>(row, "place").unwrap_or(i64::MAX));
             heads.truncate(*most);
-            queued.append(&mut self.queued_runs(&heads).await?);
+            queued.append(&mut self.read_queued(&heads).await?);
         }
         Ok(queued)
+    }
+
+    async fn queued_runs(&self, runs: &[Name]) -> Result<Vec<Result<Queued, Damaged>>, StoreError> {
+        const QUEUED: &str = "
+            SELECT run, r.tenant, coalesce(name, '') AS name, workflow, dify_sizes, mocks, start
+            FROM runs r LEFT JOIN workflows w ON w.tenant = r.tenant AND digest = workflow
+            WHERE run IN (SELECT value FROM json_each(?)) AND status IS NULL";
+        let found = sqlx::query(QUEUED).bind(list(runs)?).fetch_all(&self.readers).await;
+        self.read_queued(&found.map_err(|error| trouble(&error))?).await
     }
 
     async fn unfinished(&self, tenure: Tenure) -> Result<Vec<Name>, StoreError> {
@@ -224,7 +236,7 @@ impl SharedFolder {
         found.map_err(|error| trouble(&error))?.iter().map(tenure).collect()
     }
 
-    async fn queued_runs(
+    async fn read_queued(
         &self,
         found: &[SqliteRow],
     ) -> Result<Vec<Result<Queued, Damaged>>, StoreError> {
