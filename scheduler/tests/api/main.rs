@@ -19,5 +19,6 @@ mod reruns;
 mod runs;
 mod server;
 mod submit;
+mod tenants;
 mod webhooks;
 mod workflows;

@@ -20,6 +20,7 @@ mod payloads;
 mod reading;
 mod schema;
 mod shards;
+mod tenants;
 mod webhooks;
 
 use std::fmt;

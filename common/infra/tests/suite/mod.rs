@@ -27,6 +27,7 @@ pub(crate) mod shards;
 pub(crate) mod shared_folder;
 mod stash;
 pub(crate) mod store;
+pub(crate) mod tenants;
 pub(crate) mod watched;
 pub(crate) mod webhooks;
 

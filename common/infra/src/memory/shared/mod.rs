@@ -4,7 +4,7 @@
 //! Here are facts and their commit; `shards` is for owners, `intake` for submitters, `work` for
 //! workers and whoever compiles documents, `batches` for batches, `contents` for whoever takes files
 //! in, `letters` for dead letters, `announcements` for whoever tells others of ends, `webhooks` for
-//! those who send events.
+//! those who send events, `tenants` for whoever asks who a caller is.
 
 mod announcements;
 mod batches;
@@ -13,6 +13,7 @@ mod contents;
 mod intake;
 mod letters;
 mod shards;
+mod tenants;
 mod webhooks;
 mod work;
 
@@ -34,6 +35,7 @@ use crate::intake::{Attached, Conversation, Document, IdempotencyKey};
 use crate::message::{PlanKey, Shard};
 use crate::shards::Signal;
 use crate::store::{Batch, Commit, Settled, Standing, Store, StoreError, Tenure};
+use crate::tenants::{ApiKey, DEFAULT_TENANT};
 
 /// A way into a store that others have ways into.
 #[derive(Clone, Debug)]
@@ -71,6 +73,9 @@ struct State {
     /// How many deliveries were made.
     told: i64,
     batches: BTreeMap<Name, batches::BatchRow>,
+    /// Since when each is there.
+    tenants: BTreeMap<Name, Time>,
+    api_keys: Vec<ApiKey>,
     #[cfg(feature = "payloads")]
     uploads: BTreeMap<(Name, Name), crate::contents::Upload>,
 }
@@ -122,7 +127,8 @@ impl SharedStore {
     /// An empty store of so many shards. A lease lasts this long.
     pub fn new(shards: u16, lease: Duration) -> Self {
         let rows = vec![ShardRow::default(); usize::from(shards.max(1))];
-        let state = State { shards: rows, ..State::default() };
+        let tenants = BTreeMap::from([(DEFAULT_TENANT.into(), Time::default())]);
+        let state = State { shards: rows, tenants, ..State::default() };
         Self {
             state: Arc::new(Mutex::new(state)),
             #[cfg(feature = "payloads")]
@@ -252,7 +258,7 @@ impl State {
             row.last = row.last.max(standing.last_number);
         }
         if !self.runs.contains_key(run) {
-            let row = self.new_row("default".into(), PlanKey::default(), now);
+            let row = self.new_row(DEFAULT_TENANT.into(), PlanKey::default(), now);
             self.runs.insert(run.clone(), row);
         }
         if let Some(row) = self.runs.get_mut(run) {

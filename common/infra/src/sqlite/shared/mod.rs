@@ -3,7 +3,7 @@
 //!
 //! Here it is opened, and facts are read; `commit` writes them and `end` the last of a run that
 //! nobody can move; `shards` is for owners, `intake` for submitters, `checkpoints` for workers,
-//! `webhooks` for those who send events.
+//! `webhooks` for those who send events, `tenants` for whoever asks who a caller is.
 //!
 //! The folder's lock says which process owns its shards, so leases lie in that process's memory;
 //! epochs are kept. Large values are files of the folder.
@@ -18,6 +18,7 @@ mod intake;
 mod leases;
 mod reading;
 mod shards;
+mod tenants;
 mod webhooks;
 
 use std::path::Path;
