@@ -78,3 +78,48 @@ impl<S: Contents> FileStore for UploadedFiles<S> {
         Some(Arc::new(Self { store: self.store.clone(), tenant: Some(tenant.clone()), others }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use flowmill_engine::time::Time;
+    use flowmill_infra::contents::Upload;
+    use flowmill_infra::memory::SharedStore;
+    use flowmill_infra::payloads::Payload;
+    use flowmill_nodes::files::MemoryFiles;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_tenants_nodes_open_what_it_uploaded_and_nothing_else() {
+        let store = Arc::new(SharedStore::new(1, Duration::from_secs(10)));
+        let acme = Name::from("acme");
+        let payload = Payload::of(b"All is well.".to_vec());
+        let upload = Upload {
+            id: "u".into(),
+            name: "a.txt".into(),
+            extension: Some(".txt".into()),
+            mime_type: "text/plain".into(),
+            bytes: 12,
+            digest: payload.digest(),
+            uploaded_at: Time(7),
+        };
+        store.content().put(&upload.owner(&acme), &payload).await.unwrap();
+        store.keep_upload(&acme, &upload).await.unwrap();
+        let files = UploadedFiles::new(store, Arc::new(MemoryFiles::default()));
+        let file = File {
+            transfer_method: LOCAL_FILE.into(),
+            related_id: Some("u".into()),
+            ..File::default()
+        };
+        let opened = async |tenant: &str| {
+            let theirs = files.of_tenant(&tenant.into()).unwrap();
+            theirs.open(&file, 100).await
+        };
+        assert_eq!(opened("acme").await.unwrap(), b"All is well.");
+        let unknown = FileError::Unknown { id: "u".to_owned() };
+        assert_eq!(opened("other").await.unwrap_err(), unknown);
+        assert_eq!(files.open(&file, 100).await.unwrap_err(), unknown, "it is nobody's");
+    }
+}

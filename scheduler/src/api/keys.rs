@@ -17,6 +17,7 @@ use super::access::{Admin, Caller, secret};
 use super::guard::{parameters, read};
 use super::json::{Answer, Members, object, time};
 use super::problem::{Code, Problem};
+use super::tenants;
 
 /// Bytes of a request.
 const REQUEST: usize = 64 << 10;
@@ -36,10 +37,8 @@ pub(super) async fn list<S: Tenants>(
     let [tenant] = parameters(&uri, ["tenant"])?;
     let tenant = tenant.map(Name::from);
     let store = api.guard.store();
-    if let Some(tenant) = &tenant
-        && store.tenant(tenant).await?.is_none()
-    {
-        return Err(Problem::no_tenant(tenant));
+    if let Some(tenant) = &tenant {
+        tenants::find(&api, tenant).await?;
     }
     let found = store.keys(tenant.as_ref()).await?;
     let data = found.iter().map(|key| object(row(key))).collect();
@@ -57,6 +56,7 @@ pub(super) async fn add<S: Tenants>(
     let [] = parameters(&uri, [])?;
     let mut members = Members::read(&read(&headers, body, REQUEST).await?)?;
     let tenant = members.text("tenant")?.unwrap_or(caller.tenant);
+    tenants::find(&api, &tenant).await?;
     let name =
         members.text("name")?.ok_or_else(|| Problem::request("name is missing: what for"))?;
     if name.is_empty() || name.chars().count() > NAME || name.contains(char::is_control) {
@@ -114,7 +114,7 @@ pub(super) async fn revoke<S: Tenants>(
     let id = Name::from(id);
     let none = || Problem::new(Code::KeyNotFound, format!("there is no key {:?}", &*id));
     let store = api.guard.store();
-    if !store.revoke_key(&id).await? {
+    if !secret::is_id(&id) || !store.revoke_key(&id).await? {
         return Err(none());
     }
     api.guard.forget_key(&id);

@@ -84,6 +84,7 @@ pub(super) async fn remove<S: Tenants>(
 ) -> Result<Answer, Problem> {
     let [] = parameters(&uri, [])?;
     let name = Name::from(name);
+    find(&api, &name).await?;
     match api.guard.store().remove_tenant(&name).await? {
         RemovedTenant::Gone => {}
         RemovedTenant::Unknown => return Err(Problem::no_tenant(&name)),
@@ -101,8 +102,13 @@ pub(super) async fn remove<S: Tenants>(
     Ok(Answer::ok(object([("name", Value::Str(name)), ("removed", true.into())])))
 }
 
-async fn find<S: Tenants>(api: &Api<S>, name: &Name) -> Result<Tenant, Problem> {
-    let found = api.guard.store().tenant(name).await?;
+/// A tenant that must be there.
+pub(super) async fn find<S: Tenants>(api: &Api<S>, name: &Name) -> Result<Tenant, Problem> {
+    // no store takes every text
+    let found = match objection(name) {
+        Some(_) => None,
+        None => api.guard.store().tenant(name).await?,
+    };
     found.ok_or_else(|| Problem::no_tenant(name))
 }
 

@@ -339,8 +339,9 @@ async fn a_message_says_for_which_tenant_it_is() {
         tenant: tenant.map(Into::into),
         ..named("order-1", &for_ada())
     };
-    queue.put([of(Some("acme")), of(Some("nobody")), of(None)]);
-    let ends = queue.settled(3).await;
+    queue.put([of(Some("acme")), of(Some("nobody")), of(None), of(Some("a\0b"))]);
+    let ends = queue.settled(4).await;
+    assert_eq!(ends[3].as_ref().unwrap_err().0, "tenant_not_found");
     let run = ends[0].as_ref().unwrap()["id"].as_str().unwrap();
     assert_eq!(ends[1].as_ref().unwrap_err().0, "tenant_not_found");
     assert_eq!(ends[2].as_ref().unwrap_err().0, "workflow_not_found", "default has none");
@@ -350,7 +351,7 @@ async fn a_message_says_for_which_tenant_it_is() {
     // the same name is another tenant's own
     server.push(&greeting()).await;
     queue.put([of(Some("default")), of(Some("acme"))]);
-    let ends = queue.settled(5).await;
-    assert_eq!(ends[3].as_ref().unwrap()["duplicate"], false);
-    assert_eq!(ends[4].as_ref().unwrap()["duplicate"], true);
+    let ends = queue.settled(6).await;
+    assert_eq!(ends[4].as_ref().unwrap()["duplicate"], false);
+    assert_eq!(ends[5].as_ref().unwrap()["duplicate"], true);
 }

@@ -15,7 +15,7 @@ use axum::http::{HeaderMap, header};
 use flowmill_engine::value::Name;
 use flowmill_infra::clock::{Clock as _, SystemClock};
 use flowmill_infra::store::StoreError;
-use flowmill_infra::tenants::{ApiKey, DEFAULT_TENANT, Scope, Tenants, USES};
+use flowmill_infra::tenants::{ApiKey, DEFAULT_TENANT, Scope, Tenants, USES, objection};
 use tokio::sync::oneshot;
 
 use super::Settings;
@@ -169,6 +169,10 @@ impl<T: Tenants> Guard<T> {
     pub(super) async fn knows(&self, tenant: &Name) -> Result<bool, StoreError> {
         if &**tenant == DEFAULT_TENANT || self.0.tenants.get(tenant).is_some() {
             return Ok(true);
+        }
+        // what nobody can be called need not be asked for, and no store takes every text
+        if objection(tenant).is_some() {
+            return Ok(false);
         }
         let is_there = self.0.store.tenant(tenant).await?.is_some();
         if is_there {

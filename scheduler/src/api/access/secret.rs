@@ -116,11 +116,13 @@ pub(in super::super) fn generate() -> Result<(Name, String), NoRandomness> {
 pub(super) fn id_of(key: &str) -> Option<Name> {
     let (id, secret) = key.strip_prefix(PREFIX)?.split_once('_')?;
     let is_secret = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    let fits = id.len() == ID
-        && id.bytes().all(|byte| LETTERS.contains(&byte))
-        && secret.len() == SECRET
-        && secret.bytes().all(is_secret);
+    let fits = is_id(id) && secret.len() == SECRET && secret.bytes().all(is_secret);
     fits.then(|| id.into())
+}
+
+/// Whether a text has the form of an id.
+pub(in super::super) fn is_id(id: &str) -> bool {
+    id.len() == ID && id.bytes().all(|byte| LETTERS.contains(&byte))
 }
 
 #[cfg(test)]
