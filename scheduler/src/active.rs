@@ -6,11 +6,12 @@ use std::time::Duration;
 use flowmill_engine::fact::{Event, Fact, Status};
 use flowmill_engine::run::{Input, Rejected, Run};
 use flowmill_engine::time::Time;
+use flowmill_infra::flow::Flow;
 use flowmill_infra::store::Standing;
 
 use crate::effects::{Effects, Home};
 use crate::fence::{crash, fenced};
-use crate::gate::{CLASSES, Flow, PerClass};
+use crate::gate::{CLASSES, PerClass};
 use crate::handle::{Done, Taken};
 
 /// How long a run is left alone that waits for nothing in particular.

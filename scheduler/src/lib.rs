@@ -5,7 +5,8 @@
 //! decides what becomes of a run; that is `flowmill_engine::run`.
 //!
 //! `service` is the loop around its ports, `owner` the runs, `active` one of them and what it waits
-//! for, `gate` who may send how many tasks, `effects` what facts call for, `outbox` how that
+//! for, `gate` who may send how many tasks, by `allotments` and at the workers' `pace`, `effects` what
+//! facts call for, `outbox` how that
 //! reaches workers, `fence` what keeps a
 //! fault of one run from the others, `shards` the share of one of several schedulers,
 //! `dead_letters` what becomes of messages that nobody could use. With the feature `api`
@@ -13,6 +14,7 @@
 //! how it is joined, `sending` its part that sends webhooks.
 
 mod active;
+mod allotments;
 #[cfg(feature = "api")]
 pub mod api;
 #[cfg(feature = "service")]
@@ -25,6 +27,7 @@ mod gate;
 mod handle;
 mod outbox;
 mod owner;
+mod pace;
 mod plans;
 #[cfg(feature = "service")]
 pub mod program;

@@ -9,7 +9,17 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Run workflows", &["run", "resume", "rerun", "runs", "replay"]),
     (
         "Use a server",
-        &["serve", "workflows", "submit", "batches", "webhooks", "dlq", "tenants", "keys"],
+        &[
+            "serve",
+            "workflows",
+            "submit",
+            "batches",
+            "limits",
+            "webhooks",
+            "dlq",
+            "tenants",
+            "keys",
+        ],
     ),
     ("Write workflows", &["validate", "plan", "nodes", "test"]),
     ("Measure and compare", &["bench", "conform"]),

@@ -9,6 +9,7 @@ mod help;
 #[cfg(feature = "store")]
 mod kept;
 mod keys;
+mod limits;
 mod migrate;
 mod nodes;
 mod plan;
@@ -85,6 +86,8 @@ enum Command {
     Submit(Box<submit::Args>),
     /// List, show, steer and run again batches of a server, and write what became of their lines.
     Batches(batches::Args),
+    /// Show and set who may have how much of a server.
+    Limits(limits::Args),
     /// List, show, replay and drop the dead letters of a server.
     Dlq(dlq::Args),
     /// Tell others what happens to runs, and see what came of it.
@@ -141,6 +144,7 @@ impl Cli {
             Command::Workflows(args) => workflows::run(args),
             Command::Submit(args) => submit::run(*args),
             Command::Batches(args) => batches::run(args),
+            Command::Limits(args) => limits::run(args),
             Command::Dlq(args) => dlq::run(args),
             Command::Webhooks(args) => webhooks::run(args),
             Command::Tenants(args) => tenants::run(args),

@@ -259,6 +259,31 @@ async fn answering(status: u16) -> String {
     url
 }
 
+#[tokio::test]
+async fn limits_are_set_shown_and_cleared() {
+    let server = Server::alone().await;
+    server.push(&greeting()).await;
+    let say = async |arguments: &[&str]| flowmill(&server, arguments).await;
+    let none = "nothing is limited, and nothing is in flight\n";
+    assert_eq!(say(&["limits", "list"]).await.expect(0).out, none);
+    say(&["limits", "set", "--runs", "5", "--tasks", "7"]).await.expect(0);
+    // what is not named stays
+    let set = say(&["limits", "set", "--tasks", "none", "--weight", "3"]).await.expect(0).out;
+    assert_eq!(set, "ON      WEIGHT    RUNS  TASKS  WAITING\ntenant       3  0 of 5      0\n");
+    let on = ["limits", "set", "--workflow", "greeting", "--tasks", "0"];
+    assert!(say(&on).await.expect(0).out.contains("workflow greeting"));
+    let listed = say(&["limits", "list", "--json"]).await.expect(0).out;
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    let wrong = ["limits", "set", "--workflow", "greetings", "--tasks", "0"];
+    say(&wrong).await.expect(2).says("workflow_not_found");
+    say(&["limits", "set", "--runs=-1"]).await.expect(2).says("a whole number, or none");
+    say(&["limits", "set", "--weight", "2000"]).await.expect(2).says("from 1 to 1000");
+    say(&["limits", "set"]).await.expect(2).says("name --weight, --runs or --tasks");
+    say(&["limits", "clear", "--workflow", "greeting"]).await.expect(0);
+    say(&["limits", "clear"]).await.expect(0).out.contains("the tenant has no limits");
+    assert_eq!(say(&["limits", "list"]).await.expect(0).out, none);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn endpoints_are_looked_after_and_hear_of_runs() {
     let cluster = Cluster::sealing(Keys::parse(&"a".repeat(64)).unwrap(), |_| {}).await;

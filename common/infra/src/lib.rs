@@ -24,6 +24,7 @@ pub mod config;
 #[cfg(feature = "payloads")]
 pub mod contents;
 pub mod dead_letters;
+pub mod flow;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod intake;
@@ -48,6 +49,7 @@ mod retry;
 #[cfg(feature = "seal")]
 pub mod seal;
 pub mod shards;
+pub mod shares;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 #[cfg(feature = "payloads")]

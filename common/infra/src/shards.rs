@@ -10,6 +10,7 @@ use flowmill_engine::run::Start;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 
+use crate::flow::WaitingFlow;
 use crate::message::{PlanKey, Shard};
 use crate::store::{StoreError, Tenure};
 
@@ -42,6 +43,8 @@ pub struct Queued {
     pub plan: PlanKey,
     /// Whose it is.
     pub tenant: Name,
+    /// What its document is called; empty when that is not known.
+    pub name: Name,
     /// What it begins with.
     pub start: Start,
 }
@@ -53,6 +56,8 @@ pub struct Journal {
     pub run: Name,
     /// Whose it is.
     pub tenant: Name,
+    /// What its document is called; empty when that is not known.
+    pub name: Name,
     /// Which plan it follows.
     pub plan: PlanKey,
     /// Its facts in order.
@@ -136,6 +141,28 @@ pub trait Shards: Send + Sync + 'static {
         &self,
         shards: &[Shard],
         most: usize,
+    ) -> impl Future<Output = Result<Vec<Result<Queued, Damaged>>, StoreError>> + Send;
+
+    /// The flows of these shards in which runs wait to be begun, in the order of their keys. It costs
+    /// a look for each flow and shard, however many runs wait.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn waiting_flows(
+        &self,
+        shards: &[Shard],
+    ) -> impl Future<Output = Result<Vec<WaitingFlow>, StoreError>> + Send;
+
+    /// The first runs that wait in flows of these shards: of each flow, by its key, so many at most;
+    /// those of a flow together. Of a flow that is spread over several shards each gives its part, so
+    /// their order is about that of acceptance.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn queued_of(
+        &self,
+        shards: &[Shard],
+        flows: &[(Name, usize)],
     ) -> impl Future<Output = Result<Vec<Result<Queued, Damaged>>, StoreError>> + Send;
 
     /// Runs of a shard that its last owner left with something to do: nodes that wait for a grant,

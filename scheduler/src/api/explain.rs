@@ -22,6 +22,7 @@ use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::{Intake, RunRow};
 use flowmill_infra::message::Shard;
 use flowmill_infra::notes::{Note, Notes};
+use flowmill_infra::shares::Shares;
 use flowmill_infra::tenants::Tenants;
 use flowmill_infra::texts::Texts;
 use flowmill_workflow::Workflows;
@@ -29,6 +30,7 @@ use flowmill_workflow::Workflows;
 use super::access::{Guard, Session};
 use super::guard::{self, parameters};
 use super::json::{Answer, object, text, time};
+use super::limits::{Reached, reached};
 use super::problem::{Code, Problem};
 use super::{no_method, show};
 
@@ -53,7 +55,7 @@ pub fn explain<S, N, T>(
     guard: Guard<T>,
 ) -> Router
 where
-    S: Intake + Texts + Contents,
+    S: Intake + Texts + Contents + Shares,
     N: Notes,
     T: Tenants,
 {
@@ -65,7 +67,7 @@ where
         .with_state(Arc::new(explain))
 }
 
-async fn of_run<S: Intake + Texts + Contents, N: Notes>(
+async fn of_run<S: Intake + Texts + Contents + Shares, N: Notes>(
     api: Session<Explain<S, N>>,
     Path(run): Path<String>,
     uri: Uri,
@@ -75,14 +77,24 @@ async fn of_run<S: Intake + Texts + Contents, N: Notes>(
     let row = api.store.run(&api.tenant, &id).await?.ok_or_else(|| Problem::no_run(&run))?;
     let note = api.notes.note(Shard::of(&id, api.shards)).await;
     let now = api.clock.now();
+    let reached = if row.finished_at.is_none() {
+        reached(&*api.store, &api.tenant, &row).await?
+    } else {
+        Reached::default()
+    };
     let is_begun = row.status.is_some() && row.finished_at.is_none();
     let gates = if is_begun {
         let found = api.store.facts(&api.tenant, &id, 0).await?;
         let (key, facts) = found.ok_or_else(|| Problem::no_run(&run))?;
         let plan = api.workflows.get(&api.tenant, &key).await?.plan.clone();
         let of_owner = note.clone();
+        let limit = reached.tasks.clone();
         // of a large run it takes a while, in which others want to be answered
-        let gates = move || gates(&plan, &facts, of_owner.as_ref(), now);
+        let gates = move || {
+            let mut gates = gates(&plan, &facts, of_owner.as_ref(), now);
+            gates.nodes.iter_mut().for_each(|node| node.limit(limit.as_deref()));
+            gates
+        };
         tokio::task::spawn_blocking(gates).await.map_err(|error| {
             tracing::error!(run.id = run, %error, "a run could not be explained");
             Problem::new(Code::Internal, "the run's journal could not be read")
@@ -90,7 +102,7 @@ async fn of_run<S: Intake + Texts + Contents, N: Notes>(
     } else {
         Gates::default()
     };
-    Ok(Answer::ok(told(&row, gates, note.as_ref())))
+    Ok(Answer::ok(told(&row, gates, (note.as_ref(), &reached))))
 }
 
 /// What holds the nodes of a run.
@@ -121,8 +133,8 @@ struct Hold {
     detail: String,
 }
 
-fn told(row: &RunRow, gates: Gates, note: Option<&Note>) -> Value {
-    let of_run = of_whole(row, &gates, note);
+fn told(row: &RunRow, gates: Gates, (note, reached): (Option<&Note>, &Reached)) -> Value {
+    let of_run = of_whole(row, &gates, (note, reached));
     let owner = note.map_or(Value::None, |note| {
         object([("scheduler", Value::Str(note.scheduler.clone())), ("at", time(Some(note.at)))])
     });
@@ -148,14 +160,18 @@ fn told(row: &RunRow, gates: Gates, note: Option<&Note>) -> Value {
 fn of_whole(
     row: &RunRow,
     gates: &Gates,
-    note: Option<&Note>,
+    (note, reached): (Option<&Note>, &Reached),
 ) -> (&'static str, &'static str, String) {
     match row.status {
         None => {
             let accepted = format!("accepted {} and not begun", row.accepted_at.rfc3339());
+            if let Some(limit) = &reached.runs {
+                return ("limit", "limit_of_runs", format!("{accepted}; {limit}"));
+            }
             if let Some(Note { scheduler, .. }) = note {
                 let detail = format!(
-                    "{accepted}; scheduler {scheduler} owns its shard and begins runs in their order"
+                    "{accepted}; scheduler {scheduler} owns its shard and begins runs in turns: of each \
+                     tenant its part, and of a workflow in the order in which they came"
                 );
                 return ("queued", "waits_for_admission", detail);
             }
@@ -218,6 +234,15 @@ impl Hold {
 
     fn held(self, gate: &'static str, code: &'static str, detail: impl Into<String>) -> Self {
         Self { gate, code, detail: detail.into(), ..self }
+    }
+
+    /// A node that is ready is held by a limit that its run has reached.
+    fn limit(&mut self, reached: Option<&str>) {
+        let is_ready = matches!(self.code, "window_full" | "window_unknown" | "waits_for_turn");
+        if let Some(limit) = reached.filter(|_| is_ready && self.class.is_some()) {
+            (self.gate, self.code) = ("limit", "limit_of_tasks");
+            self.detail = format!("it is ready and waits: {limit}");
+        }
     }
 
     fn shown(self) -> Value {

@@ -19,6 +19,7 @@ mod intake;
 mod json;
 mod keys;
 mod letters;
+mod limits;
 mod links;
 mod nodes;
 mod payloads;
@@ -42,7 +43,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use flowmill_engine::value::Name;
 use flowmill_infra::batches::Batches;
 use flowmill_infra::broker::CompletionPublisher;
@@ -51,6 +52,7 @@ use flowmill_infra::clock::SystemClock;
 use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::Intake;
 use flowmill_infra::live::Subscribe;
+use flowmill_infra::shares::Shares;
 use flowmill_infra::tenants::Tenants;
 use flowmill_infra::texts::Texts;
 use flowmill_infra::webhooks::Webhooks;
@@ -139,9 +141,15 @@ impl Background {
 }
 
 /// A store that the API works on.
-pub trait ApiStore: Intake + Texts + Contents + Checkpoints + Batches + Webhooks + Tenants {}
+pub trait ApiStore:
+    Intake + Texts + Contents + Checkpoints + Batches + Shares + Webhooks + Tenants
+{
+}
 
-impl<S: Intake + Texts + Contents + Checkpoints + Batches + Webhooks + Tenants> ApiStore for S {}
+impl<S: Intake + Texts + Contents + Checkpoints + Batches + Shares + Webhooks + Tenants> ApiStore
+    for S
+{
+}
 
 /// What all handlers share, whosever request it is; each has its [`access::Session`].
 #[derive(Debug)]
@@ -277,6 +285,12 @@ fn routes<S: ApiStore>(files_fit: axum::extract::DefaultBodyLimit) -> Router<Arc
         .route("/api/v1/batches/{batch}/resume", post(batches::resume::<S>))
         .route("/api/v1/batches/{batch}/cancel", post(batches::cancel::<S>))
         .route("/api/v1/batches/{batch}/rerun", post(batches::rerun::<S>))
+        .route("/api/v1/limits", get(limits::list::<S>))
+        .route("/api/v1/limits/tenant", put(limits::set_own::<S>).delete(limits::clear_own::<S>))
+        .route(
+            "/api/v1/limits/{kind}/{name}",
+            put(limits::set_named::<S>).delete(limits::clear_named::<S>),
+        )
         .route("/api/v1/files", post(files::upload::<S>).layer(files_fit))
         .route("/api/v1/files/{id}", get(files::show::<S>))
         .route("/api/v1/files/{id}/content", get(files::content::<S>))

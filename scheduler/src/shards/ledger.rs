@@ -209,6 +209,15 @@ impl Ledger {
         self.workers.len()
     }
 
+    /// How many slots of each class they have.
+    pub(crate) fn slots(&self) -> [usize; CLASSES.len()] {
+        let mut slots = [0; CLASSES.len()];
+        for worker in self.workers.values() {
+            slots.iter_mut().zip(worker.slots).for_each(|(sum, of)| *sum += usize::from(of));
+        }
+        slots
+    }
+
     /// Forgets tasks that are no longer out.
     pub(crate) fn keep(&mut self, is_out: impl Fn(&Name, &TaskId, u64) -> bool) {
         self.out.retain(|(_, number), out| is_out(&out.run, &out.task, *number));

@@ -1,11 +1,14 @@
 //! The share that one of several schedulers has in the runs: whole shards, each with one owner at a
 //! time.
 //!
-//! `keeper` keeps the leases, `ledger` knows what is out and who holds it, `sweep` asks the store for
+//! `keeper` keeps the leases, `allotting` asks who may have how much and `admission` begins runs by it,
+//! `ledger` knows what is out and who holds it, `sweep` asks the store for
 //! what nobody told, `condemned` ends runs that cannot be moved, `note` tells others what no fact
 //! says, `near` is how this process is told without a broker; here shards are taken up and given up,
 //! and runs are loaded when something concerns them.
 
+mod admission;
+mod allotting;
 mod condemned;
 mod keeper;
 mod ledger;
@@ -23,14 +26,18 @@ use flowmill_engine::value::Name;
 use flowmill_infra::broker::{Closed, Inbox};
 use flowmill_infra::message::{Control, Delivery, Shard};
 use flowmill_infra::shards::{Announcement, Damaged, Held, Journal, Shards};
+use flowmill_infra::shares::{Party, Shares, Usage};
 use flowmill_infra::store::{Settled, StoreError, Tenure};
 use tokio::time::Instant;
 
+use crate::allotments::is_of;
 use crate::duties::{Duties, Sent};
 use crate::fence::fenced;
 use crate::owner::Owner;
 use crate::plans::{PlanError, Plans};
 
+use admission::Admission;
+use allotting::Allotting;
 use condemned::Condemned;
 use keeper::{Keeper, share};
 use ledger::{Ledger, UNHELD};
@@ -46,6 +53,9 @@ const ANSWERS: Duration = Duration::from_secs(2);
 
 /// How many workers there are taken to be at least: one that holds nothing is not heard of.
 const WORKERS: usize = 4;
+
+/// How many runs are wanted where it is not known how many wait.
+const MANY: u32 = 1000;
 
 /// The most rows that one question brings.
 const ROWS: usize = 512;
@@ -69,6 +79,12 @@ pub struct Sharded<S, P> {
     plans: P,
     me: Announcement,
     keeper: Keeper,
+    allotting: Allotting,
+    admission: Admission,
+    /// When it says next what it has of what is shared.
+    say_at: Instant,
+    /// How many schedulers live.
+    schedulers: usize,
     tenures: BTreeMap<Shard, Tenure>,
     ledger: Ledger,
     doubts: Vec<Doubt>,
@@ -91,11 +107,15 @@ pub struct Sharded<S, P> {
     near: Arc<Near>,
 }
 
-impl<S: Shards, P: Plans> Sharded<S, P> {
+impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
     /// A scheduler of this name among those that share a store. Must be called on a runtime.
     pub fn new(store: Arc<S>, plans: P, me: Announcement) -> Self {
         Self {
             keeper: Keeper::start(store.clone(), me.clone()),
+            allotting: Allotting::start(store.clone(), me.scheduler.clone()),
+            admission: Admission::default(),
+            say_at: Instant::now(),
+            schedulers: 1,
             store,
             plans,
             me,
@@ -134,6 +154,7 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
         let Some(word) = self.keeper.last() else { return Ok(false) };
         let Held { tenures, .. } = &word.held;
         owner.share(word.held.shards);
+        self.schedulers = usize::from(word.held.schedulers.max(1));
         let keeps = |ours: &Tenure| {
             let same = |held: &&Tenure| held.shard == ours.shard && held.epoch == ours.epoch;
             word.is_good() && tenures.iter().any(|held| same(&held))
@@ -250,7 +271,7 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
         journal: Journal,
         now: Time,
     ) -> Result<(), StoreError> {
-        let Journal { run, tenant, plan, facts } = journal;
+        let Journal { run, tenant, name, plan, facts } = journal;
         let shard = owner.shard_of(&run);
         if !self.tenures.contains_key(&shard) {
             return Ok(());
@@ -278,8 +299,51 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
             self.ledger
                 .sent(sent.sent_at, Sent { shard, number, run: run.id().clone(), task, class });
         }
-        owner.take_up(now, run, tenant);
+        owner.take_up(now, run, (tenant, name));
         Ok(())
+    }
+
+    /// Says what there is of what is shared: once a second, and at once when something limited is new.
+    fn say_usages(&mut self, owner: &Owner, now: Time) {
+        let allotments = self.allotting.allotments();
+        let is_due = Instant::now() >= self.say_at;
+        if !is_due && !allotments.has_limits() {
+            return;
+        }
+        let census = || owner.census().keys().map(|flow| &**flow);
+        let waits = |tenant: &Name, party: &Party| {
+            let mut waiting = self.admission.waiting();
+            waiting.any(|flow| flow.tenant == *tenant && is_of(flow, party))
+        };
+        let mut parties: BTreeMap<(Name, Party), bool> = BTreeMap::new();
+        for flow in census() {
+            parties.entry((flow.tenant.clone(), Party::Tenant)).or_default();
+        }
+        for (tenant, party, _) in allotments.limited() {
+            let is_there = census().any(|flow| flow.tenant == *tenant && is_of(flow, &party));
+            if is_there || waits(tenant, &party) {
+                parties.insert((tenant.clone(), party), true);
+            }
+        }
+        let said = self.allotting.said();
+        let is_known = |tenant: &Name, party: &Party| {
+            said.iter().any(|usage| usage.tenant == *tenant && usage.party == *party)
+        };
+        let limited = parties.iter().filter(|(_, is_limited)| **is_limited);
+        let has_new = limited.into_iter().any(|((tenant, party), _)| !is_known(tenant, party));
+        if !is_due && !has_new {
+            return;
+        }
+        self.say_at = Instant::now() + allotting::EVERY;
+        let usage = |((tenant, party), is_limited): ((Name, Party), bool)| {
+            let waits = is_limited && waits(&tenant, &party);
+            let mut usage = owner.usage(now, &tenant, party, is_limited);
+            // nobody counts those that wait: as many as the limit allows, if there are any
+            usage.wanted.runs = if waits { MANY } else { 0 };
+            usage
+        };
+        let usages: Vec<Usage> = parties.into_iter().map(usage).collect();
+        self.allotting.say(usages);
     }
 
     /// Makes it known to whoever owns a shard next that its queues were lost: only then may word of
@@ -326,7 +390,7 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
     }
 }
 
-impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
+impl<S: Shards + Shares, P: Plans> Duties for Sharded<S, P> {
     async fn due(&mut self) {
         let until = self.doubts.iter().map(|doubt| doubt.at).min();
         let doubts = async {
@@ -336,12 +400,25 @@ impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
                 None => std::future::pending().await,
             }
         };
+        let (has_said, say_at) = (!self.allotting.said().is_empty(), self.say_at);
+        let saying = async {
+            if has_said {
+                tokio::time::sleep_until(say_at).await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
         tokio::select! {
             biased;
             () = self.keeper.changed() => {}
             () = self.near.told() => {}
+            () = self.allotting.changed() => {
+                // runs may begin that could not
+                self.sweep_at = Instant::now();
+            }
             () = tokio::time::sleep_until(self.sweep_at) => {}
             () = doubts => {}
+            () = saying => {}
         }
     }
 
@@ -355,6 +432,9 @@ impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
         let mut controls = std::mem::take(&mut self.controls);
         if self.change_hands(owner, inbox, now).await? {
             controls.push(Control::Beat);
+        }
+        if let Some(allotments) = self.allotting.news() {
+            owner.allot(allotments);
         }
         let mut wanted = BTreeSet::new();
         for delivery in delivered {
@@ -390,9 +470,15 @@ impl<S: Shards, P: Plans> Duties for Sharded<S, P> {
                 tracing::warn!(%error, "the store was not asked for what has come");
             }
             self.look_for_lost(owner, now, since);
-            owner.count_workers(self.ledger.workers().max(WORKERS));
+            let slots = self.ledger.slots().map(|slots| slots.div_ceil(self.schedulers));
+            owner.count_workers(self.ledger.workers().max(WORKERS), slots);
             self.leave_notes(owner, now);
+        } else if self.admission.has_room(owner)
+            && let Err(error) = self.begin_queued(owner, now).await
+        {
+            tracing::warn!(%error, "runs that wait were not asked for");
         }
+        self.say_usages(owner, now);
         controls.append(&mut self.controls);
         Ok(controls)
     }

@@ -9,18 +9,16 @@ use flowmill_engine::run::{Input, Rejected};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_infra::message::{Control, Delivery, Shard};
-use flowmill_infra::shards::{Damaged, Queued, Shards, Signal, Wish};
+use flowmill_infra::shards::{Shards, Signal, Wish};
+use flowmill_infra::shares::Shares;
 use flowmill_infra::store::{Settled, StoreError, Tenure};
 use tokio::time::Instant;
 
 use crate::duties::Sent;
 use crate::owner::Owner;
-use crate::plans::{PlanError, Plans};
+use crate::plans::Plans;
 
 use super::{ROWS, SWEEP, Sharded};
-
-/// The most runs in memory that did not end; more stay rows.
-const ACTIVE: usize = 10_000;
 
 /// How often the store is asked for what must not be there.
 const WATCH: Duration = Duration::from_mins(1);
@@ -31,7 +29,7 @@ const NAMED: usize = 20;
 /// What is said to whoever stops a run.
 const ABORTED: &str = "User requested abort";
 
-impl<S: Shards, P: Plans> Sharded<S, P> {
+impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
     /// Asks the store for what has come.
     pub(super) async fn sweep(&mut self, owner: &mut Owner, now: Time) -> Result<(), StoreError> {
         let shards = self.shards();
@@ -64,46 +62,6 @@ impl<S: Shards, P: Plans> Sharded<S, P> {
         }
         owner.put_aside();
         self.watch().await
-    }
-
-    async fn begin_queued(&mut self, owner: &mut Owner, now: Time) -> Result<(), StoreError> {
-        let room = ACTIVE.saturating_sub(owner.active());
-        if room == 0 {
-            return Ok(());
-        }
-        let queued = self.store.queued(&self.shards(), room.min(ROWS)).await?;
-        let is_full = queued.len() == room.min(ROWS);
-        let before = owner.active();
-        for queued in queued {
-            match queued {
-                Ok(queued) => self.begin(owner, queued, now).await,
-                Err(Damaged { run, why }) => self.condemned.cannot_be_read(&run, &why),
-            }
-        }
-        // what cannot begin is asked for again in its time, not at once
-        if is_full && owner.active() > before {
-            self.sweep_at = Instant::now();
-        }
-        Ok(())
-    }
-
-    async fn begin(&mut self, owner: &mut Owner, queued: Queued, now: Time) {
-        let Queued { plan, tenant, start } = queued;
-        let run = start.run.clone();
-        if owner.holds(&run) {
-            return;
-        }
-        match self.plans.plan(&tenant, &plan).await {
-            Ok(plan) => {
-                if let Err(why) = owner.begin(now, plan, tenant, start) {
-                    self.condemned.broken(&run, &why);
-                }
-            }
-            Err(error @ PlanError::Bad(_)) => self.condemned.broken(&run, &error.to_string()),
-            Err(error @ PlanError::Unavailable(_)) => {
-                tracing::warn!(run.id = %run, %error, "a run cannot begin yet");
-            }
-        }
     }
 
     fn grant_wish(&mut self, owner: &mut Owner, signal: Signal, now: Time) {

@@ -83,6 +83,20 @@ async fn a_key_allows_what_its_scope_says() {
         asker.delete("/api/v1/keys/abcdefghijkl").await.problem(403, "forbidden");
     }
     admin.post("/api/v1/tenants", &new).await.json(201);
+    // what a tenant may have of what all share is not for itself to say
+    let set = async |asker: Asker<'_>, on: &str| {
+        let path = format!("/api/v1/limits/{on}");
+        asker.ask(Method::PUT, &path, r#"{"weight": 9}"#, &[]).await
+    };
+    for asker in [read, write] {
+        set(asker, "tenant").await.problem(403, "forbidden");
+        asker.delete("/api/v1/limits/tenant").await.problem(403, "forbidden");
+    }
+    set(write, "workflows/greeting").await.json(200);
+    set(admin, "tenant").await.json(200);
+    set(Asker { tenant: Some("w"), ..admin }, "tenant").await.json(200);
+    let limits = write.get("/api/v1/limits").await.json(200);
+    assert_eq!(limits["data"].as_array().unwrap().len(), 2, "{limits}");
     // a key of an admin's is of the admin's tenant unless it says otherwise
     assert_eq!(admin.post("/api/v1/keys", &key).await.json(201)["tenant"], "a");
 

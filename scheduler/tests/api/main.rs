@@ -13,6 +13,7 @@ mod forms;
 mod guard;
 mod keys;
 mod letters;
+mod limits;
 mod pace;
 mod payloads;
 mod queue;

@@ -173,6 +173,18 @@ impl Things {
                 "workflow_not_found",
             ),
             (get, "/api/v1/workflows/greeting?document=true".into(), none, "workflow_not_found"),
+            (
+                Method::PUT,
+                format!("/api/v1/limits/batches/{}", self.batch),
+                json!({"weight": 2}),
+                "batch_not_found",
+            ),
+            (
+                Method::PUT,
+                "/api/v1/limits/workflows/greeting".into(),
+                json!({"runs": 1}),
+                "workflow_not_found",
+            ),
         ]
     }
 }
@@ -206,6 +218,8 @@ async fn what_is_anothers_is_not_there() {
             let page = asker.get(list).await.json(200);
             assert_eq!(page["data"], json!([]), "{who}: {list}");
         }
+        let limits = asker.get("/api/v1/limits").await.json(200);
+        assert_eq!(limits["data"], json!([]), "{who}");
         let filters = [format!("?rerun_of={}", things.run), format!("?batch={}", things.batch)];
         for filter in filters {
             let page = asker.get(&format!("/api/v1/runs{filter}")).await.json(200);

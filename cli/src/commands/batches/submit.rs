@@ -31,6 +31,12 @@ pub(crate) struct BatchFlags {
     /// The most runs of the batch at a time.
     #[arg(long, value_name = "COUNT", requires = "batch")]
     concurrency: Option<u32>,
+    /// The most tasks of the batch in flight at a time; `flowmill limits` changes it later.
+    #[arg(long, value_name = "COUNT", requires = "batch")]
+    tasks: Option<u32>,
+    /// How much the batch gets where several want some: 2 is twice as much as one of 1, the usual.
+    #[arg(long, value_name = "WEIGHT", requires = "batch")]
+    weight: Option<u32>,
     /// What the first line that fails does to the batch.
     #[arg(long, value_enum, value_name = "WHAT", requires = "batch")]
     on_error: Option<OnError>,
@@ -66,6 +72,8 @@ pub(crate) async fn submit(
     let mut query = vec![("workflow", workflow)];
     query.extend(settings);
     query.extend(flags.concurrency.map(|most| ("concurrency", most.to_string())));
+    query.extend(flags.tasks.map(|most| ("tasks", most.to_string())));
+    query.extend(flags.weight.map(|weight| ("weight", weight.to_string())));
     let word = |on_error| match on_error {
         OnError::Continue => "continue".to_owned(),
         OnError::Stop => "stop".to_owned(),

@@ -232,7 +232,10 @@ impl Batches for PostgresStore {
                 INSERT INTO webhook_deliveries (tenant, endpoint, message, event, subject, seq)
                 SELECT tenant, id, 'msg_' || batch, $3, batch, 0
                 FROM ended JOIN endpoints USING (tenant)
-                WHERE disabled IS NULL AND is_for_all AND $3 = ANY(events))
+                WHERE disabled IS NULL AND is_for_all AND $3 = ANY(events)
+            ), freed AS (
+                DELETE FROM shares USING ended
+                WHERE shares.tenant = ended.tenant AND kind = 'batch' AND name = batch)
             SELECT EXISTS (SELECT FROM ended)";
         let ended = sqlx::query_scalar::<_, bool>(END)
             .bind(&**batch)

@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 
 use crate::codec::Codec;
+use crate::flow;
 use crate::intake::{
     Accepted, Attached, Conversation, Document, Filter, Intake, RunRow, Submission,
 };
@@ -352,6 +353,7 @@ pub(super) struct Form {
     metadata: Vec<Option<String>>,
     endpoints: Vec<Option<String>>,
     traces: Vec<Option<String>>,
+    flows: Vec<String>,
 }
 
 /// Under each tenant and key the run and the fingerprint that are kept.
@@ -388,6 +390,7 @@ impl Form {
             form.custom_ids.push(custom_id.map(|id| id.replace('\0', "\u{fffd}")));
             form.metadata.push(attached.metadata.as_ref().map(ToString::to_string));
             form.endpoints.push(attached.endpoint.as_ref().map(ToString::to_string));
+            form.flows.push(flow::key(start.options.lane, tenant, plan, line));
             form.traces.push(attached.traceparent.as_ref().map(ToString::to_string));
         }
         Ok(form)
@@ -401,10 +404,11 @@ impl Form {
                 SELECT * FROM unnest($1::text[], $2::text[], $3::int4[], $4::text[], $5::bool[],
                     $6::text[], $7::text[], $8::int8[], $9::text[], $10::text[], $11::text[],
                     $12::text[], $13::text[], $14::bool[], $15::text[], $16::int8[], $17::text[],
-                    $18::text[], $19::text[], $20::text[])
+                    $18::text[], $19::text[], $20::text[], $21::text[])
                     WITH ORDINALITY AS asked (run, tenant, shard, workflow, dify_sizes,
                         mocks, start, wake_at, key, fingerprint, rerun_of, conversation, app,
-                        counts, batch, line, custom_id, metadata, endpoint, traceparent, nth)
+                        counts, batch, line, custom_id, metadata, endpoint, traceparent, flow,
+                        nth)
             ), keyed AS (
                 INSERT INTO idempotency (tenant, key, fingerprint, run)
                 SELECT tenant, key, fingerprint, run FROM asked WHERE key IS NOT NULL
@@ -414,10 +418,10 @@ impl Form {
             ), accepted AS (
                 INSERT INTO runs (run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
                     rerun_of, conversation, batch, line, custom_id, metadata,
-                    endpoint, traceparent)
+                    endpoint, traceparent, flow)
                 SELECT run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
                     rerun_of, conversation, batch, line, custom_id, metadata,
-                    endpoint, traceparent
+                    endpoint, traceparent, flow
                 FROM asked WHERE key IS NULL OR run IN (SELECT run FROM keyed) ORDER BY nth
                 ON CONFLICT (run) DO NOTHING
                 RETURNING run)
@@ -427,10 +431,6 @@ impl Form {
             GROUP BY tenant, conversation ORDER BY tenant, conversation
             ON CONFLICT (tenant, conversation) DO UPDATE
                 SET turns = conversations.turns + excluded.turns";
-        const KNOWN: &str = "
-            SELECT kept.tenant, kept.key, kept.run, kept.fingerprint
-            FROM unnest($1::text[], $2::text[]) AS asked (tenant, key)
-            JOIN idempotency AS kept USING (tenant, key)";
         sqlx::query(SUBMIT)
             .bind(&self.runs)
             .bind(&self.tenants)
@@ -452,8 +452,18 @@ impl Form {
             .bind(&self.metadata)
             .bind(&self.endpoints)
             .bind(&self.traces)
+            .bind(&self.flows)
             .execute(&mut *to)
             .await?;
+        self.known(to).await
+    }
+
+    /// What the keys stand for by now.
+    async fn known(&self, to: &mut PgConnection) -> Result<Known, sqlx::Error> {
+        const KNOWN: &str = "
+            SELECT kept.tenant, kept.key, kept.run, kept.fingerprint
+            FROM unnest($1::text[], $2::text[]) AS asked (tenant, key)
+            JOIN idempotency AS kept USING (tenant, key)";
         if self.keys.iter().all(Option::is_none) {
             return Ok(Known::new());
         }

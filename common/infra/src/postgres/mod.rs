@@ -20,6 +20,7 @@ mod payloads;
 mod reading;
 mod schema;
 mod shards;
+mod shares;
 mod tenants;
 mod webhooks;
 

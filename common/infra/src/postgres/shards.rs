@@ -8,6 +8,7 @@ use flowmill_engine::value::Name;
 use sqlx::PgPool;
 use sqlx::postgres::PgRow;
 
+use crate::flow::{self, Flow, WaitingFlow};
 use crate::journal::missing;
 use crate::message::Shard;
 use crate::shards::{Announcement, Damaged, Held, Journal, Queued, Shards, Signal};
@@ -52,16 +53,62 @@ impl Shards for PostgresStore {
         most: usize,
     ) -> Result<Vec<Result<Queued, Damaged>>, StoreError> {
         const QUEUED: &str = "
-            SELECT run, tenant, workflow, dify_sizes, mocks, start FROM runs
+            SELECT run, runs.tenant, coalesce(name, '') AS name, workflow, dify_sizes, mocks, start
+            FROM runs LEFT JOIN workflows
+                ON workflows.tenant = runs.tenant AND digest = workflow
             WHERE shard = ANY($1) AND status IS NULL ORDER BY place LIMIT $2";
         let found = sqlx::query(QUEUED).bind(numbers(shards)).bind(rows(most));
         let found = found.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
-        let mut queued = Vec::with_capacity(found.len());
-        for row in &found {
-            let run = text(row, "run")?;
-            queued.push(self.queued_run(row).await.map_err(|why| Damaged { run, why }));
-        }
-        Ok(queued)
+        self.queued_runs(&found).await
+    }
+
+    async fn waiting_flows(&self, shards: &[Shard]) -> Result<Vec<WaitingFlow>, StoreError> {
+        // from each flow to the next, past all that waits in it
+        const FLOWS: &str = "
+            WITH RECURSIVE found (shard, flow) AS (
+                SELECT shard, (SELECT min(flow) FROM runs
+                    WHERE runs.shard = asked.shard AND status IS NULL)
+                FROM unnest($1::int4[]) AS asked (shard)
+                UNION ALL
+                SELECT shard, (SELECT min(runs.flow) FROM runs
+                    WHERE runs.shard = found.shard AND status IS NULL AND runs.flow > found.flow)
+                FROM found WHERE flow IS NOT NULL)
+            SELECT flow, coalesce(name, '') AS name
+            FROM (SELECT DISTINCT flow FROM found WHERE flow IS NOT NULL) AS flows
+            LEFT JOIN workflows ON tenant = split_part(flow, chr(31), 2)
+                AND digest = split_part(flow, chr(31), 3)
+            ORDER BY flow";
+        let found = sqlx::query(FLOWS).bind(numbers(shards)).fetch_all(&self.readers).await;
+        let flow = |row: &PgRow| {
+            let (key, workflow) = (text(row, "flow")?, text(row, "name")?);
+            Ok(WaitingFlow { flow: Flow { workflow, ..flow::of_key(&key) }, key })
+        };
+        found.map_err(|error| trouble(&error))?.iter().map(flow).collect()
+    }
+
+    async fn queued_of(
+        &self,
+        shards: &[Shard],
+        flows: &[(Name, usize)],
+    ) -> Result<Vec<Result<Queued, Damaged>>, StoreError> {
+        // a shard gives its part and one more, so that there is enough where they are few
+        const QUEUED: &str = "
+            SELECT run, first.tenant, coalesce(name, '') AS name, workflow, dify_sizes, mocks, start
+            FROM unnest($2::text[], $3::int8[]) WITH ORDINALITY AS asked (flow, most, nth)
+            CROSS JOIN LATERAL (
+                SELECT head.* FROM unnest($1::int4[]) AS own (shard)
+                CROSS JOIN LATERAL (
+                    SELECT run, tenant, workflow, dify_sizes, mocks, start, place FROM runs
+                    WHERE runs.shard = own.shard AND runs.flow = asked.flow AND status IS NULL
+                    ORDER BY place LIMIT asked.most / cardinality($1::int4[]) + 1) AS head
+                ORDER BY place LIMIT asked.most) AS first
+            LEFT JOIN workflows ON workflows.tenant = first.tenant AND digest = workflow
+            ORDER BY nth, place";
+        let (keys, most): (Vec<&str>, Vec<i64>) =
+            flows.iter().map(|(key, most)| (&**key, rows(*most))).unzip();
+        let found = sqlx::query(QUEUED).bind(numbers(shards)).bind(keys).bind(most);
+        let found = found.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
+        self.queued_runs(&found).await
     }
 
     async fn unfinished(&self, tenure: Tenure) -> Result<Vec<Name>, StoreError> {
@@ -119,8 +166,11 @@ impl Shards for PostgresStore {
 
     async fn journals(&self, runs: &[Name]) -> Result<Vec<Result<Journal, Damaged>>, StoreError> {
         const JOURNALS: &str = "
-            SELECT run, runs.tenant, workflow, dify_sizes, mocks, seq, first, last, version, facts
-            FROM journal JOIN runs USING (run) WHERE run = ANY($1) ORDER BY run, first";
+            SELECT run, runs.tenant, coalesce(name, '') AS name, workflow, dify_sizes, mocks, seq,
+                first, last, version, facts
+            FROM journal JOIN runs USING (run)
+            LEFT JOIN workflows ON workflows.tenant = runs.tenant AND digest = workflow
+            WHERE run = ANY($1) ORDER BY run, first";
         let asked: Vec<&str> = runs.iter().map(|run| &**run).collect();
         let found = sqlx::query(JOURNALS).bind(asked).fetch_all(&self.readers).await;
         let mut journals: HashMap<Name, Result<Journal, Damaged>> = HashMap::new();
@@ -164,15 +214,28 @@ impl Shards for PostgresStore {
 }
 
 impl PostgresStore {
+    async fn queued_runs(
+        &self,
+        found: &[PgRow],
+    ) -> Result<Vec<Result<Queued, Damaged>>, StoreError> {
+        let mut queued = Vec::with_capacity(found.len());
+        for row in found {
+            let run = text(row, "run")?;
+            queued.push(self.queued_run(row).await.map_err(|why| Damaged { run, why }));
+        }
+        Ok(queued)
+    }
+
     async fn queued_run(&self, row: &PgRow) -> Result<Queued, StoreError> {
         let start = self.codec.read_start(get(row, "start")?).await?;
-        Ok(Queued { plan: plan_key(row)?, tenant: text(row, "tenant")?, start })
+        let (tenant, name) = (text(row, "tenant")?, text(row, "name")?);
+        Ok(Queued { plan: plan_key(row)?, tenant, name, start })
     }
 
     /// The journal of one run, of all its rows in order.
     async fn read_journal(&self, run: &Name, rows: &[PgRow]) -> Result<Journal, StoreError> {
         let Some(row) = rows.first() else { return Err(missing(run, 1)) };
-        let (tenant, plan) = (text(row, "tenant")?, plan_key(row)?);
+        let (tenant, name, plan) = (text(row, "tenant")?, text(row, "name")?, plan_key(row)?);
         let mut facts: Vec<Fact> = Vec::new();
         for row in rows {
             let last = facts.last().map_or(0, |fact| number(fact.seq));
@@ -182,7 +245,7 @@ impl PostgresStore {
         if get::<i64>(row, "seq")? > last {
             return Err(missing(run, last + 1));
         }
-        Ok(Journal { run: run.clone(), tenant, plan, facts })
+        Ok(Journal { run: run.clone(), tenant, name, plan, facts })
     }
 }
 

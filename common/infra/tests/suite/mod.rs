@@ -25,6 +25,7 @@ pub(crate) mod server;
 pub(crate) mod shards;
 #[cfg(feature = "sqlite")]
 pub(crate) mod shared_folder;
+pub(crate) mod shares;
 mod stash;
 pub(crate) mod store;
 pub(crate) mod tenants;

@@ -65,7 +65,8 @@ impl Schema {
             DELETE FROM workflows; DELETE FROM workflow_names; DELETE FROM payloads;
             DELETE FROM idempotency; DELETE FROM schedulers; DELETE FROM dead_letters;
             DELETE FROM announcements; DELETE FROM endpoints; DELETE FROM webhook_deliveries;
-            DELETE FROM announcements; DELETE FROM batches; DELETE FROM batch_ends;
+            DELETE FROM batches; DELETE FROM batch_ends; DELETE FROM shares;
+            DELETE FROM share_parts;
             DELETE FROM conversations; DELETE FROM conversation_variables;
             DELETE FROM api_keys; DELETE FROM tenants WHERE name <> 'default';
             UPDATE leases SET owner = NULL, expires_at = 0;

@@ -66,7 +66,7 @@ fn caller(parts: &Parts) -> Result<Caller, Problem> {
     parts.extensions.get::<Caller>().cloned().ok_or_else(unknown)
 }
 
-/// Whoever asks looks after tenants and keys.
+/// Whoever asks looks after the deployment.
 #[derive(Debug)]
 pub(in super::super) struct Admin(pub(in super::super) Caller);
 
@@ -76,10 +76,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Admin {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let caller = caller(parts)?;
         if caller.scope < Scope::Admin {
-            let detail = format!(
-                "tenants and keys are looked after with a key of scope admin, and this one has {}",
-                caller.scope.name()
-            );
+            let scope = caller.scope.name();
+            let detail = format!("that needs a key of scope admin, and this one has {scope}");
             return Err(Problem::new(Code::Forbidden, detail));
         }
         Ok(Self(caller))

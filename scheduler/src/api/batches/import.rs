@@ -10,12 +10,14 @@ use flowmill_engine::time::parse_duration;
 use flowmill_engine::value::{Name, Value};
 use flowmill_infra::batches::{NewBatch, Terms};
 use flowmill_infra::message::PlanKey;
+use flowmill_infra::shares::{Party, Share};
 use futures::StreamExt as _;
 use uuid::Uuid;
 
 use super::super::access::Session;
 use super::super::guard::parameters;
 use super::super::json::Members;
+use super::super::limits;
 use super::super::problem::{Code, Problem};
 use super::super::request;
 use super::super::submit::{idempotency_key, keyed};
@@ -92,7 +94,7 @@ async fn begun<'a, S: ApiStore>(
     key: Option<Name>,
     form: Form,
 ) -> Result<(Taking<'a, S>, Cutter), Problem> {
-    let (named, terms, due) = asked(uri)?;
+    let Asked { workflow: named, terms, due, share } = asked(uri)?;
     let version = api.versions.find(&api.tenant, &named).await?;
     let version = version.ok_or_else(|| Problem::no_workflow(&named))?;
     // what does not run is refused before a line is read
@@ -107,11 +109,25 @@ async fn begun<'a, S: ApiStore>(
         rerun_of: None,
         key: key.map(|key| keyed(key, &words)),
     };
-    Ok((made(api, &new).await?, Cutter::new(form, api.settings.submission_bytes)))
+    let taking = made(api, &new).await?;
+    if let Some(share) = share.filter(|_| taking.is_open()) {
+        let party = Party::Batch(taking.id().clone());
+        api.store.set_share(&api.tenant, &party, Some(&share)).await?;
+    }
+    Ok((taking, Cutter::new(form, api.settings.submission_bytes)))
 }
 
-/// What is asked for by parameters: the workflow, what is agreed on, and how long the batch may take.
-fn asked(uri: &Uri) -> Result<(Name, Terms, Duration), Problem> {
+/// What is asked for by parameters.
+struct Asked {
+    workflow: Name,
+    terms: Terms,
+    /// How long the batch may take.
+    due: Duration,
+    /// How it fares beside others, if that was said.
+    share: Option<Share>,
+}
+
+fn asked(uri: &Uri) -> Result<Asked, Problem> {
     let [
         workflow,
         concurrency,
@@ -123,6 +139,8 @@ fn asked(uri: &Uri) -> Result<(Name, Terms, Duration), Problem> {
         timeout,
         ways,
         limits,
+        weight,
+        tasks,
     ] = parameters(
         uri,
         [
@@ -136,6 +154,8 @@ fn asked(uri: &Uri) -> Result<(Name, Terms, Duration), Problem> {
             "task_timeout",
             "dispatch",
             "limits",
+            "weight",
+            "tasks",
         ],
     )?;
     let workflow = workflow.ok_or_else(|| {
@@ -147,22 +167,8 @@ fn asked(uri: &Uri) -> Result<(Name, Terms, Duration), Problem> {
             Problem::request(format!("concurrency must be a number from 1 to {CONCURRENCY}"))
         })
     });
-    let stops_on_error = match on_error.as_deref() {
-        None | Some("continue") => false,
-        Some("stop") => true,
-        Some(other) => {
-            let detail = format!("on_error must be continue or stop, not {other:?}");
-            return Err(Problem::request(detail));
-        }
-    };
-    let lane = match lane.as_deref() {
-        None | Some("batch") => Lane::Batch,
-        Some("interactive") => Lane::Interactive,
-        Some(other) => {
-            let detail = format!("lane must be batch or interactive, not {other:?}");
-            return Err(Problem::request(detail));
-        }
-    };
+    let stops_on_error = stops_on_error(on_error.as_deref())?;
+    let lane = read_lane(lane.as_deref())?;
     let due = deadline.map(|given| {
         parse_duration(&given)
             .map_err(|why| Problem::request(format!("deadline must be a length of time: {why}")))
@@ -181,5 +187,40 @@ fn asked(uri: &Uri) -> Result<(Name, Terms, Duration), Problem> {
         user: user.map(Name::from),
         options,
     };
-    Ok((workflow.into(), terms, due.transpose()?.unwrap_or(DUE)))
+    let share = share(weight, tasks)?;
+    Ok(Asked { workflow: workflow.into(), terms, due: due.transpose()?.unwrap_or(DUE), share })
+}
+
+/// Whether the first line that fails ends a batch.
+fn stops_on_error(given: Option<&str>) -> Result<bool, Problem> {
+    match given {
+        None | Some("continue") => Ok(false),
+        Some("stop") => Ok(true),
+        Some(other) => {
+            let detail = format!("on_error must be continue or stop, not {other:?}");
+            Err(Problem::request(detail))
+        }
+    }
+}
+
+/// The lane of a batch's runs.
+fn read_lane(given: Option<&str>) -> Result<Lane, Problem> {
+    match given {
+        None | Some("batch") => Ok(Lane::Batch),
+        Some("interactive") => Ok(Lane::Interactive),
+        Some(other) => {
+            let detail = format!("lane must be batch or interactive, not {other:?}");
+            Err(Problem::request(detail))
+        }
+    }
+}
+
+/// The share of a batch; None when nothing was said of it.
+fn share(weight: Option<String>, tasks: Option<String>) -> Result<Option<Share>, Problem> {
+    let given = [("weight", weight), ("tasks", tasks)];
+    let mut given = given.into_iter().filter_map(|(name, text)| Some((name, text?))).peekable();
+    if given.peek().is_none() {
+        return Ok(None);
+    }
+    limits::share(&mut Members::of_texts(given)).map(Some)
 }

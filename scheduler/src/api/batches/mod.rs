@@ -136,7 +136,7 @@ async fn find<S: Batches>(api: &Session<Api<S>>, batch: &Name) -> Result<Batch, 
     api.store.batch(&api.tenant, batch).await?.ok_or_else(|| none(batch))
 }
 
-fn none(batch: &Name) -> Problem {
+pub(super) fn none(batch: &Name) -> Problem {
     Problem::new(Code::BatchNotFound, format!("there is no batch {batch:?}"))
 }
 

@@ -70,6 +70,16 @@ pub(super) struct Taking<'a, S> {
 }
 
 impl<S: Batches> Taking<'_, S> {
+    /// The batch.
+    pub(super) fn id(&self) -> &Name {
+        &self.batch.batch
+    }
+
+    /// Whether its lines may still come.
+    pub(super) fn is_open(&self) -> bool {
+        self.batch.state == State::Importing
+    }
+
     /// Makes lines durable when there are many, or they are long.
     pub(super) async fn keep_full(&mut self) -> Result<(), Problem> {
         while let Some(count) = enough(&self.waiting) {

@@ -9,4 +9,5 @@ mod letters;
 mod parity;
 mod runs;
 mod served;
+mod shares;
 mod support;

@@ -18,6 +18,7 @@ use flowmill_infra::rabbitmq::{self, RabbitCompletions, RabbitWorker, Settings a
 use flowmill_infra::redis::{Redis, Settings as Memory};
 use flowmill_infra::seal::Keys;
 use flowmill_infra::shards::Announcement;
+use flowmill_infra::shares::{Party, Share, Shares as _};
 use flowmill_infra::wire::Transit;
 use flowmill_nodes::code::{CodeRunner, CodeSettings};
 use flowmill_nodes::context::NodeContext;
@@ -233,6 +234,11 @@ impl Cluster {
 
     /// Makes a document known.
     pub(crate) async fn push(&self, text: &str) -> PlanKey {
+        self.push_of("default", text).await
+    }
+
+    /// The same for a tenant.
+    pub(crate) async fn push_of(&self, tenant: &str, text: &str) -> PlanKey {
         let document = Document {
             digest: digest(text),
             name: "test".into(),
@@ -240,7 +246,7 @@ impl Cluster {
             has_secrets: text.contains("value_type: secret"),
             pushed_at: SystemClock::new().now(),
         };
-        self.store.push(&"default".into(), &document).await.unwrap();
+        self.store.push(&tenant.into(), &document).await.unwrap();
         PlanKey { workflow: document.digest, ..PlanKey::default() }
     }
 
@@ -295,6 +301,72 @@ impl Cluster {
         assert_eq!(self.store.submit(&[submission]).await.unwrap(), [Accepted::New]);
         self.pokes.answer(shard, Delivery::Poke { run: run.clone() }).await.unwrap();
         run
+    }
+
+    /// Submits runs of a tenant together.
+    pub(crate) async fn submit_of(&self, tenant: &str, plan: &PlanKey, count: usize) -> Vec<Name> {
+        let wake_at = SystemClock::new().now().after(Duration::from_hours(24));
+        let new = |_| {
+            let run: Name = Uuid::now_v7().to_string().as_str().into();
+            let workflow = plan.workflow.clone();
+            Submission {
+                tenant: tenant.into(),
+                shard: Shard::of(&run, SHARDS),
+                plan: plan.clone(),
+                start: Start { run, workflow, ..Start::default() },
+                wake_at,
+                key: None,
+                turn: None,
+                attached: Attached::default(),
+            }
+        };
+        let submissions: Vec<Submission> = (0..count).map(new).collect();
+        self.store.submit(&submissions).await.unwrap();
+        let runs: Vec<Name> =
+            submissions.into_iter().map(|submission| submission.start.run).collect();
+        // one for each shard says it all
+        let shards: BTreeMap<Shard, &Name> =
+            runs.iter().map(|run| (Shard::of(run, SHARDS), run)).collect();
+        for (shard, run) in shards {
+            self.pokes.answer(shard, Delivery::Poke { run: run.clone() }).await.unwrap();
+        }
+        runs
+    }
+
+    /// The status of a tenant's run; None while it is queued.
+    pub(crate) async fn status_of(&self, tenant: &str, run: &Name) -> Option<Status> {
+        self.store.run(&tenant.into(), run).await.unwrap().unwrap().status
+    }
+
+    /// Sets a share.
+    pub(crate) async fn limit(&self, tenant: &str, party: &Party, share: &Share) {
+        self.store.set_share(&tenant.into(), party, Some(share)).await.unwrap();
+    }
+
+    /// How many runs of a tenant began.
+    pub(crate) async fn begun(&self, tenant: &str) -> usize {
+        self.count("SELECT count(*) FROM runs WHERE tenant = $1 AND status IS NOT NULL", tenant)
+            .await
+    }
+
+    /// How many of them ended.
+    pub(crate) async fn ended(&self, tenant: &str) -> usize {
+        self.count(
+            "SELECT count(*) FROM runs WHERE tenant = $1 AND finished_at IS NOT NULL",
+            tenant,
+        )
+        .await
+    }
+
+    /// How many schedulers have shards.
+    pub(crate) async fn owners(&self) -> usize {
+        self.count("SELECT count(DISTINCT owner) FROM leases WHERE owner <> $1", "").await
+    }
+
+    async fn count(&self, sql: &'static str, of: &str) -> usize {
+        let mut connection = PgConnection::connect(&self.database.url).await.unwrap();
+        let count = sqlx::query_scalar::<_, i64>(sql).bind(of).fetch_one(&mut connection).await;
+        usize::try_from(count.unwrap()).unwrap()
     }
 
     /// Waits until something is so.

@@ -11,9 +11,11 @@ use flowmill_engine::run::Outcome;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Checkpoints, Scope};
+use flowmill_infra::flow::WaitingFlow;
 use flowmill_infra::memory::SharedStore;
 use flowmill_infra::message::Shard;
 use flowmill_infra::shards::{Announcement, Damaged, Held, Journal, Queued, Shards, Signal};
+use flowmill_infra::shares::{Allotted, Party, Quota, Share, Shares, Usage};
 use flowmill_infra::store::{Batch, Store, StoreError, Tenure};
 use flowmill_infra::texts::Texts;
 
@@ -112,6 +114,22 @@ impl Shards for Reach {
         self.back(queued).await
     }
 
+    async fn waiting_flows(&self, shards: &[Shard]) -> Result<Vec<WaitingFlow>, StoreError> {
+        self.go().await?;
+        let flows = self.store.waiting_flows(shards).await;
+        self.back(flows).await
+    }
+
+    async fn queued_of(
+        &self,
+        shards: &[Shard],
+        flows: &[(Name, usize)],
+    ) -> Result<Vec<Result<Queued, Damaged>>, StoreError> {
+        self.go().await?;
+        let queued = self.store.queued_of(shards, flows).await;
+        self.back(queued).await
+    }
+
     async fn unfinished(&self, tenure: Tenure) -> Result<Vec<Name>, StoreError> {
         self.go().await?;
         let unfinished = self.store.unfinished(tenure).await;
@@ -158,6 +176,35 @@ impl Shards for Reach {
         self.go().await?;
         let done = self.store.doubt(tenure).await;
         self.back(done).await
+    }
+}
+
+impl Shares for Reach {
+    async fn set_share(
+        &self,
+        tenant: &Name,
+        party: &Party,
+        share: Option<&Share>,
+    ) -> Result<(), StoreError> {
+        self.go().await?;
+        self.store.set_share(tenant, party, share).await
+    }
+
+    async fn shares(&self, tenant: Option<&Name>) -> Result<Vec<Allotted>, StoreError> {
+        self.go().await?;
+        let shares = self.store.shares(tenant).await;
+        self.back(shares).await
+    }
+
+    async fn quotas(&self, scheduler: &Name, usages: &[Usage]) -> Result<Vec<Quota>, StoreError> {
+        self.go().await?;
+        let quotas = self.store.quotas(scheduler, usages).await;
+        self.back(quotas).await
+    }
+
+    async fn usages(&self, tenant: Option<&Name>) -> Result<Vec<Usage>, StoreError> {
+        self.go().await?;
+        self.store.usages(tenant).await
     }
 }
 

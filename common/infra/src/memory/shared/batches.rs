@@ -11,6 +11,7 @@ use crate::batches::{
     Batch, Batches, Counts, Fed, LineResult, NewBatch, State, Steer, Steered, Which,
 };
 use crate::intake::{Accepted, IdempotencyKey, Submission};
+use crate::shares::Party;
 use crate::store::StoreError;
 
 use super::{RunRow, SharedStore, State as Everything};
@@ -237,6 +238,7 @@ impl Batches for SharedStore {
         row.batch.finished_at = Some(now);
         let tenant = row.batch.tenant.clone();
         state.tell_of_batch(now, &tenant, batch);
+        state.shares.remove(&(tenant, Party::Batch(batch.clone())));
         Ok(true)
     }
 

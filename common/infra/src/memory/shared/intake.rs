@@ -237,7 +237,7 @@ impl State {
     }
 
     /// What a run's document is called.
-    fn name_of(&self, row: &RunRow) -> Option<Name> {
+    pub(super) fn name_of(&self, row: &RunRow) -> Option<Name> {
         let key = (row.tenant.clone(), row.plan.workflow.clone());
         self.documents.get(&key).map(|document| document.name.clone())
     }

@@ -3,8 +3,9 @@
 //!
 //! Here are facts and their commit; `shards` is for owners, `intake` for submitters, `work` for
 //! workers and whoever compiles documents, `batches` for batches, `contents` for whoever takes files
-//! in, `letters` for dead letters, `announcements` for whoever tells others of ends, `webhooks` for
-//! those who send events, `tenants` for whoever asks who a caller is.
+//! in, `shares` for who may have how much, `letters` for dead letters, `announcements` for whoever
+//! tells others of ends, `webhooks` for those who send events, `tenants` for whoever asks who a caller
+//! is.
 
 mod announcements;
 mod batches;
@@ -13,6 +14,7 @@ mod contents;
 mod intake;
 mod letters;
 mod shards;
+mod shares;
 mod tenants;
 mod webhooks;
 mod work;
@@ -34,6 +36,7 @@ use crate::dead_letters::DeadLetter;
 use crate::intake::{Attached, Conversation, Document, IdempotencyKey};
 use crate::message::{PlanKey, Shard};
 use crate::shards::Signal;
+use crate::shares::{Parts, Party, Share};
 use crate::store::{Batch, Commit, Settled, Standing, Store, StoreError, Tenure};
 use crate::tenants::{ApiKey, DEFAULT_TENANT};
 
@@ -76,6 +79,9 @@ struct State {
     /// Since when each is there.
     tenants: BTreeMap<Name, Time>,
     api_keys: Vec<ApiKey>,
+    shares: BTreeMap<(Name, Party), Share>,
+    /// What schedulers have of what is shared.
+    parts: Parts,
     #[cfg(feature = "payloads")]
     uploads: BTreeMap<(Name, Name), crate::contents::Upload>,
 }

@@ -1,9 +1,12 @@
 //! The shared store for owners of shards.
 
+use std::collections::BTreeSet;
+
 use flowmill_engine::fact::RunFinished;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 
+use crate::flow::{self, Flow, WaitingFlow};
 use crate::message::Shard;
 use crate::shards::{Announcement, Damaged, Held, Journal, Queued, Shards, Signal, last_facts};
 use crate::store::{Settled, StoreError, Tenure};
@@ -71,17 +74,35 @@ impl Shards for SharedStore {
         most: usize,
     ) -> Result<Vec<Result<Queued, Damaged>>, StoreError> {
         let state = self.lock();
-        let mut waiting: Vec<(u64, Queued)> = state
-            .of(shards)
-            .filter(|(_, row)| row.status.is_none())
-            .filter_map(|(_, row)| {
-                let (plan, tenant, start) =
-                    (row.plan.clone(), row.tenant.clone(), row.start.clone()?);
-                Some((row.place, Queued { plan, tenant, start }))
-            })
-            .collect();
+        let mut waiting: Vec<(u64, Queued)> = state.waiting(shards).collect();
         waiting.sort_by_key(|(place, _)| *place);
         Ok(waiting.into_iter().take(most).map(|(_, queued)| Ok(queued)).collect())
+    }
+
+    async fn waiting_flows(&self, shards: &[Shard]) -> Result<Vec<WaitingFlow>, StoreError> {
+        let state = self.lock();
+        let waiting = state.waiting(shards).map(|(_, queued)| {
+            let key = Name::from(key_of(&queued));
+            let flow = Flow { workflow: queued.name, ..flow::of_key(&key) };
+            WaitingFlow { key, flow }
+        });
+        Ok(waiting.collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
+    async fn queued_of(
+        &self,
+        shards: &[Shard],
+        flows: &[(Name, usize)],
+    ) -> Result<Vec<Result<Queued, Damaged>>, StoreError> {
+        let state = self.lock();
+        let mut queued = Vec::new();
+        for (key, most) in flows {
+            let is_of_it = |(_, queued): &(u64, Queued)| *key_of(queued) == **key;
+            let mut waiting: Vec<(u64, Queued)> = state.waiting(shards).filter(is_of_it).collect();
+            waiting.sort_by_key(|(place, _)| *place);
+            queued.extend(waiting.into_iter().take(*most).map(|(_, queued)| Ok(queued)));
+        }
+        Ok(queued)
     }
 
     async fn unfinished(&self, tenure: Tenure) -> Result<Vec<Name>, StoreError> {
@@ -126,7 +147,8 @@ impl Shards for SharedStore {
         let journal = |run: &Name| {
             let row = state.runs.get(run).filter(|row| !row.journal.is_empty())?;
             let (tenant, plan) = (row.tenant.clone(), row.plan.clone());
-            Some(Ok(Journal { run: run.clone(), tenant, plan, facts: row.journal.clone() }))
+            let (run, name) = (run.clone(), state.name_of(row).unwrap_or_default());
+            Some(Ok(Journal { run, tenant, name, plan, facts: row.journal.clone() }))
         };
         Ok(runs.iter().filter_map(journal).collect())
     }
@@ -184,4 +206,19 @@ impl State {
     fn of<'a>(&'a self, shards: &'a [Shard]) -> impl Iterator<Item = (&'a Name, &'a RunRow)> {
         self.runs.iter().filter(|(_, row)| shards.contains(&row.standing.shard))
     }
+
+    /// The runs of these shards that have not begun, each with its place.
+    fn waiting<'a>(&'a self, shards: &'a [Shard]) -> impl Iterator<Item = (u64, Queued)> {
+        let waiting = self.of(shards).filter(|(_, row)| row.status.is_none());
+        waiting.filter_map(|(_, row)| {
+            let (plan, tenant, start) = (row.plan.clone(), row.tenant.clone(), row.start.clone()?);
+            let name = self.name_of(row).unwrap_or_default();
+            Some((row.place, Queued { plan, tenant, name, start }))
+        })
+    }
+}
+
+/// What the flow of a run is known by.
+fn key_of(Queued { plan, tenant, start, .. }: &Queued) -> String {
+    flow::key(start.options.lane, tenant, plan, start.line.as_ref())
 }

@@ -454,6 +454,9 @@ impl Change for Ending {
         const END: &str = "
             UPDATE batches SET state = ?2, finished_at = ?3
             WHERE batch = ?1 AND finished_at IS NULL";
+        const SHARE: &str = "
+            DELETE FROM shares WHERE kind = 'batch' AND name = ?1
+                AND tenant = (SELECT tenant FROM batches WHERE batch = ?1)";
         const TELL: &str = "
             INSERT INTO webhook_deliveries
                 (tenant, endpoint, message, event, subject, seq, noted_at, due_at, begun_at)
@@ -467,7 +470,8 @@ impl Change for Ending {
             return Ok(Ok(false));
         }
         let tell = sqlx::query(TELL).bind(&*self.batch).bind(BATCH_COMPLETED).bind(now);
-        tell.execute(to).await.map(|_| Ok(true))
+        tell.execute(&mut *to).await?;
+        sqlx::query(SHARE).bind(&*self.batch).execute(to).await.map(|_| Ok(true))
     }
 }
 

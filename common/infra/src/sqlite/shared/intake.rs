@@ -6,6 +6,7 @@ use flowmill_engine::value::{Name, decode};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
+use crate::flow;
 use crate::intake::{
     Accepted, Attached, Conversation, Document, Filter, IdempotencyKey, Intake, RunRow, Submission,
 };
@@ -331,8 +332,8 @@ impl Change for Accepting {
         const RUN: &str = "
             INSERT INTO runs (run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
                 accepted_at, rerun_of, conversation, batch, line, custom_id, metadata, endpoint,
-                traceparent)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                traceparent, flow)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             ON CONFLICT (run) DO NOTHING";
         let mut accepted = Vec::with_capacity(self.submissions.len());
         for (submission, text) in &self.submissions {
@@ -367,6 +368,7 @@ impl Change for Accepting {
                 .bind(attached.metadata.as_deref())
                 .bind(attached.endpoint.as_deref())
                 .bind(attached.traceparent.as_deref())
+                .bind(flow::key(start.options.lane, tenant, plan, line))
                 .execute(&mut *to)
                 .await?;
             if let Some(turn) = turn.as_ref().filter(|_| added.rows_affected() > 0) {

@@ -53,6 +53,11 @@ impl Leases {
         self.owners.retain(|shard, (owner, _)| !(owner == me && is_given(shard)));
     }
 
+    /// Whether a scheduler said within this time that it lives.
+    pub(super) fn is_alive(&self, scheduler: &Name, now: Time, lease: Duration) -> bool {
+        self.seen.get(scheduler).is_some_and(|seen| now.since(*seen) < lease)
+    }
+
     /// How many schedulers live that said so within this time.
     pub(super) fn schedulers(&self, now: Time, lease: Duration) -> u16 {
         let living = self.seen.values().filter(|seen| now.since(**seen) < lease).count();

@@ -3,7 +3,8 @@
 //!
 //! Here it is opened, and facts are read; `commit` writes them and `end` the last of a run that
 //! nobody can move; `shards` is for owners, `intake` for submitters, `checkpoints` for workers,
-//! `webhooks` for those who send events, `tenants` for whoever asks who a caller is.
+//! `shares` for who may have how much, `webhooks` for those who send events, `tenants` for whoever asks
+//! who a caller is.
 //!
 //! The folder's lock says which process owns its shards, so leases lie in that process's memory;
 //! epochs are kept. Large values are files of the folder.
@@ -18,6 +19,7 @@ mod intake;
 mod leases;
 mod reading;
 mod shards;
+mod shares;
 mod tenants;
 mod webhooks;
 
@@ -45,6 +47,7 @@ use super::keys::FolderKeys;
 use super::writer::{Change, Writer};
 use super::{OpenError, number, prepared, schema, trouble};
 
+use crate::shares::Parts;
 use commit::Committing;
 use leases::Leases;
 
@@ -62,6 +65,8 @@ pub struct SharedFolder {
     codec: Codec,
     payloads: Arc<FilePayloads>,
     leases: Arc<Mutex<Leases>>,
+    /// What schedulers have of what is shared.
+    parts: Arc<Mutex<Parts>>,
     lease: Duration,
     readers: SqlitePool,
     writer: Writer,
@@ -88,6 +93,7 @@ impl SharedFolder {
             codec: Codec { keys, stash },
             payloads,
             leases: Arc::default(),
+            parts: Arc::default(),
             lease: LEASE,
             readers: super::reading::pool(&file),
             writer: Writer::start(connection, locked),

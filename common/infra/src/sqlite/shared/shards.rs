@@ -6,6 +6,7 @@ use flowmill_engine::value::Name;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
+use crate::flow::{self, Flow, WaitingFlow};
 use crate::message::Shard;
 use crate::shards::{Announcement, Damaged, Held, Journal, Queued, Shards, Signal};
 use crate::sqlite::writer::Change;
@@ -49,15 +50,64 @@ impl Shards for SharedFolder {
         most: usize,
     ) -> Result<Vec<Result<Queued, Damaged>>, StoreError> {
         const QUEUED: &str = "
-            SELECT run, tenant, workflow, dify_sizes, mocks, start FROM runs
+            SELECT run, r.tenant, coalesce(name, '') AS name, workflow, dify_sizes, mocks, start
+            FROM runs r LEFT JOIN workflows w ON w.tenant = r.tenant AND digest = workflow
             WHERE shard IN (SELECT value FROM json_each(?)) AND status IS NULL
             ORDER BY place LIMIT ?";
         let found = sqlx::query(QUEUED).bind(numbers(shards)?).bind(rows(most));
         let found = found.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
-        let mut queued = Vec::with_capacity(found.len());
-        for row in &found {
-            let run = text(row, "run")?;
-            queued.push(self.queued_run(row).await.map_err(|why| Damaged { run, why }));
+        self.queued_runs(&found).await
+    }
+
+    async fn waiting_flows(&self, shards: &[Shard]) -> Result<Vec<WaitingFlow>, StoreError> {
+        // from each flow to the next, past all that waits in it
+        const FLOWS: &str = "
+            WITH RECURSIVE found (shard, flow) AS (
+                SELECT value, (SELECT min(flow) FROM runs WHERE shard = value AND status IS NULL)
+                FROM json_each(?)
+                UNION ALL
+                SELECT shard, (SELECT min(runs.flow) FROM runs
+                    WHERE runs.shard = found.shard AND status IS NULL AND runs.flow > found.flow)
+                FROM found WHERE flow IS NOT NULL)
+            SELECT DISTINCT flow FROM found WHERE flow IS NOT NULL ORDER BY flow";
+        const NAME: &str = "SELECT name FROM workflows WHERE tenant = ? AND digest = ?";
+        let found = sqlx::query(FLOWS).bind(numbers(shards)?).fetch_all(&self.readers).await;
+        let mut flows = Vec::new();
+        for row in &found.map_err(|error| trouble(&error))? {
+            let key = text(row, "flow")?;
+            let flow = flow::of_key(&key);
+            let name = sqlx::query_scalar::<_, String>(NAME);
+            let name = name.bind(&*flow.tenant).bind(&*flow.workflow);
+            let name = name.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
+            let workflow = Name::from(name.unwrap_or_default());
+            flows.push(WaitingFlow { key, flow: Flow { workflow, ..flow } });
+        }
+        Ok(flows)
+    }
+
+    async fn queued_of(
+        &self,
+        shards: &[Shard],
+        flows: &[(Name, usize)],
+    ) -> Result<Vec<Result<Queued, Damaged>>, StoreError> {
+        const HEAD: &str = "
+            SELECT run, place, r.tenant, coalesce(name, '') AS name, workflow, dify_sizes, mocks,
+                start
+            FROM runs r LEFT JOIN workflows w ON w.tenant = r.tenant AND digest = workflow
+            WHERE shard = ? AND flow = ? AND status IS NULL ORDER BY place LIMIT ?";
+        let mut queued = Vec::new();
+        for (key, most) in flows {
+            // a shard gives its part and one more, so that there is enough where they are few
+            let each = most / shards.len().max(1) + 1;
+            let mut heads = Vec::new();
+            for shard in shards {
+                let head = sqlx::query(HEAD).bind(i64::from(shard.0)).bind(&**key);
+                let head = head.bind(rows(each)).fetch_all(&self.readers).await;
+                heads.append(&mut head.map_err(|error| trouble(&error))?);
+            }
+            heads.sort_by_cached_key(|row| get::<i64>(row, "place").unwrap_or(i64::MAX));
+            heads.truncate(*most);
+            queued.append(&mut self.queued_runs(&heads).await?);
         }
         Ok(queued)
     }
@@ -117,7 +167,9 @@ impl Shards for SharedFolder {
 
     async fn journals(&self, runs: &[Name]) -> Result<Vec<Result<Journal, Damaged>>, StoreError> {
         const RUN: &str = "
-            SELECT tenant, workflow, dify_sizes, mocks, seq FROM runs WHERE run = ? AND seq > 0";
+            SELECT r.tenant, coalesce(name, '') AS name, workflow, dify_sizes, mocks, seq
+            FROM runs r LEFT JOIN workflows w ON w.tenant = r.tenant AND digest = workflow
+            WHERE run = ? AND seq > 0";
         let mut journals = Vec::with_capacity(runs.len());
         for run in runs {
             let found = sqlx::query(RUN).bind(&**run).fetch_optional(&self.readers).await;
@@ -172,17 +224,30 @@ impl SharedFolder {
         found.map_err(|error| trouble(&error))?.iter().map(tenure).collect()
     }
 
+    async fn queued_runs(
+        &self,
+        found: &[SqliteRow],
+    ) -> Result<Vec<Result<Queued, Damaged>>, StoreError> {
+        let mut queued = Vec::with_capacity(found.len());
+        for row in found {
+            let run = text(row, "run")?;
+            queued.push(self.queued_run(row).await.map_err(|why| Damaged { run, why }));
+        }
+        Ok(queued)
+    }
+
     async fn queued_run(&self, row: &SqliteRow) -> Result<Queued, StoreError> {
         let start = self.codec.read_start(get(row, "start")?).await?;
-        Ok(Queued { plan: plan_key(row)?, tenant: text(row, "tenant")?, start })
+        let (tenant, name) = (text(row, "tenant")?, text(row, "name")?);
+        Ok(Queued { plan: plan_key(row)?, tenant, name, start })
     }
 
     async fn read_journal(&self, run: &Name, row: &SqliteRow) -> Result<Journal, StoreError> {
-        let (tenant, plan) = (text(row, "tenant")?, plan_key(row)?);
+        let (tenant, name, plan) = (text(row, "tenant")?, text(row, "name")?, plan_key(row)?);
         let mut facts = Vec::new();
         let all = (0, get(row, "seq")?);
         reading::between(&self.readers, &self.codec, run, all, |some| facts.extend(some)).await?;
-        Ok(Journal { run: run.clone(), tenant, plan, facts })
+        Ok(Journal { run: run.clone(), tenant, name, plan, facts })
     }
 }
 

@@ -1,6 +1,10 @@
 //! The owner of a shard: its runs, and what each of them waits for.
 //!
 //! Nothing here waits or does I/O, and nothing looks at all runs: a message costs what it changes.
+//! `requests` is what is asked of it in its own process, `shares` what it has of what is limited.
+
+mod requests;
+mod shares;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,17 +15,15 @@ use flowmill_engine::plan::Plan;
 use flowmill_engine::run::{Input, Outstanding, Rejected, Run, Start};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
+use flowmill_infra::flow::Flow;
 use flowmill_infra::message::{Control, Delivery, Shard};
 use flowmill_infra::store::{Commit, StoreError};
 
-use crate::active::{Active, Wants, go_on};
+use crate::active::{Active, Wants};
 use crate::effects::{Effects, Home};
 use crate::fence::{crash, fenced};
-use crate::gate::{CLASSES, Flow, Gate, PerClass, Window};
-use crate::handle::{Done, Finished, Request, Submission, SubmitError, Taken};
-
-/// Whose runs are of whoever has no tenants.
-pub(crate) const DEFAULT_TENANT: &str = "default";
+use crate::gate::{CLASSES, Gate, PerClass, Window};
+use crate::handle::{Done, Finished, SubmitError};
 
 /// How long a task waits at first that no queue took.
 const WITHOUT_A_QUEUE: Duration = Duration::from_secs(5);
@@ -43,6 +45,8 @@ const SLICES: usize = 64;
 pub struct Owner {
     runs: HashMap<Name, Active>,
     gate: Gate,
+    /// How many runs there are of each flow.
+    census: BTreeMap<Arc<Flow>, usize>,
     /// Runs that have more to do at once, each in its turn.
     busy: VecDeque<Name>,
     timers: BTreeSet<(Time, Name)>,
@@ -62,6 +66,7 @@ impl Owner {
         Self {
             runs: HashMap::new(),
             gate: Gate::new(window),
+            census: BTreeMap::new(),
             busy: VecDeque::new(),
             timers: BTreeSet::new(),
             changed: Vec::new(),
@@ -71,9 +76,10 @@ impl Owner {
         }
     }
 
-    /// There are so many workers.
-    pub(crate) fn count_workers(&mut self, workers: usize) {
+    /// There are so many workers, and so many of their slots are for this owner.
+    pub(crate) fn count_workers(&mut self, workers: usize, slots: PerClass) {
         self.workers = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
+        self.gate.pace().share(slots);
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -163,7 +169,7 @@ impl Owner {
         }
     }
 
-    /// Begins a run for which nobody waits here.
+    /// Begins a run of a tenant and of a document of this name, for which nobody waits here.
     ///
     /// # Errors
     /// How it broke the core; then it did not begin.
@@ -171,17 +177,17 @@ impl Owner {
         &mut self,
         now: Time,
         plan: Arc<Plan>,
-        tenant: Name,
+        (tenant, name): (Name, Name),
         start: Start,
     ) -> Result<(), String> {
         let (run, facts) = fenced(|| Run::start(plan, start, now))?;
-        self.hold(now, run, tenant, facts, None);
+        self.hold(now, run, (tenant, name), facts, None);
         Ok(())
     }
 
     /// Takes up a run as the store has it; whatever is out of it stays out.
-    pub(crate) fn take_up(&mut self, now: Time, run: Run, tenant: Name) {
-        self.hold(now, run, tenant, Vec::new(), None);
+    pub(crate) fn take_up(&mut self, now: Time, run: Run, (tenant, name): (Name, Name)) {
+        self.hold(now, run, (tenant, name), Vec::new(), None);
     }
 
     /// Tells a run something.
@@ -192,83 +198,22 @@ impl Owner {
         self.apply(now, run, input)
     }
 
-    /// What somebody asked for.
-    pub(crate) fn request(&mut self, now: Time, request: Request) {
-        // whoever asked may be gone, so nobody minds an answer that cannot be sent
-        match request {
-            Request::Submit(submission, done) => {
-                if let Err((error, done)) = self.submit(now, *submission, done) {
-                    let _ = done.send(Err(error));
-                }
-            }
-            Request::Resume(run, inputs, done) => {
-                if let Err((error, done)) = self.resume(now, *run, inputs, done) {
-                    let _ = done.send(Err(error));
-                }
-            }
-            Request::Signal(run, input, taken) => match self.apply(now, &run, input) {
-                Ok(()) => self.answer_later(&run, taken),
-                Err(reason) => {
-                    let _ = taken.send(Err(reason));
-                }
-            },
-        }
-    }
-
-    fn submit(
+    fn hold(
         &mut self,
         now: Time,
-        submission: Submission,
-        done: Done,
-    ) -> Result<(), (SubmitError, Done)> {
-        let Submission { plan, start } = submission;
-        if self.runs.contains_key(&start.run) {
-            return Err((SubmitError::Exists, done));
-        }
-        match fenced(|| Run::start(plan, start, now)) {
-            Ok((run, facts)) => {
-                self.take_in(now, run, facts, done);
-                Ok(())
-            }
-            Err(why) => Err((SubmitError::Internal(why), done)),
-        }
-    }
-
-    /// Takes up a run that left memory. It is told all of `inputs`, or is not taken up.
-    fn resume(
-        &mut self,
-        now: Time,
-        mut run: Run,
-        inputs: Vec<Input>,
-        done: Done,
-    ) -> Result<(), (SubmitError, Done)> {
-        if self.runs.contains_key(run.id()) {
-            return Err((SubmitError::Exists, done));
-        }
-        match fenced(|| go_on(&mut run, now, inputs)) {
-            Ok(Ok(facts)) => {
-                self.take_in(now, run, facts, done);
-                Ok(())
-            }
-            Ok(Err(reason)) => Err((reason.into(), done)),
-            Err(why) => Err((SubmitError::Internal(why), done)),
-        }
-    }
-
-    fn take_in(&mut self, now: Time, run: Run, fresh: Vec<Fact>, done: Done) {
-        self.hold(now, run, DEFAULT_TENANT.into(), fresh, Some(done));
-    }
-
-    fn hold(&mut self, now: Time, run: Run, tenant: Name, fresh: Vec<Fact>, done: Option<Done>) {
+        run: Run,
+        (tenant, workflow): (Name, Name),
+        fresh: Vec<Fact>,
+        done: Option<Done>,
+    ) {
         let id = run.id().clone();
-        let flow = Flow {
-            lane: run.options().lane,
-            tenant: tenant.clone(),
-            batch: run.line().map(|line| line.batch.clone()),
-        };
+        let batch = run.line().map(|line| line.batch.clone());
+        let flow = Flow { lane: run.options().lane, tenant: tenant.clone(), workflow, batch };
+        let flow = Arc::new(flow);
+        *self.census.entry(flow.clone()).or_default() += 1;
         let active = Active {
             home: Home { tenant, shard: Shard::of(&id, self.shards) },
-            flow: Arc::new(flow),
+            flow,
             run,
             done,
             taken: Vec::new(),
@@ -288,20 +233,11 @@ impl Owner {
         let _ = self.apply(now, &id, Input::Tick);
     }
 
-    /// An answer to a signal that was taken is due when its facts are stored.
-    fn answer_later(&mut self, id: &Name, taken: Taken) {
-        match self.runs.get_mut(id) {
-            Some(active) if active.is_changed => active.taken.push(taken),
-            _ => {
-                let _ = taken.send(Ok(()));
-            }
-        }
-    }
-
     /// What came from a worker.
     pub(crate) fn deliver(&mut self, now: Time, delivery: Delivery) {
         let (run, task, input) = match delivery {
             Delivery::Completed { run, completion } => {
+                self.note_wait(now, &run, &completion);
                 (run, completion.task.clone(), Input::Completed(completion))
             }
             Delivery::Returned { run, task, attempt, dispatch, reason } => {
@@ -384,7 +320,8 @@ impl Owner {
     /// Shares the free places of the window among the runs that want some, in turns.
     pub(crate) fn grant(&mut self, now: Time) {
         for class in CLASSES {
-            while let Some((id, count)) = self.gate.next(class) {
+            let Some(mut round) = self.gate.round(class) else { continue };
+            while let Some((id, count)) = self.gate.next(&mut round) {
                 let Some(active) = self.runs.get_mut(&id) else { continue };
                 active.is_hungry[class as usize] = false;
                 let before = active.run.seq();
@@ -483,6 +420,12 @@ impl Owner {
             self.timers.remove(&(at, id.clone()));
         }
         self.gate.moved(&active.flow, active.out, PerClass::default());
+        if let Some(runs) = self.census.get_mut(&active.flow) {
+            *runs -= 1;
+            if *runs == 0 {
+                self.census.remove(&active.flow);
+            }
+        }
         Some(active)
     }
 }
@@ -499,7 +442,7 @@ fn rest(reason: Returned, dispatch: u32) -> Option<Duration> {
 }
 
 #[cfg(test)]
-#[path = "../tests/scheduler/support/plans.rs"]
+#[path = "../../tests/scheduler/support/plans.rs"]
 pub(crate) mod plans;
 
 #[cfg(test)]
@@ -513,6 +456,7 @@ mod tests {
 
     use super::plans::{long, plan, wide};
     use super::*;
+    use crate::handle::{Request, Submission};
 
     fn submit(owner: &mut Owner, id: &str, plan: &Arc<Plan>) {
         let options = Options { deadline_ms: Some(60_000), ..Options::default() };
@@ -551,6 +495,7 @@ mod tests {
         assert!(owner.busy.is_empty(), "{:?}", owner.busy);
         assert!(owner.changed.is_empty(), "{:?}", owner.changed);
         assert!(owner.gate.is_empty(), "{:?}", owner.gate);
+        assert!(owner.census.is_empty(), "{:?}", owner.census);
         assert_eq!(owner.next_wake(Time(0)), None);
     }
 
