@@ -74,6 +74,19 @@ impl Api {
         text(&version, "id").context("failed to push a workflow")
     }
 
+    /// Has an address told of all runs that succeed; gives the endpoint's id.
+    pub(crate) async fn tell(&self, url: &str) -> anyhow::Result<String> {
+        let endpoint = json!({"url": url, "events": ["run.succeeded"]}).to_string();
+        let added = self.post("webhooks/endpoints", "application/json", endpoint).await?;
+        text(&added, "id").context("failed to add an endpoint")
+    }
+
+    /// An endpoint is told of nothing any more.
+    pub(crate) async fn tell_no_more(&self, endpoint: &str) -> anyhow::Result<()> {
+        let path = format!("webhooks/endpoints/{endpoint}");
+        self.answer(self.client.delete(self.url(&path))).await.map(drop)
+    }
+
     /// Submits a run; gives its id.
     pub(crate) async fn submit(&self, submission: &Value) -> anyhow::Result<String> {
         let run = self.post("runs", "application/json", submission.to_string()).await?;

@@ -42,7 +42,7 @@ pub(crate) struct Flags {
         value_name = "MODES"
     )]
     pub(crate) modes: Vec<Mode>,
-    /// Submit so many runs a second, one by one, whatever becomes of them (w1, w2, w5), or so many of
+    /// Submit so many runs a second, one by one, whatever becomes of them (w1, w2, w5, w7), or so many of
     /// the interactive ones (w6). Otherwise all are submitted as one batch.
     #[arg(long, value_name = "NUMBER", value_parser = rate)]
     rate: Option<f64>,
@@ -98,6 +98,8 @@ pub(crate) enum Scenario {
     W5,
     /// w3 at a rate, while w1 and w4 load the cluster.
     W6,
+    /// One node, many runs, of which each is told by webhook.
+    W7,
 }
 
 impl fmt::Display for Scenario {
@@ -109,6 +111,7 @@ impl fmt::Display for Scenario {
             Self::W4 => "w4",
             Self::W5 => "w5",
             Self::W6 => "w6",
+            Self::W7 => "w7",
         })
     }
 }
@@ -160,11 +163,12 @@ impl Flags {
             Scenario::W2 | Scenario::W3 | Scenario::W6 => 200,
             Scenario::W4 => 3,
             Scenario::W5 => 100_000,
+            Scenario::W7 => 10_000,
         };
         let rate = match scenario {
             Scenario::W6 => Some(self.rate.unwrap_or(INTERACTIVE)),
             Scenario::W3 | Scenario::W4 => None,
-            Scenario::W1 | Scenario::W2 | Scenario::W5 => self.rate,
+            Scenario::W1 | Scenario::W2 | Scenario::W5 | Scenario::W7 => self.rate,
         };
         let timed = self.time.zip(rate).map(|(time, rate)| whole(time.as_secs_f64() * rate));
         let runs = timed.or(self.runs).unwrap_or(usual).max(1);

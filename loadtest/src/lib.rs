@@ -10,6 +10,7 @@ mod counters;
 mod drive;
 mod figures;
 mod flags;
+mod receiver;
 mod report;
 mod scenario;
 mod workloads;

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use anyhow::ensure;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::api::Api;
 use crate::counters::{Cost, Watch};
 use crate::drive::{self, Ended, Subject};
 use crate::figures::{Times, float, length};
 use crate::flags::{Load, Scenario};
+use crate::receiver::{Received, Receiver};
 use crate::workloads::{Workload, chain, fan, iteration};
 
 /// Nodes that the longer chain has more than the shorter, to see what one costs.
@@ -21,6 +25,9 @@ const ALONE: usize = 20;
 /// Runs of a batch, and items of the iteration, in the background of w6.
 const BACKGROUND_RUNS: usize = 1000;
 const BACKGROUND_ITEMS: u64 = 20_000;
+
+/// How long webhooks may stay away.
+const UNTOLD: Duration = Duration::from_mins(1);
 
 /// What a load gave.
 #[derive(Debug)]
@@ -61,6 +68,7 @@ pub(crate) async fn measure(
         Scenario::W4 => items(api, watch, load).await,
         Scenario::W5 => many(api, watch, load, chain(1)).await,
         Scenario::W6 => mixed(api, watch, load).await,
+        Scenario::W7 => told(api, watch, load).await,
     }
 }
 
@@ -98,6 +106,43 @@ async fn many(
     Ok(measured(&subject, ended, cost, more))
 }
 
+/// Many runs, of which each is told by webhook. The load is over when the last is told.
+async fn told(api: &Arc<Api>, watch: &Watch, load: &Load) -> anyhow::Result<Measured> {
+    let subject = Subject::push(api, chain(1), load.mode).await?;
+    let receiver = Receiver::start().await?;
+    let endpoint = api.tell(&receiver.url).await?;
+    if load.warm_up > 0 {
+        submit(api, &subject, load, load.warm_up).await?;
+        all_told(&receiver, load.warm_up).await?;
+    }
+    let before = watch.begin().await?;
+    let began = Instant::now();
+    let ended = submit(api, &subject, load, load.runs).await?;
+    let Received { times, again, last, .. } = all_told(&receiver, load.runs).await?;
+    let seconds = last.map_or(ended.seconds, |last| (last - began).as_secs_f64());
+    let cost = watch.end(before).await?;
+    api.tell_no_more(&endpoint).await?;
+    let more = vec![
+        ("runs_per_second", json!(length(ended.runs) / ended.seconds)),
+        ("told_ms", Times::new(times).json()),
+        ("told_again", json!(again)),
+    ];
+    Ok(Measured { seconds, ..measured(&subject, ended, cost, more) })
+}
+
+/// What was received, once it is so much.
+async fn all_told(receiver: &Receiver, count: usize) -> anyhow::Result<Received> {
+    let (mut seen, mut changed_at) = (0, Instant::now());
+    while seen < count {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if receiver.count() > seen {
+            (seen, changed_at) = (receiver.count(), Instant::now());
+        }
+        ensure!(changed_at.elapsed() < UNTOLD, "of {count} runs {seen} were told by webhook");
+    }
+    Ok(receiver.take())
+}
+
 async fn one_by_one(api: &Arc<Api>, watch: &Watch, load: &Load) -> anyhow::Result<Measured> {
     let longer = Subject::push(api, chain(3 + FURTHER), load.mode).await?;
     let subject = Subject::push(api, chain(3), load.mode).await?;
@@ -133,7 +178,7 @@ async fn mixed(api: &Arc<Api>, watch: &Watch, load: &Load) -> anyhow::Result<Mea
     let rate = load.rate.unwrap_or(1.0);
     drive::interactive(api, &subject, load.warm_up, rate).await?;
     let before = watch.begin().await?;
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     let is_over = AtomicBool::new(false);
     let background = async {
         while !is_over.load(Ordering::Relaxed) {

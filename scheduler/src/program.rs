@@ -19,7 +19,7 @@ use flowmill_infra::seal::Keys;
 use flowmill_infra::shards::Announcement;
 use flowmill_infra::wire::Transit;
 use flowmill_workflow::Workflows;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::api::{self, Acceptor, Courier, Door, Guard, Listened, announce_ends, take_from_queue};
@@ -161,7 +161,7 @@ async fn own(
     let broker = config.rabbitmq.settings(name);
     let explaining = api::explain(store.clone(), workflows, redis, shards, guard.clone());
     let router = router.merge(explaining).merge(of_others(&store, &broker, courier, guard));
-    let announcing = tokio::spawn(announce_ends(store.clone(), rabbitmq::events(&broker), ended));
+    let announcing = announce(&store, &broker, [ended, acceptor.batch_ends()]);
     let (enough, is_enough) = oneshot::channel::<()>();
     let taking = take_in(config, &broker, acceptor, is_enough);
     let mut owning = tokio::spawn(service.run());
@@ -218,6 +218,15 @@ async fn within<T>(what: &str, ending: impl Future<Output = T>) {
     if tokio::time::timeout(REQUESTS, ending).await.is_err() {
         tracing::warn!("{what} are still under way");
     }
+}
+
+/// Tells whoever listens that something ended.
+fn announce(
+    store: &Arc<PostgresStore>,
+    broker: &rabbitmq::Settings,
+    ended: [Arc<Notify>; 2],
+) -> JoinHandle<()> {
+    tokio::spawn(announce_ends(store.clone(), rabbitmq::events(broker), ended))
 }
 
 /// Takes runs from the queue of submissions, if that is wanted, until there is enough.

@@ -320,7 +320,7 @@ async fn endpoints_are_looked_after_and_hear_of_runs() {
     assert!(tried.contains("error: it answered 403"), "{tried}");
 
     let (told, stopped) = (Arc::default(), std::future::pending());
-    let sending = tokio::spawn(send_webhooks(server.store.clone(), courier(), told, stopped));
+    let sending = tokio::spawn(send_webhooks(server.store.clone(), courier(100), told, stopped));
     let (_folder, path) = file(&greeting(), "greeting.yml");
     let submit =
         ["submit", &path, "--input", "who=Ada", "--wait", "--webhook", other, "--metadata"];

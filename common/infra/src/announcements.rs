@@ -1,14 +1,15 @@
-//! Ends of runs that others are to be told of.
+//! Ends of runs and batches that others are to be told of.
 //!
-//! That a run ended and that this is not announced yet are written by the same transaction; the note
-//! goes once the broker has the announcement. So every end is announced at least once, also by
-//! another process than the one that ended the run.
+//! That something ended and that this is not announced yet are written by the same transaction; the
+//! note goes once the broker has the announcement. So every end is announced at least once, also by
+//! another process than the one that ended it.
 
 use std::future::Future;
 
 use flowmill_engine::fact::{Reason, Status};
 use flowmill_engine::value::Name;
 
+use crate::batches::{self, Batch};
 use crate::broker::Closed;
 use crate::intake::RunRow;
 use crate::store::StoreError;
@@ -18,12 +19,24 @@ use crate::store::StoreError;
 pub struct Unannounced {
     /// The number of the note.
     pub id: i64,
-    /// Whose run it is.
-    pub tenant: Name,
-    /// The run.
-    pub run: RunRow,
-    /// What ended it, if it did not end by itself.
-    pub reason: Option<Reason>,
+    /// What ended.
+    pub ended: Ended,
+}
+
+/// What ended, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// A run.
+    Run {
+        /// Whose it is.
+        tenant: Name,
+        /// The run.
+        run: Box<RunRow>,
+        /// What ended it, if it did not end by itself.
+        reason: Option<Reason>,
+    },
+    /// A batch.
+    Batch(Box<Batch>),
 }
 
 /// The store's notes of what is to be announced.
@@ -47,12 +60,19 @@ pub trait Announcements: Send + Sync + 'static {
 /// What is told of an end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announcement {
-    /// The run.
-    pub run: Name,
-    /// How it ended.
-    pub status: Status,
+    /// What ended, and how.
+    pub subject: Subject,
     /// The announcement, as JSON.
     pub body: Vec<u8>,
+}
+
+/// What an announcement is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A run that ended like this.
+    Run(Name, Status),
+    /// A batch that ended like this.
+    Batch(Name, batches::State),
 }
 
 /// Tells whoever listens.

@@ -1,16 +1,21 @@
-//! Tells others that runs ended: what the store notes by the transaction of an end is published, and
+//! Tells others that runs and batches ended: what the store notes by the transaction of an end is published, and
 //! the note goes once the broker has it. Whoever listens hears of every end at least once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowmill_engine::fact::Event as Fact;
+use flowmill_engine::fact::{Event as Fact, Reason, Status};
 use flowmill_engine::value::{Name, Style, Value, dumps, loads};
-use flowmill_infra::announcements::{Announcement, Announcements, Announcer, Unannounced};
+use flowmill_infra::announcements::{
+    Announcement, Announcements, Announcer, Ended, Subject, Unannounced,
+};
+use flowmill_infra::batches::Batch;
+use flowmill_infra::intake::RunRow;
 use flowmill_infra::live::{Event, Live};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use super::batches;
 use super::json::{millis, object, time};
 use super::show;
 use super::waits::Waits;
@@ -73,18 +78,20 @@ impl<L: Live> Live for Listened<L> {
 }
 
 /// Announces ends until the broker closes, or the call is dropped: what was not confirmed then is
-/// announced again. Every scheduler may do this at the same time.
+/// announced again. Every scheduler may do this at the same time. Each of `ended` says that something
+/// ended in this process.
 pub async fn announce_ends<S: Announcements, A: Announcer>(
     store: Arc<S>,
     announcer: A,
-    ended: Arc<Notify>,
+    ended: [Arc<Notify>; 2],
 ) {
+    let [runs, batches] = ended;
     let announcer = Arc::new(announcer);
     loop {
         let waiting = match store.unannounced(BATCH).await {
             Ok(waiting) => waiting,
             Err(error) => {
-                tracing::warn!(%error, "ends of runs are not announced yet");
+                tracing::warn!(%error, "ends are not announced yet");
                 Vec::new()
             }
         };
@@ -104,17 +111,28 @@ pub async fn announce_ends<S: Announcements, A: Announcer>(
         if !told.is_empty()
             && let Err(error) = store.announced(&told).await
         {
-            tracing::warn!(%error, "ends of runs are announced again");
+            tracing::warn!(%error, "ends are announced again");
         }
         if !is_full {
             // an end that is notified of before anybody waits is not missed
-            let _ = tokio::time::timeout(SWEEP, ended.notified()).await;
+            tokio::select! {
+                () = runs.notified() => {}
+                () = batches.notified() => {}
+                () = tokio::time::sleep(SWEEP) => {}
+            }
         }
     }
 }
 
 fn announcement(end: &Unannounced) -> Announcement {
-    let Unannounced { tenant, run, reason, .. } = end;
+    let (subject, told) = match &end.ended {
+        Ended::Run { tenant, run, reason } => of_run(tenant, run, *reason),
+        Ended::Batch(batch) => of_batch(batch),
+    };
+    Announcement { subject, body: dumps(&told, Style::Finite).into_bytes() }
+}
+
+fn of_run(tenant: &Name, run: &RunRow, reason: Option<Reason>) -> (Subject, Value) {
     let elapsed = run.started_at.zip(run.finished_at).map(|(from, to)| millis(from, to));
     let metadata = run.attached.metadata.as_deref().and_then(|metadata| loads(metadata).ok());
     let told = object([
@@ -129,11 +147,58 @@ fn announcement(end: &Unannounced) -> Announcement {
         ("finished_at", time(run.finished_at)),
         ("elapsed_ms", elapsed.unwrap_or_default()),
         ("metadata", metadata.unwrap_or_default()),
+        ("batch", run.line.as_ref().map_or(Value::None, show::batch_line)),
     ]);
-    Announcement {
-        run: run.run.clone(),
-        // an ended run has a status
-        status: run.status.unwrap_or(flowmill_engine::fact::Status::Failed),
-        body: dumps(&told, Style::Finite).into_bytes(),
+    // an ended run has a status
+    (Subject::Run(run.run.clone(), run.status.unwrap_or(Status::Failed)), told)
+}
+
+/// A batch as `GET /api/v1/batches/{id}` shows it.
+fn of_batch(batch: &Batch) -> (Subject, Value) {
+    let shown = batches::shown(batch, batch.finished_at.unwrap_or(batch.created_at));
+    let told = [("type", "batch.ended".into()), ("tenant", Value::Str(batch.tenant.clone()))];
+    (Subject::Batch(batch.batch.clone(), batch.state), object(told.into_iter().chain(shown)))
+}
+
+#[cfg(test)]
+mod tests {
+    use flowmill_engine::time::Time;
+    use flowmill_infra::batches::{Counts, State, Terms};
+
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_batch_is_told_as_its_page_shows_it() {
+        let batch = Batch {
+            batch: "b".into(),
+            tenant: "t".into(),
+            workflow: "w".into(),
+            name: "n".into(),
+            terms: Terms::default(),
+            state: State::Partial,
+            cause: None,
+            lines: 3,
+            fed: 3,
+            rejected: 1,
+            counts: Counts { succeeded: 2, ..Counts::default() },
+            created_at: Time(0),
+            started_at: Some(Time(1000)),
+            finished_at: Some(Time(3000)),
+            due_at: Time(9000),
+            rerun_of: None,
+        };
+        let ended = Ended::Batch(Box::new(batch));
+        let Announcement { subject, body } = announcement(&Unannounced { id: 1, ended });
+        assert_eq!(subject, Subject::Batch("b".into(), State::Partial));
+        let told = String::from_utf8(body).unwrap();
+        assert!(told.starts_with(r#"{"type":"batch.ended","tenant":"t","id":"b""#), "{told}");
+        for part in [
+            r#""status":"partial""#,
+            r#""total":3,"waiting":0,"running":0,"succeeded":2"#,
+            r#""rejected":1"#,
+            r#""elapsed_ms":2.0"#,
+        ] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
     }
 }

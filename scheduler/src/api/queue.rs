@@ -12,6 +12,7 @@ use flowmill_engine::value::{Name, Style, Value, dumps};
 use flowmill_infra::submissions::{Refusal, SubmissionConsumer, SubmissionReceipt, Submitted};
 use flowmill_infra::tenants::DEFAULT_TENANT;
 use flowmill_workflow::digest;
+use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 
 use super::access::Session;
@@ -66,6 +67,11 @@ impl<S> Acceptor<S> {
     /// Where it is told that runs ended, so that whoever waits for one hears of it at once.
     pub fn ends(&self) -> EndsHeard {
         EndsHeard(self.0.ends.clone())
+    }
+
+    /// What is notified when a batch ended in this process.
+    pub fn batch_ends(&self) -> Arc<Notify> {
+        self.0.feeding.ends()
     }
 }
 

@@ -12,7 +12,7 @@ use flowmill_infra::shares::{Amount, Party, Usage};
 use crate::active::Active;
 use crate::allotments::{Allotments, is_of};
 use crate::gate::CLASSES;
-use crate::pace::waited;
+use crate::pace::Times;
 
 use super::Owner;
 
@@ -53,9 +53,9 @@ impl Owner {
             return;
         }
         let (class, took) = (out.class, now.since(out.sent_at));
-        if let Some(waited) = waited(completion, took) {
+        if let Some(times) = Times::of(completion, took) {
             let (out, _) = self.gate.places();
-            self.gate.pace().answered(now, class, waited, out[class as usize]);
+            self.gate.pace().answered(now, class, times, out[class as usize]);
         }
     }
 }

@@ -13,11 +13,11 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_infra::flow::{Flow, WaitingFlow};
 use flowmill_infra::shards::{Damaged, Queued, Shards};
-use flowmill_infra::shares::Shares;
+use flowmill_infra::shares::{Party, Shares};
 use flowmill_infra::store::StoreError;
 use tokio::time::Instant;
 
-use crate::allotments::Allotments;
+use crate::allotments::{Allotment, Allotments, is_of};
 use crate::owner::Owner;
 use crate::plans::{PlanError, Plans};
 
@@ -137,7 +137,10 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
             workflow: queued.name.clone(),
             batch: queued.start.line.as_ref().map(|line| line.batch.clone()),
         };
-        room(&flow, owner.census(), &BTreeMap::new(), &allotments) > 0
+        let mut rooms = allotments
+            .of_flow(&flow)
+            .filter_map(|(party, allotment)| room(&flow.tenant, &party, allotment, owner.census()));
+        rooms.all(|room| room > 0)
     }
 
     async fn begin(&mut self, owner: &mut Owner, queued: Queued, now: Time) {
@@ -162,22 +165,139 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
 
 type Census = BTreeMap<Arc<Flow>, usize>;
 
-/// How many more runs of a flow may begin by its limits, beside those that were chosen.
-fn room(
-    flow: &Flow,
-    census: &Census,
-    chosen: &BTreeMap<&Flow, usize>,
-    allotments: &Allotments,
-) -> usize {
-    let limits = allotments.of_flow(flow).filter_map(|(party, allotment)| {
-        let most = allotment.runs()?;
-        let is_of_it =
-            |other: &Flow| other.tenant == flow.tenant && crate::allotments::is_of(other, &party);
-        let held = census.iter().filter(|(other, _)| is_of_it(other)).map(|(_, runs)| runs);
-        let more = chosen.iter().filter(|(other, _)| is_of_it(other)).map(|(_, runs)| runs);
-        Some(most.saturating_sub(held.chain(more).sum()))
-    });
-    limits.min().unwrap_or(usize::MAX)
+/// How many more runs of a party of a tenant may begin; None where there is no limit.
+fn room(tenant: &Name, party: &Party, allotment: &Allotment, census: &Census) -> Option<usize> {
+    let of_it = census.iter().filter(|(flow, _)| flow.tenant == *tenant && is_of(flow, party));
+    Some(allotment.runs()?.saturating_sub(of_it.map(|(_, runs)| runs).sum()))
+}
+
+/// What decides whose turn it is to begin runs.
+#[derive(Debug)]
+struct Turns<'a> {
+    tenants: Vec<Standing>,
+    flows: Vec<Candidate>,
+    /// The parties that are limited, and how many runs of each may still begin.
+    rooms: Vec<((&'a Name, Party), usize)>,
+    /// The weights of all tenants who want some or have some.
+    weights: u64,
+    /// Runs of batches.
+    of_batches: usize,
+    /// Places that are free.
+    free: usize,
+}
+
+/// How much a tenant has for their weight.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    weight: u64,
+    runs: usize,
+}
+
+impl Standing {
+    /// What has little of what is its due comes first.
+    fn fullness(self) -> u64 {
+        (u64::try_from(self.runs).unwrap_or(u64::MAX) << 20) / self.weight
+    }
+}
+
+/// A flow in which runs wait.
+#[derive(Debug)]
+struct Candidate {
+    lane: Lane,
+    /// Where its tenant is.
+    tenant: usize,
+    /// What it has beside others of its tenant.
+    standing: Standing,
+    /// Where its limits are.
+    rooms: Vec<usize>,
+}
+
+impl<'a> Turns<'a> {
+    fn new(waiting: &'a [WaitingFlow], census: &'a Census, allotments: &Allotments) -> Self {
+        let mut runs: BTreeMap<&Name, usize> = BTreeMap::new();
+        for WaitingFlow { flow, .. } in waiting {
+            runs.entry(&flow.tenant).or_default();
+        }
+        for (flow, count) in census {
+            *runs.entry(&flow.tenant).or_default() += count;
+        }
+        let names: Vec<&Name> = runs.keys().copied().collect();
+        let tenants: Vec<Standing> = runs
+            .iter()
+            .map(|(name, runs)| Standing { weight: allotments.weight_of_tenant(name), runs: *runs })
+            .collect();
+        let mut rooms: Vec<((&Name, Party), usize)> = Vec::new();
+        let flows = waiting.iter().map(|WaitingFlow { flow, .. }| {
+            let limits = allotments.of_flow(flow).filter_map(|(party, allotment)| {
+                let known = rooms
+                    .iter()
+                    .position(|((tenant, of), _)| **tenant == flow.tenant && *of == party);
+                known.or_else(|| {
+                    let room = room(&flow.tenant, &party, allotment, census)?;
+                    rooms.push(((&flow.tenant, party), room));
+                    Some(rooms.len() - 1)
+                })
+            });
+            let limits = limits.collect();
+            let runs = census.get(flow).copied().unwrap_or(0);
+            Candidate {
+                lane: flow.lane,
+                tenant: names.binary_search(&&flow.tenant).unwrap_or(0),
+                standing: Standing { weight: allotments.weight(flow), runs },
+                rooms: limits,
+            }
+        });
+        let flows = flows.collect();
+        let batches = census.iter().filter(|(flow, _)| flow.lane == Lane::Batch);
+        Self {
+            weights: tenants.iter().map(|tenant| tenant.weight).sum(),
+            of_batches: batches.map(|(_, runs)| runs).sum(),
+            free: ACTIVE.saturating_sub(tenants.iter().map(|tenant| tenant.runs).sum()),
+            tenants,
+            flows,
+            rooms,
+        }
+    }
+
+    /// Whether a flow may have one more: of the last places a tenant gets only what makes up its
+    /// share, and never all of them.
+    fn may_take(&self, flow: &Candidate) -> bool {
+        let Standing { weight, runs } = self.tenants[flow.tenant];
+        let share = (ACTIVE as u64).saturating_mul(weight) / self.weights.max(1);
+        let share = usize::try_from(share).unwrap_or(ACTIVE).min(ACTIVE - ACTIVE / KEPT);
+        let is_kept = self.free <= ACTIVE / KEPT;
+        (!is_kept || runs < share) && flow.rooms.iter().all(|at| self.rooms[*at].1 > 0)
+    }
+
+    /// The flow whose turn it is.
+    fn next(&self) -> Option<usize> {
+        let mut first: [Option<((u64, u64), usize)>; 2] = [None; 2];
+        for (at, flow) in self.flows.iter().enumerate().filter(|(_, flow)| self.may_take(flow)) {
+            let key = (self.tenants[flow.tenant].fullness(), flow.standing.fullness());
+            let best = &mut first[flow.lane as usize];
+            if best.is_none_or(|(other, _)| key < other) {
+                *best = Some((key, at));
+            }
+        }
+        let [interactive, batch] = first;
+        let kept = batch.filter(|_| self.of_batches < ACTIVE / KEPT);
+        kept.or(interactive).or(batch).map(|(_, at)| at)
+    }
+
+    /// Gives a flow so many places, or as many as its limits allow; answers how many.
+    fn give(&mut self, at: usize, count: usize) -> usize {
+        let flow = &mut self.flows[at];
+        let room = flow.rooms.iter().map(|at| self.rooms[*at].1).min();
+        let count = count.min(room.unwrap_or(usize::MAX));
+        for at in &flow.rooms {
+            self.rooms[*at].1 -= count;
+        }
+        flow.standing.runs += count;
+        self.tenants[flow.tenant].runs += count;
+        self.of_batches += if flow.lane == Lane::Batch { count } else { 0 };
+        self.free = self.free.saturating_sub(count);
+        count
+    }
 }
 
 /// How many runs of which flows are to begin, by their keys: `most` in all.
@@ -187,63 +307,16 @@ fn choose(
     allotments: &Allotments,
     most: usize,
 ) -> Vec<(Name, usize)> {
-    let mut of_tenants: BTreeMap<&Name, usize> = BTreeMap::new();
-    let mut of_batches = 0;
-    for (flow, runs) in census {
-        *of_tenants.entry(&flow.tenant).or_default() += runs;
-        of_batches += if flow.lane == Lane::Batch { *runs } else { 0 };
-    }
-    let mut left = ACTIVE.saturating_sub(of_tenants.values().sum());
-    let mut free = most.min(left);
-    let mut of_flows: BTreeMap<&Flow, usize> = BTreeMap::new();
+    let mut turns = Turns::new(waiting, census, allotments);
+    let mut left = most.min(turns.free);
     let mut chosen = vec![0; waiting.len()];
-    let has_limits = allotments.has_limits();
     // several at a time, so that many flows cost little
-    let step = (free / waiting.len().max(1) / 4).max(1);
-    while free > 0 {
-        // of the last places each tenant gets only what makes up its share
-        let tenants = waiting.iter().map(|waiting| &waiting.flow.tenant);
-        let tenants: std::collections::BTreeSet<&Name> =
-            tenants.chain(of_tenants.keys().copied()).collect();
-        let weights: u64 = tenants.iter().map(|tenant| allotments.weight_of_tenant(tenant)).sum();
-        let is_kept = left <= ACTIVE / KEPT;
-        let may_take = |flow: &Flow| {
-            let runs = of_tenants.get(&flow.tenant).copied().unwrap_or(0);
-            let weight = allotments.weight_of_tenant(&flow.tenant);
-            let share = (ACTIVE as u64).saturating_mul(weight) / weights.max(1);
-            let is_below = (runs as u64) < share.min((ACTIVE - ACTIVE / KEPT) as u64);
-            (!is_kept || is_below) && (!has_limits || room(flow, census, &of_flows, allotments) > 0)
-        };
-        let candidates: Vec<usize> =
-            (0..waiting.len()).filter(|at| may_take(&waiting[*at].flow)).collect();
-        let wants = |lane| candidates.iter().any(|at| waiting[*at].flow.lane == lane);
-        let lane = match (wants(Lane::Interactive), wants(Lane::Batch)) {
-            (true, true) if of_batches < ACTIVE / KEPT => Lane::Batch,
-            (true, _) => Lane::Interactive,
-            (false, true) => Lane::Batch,
-            (false, false) => break,
-        };
-        let runs_of = |flow: &Flow| {
-            let held = census.get(flow).copied().unwrap_or(0);
-            held + of_flows.get(flow).copied().unwrap_or(0)
-        };
-        let of_lane = candidates.into_iter().filter(|at| waiting[*at].flow.lane == lane);
-        let first = of_lane.min_by_key(|at| {
-            let flow = &waiting[*at].flow;
-            let of_tenant = of_tenants.get(&flow.tenant).copied().unwrap_or(0) as u64;
-            let of_tenant = (of_tenant << 20) / allotments.weight_of_tenant(&flow.tenant);
-            (of_tenant, ((runs_of(flow) as u64) << 20) / allotments.weight(flow))
-        });
-        let Some(at) = first else { break };
-        let flow = &waiting[at].flow;
-        let limit = if has_limits { room(flow, census, &of_flows, allotments) } else { usize::MAX };
-        let count = step.min(free).min(limit).max(1);
+    let step = (left / waiting.len().max(1) / 4).max(1);
+    while left > 0 {
+        let Some(at) = turns.next() else { break };
+        let count = turns.give(at, step.min(left));
         chosen[at] += count;
-        *of_tenants.entry(&flow.tenant).or_default() += count;
-        *of_flows.entry(flow).or_default() += count;
-        of_batches += if lane == Lane::Batch { count } else { 0 };
-        left = left.saturating_sub(count);
-        free -= count;
+        left -= count;
     }
     let keys = waiting.iter().map(|waiting| waiting.key.clone());
     keys.zip(chosen).filter(|(_, count)| *count > 0).collect()
@@ -251,7 +324,7 @@ fn choose(
 
 #[cfg(test)]
 mod tests {
-    use flowmill_infra::shares::{Allotted, Party, Quota, Share};
+    use flowmill_infra::shares::{Allotted, Quota, Share};
 
     use super::*;
 

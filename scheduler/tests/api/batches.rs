@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flowmill_infra::seal::Keys;
 use reqwest::Method;
 use serde_json::{Value as Json, json};
 
@@ -251,6 +252,79 @@ async fn what_failed_is_run_again_alone() {
     steer(server, &good, "rerun").await.problem(422, "invalid_rerun");
     let listed = server.get("/api/v1/batches?limit=1").await.json(200);
     assert_eq!(listed["data"][0]["id"], json!(good), "nothing was made");
+}
+
+#[tokio::test]
+async fn a_line_brings_what_a_single_run_brings() {
+    let keys = Keys::parse(&"a".repeat(64)).unwrap();
+    let allow = |settings: &mut flowmill_scheduler::api::Settings| {
+        settings.allowed_urls = vec!["https://hooks.example/in/".parse().unwrap()];
+    };
+    let cluster = Cluster::sealing(keys, allow).await;
+    let server = &cluster.server;
+    server.push(&greeting()).await;
+    let endpoint = json!({"url": "https://other.example/", "runs": "named"}).to_string();
+    let added = server.post("/api/v1/webhooks/endpoints", endpoint).await.json(201);
+    let line = |more: Json| {
+        let mut line = person(1);
+        line.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        line.to_string()
+    };
+    let lines = [
+        line(json!({"metadata": {"order": 4711}, "webhook": {"endpoint": id(&added)}})),
+        line(json!({})),
+        line(json!({"webhook": {"endpoint": id(&added)}})),
+        line(json!({"webhook": {"url": "https://hooks.example/in/1"}})),
+        line(json!({"webhook": {"url": "https://hooks.example/out"}})),
+        line(json!({"webhook": {"endpoint": "ep_0"}})),
+        line(json!({"metadata": [1]})),
+    ];
+    let batch = id(&submit(server, "", JSONL, lines.join("\n")).await.json(202));
+    let ended = until(server, &batch, |batch| !batch["finished_at"].is_null()).await;
+    assert_eq!(
+        (&ended["lines"]["succeeded"], &ended["lines"]["rejected"]),
+        (&json!(4), &json!(3)),
+        "{ended}"
+    );
+    let told = results(server, &batch, "").await;
+    let codes: Vec<&Json> = told[4..].iter().map(|line| &line["problem"]["code"]).collect();
+    assert_eq!(codes, ["webhook_refused", "endpoint_not_found", "invalid_request"]);
+    let run = async |nth: usize| {
+        let run = told[nth]["run"].as_str().unwrap();
+        server.get(&format!("/api/v1/runs/{run}")).await.json(200)
+    };
+    assert_eq!(run(0).await["metadata"], json!({"order": 4711}));
+    assert_eq!(run(1).await["metadata"], Json::Null);
+    // who is named hears of the runs that name it
+    let path = format!("/api/v1/webhooks/deliveries?endpoint={}", id(&added));
+    let heard = server.get(&path).await.json(200);
+    let mut runs: Vec<&Json> =
+        heard["data"].as_array().unwrap().iter().map(|delivery| &delivery["run"]).collect();
+    runs.sort_by_key(|run| run.as_str());
+    assert_eq!(runs, [&told[0]["run"], &told[2]["run"]]);
+}
+
+#[tokio::test]
+async fn no_line_of_a_file_asks_for_what_only_a_rerun_or_a_table_does() {
+    let cluster = Cluster::start().await;
+    let server = &cluster.server;
+    server.push(&greeting()).await;
+    let other = id(&submit(server, "", JSONL, person(1).to_string()).await.json(202));
+    until(server, &other, |batch| batch["status"] == "succeeded").await;
+    let run = results(server, &other, "").await[0]["run"].clone();
+    let lines = [json!({"rerun_of": run}), json!({"csv": {"who": "Ada"}})];
+    // a blank before it makes it no better
+    let file = format!("  {}\n\t{}\n", lines[0], lines[1]);
+    let mut batch = id(&submit(server, "", JSONL, file).await.json(202));
+    for _ in 0..2 {
+        let ended = until(server, &batch, |batch| !batch["finished_at"].is_null()).await;
+        assert_eq!((&ended["status"], &ended["lines"]["rejected"]), (&json!("failed"), &json!(2)));
+        for line in results(server, &batch, "").await {
+            assert_eq!(line["problem"]["code"], "invalid_request", "{line}");
+        }
+        // nor does it in a batch that runs another again
+        batch = id(&steer(server, &batch, "rerun").await.json(202));
+    }
 }
 
 #[tokio::test]

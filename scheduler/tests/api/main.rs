@@ -20,6 +20,7 @@ mod queue;
 mod receiver;
 mod reruns;
 mod runs;
+mod sender;
 mod server;
 mod submit;
 mod tenants;

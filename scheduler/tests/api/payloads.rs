@@ -5,6 +5,8 @@ use reqwest::Method;
 use serde_json::{Value as Json, json};
 
 use crate::cluster::Cluster;
+use crate::receiver::Receiver;
+use crate::sender::Sender;
 use crate::server::{Answer, Server, document, send};
 
 /// start -> end, with a large text and a small one.
@@ -82,6 +84,28 @@ async fn large_outputs_are_links_that_lead_to_them() {
     let last = events.iter().find(|event| event["event"] == "workflow_finished").unwrap();
     assert_eq!(last["data"]["outputs"]["big"], *link);
     assert_eq!(last["data"]["outputs_by_reference"], json!(["big"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_tell_large_outputs_only_where_they_fit() {
+    let receiver = Receiver::start(&[]).await;
+    let cluster = Cluster::sealing(Keys::parse(&"a".repeat(64)).unwrap(), |_| {}).await;
+    let server = &cluster.server;
+    server.push(&echo()).await;
+    let endpoint = json!({"url": receiver.url}).to_string();
+    server.post("/api/v1/webhooks/endpoints", endpoint).await.json(201);
+    let big = large(100_000);
+    for (nth, (most, is_told)) in [(64 << 10, false), (256 << 10, true)].into_iter().enumerate() {
+        let mut sender = Sender::telling(server, most);
+        let inputs = json!({"big": big, "small": "x"});
+        ended(server, json!({"workflow": "echo", "inputs": inputs})).await;
+        sender.told.notify_one();
+        let data = receiver.received(nth + 1).await[nth].json()["data"].clone();
+        sender.stop().await;
+        assert_eq!(data["outputs_omitted"], json!(!is_told));
+        let expected = if is_told { json!({"big": big, "small": "x"}) } else { Json::Null };
+        assert!(data["outputs"] == expected, "outputs of {most} bytes at most");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

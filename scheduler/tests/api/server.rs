@@ -215,7 +215,7 @@ impl Server {
         let letter_box = letters(store.clone(), back.clone(), guard.clone());
         let (all, of_owners) = (workflows.clone(), notes.clone());
         let explaining = explain(store.clone(), all, of_owners, settings.shards, guard.clone());
-        let hooks = webhooks(store.clone(), courier(), guard.clone());
+        let hooks = webhooks(store.clone(), courier(100), guard.clone());
         let flows = workflows.clone();
         let (router, acceptor, background) =
             with_acceptor(store.clone(), flows, pokes, live.clone(), guard, settings);
@@ -293,7 +293,7 @@ impl Drop for Server {
 }
 
 /// What sends webhooks in tests: to this machine, too, and without long waits.
-pub(crate) fn courier() -> Arc<Courier> {
+pub(crate) fn courier(outputs_bytes: usize) -> Arc<Courier> {
     let short = Duration::from_millis(20);
     let schedule =
         Schedule { again: vec![short; 7], rest: short, longest_rest: short, margin: short };
@@ -301,7 +301,7 @@ pub(crate) fn courier() -> Arc<Courier> {
     let settings = WebhookSettings {
         timeout: Duration::from_secs(1),
         schedule,
-        outputs_bytes: 100,
+        outputs_bytes,
         public_url: "https://flows.example/".to_owned(),
         url_secret: Some(COMMON_SECRET.into()),
         reach: Options { policy, ..Options::default() },

@@ -1,19 +1,17 @@
 //! Webhooks: endpoints are looked after, and hear of what happens, whatever they answer.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_infra::seal::Keys;
 use flowmill_infra::webhooks::EVENTS;
-use flowmill_scheduler::api::{Settings, send_webhooks};
+use flowmill_scheduler::api::Settings;
 use reqwest::Method;
 use serde_json::{Value as Json, json};
-use tokio::sync::{Notify, oneshot};
-use tokio::task::JoinHandle;
 
 use crate::cluster::Cluster;
 use crate::receiver::{Receiver, Way};
-use crate::server::{Answer, COMMON_SECRET, Server, asking, courier, document, greeting, send};
+use crate::sender::Sender;
+use crate::server::{Answer, COMMON_SECRET, Server, asking, document, greeting, send};
 
 const ENDPOINTS: &str = "/api/v1/webhooks/endpoints";
 
@@ -25,41 +23,6 @@ fn keys() -> Keys {
 
 async fn cluster() -> Cluster {
     Cluster::sealing(keys(), |settings| settings.allow_mocks = true).await
-}
-
-/// Somebody who sends, until it is dropped.
-struct Sender {
-    task: JoinHandle<()>,
-    told: Arc<Notify>,
-    stop: Option<oneshot::Sender<()>>,
-}
-
-impl Sender {
-    fn over(server: &Server) -> Self {
-        let (told, (stop, stopped)) = (Arc::new(Notify::new()), oneshot::channel::<()>());
-        let sending = send_webhooks(server.store.clone(), courier(), told.clone(), async {
-            stopped.await.ok();
-        });
-        Self { task: tokio::spawn(sending), told, stop: Some(stop) }
-    }
-
-    /// It dies in the middle of what it does.
-    async fn kill(&mut self) {
-        self.task.abort();
-        assert!((&mut self.task).await.unwrap_err().is_cancelled());
-    }
-
-    /// It finishes what it has in hand.
-    async fn stop(&mut self) {
-        self.stop.take();
-        (&mut self.task).await.unwrap();
-    }
-}
-
-impl Drop for Sender {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 async fn add(server: &Server, body: Json) -> Json {

@@ -14,12 +14,15 @@ use crate::server::{Server, Upload, number};
 /// How a batch is run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BatchFlags {
-    /// Submit a run for each line of this file: JSON objects in lines (.jsonl), each with its inputs,
-    /// or a table with names in its first line (.csv); `-` reads JSON lines from standard input.
+    /// Submit a run for each line of this file: JSON objects in lines (.jsonl), each with its inputs
+    /// and what else it brings, or a table with names in its first line (.csv); `-` reads JSON lines
+    /// from standard input.
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["input", "inputs", "query", "conversation", "mock", "wait"]
+        conflicts_with_all = [
+            "input", "inputs", "query", "conversation", "metadata", "webhook", "mock", "wait",
+        ]
     )]
     pub(crate) batch: Option<PathBuf>,
     /// Show how the batch goes on, until it has ended.

@@ -1,14 +1,17 @@
-//! Ends of runs that others are to be told of: notes that a trigger makes as runs end.
+//! Ends of runs and batches that others are to be told of: notes that triggers make as they end.
+
+use std::collections::BTreeMap;
 
 use flowmill_engine::fact::{Event, Reason};
 use flowmill_engine::value::Name;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
-use crate::announcements::{Announcements, Unannounced};
+use crate::announcements::{Announcements, Ended, Unannounced};
 use crate::journal::Part;
 use crate::store::StoreError;
 
+use super::batches::some_batches;
 use super::intake::run_row;
 use super::{PostgresStore, get, most as rows, text, trouble};
 
@@ -21,11 +24,11 @@ impl Announcements for PostgresStore {
                 WHERE id IN (
                     SELECT id FROM announcements WHERE claimed_until < flowmill_now()
                     ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED)
-                RETURNING id, run)
-            SELECT id, runs.tenant, claimed.run, workflow, coalesce(name, '') AS name, status,
+                RETURNING id, run, batch)
+            SELECT id, claimed.batch AS batch_ended, runs.tenant, claimed.run, workflow, coalesce(name, '') AS name, status,
                 accepted_at, started_at, finished_at, wake_at, in_flight, seq, conversation, rerun_of,
                 endpoint, traceparent, metadata,
-                batch, line, custom_id, ended.first, ended.last, ended.version, ended.facts
+                runs.batch, line, custom_id, ended.first, ended.last, ended.version, ended.facts
             FROM claimed
             LEFT JOIN runs USING (run)
             LEFT JOIN workflows ON workflows.tenant = runs.tenant AND digest = workflow
@@ -35,18 +38,32 @@ impl Announcements for PostgresStore {
             ORDER BY id";
         let found = sqlx::query(CLAIM).bind(rows(most)).fetch_all(&self.writers).await;
         let found = found.map_err(|error| trouble(&error))?;
+        let mut batches: BTreeMap<Name, i64> = BTreeMap::new();
         let mut forgotten = Vec::new();
         let mut unannounced = Vec::with_capacity(found.len());
         for row in &found {
             let id = get(row, "id")?;
+            if let Some(batch) = get::<Option<&str>>(row, "batch_ended")? {
+                batches.insert(batch.into(), id);
+                continue;
+            }
             if get::<Option<&str>>(row, "tenant")?.is_none() {
                 // nobody can say any more how it ended
                 forgotten.push(id);
                 continue;
             }
-            let (tenant, run) = (text(row, "tenant")?, run_row(row)?);
-            let reason = reason(&run.run, row);
-            unannounced.push(Unannounced { id, tenant, run, reason });
+            let (tenant, run) = (text(row, "tenant")?, Box::new(run_row(row)?));
+            let ended = Ended::Run { tenant, reason: reason(&run.run, row), run };
+            unannounced.push(Unannounced { id, ended });
+        }
+        if !batches.is_empty() {
+            let ids: Vec<&Name> = batches.keys().collect();
+            for batch in some_batches(&self.writers, &ids).await? {
+                if let Some(id) = batches.remove(&batch.batch) {
+                    unannounced.push(Unannounced { id, ended: Ended::Batch(Box::new(batch)) });
+                }
+            }
+            forgotten.extend(batches.into_values());
         }
         if !forgotten.is_empty() {
             self.announced(&forgotten).await?;

@@ -3,7 +3,7 @@
 use flowmill_engine::fact::Event;
 use flowmill_engine::value::Name;
 use sqlx::postgres::PgRow;
-use sqlx::{Acquire as _, PgConnection};
+use sqlx::{Acquire as _, PgConnection, PgPool};
 
 use crate::batches::{
     Batch, Batches, Cause, Counts, Fed, LineResult, NewBatch, State, Steer, Steered, TOGETHER,
@@ -17,6 +17,9 @@ use crate::webhooks::BATCH_COMPLETED;
 use super::contents::part;
 use super::intake::{Form, run_row};
 use super::{PostgresStore, Tries, get, most as rows, number, text, time, trouble};
+
+/// The most lines among which ends are looked for at a time.
+const SPAN: i64 = 10_000;
 
 /// A batch's row, with what its runs came to.
 macro_rules! batch_rows {
@@ -264,34 +267,52 @@ impl Batches for PostgresStore {
             LEFT JOIN LATERAL (
                 SELECT first, last, version, facts FROM journal WHERE journal.run = r.run
                 ORDER BY first DESC LIMIT 1) AS j ON true
-            WHERE r.batch = $2 AND r.tenant = $1 AND r.line > $3 AND r.finished_at IS NOT NULL
+            WHERE r.batch = $2 AND r.tenant = $1 AND r.line > $3 AND r.line <= $6
+                AND r.finished_at IS NOT NULL
                 AND ($5 IS NULL OR (r.status IN ('succeeded', 'partial-succeeded')) = $5)
             ORDER BY r.line LIMIT $4";
         const REJECTS: &str = "
             SELECT line, custom_id, problem FROM batch_rejects
             JOIN batches USING (batch)
-            WHERE batch = $2 AND tenant = $1 AND line > $3 ORDER BY line LIMIT $4";
-        let ask = |query| {
-            let query = sqlx::query(query).bind(&**tenant).bind(&**batch);
-            query.bind(number(after)).bind(rows(most))
-        };
-        let runs = ask(RUNS).bind(which.is_good()).fetch_all(&self.readers).await;
-        let runs = runs.map_err(|error| trouble(&error))?;
-        let mut results = Vec::with_capacity(runs.len());
-        for row in &runs {
-            results.push(run_of(&self.codec, row)?);
-        }
-        if which != Which::Good {
-            let rejects = ask(REJECTS).fetch_all(&self.readers).await;
-            for row in &rejects.map_err(|error| trouble(&error))? {
-                let result = Err(text(row, "problem")?);
-                results.push(LineResult { result, ..line(row)? });
+            WHERE batch = $2 AND tenant = $1 AND line > $3 AND line <= $5 ORDER BY line LIMIT $4";
+        const FED: &str = "SELECT fed FROM batches WHERE tenant = $1 AND batch = $2";
+        let fed = sqlx::query_scalar::<_, i64>(FED).bind(&**tenant).bind(&**batch);
+        let fed = fed.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
+        let fed = fed.unwrap_or(0);
+        let mut results = Vec::new();
+        let (mut from, mut span) = (number(after), rows(most));
+        // a part of the lines at a time: a database that knows nothing of a large batch yet would
+        // otherwise rather sort all of it for each page
+        while results.len() < most && from < fed {
+            let (before, left, to) = (results.len(), rows(most - results.len()), from + span);
+            let ask = |query| {
+                let query = sqlx::query(query).bind(&**tenant).bind(&**batch);
+                query.bind(from).bind(left)
+            };
+            let runs = ask(RUNS).bind(which.is_good()).bind(to).fetch_all(&self.readers).await;
+            for row in &runs.map_err(|error| trouble(&error))? {
+                results.push(run_of(&self.codec, row)?);
             }
-            results.sort_by_key(|found| found.line);
-            results.truncate(most);
+            if which != Which::Good {
+                let rejects = ask(REJECTS).bind(to).fetch_all(&self.readers).await;
+                for row in &rejects.map_err(|error| trouble(&error))? {
+                    let result = Err(text(row, "problem")?);
+                    results.push(LineResult { result, ..line(row)? });
+                }
+                results[before..].sort_by_key(|found| found.line);
+                results.truncate(most);
+            }
+            (from, span) = (to, (span * 4).min(SPAN));
         }
         Ok(results)
     }
+}
+
+/// Those of these batches that there are, whosever they are, in any order.
+pub(super) async fn some_batches(from: &PgPool, ids: &[&Name]) -> Result<Vec<Batch>, StoreError> {
+    let ids: Vec<&str> = ids.iter().map(|id| &***id).collect();
+    let found = sqlx::query(batch_rows!("b.batch = ANY($1)")).bind(ids).fetch_all(from).await;
+    found.map_err(|error| trouble(&error))?.iter().map(batch_row).collect()
 }
 
 /// Moves the mark over lines, and writes what is made of them.

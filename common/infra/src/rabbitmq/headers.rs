@@ -12,6 +12,8 @@ use crate::message::{Delivery, Shard, Task};
 
 /// The run.
 pub(super) const RUN: &str = "flowmill-run";
+/// The batch that ended.
+pub(super) const ENDED_BATCH: &str = "flowmill-batch-id";
 const SHARD: &str = "flowmill-shard";
 const FRAME: &str = "flowmill-frame";
 const NODE: &str = "flowmill-node";

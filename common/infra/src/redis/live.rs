@@ -22,8 +22,10 @@ const ENTRIES: u32 = 1000;
 /// How long the stream of a run is kept after its last event.
 const QUIET: Duration = Duration::from_hours(1);
 
-/// How long the stream of a run is kept after its end.
-const ENDED: Duration = Duration::from_mins(10);
+/// How long the stream of a run is kept after its end: long enough for whoever watches it and is slow.
+/// Who comes later, or finds it gone, reads the journal. At thousands of ends a second each second
+/// is some twenty megabytes.
+const ENDED: Duration = Duration::from_secs(10);
 
 /// Carries events to watchers in all processes. It never waits; what does not reach Redis in time
 /// is lost to the watchers, who are told where that can be known.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use flowmill_engine::fact::Status;
-use flowmill_infra::announcements::{Announcement, Announcer as _};
+use flowmill_infra::announcements::{Announcement, Announcer as _, Subject};
+use flowmill_infra::batches::State;
 use flowmill_infra::broker::{Inbox as _, Receipt as _};
 use flowmill_infra::dead_letters::{DeadLetter, DeadLetterConsumer as _, PutBack as _};
 use flowmill_infra::rabbitmq::{Queues, Settings, dead_letters, events, replays, submissions};
@@ -251,7 +252,10 @@ async fn a_queue_that_is_removed_is_made_again() {
 async fn ends_are_announced_to_whoever_listens() {
     let broker = Broker::new(Queues::Quorum).await;
     let announcer = events(&broker.settings);
-    let announcement = |status| Announcement { run: "r".into(), status, body: b"{}".to_vec() };
+    let announcement = |status| {
+        let subject = Subject::Run("r".into(), status);
+        Announcement { subject, body: b"{}".to_vec() }
+    };
     // nobody does
     soon(announcer.announce(announcement(Status::Succeeded))).await.unwrap();
     let client = Client::of(&broker.settings).await;
@@ -280,6 +284,42 @@ async fn ends_are_announced_to_whoever_listens() {
     }
     assert_eq!(client.next(&failed).await.delivery.routing_key.as_str(), "run.failed");
     assert_eq!(client.waiting(&failed).await, 0);
+}
+
+#[tokio::test]
+async fn ends_of_batches_have_keys_of_their_own() {
+    let broker = Broker::new(Queues::Quorum).await;
+    let announcer = events(&broker.settings);
+    // who announces makes the exchange
+    let subject = Subject::Batch("a".into(), State::Failed);
+    soon(announcer.announce(Announcement { subject, body: Vec::new() })).await.unwrap();
+    let client = Client::of(&broker.settings).await;
+    let (batches, runs) = (client.inbox().await, client.inbox().await);
+    for (queue, key) in [(&batches, "batch.#"), (&runs, "run.#")] {
+        let bound = client.channel.queue_bind(
+            queue.as_str().into(),
+            format!("{}.events.v1", broker.settings.prefix).as_str().into(),
+            key.into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        );
+        bound.await.unwrap();
+    }
+    for state in [State::Succeeded, State::Stopped] {
+        let subject = Subject::Batch("b".into(), state);
+        let body = state.name().as_bytes().to_vec();
+        soon(announcer.announce(Announcement { subject, body })).await.unwrap();
+    }
+    for status in ["succeeded", "stopped"] {
+        let told = client.next(&batches).await;
+        assert_eq!(told.delivery.routing_key.as_str(), format!("batch.{status}"));
+        assert_eq!(told.delivery.data, status.as_bytes());
+        let properties = &told.delivery.properties;
+        assert_eq!(properties.message_id().as_ref().unwrap().as_str(), "b.ended");
+        assert_eq!(properties.kind().as_ref().unwrap().as_str(), "flowmill.batch.ended.v1");
+        assert_eq!(header(&told, "flowmill-batch-id").unwrap(), "b");
+    }
+    assert_eq!(client.waiting(&runs).await, 0);
 }
 
 #[tokio::test]

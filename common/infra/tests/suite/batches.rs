@@ -34,7 +34,7 @@ fn tenant() -> Name {
     "default".into()
 }
 
-fn batch(id: &str) -> NewBatch {
+pub(crate) fn batch(id: &str) -> NewBatch {
     let terms = Terms { concurrency: Some(7), stops_on_error: true, ..Terms::default() };
     NewBatch {
         batch: id.into(),

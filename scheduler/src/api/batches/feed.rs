@@ -12,13 +12,13 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Object};
 use flowmill_infra::batches::{Batch, Cause, Fed, State, Steer};
 use flowmill_infra::clock::Clock as _;
-use flowmill_infra::intake::{Document, Submission};
+use flowmill_infra::intake::{Attached, Document, Submission};
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
 use super::super::access::Session;
 use super::super::problem::{Code, Problem};
-use super::super::request::{Own, Request};
+use super::super::request::{Own, Request, Webhook};
 use super::super::{Api, ApiStore};
 use super::super::{rerun, submit};
 use super::lines::{Asks, Line, New};
@@ -45,14 +45,22 @@ const IDLE: Duration = Duration::from_secs(5);
 /// Who stops batches that nobody stopped by hand.
 const FEEDER: &str = "flowmill";
 
-/// Wakes whoever feeds batches; cheap to clone.
+/// Wakes whoever feeds batches, and whoever tells of their ends; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(in super::super) struct Feeding(Arc<Notify>);
+pub(in super::super) struct Feeding {
+    news: Arc<Notify>,
+    ended: Arc<Notify>,
+}
 
 impl Feeding {
     /// There is something new.
     pub(super) fn wake(&self) {
-        self.0.notify_one();
+        self.news.notify_one();
+    }
+
+    /// What is notified when a batch ended in this process.
+    pub(in super::super) fn ends(&self) -> Arc<Notify> {
+        self.ended.clone()
     }
 }
 
@@ -77,7 +85,7 @@ pub(in super::super) async fn feed<S: ApiStore>(
         seen = found;
         tokio::select! {
             _ = &mut enough => return,
-            () = api.feeding.0.notified() => pace = SOON,
+            () = api.feeding.news.notified() => pace = SOON,
             () = tokio::time::sleep(pace) => {}
         }
     }
@@ -164,14 +172,16 @@ async fn step<S: ApiStore>(api: &Session<Api<S>>, batch: &Batch) -> Result<(), P
             if api.store.end_batch(&batch.batch, state).await? {
                 let state = state.name();
                 tracing::info!(batch.id = %batch.batch, state, "a batch has ended");
+                api.feeding.ended.notify_one();
             }
         }
         Next::Feed(most) => {
             let most = usize::try_from(most).unwrap_or(usize::MAX);
             let lines = api.store.lines(&batch.batch, batch.fed + 1, most).await?;
             let mut fed = Vec::with_capacity(lines.len());
+            let mut endpoints = Endpoints::default();
             for (text, line) in lines.iter().zip(batch.fed + 1..) {
-                fed.push(becomes(api, batch, line, text).await?);
+                fed.push(becomes(api, batch, &mut endpoints, line, text).await?);
             }
             if !fed.is_empty() && api.store.feed(&batch.batch, batch.fed, &fed).await? {
                 for fed in &fed {
@@ -187,17 +197,43 @@ async fn step<S: ApiStore>(api: &Session<Api<S>>, batch: &Batch) -> Result<(), P
     Ok(())
 }
 
+/// Endpoints that lines name, each looked for once for the lines that are fed together.
+#[derive(Debug, Default)]
+struct Endpoints(Vec<(Webhook, Name)>);
+
+impl Endpoints {
+    /// What is attached to the run of a line.
+    async fn attach<S: ApiStore>(
+        &mut self,
+        api: &Session<Api<S>>,
+        own: Own,
+    ) -> Result<Attached, Problem> {
+        let Some(webhook) = own.webhook.clone() else {
+            return Ok(submit::attach(api, own, Attached::default()).await?.0);
+        };
+        if let Some((_, id)) = self.0.iter().find(|(known, _)| *known == webhook) {
+            let known = Attached { endpoint: Some(id.clone()), ..Attached::default() };
+            return Ok(submit::attach(api, Own { webhook: None, ..own }, known).await?.0);
+        }
+        // that an endpoint gets nothing is no reason against its line
+        let (attached, _) = submit::attach(api, own, Attached::default()).await?;
+        self.0.extend(attached.endpoint.clone().map(|id| (webhook, id)));
+        Ok(attached)
+    }
+}
+
 /// What a line becomes. The error is that of a store which is away; what is wrong with the line is
 /// what it becomes, so that one line never holds up the others.
 async fn becomes<S: ApiStore>(
     api: &Session<Api<S>>,
     batch: &Batch,
+    endpoints: &mut Endpoints,
     line: u64,
     text: &str,
 ) -> Result<Fed, Problem> {
-    let Line { custom_id, asks } = Line::read(text, batch.rerun_of.is_some());
+    let Line { custom_id, asks } = Line::read(text);
     let made = match asks {
-        Ok(asks) => submission(api, batch, asks).await,
+        Ok(asks) => submission(api, batch, endpoints, asks).await,
         Err(problem) => Err(problem),
     };
     match made {
@@ -214,6 +250,7 @@ async fn becomes<S: ApiStore>(
 async fn submission<S: ApiStore>(
     api: &Session<Api<S>>,
     batch: &Batch,
+    endpoints: &mut Endpoints,
     asks: Asks,
 ) -> Result<Submission, Problem> {
     let new = match asks {
@@ -223,7 +260,7 @@ async fn submission<S: ApiStore>(
         }
         Asks::New(new) => new,
     };
-    let New { mut given, is_row, mut query, user } = *new;
+    let New { mut given, is_row, mut query, user, own } = *new;
     if is_row && query.is_none() {
         let workflow = api.workflows.get(&api.tenant, &batch.plan()).await?;
         let is_query = |name: &Name| &**name == "query";
@@ -253,7 +290,8 @@ async fn submission<S: ApiStore>(
         pushed_at: batch.created_at,
     };
     let (submission, _) = submit::prepare(api, &version, request).await?;
-    Ok(submission)
+    let attached = endpoints.attach(api, own).await?;
+    Ok(Submission { attached, ..submission })
 }
 
 #[cfg(test)]

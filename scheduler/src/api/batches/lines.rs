@@ -1,4 +1,7 @@
 //! Lines of batches: cut out of what comes, and read.
+//!
+//! A line of a file is kept as it came. What a table's row or a rerun asks for is written here, with a
+//! blank before it: no line of a file has one, so none can pass for what was written here.
 
 use csv_core::{ReadRecordResult, Reader};
 use flowmill_engine::value::{Name, Object, Style, Value, dumps};
@@ -6,6 +9,10 @@ use flowmill_workflow::inputs::{Given, GivenFiles};
 
 use super::super::json::Members;
 use super::super::problem::{Code, Problem};
+use super::super::request::Own;
+
+/// What a line begins with that is of no file.
+const OURS: char = ' ';
 
 /// The most columns of a table.
 const COLUMNS: usize = 1000;
@@ -219,9 +226,19 @@ fn line(names: &[Name], fields: &[&str]) -> Name {
             }
         }
     }
-    let custom_id = custom_id.filter(|id| *id != Value::from("")).map(|id| ("custom_id", id));
-    let members = custom_id.into_iter().chain([("csv", Value::Object(row.into()))]);
-    dumps(&super::object(members), Style::Compact).into()
+    let custom_id = custom_id.filter(|id| *id != Value::from(""));
+    ours(custom_id, ("csv", Value::Object(row.into())))
+}
+
+/// The line that runs an earlier run again.
+pub(super) fn rerun(custom_id: Option<Name>, run: Name) -> Name {
+    ours(custom_id.map(Value::Str), ("rerun_of", Value::Str(run)))
+}
+
+/// A line that is of no file.
+fn ours(custom_id: Option<Value>, asks: (&'static str, Value)) -> Name {
+    let members = custom_id.map(|id| ("custom_id", id)).into_iter().chain([asks]);
+    format!("{OURS}{}", dumps(&super::object(members), Style::Compact)).into()
 }
 
 /// What a line asks for.
@@ -253,11 +270,14 @@ pub(super) struct New {
     pub(super) query: Option<Name>,
     /// Who that is.
     pub(super) user: Option<Name>,
+    /// What it brings of its own.
+    pub(super) own: Own,
 }
 
 impl Line {
-    /// Reads a line; only those of a batch that runs another again name earlier runs.
-    pub(super) fn read(text: &str, may_rerun: bool) -> Self {
+    /// Reads a line.
+    pub(super) fn read(text: &str) -> Self {
+        let is_ours = text.starts_with(OURS);
         let mut members = match Members::read(text) {
             Ok(members) => members,
             Err(problem) => return Self { custom_id: None, asks: Err(problem) },
@@ -271,15 +291,20 @@ impl Line {
                 return Self { custom_id: None, asks };
             }
         };
-        Self { custom_id, asks: asks(members, may_rerun) }
+        Self { custom_id, asks: asks(members, is_ours) }
     }
 }
 
-fn asks(mut members: Members, may_rerun: bool) -> Result<Asks, Problem> {
-    if may_rerun && let Some(run) = members.text("rerun_of")? {
-        return Ok(Asks::Rerun(run));
+fn asks(mut members: Members, is_ours: bool) -> Result<Asks, Problem> {
+    let (mut row, mut values) = (None, None);
+    if is_ours {
+        if let Some(run) = members.text("rerun_of")? {
+            return Ok(Asks::Rerun(run));
+        }
+        row = members.mapping("csv")?;
+    } else {
+        values = members.mapping("inputs")?;
     }
-    let row = members.mapping("csv")?;
     let is_row = row.is_some();
     let texts = row.unwrap_or_default().into_iter().filter_map(|(name, value)| match value {
         Value::Str(text) => Some((name, text)),
@@ -287,16 +312,18 @@ fn asks(mut members: Members, may_rerun: bool) -> Result<Asks, Problem> {
     });
     let given = Given {
         texts: texts.collect(),
-        values: members.mapping("inputs")?.unwrap_or_default().into_iter().collect(),
+        values: values.unwrap_or_default().into_iter().collect(),
         files: GivenFiles::new("upload it first, with POST /api/v1/files"),
     };
     let (query, user) = (members.text("query")?, members.text("user")?);
+    let own = Own::read(&mut members)?;
     members.done()?;
-    Ok(Asks::New(Box::new(New { given, is_row, query, user })))
+    Ok(Asks::New(Box::new(New { given, is_row, query, user, own })))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::request::Webhook;
     use super::*;
 
     /// Lines of a text that comes in pieces of this length.
@@ -327,8 +354,8 @@ mod tests {
             assert_eq!(
                 lines,
                 [
-                    r#"{"custom_id":"7","csv":{"name":"Ada","note":"a \"b\",\nc"}}"#,
-                    "{\"csv\":{\"name\":\"\u{e9}\",\"note\":\"\"}}"
+                    r#" {"custom_id":"7","csv":{"name":"Ada","note":"a \"b\",\nc"}}"#,
+                    " {\"csv\":{\"name\":\"\u{e9}\",\"note\":\"\"}}"
                 ],
                 "{piece}"
             );
@@ -357,30 +384,66 @@ mod tests {
     }
 
     fn wrong(text: &str) -> String {
-        Line::read(text, false).asks.unwrap_err().detail().to_owned()
+        Line::read(text).asks.unwrap_err().detail().to_owned()
+    }
+
+    fn new(text: &str) -> New {
+        let line = Line::read(text);
+        let Ok(Asks::New(new)) = line.asks else { panic!("{line:?}") };
+        *new
     }
 
     #[test]
     fn a_line_says_what_it_asks_for() {
-        let line = Line::read(r#"{"custom_id": 7, "inputs": {"a": 1}, "user": "u"}"#, false);
-        assert_eq!(line.custom_id.as_deref(), Some("7"));
-        let Ok(Asks::New(new)) = line.asks else { panic!("{line:?}") };
+        let text = r#"{"custom_id": 7, "inputs": {"a": 1}, "user": "u", "metadata": {"b": [2]},
+            "webhook": {"endpoint": "ep_1"}}"#;
+        assert_eq!(Line::read(text).custom_id.as_deref(), Some("7"));
+        let asked = new(text);
         assert_eq!(
-            (new.given.values.len(), new.user.as_deref(), new.is_row),
+            (asked.given.values.len(), asked.user.as_deref(), asked.is_row),
             (1, Some("u"), false)
         );
-        let line = Line::read(r#"{"rerun_of": "r"}"#, true);
-        assert!(matches!(line.asks, Ok(Asks::Rerun(run)) if &*run == "r"));
+        assert_eq!(asked.own.metadata.as_deref(), Some(r#"{"b":[2]}"#));
+        assert_eq!(asked.own.webhook, Some(Webhook::Endpoint("ep_1".into())));
+    }
+
+    #[test]
+    fn what_is_written_here_is_read_here() {
+        let asked = new(&line(&["custom_id".into(), "a".into()], &["7", "b"]));
+        assert!(asked.is_row);
+        assert_eq!(asked.given.texts, [("a".into(), "b".into())]);
+        let again = Line::read(&rerun(Some("7".into()), "r".into()));
+        assert_eq!(again.custom_id.as_deref(), Some("7"));
+        assert!(matches!(again.asks, Ok(Asks::Rerun(run)) if &*run == "r"));
+    }
+
+    #[test]
+    fn no_line_of_a_file_passes_for_what_is_written_here() {
+        for (text, member) in [
+            ("  {\"rerun_of\": \"r\"}", "rerun_of"),
+            ("\u{feff} {\"csv\": {}}", "csv"),
+            (" \u{feff}\t {\"csv\": {}}", "csv"),
+        ] {
+            let lines = cut(Form::Jsonl, text.as_bytes(), 100).unwrap();
+            let why = wrong(&lines[0]);
+            assert!(why.contains(member) || why.starts_with("not JSON"), "{text:?}: {why}");
+        }
+        // the same without the cutter's help
+        assert_eq!(wrong(r#"{"rerun_of": "r"}"#), "unknown members: rerun_of");
+        assert_eq!(wrong(r#"{"csv": {"a": "b"}}"#), "unknown members: csv");
     }
 
     #[test]
     fn a_line_that_asks_for_nothing_keeps_its_name() {
-        let line = Line::read(r#"{"custom_id": "x", "input": {}}"#, false);
+        let line = Line::read(r#"{"custom_id": "x", "input": {}}"#);
         assert_eq!(line.custom_id.as_deref(), Some("x"));
         assert_eq!(line.asks.unwrap_err().detail(), "unknown members: input");
         assert!(wrong("[]").contains("must be a JSON object"));
         assert!(wrong("{").starts_with("not JSON"));
-        assert_eq!(wrong(r#"{"rerun_of": "r"}"#), "unknown members: rerun_of");
         assert_eq!(wrong(r#"{"custom_id": []}"#), "custom_id must be a string or a whole number");
+        let both = r#"{"webhook": {"endpoint": "ep_1", "url": "https://a.example"}}"#;
+        assert_eq!(wrong(both), "webhook: say either endpoint or url");
+        let large = format!(r#"{{"metadata": {{"a": "{}"}}}}"#, "x".repeat(17 << 10));
+        assert!(wrong(&large).contains("metadata has"));
     }
 }

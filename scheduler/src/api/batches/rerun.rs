@@ -4,17 +4,18 @@ use axum::body::Body;
 use axum::extract::Path;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
-use flowmill_engine::value::{Name, Style, Value, dumps};
+use flowmill_engine::value::Name;
 use flowmill_infra::batches::{Batch, Batches, LineResult, NewBatch, Which};
 use uuid::Uuid;
 
 use super::super::access::Session;
 use super::super::guard::{parameters, read};
-use super::super::json::{Members, object};
+use super::super::json::Members;
 use super::super::problem::{Code, Problem};
 use super::super::submit::{idempotency_key, keyed};
 use super::super::{Api, ApiStore};
 use super::find;
+use super::lines;
 use super::taking::{answer, made};
 
 /// How many lines of an earlier batch are read at a time.
@@ -87,7 +88,5 @@ async fn again<S: Batches>(
     let Ok((run, _)) = found.result else {
         return Ok(api.store.lines(&before.batch, found.line, 1).await?.pop());
     };
-    let id = found.custom_id.map(|id| ("custom_id", Value::Str(id)));
-    let members = id.into_iter().chain([("rerun_of", Value::Str(run.run))]);
-    Ok(Some(dumps(&object(members), Style::Compact).into()))
+    Ok(Some(lines::rerun(found.custom_id, run.run)))
 }

@@ -9,6 +9,7 @@ use flowmill_engine::value::{Name, Style, Value, dumps, loads};
 use flowmill_infra::batches::{LineResult, Which};
 use flowmill_infra::clock::Clock as _;
 use flowmill_infra::store::StoreError;
+use futures::TryStreamExt as _;
 use futures::stream::try_unfold;
 
 use super::super::access::Session;
@@ -43,6 +44,7 @@ pub(in super::super) async fn results<S: ApiStore>(
     let after = after.map(|after| after.parse::<u64>()).transpose();
     let after = after.map_err(|_| Problem::request("after must be the number of a line"))?;
     let batch = find(&api, &Name::from(batch)).await?.batch;
+    let named = batch.clone();
     let pages = try_unfold(Some(after.unwrap_or(0)), move |after| {
         let (api, batch) = (api.clone(), batch.clone());
         async move {
@@ -60,6 +62,9 @@ pub(in super::super) async fn results<S: ApiStore>(
             }
             Ok(Some((Bytes::from(page), next)))
         }
+    });
+    let pages = pages.inspect_err(move |error| {
+        tracing::warn!(batch.id = %named, %error, "results break off");
     });
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/jsonl"))];
     Ok((kind, Body::from_stream(pages)).into_response())

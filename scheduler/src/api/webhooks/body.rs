@@ -42,13 +42,21 @@ pub(super) struct Terms<'a> {
     pub(super) outputs_bytes: usize,
 }
 
+/// How a run ended.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) finished: Box<RunFinished>,
+    /// Whether its outputs are there. Those that are too large to be told need not be.
+    pub(super) has_outputs: bool,
+}
+
 /// What is sent to an endpoint of an event of a run; `end` is how that ended.
 pub(super) fn of_run(
     terms: Terms<'_>,
     endpoint: &Endpoint,
     delivery: &Delivery,
     run: &RunRow,
-    end: Option<&RunFinished>,
+    end: Option<&End>,
 ) -> Name {
     let data = object(run_data(terms, endpoint, delivery, run, end));
     let traceparent = run.attached.traceparent.as_ref();
@@ -150,9 +158,9 @@ fn run_data(
     endpoint: &Endpoint,
     delivery: &Delivery,
     run: &RunRow,
-    end: Option<&RunFinished>,
+    end: Option<&End>,
 ) -> Vec<(&'static str, Value)> {
-    let status = end.map_or(Status::Paused, |end| end.status);
+    let status = end.map_or(Status::Paused, |end| end.finished.status);
     let ended_at = end.and(run.finished_at);
     let elapsed = run.started_at.zip(ended_at).map(|(from, to)| millis(from, to));
     let trace = run.attached.traceparent.as_deref().and_then(trace_id);
@@ -182,13 +190,16 @@ fn run_data(
 }
 
 /// What only the end tells.
-fn end_data(terms: Terms<'_>, end: &RunFinished) -> Vec<(&'static str, Value)> {
+fn end_data(terms: Terms<'_>, end: &End) -> Vec<(&'static str, Value)> {
+    let End { finished: end, has_outputs } = end;
     // as in Dify, a failed run has none
     let outputs = match end.status {
-        Status::Failed => object([]),
-        _ => Value::object(end.outputs.iter().cloned()),
+        Status::Failed => Some(object([])),
+        _ => has_outputs.then(|| Value::object(end.outputs.iter().cloned())),
     };
-    let is_small = dumps(&outputs, Style::Finite).len() <= terms.outputs_bytes;
+    let outputs =
+        outputs.filter(|outputs| dumps(outputs, Style::Finite).len() <= terms.outputs_bytes);
+    let is_omitted = outputs.is_none();
     let listed = end.errors.iter().take(ERRORS).map(error).collect();
     let omitted = end.errors.len().saturating_sub(ERRORS) as u64 + end.errors_omitted;
     vec![
@@ -196,8 +207,8 @@ fn end_data(terms: Terms<'_>, end: &RunFinished) -> Vec<(&'static str, Value)> {
         ("error", end.error.as_ref().map_or(Value::None, cut)),
         ("errors", Value::array(listed)),
         ("errors_omitted", number(omitted)),
-        ("outputs", if is_small { outputs } else { Value::None }),
-        ("outputs_omitted", (!is_small).into()),
+        ("outputs", outputs.unwrap_or_default()),
+        ("outputs_omitted", is_omitted.into()),
         ("exceptions_count", number(end.exceptions_count)),
         ("steps", number(end.steps)),
     ]

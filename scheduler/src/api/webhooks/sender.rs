@@ -6,10 +6,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowmill_engine::fact::{Event, RunFinished};
+use flowmill_engine::fact::{Event, RunFinished, Status};
 use flowmill_engine::value::Name;
 use flowmill_infra::batches::Batches;
+use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::Intake;
+use flowmill_infra::payloads::Owner;
+use flowmill_infra::stash::StashError;
 use flowmill_infra::store::StoreError;
 use flowmill_infra::webhooks::{Answer, BATCH_COMPLETED, Claim, Claimed, Deliveries, Failure};
 use tokio::sync::Notify;
@@ -17,7 +20,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::WebhookSettings;
-use super::body::{self, Terms};
+use super::body::{self, End, Terms};
 use super::courier::{Courier, GONE, Outcome};
 use super::schedule::PATIENCE;
 use super::signature::luck;
@@ -26,15 +29,16 @@ use super::signature::luck;
 /// of other processes.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// The shortest time between two questions: what comes meanwhile shares the next.
-const GAP: Duration = Duration::from_millis(20);
+/// The shortest time between two questions: what comes meanwhile shares the next. An endpoint gets what
+/// it has places for each time, so this is also what bounds its rate.
+const GAP: Duration = Duration::from_millis(5);
 
 /// How often what nobody waits for any more is put away.
 const TIDY: Duration = Duration::from_mins(1);
 
 /// Sends webhooks until it is told to stop; what is under way then is finished. Whoever drops the
 /// call leaves that to others, a little later. Several may do this at the same time.
-pub async fn send_webhooks<S: Deliveries + Intake + Batches>(
+pub async fn send_webhooks<S: Deliveries + Intake + Contents + Batches>(
     store: Arc<S>,
     courier: Arc<Courier>,
     told: Arc<Notify>,
@@ -82,7 +86,7 @@ struct Sender<S> {
     is_away: bool,
 }
 
-impl<S: Deliveries + Intake + Batches> Sender<S> {
+impl<S: Deliveries + Intake + Contents + Batches> Sender<S> {
     /// Takes what is due, as far as there are places.
     #[expect(clippy::iter_over_hash_type, reason = "they are only counted")]
     async fn take(&mut self) {
@@ -141,7 +145,7 @@ impl<S: Deliveries + Intake + Batches> Sender<S> {
 }
 
 /// Sends one delivery, and writes down what came of it.
-async fn send<S: Deliveries + Intake + Batches>(
+async fn send<S: Deliveries + Intake + Contents + Batches>(
     store: Arc<S>,
     courier: Arc<Courier>,
     claimed: Claimed,
@@ -161,7 +165,7 @@ async fn send<S: Deliveries + Intake + Batches>(
 }
 
 /// What is sent; else why that can never be known.
-async fn prepared<S: Deliveries + Intake + Batches>(
+async fn prepared<S: Deliveries + Intake + Contents + Batches>(
     store: &S,
     courier: &Courier,
     claimed: &Claimed,
@@ -182,30 +186,60 @@ async fn prepared<S: Deliveries + Intake + Batches>(
     let Some(run) = store.run(tenant, &delivery.subject).await? else {
         return Ok(Err("the run is not kept any more".to_owned()));
     };
-    let end = match end(store, claimed).await {
+    let end = match end(store, claimed, settings.outputs_bytes).await {
         Ok(end) => end,
         Err(error @ StoreError::Unavailable(_)) => return Err(error),
         Err(error) => return Ok(Err(format!("the run's end cannot be read: {error}"))),
     };
-    let body = body::of_run(terms, endpoint, delivery, &run, end.as_deref());
+    let body = body::of_run(terms, endpoint, delivery, &run, end.as_ref());
     store.freeze(delivery.id, &body).await.map(Ok)
 }
 
-/// How the run ended, if that is what happened.
-async fn end<S: Intake>(
+/// How the run ended, if that is what happened. Outputs of more than `most` bytes are not read.
+async fn end<S: Contents>(
     store: &S,
     claimed: &Claimed,
-) -> Result<Option<Box<RunFinished>>, StoreError> {
+    most: usize,
+) -> Result<Option<End>, StoreError> {
     let Claimed { tenant, delivery, .. } = claimed;
-    let before = delivery.seq.saturating_sub(1);
-    let facts = store.facts(tenant, &delivery.subject, before).await?;
-    let facts = facts.map(|(_, facts)| facts).unwrap_or_default();
+    let last = store.last_fact(tenant, &delivery.subject).await?;
     // a run that was paused may have ended since
-    let fact = facts.into_iter().find(|fact| fact.seq == delivery.seq);
-    Ok(fact.and_then(|fact| match fact.event {
-        Event::RunFinished(finished) => Some(finished),
-        _ => None,
-    }))
+    let Some(fact) = last.filter(|fact| fact.seq == delivery.seq) else { return Ok(None) };
+    let Event::RunFinished(mut finished) = fact.event else { return Ok(None) };
+    let has_outputs = had(store, &delivery.subject, &mut finished, most).await?;
+    Ok(Some(End { finished, has_outputs }))
+}
+
+/// Puts a run's large outputs in the place of their tickets; false when they have more than `most`
+/// bytes.
+async fn had<S: Contents>(
+    store: &S,
+    run: &Name,
+    finished: &mut RunFinished,
+    most: usize,
+) -> Result<bool, StoreError> {
+    let Some(stash) = store.stash().filter(|_| finished.status != Status::Failed) else {
+        return Ok(true);
+    };
+    let mut bytes: usize = 0;
+    for (_, value) in &finished.outputs {
+        let ticket = stash.ticket_in(value).map_err(|error| of_stash(&error))?;
+        bytes = bytes.saturating_add(ticket.map_or(0, |(_, bytes)| bytes));
+    }
+    if bytes > most {
+        return Ok(false);
+    }
+    let outputs = finished.outputs.iter_mut().map(|(_, value)| value).collect();
+    let redeemed = stash.redeem(&Owner::Run(run.clone()), outputs).await;
+    redeemed.map(|_| true).map_err(|error| of_stash(&error))
+}
+
+fn of_stash(error: &StashError) -> StoreError {
+    if error.is_passing() {
+        StoreError::Unavailable(error.to_string())
+    } else {
+        StoreError::Corrupt(error.to_string())
+    }
 }
 
 async fn record<S: Deliveries>(

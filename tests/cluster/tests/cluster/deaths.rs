@@ -21,21 +21,31 @@ pub(crate) struct Counting {
     seen: Seen,
 }
 
-async fn answer(mut stream: TcpStream, seen: Seen, wait: Duration) {
+/// The path that a request asks for; None when whoever asks is gone.
+pub(crate) async fn asked(stream: &mut TcpStream) -> Option<String> {
     let mut request = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
         let mut piece = [0; 1024];
         match stream.read(&mut piece).await {
             Ok(count @ 1..) => request.extend_from_slice(&piece[..count]),
-            _ => return,
+            _ => return None,
         }
     }
     let line = String::from_utf8_lossy(&request);
-    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-    *seen.lock().unwrap().entry(path).or_default() += 1;
-    tokio::time::sleep(wait).await;
+    Some(line.split(' ').nth(1).unwrap_or_default().to_owned())
+}
+
+/// Says that it is done.
+pub(crate) async fn done(mut stream: TcpStream) {
     let answer = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\ndone";
     stream.write_all(answer.as_bytes()).await.ok();
+}
+
+async fn answer(mut stream: TcpStream, seen: Seen, wait: Duration) {
+    let Some(path) = asked(&mut stream).await else { return };
+    *seen.lock().unwrap().entry(path).or_default() += 1;
+    tokio::time::sleep(wait).await;
+    done(stream).await;
 }
 
 impl Counting {

@@ -9,9 +9,9 @@ use flowmill_engine::fact::Status;
 use flowmill_engine::value::Name;
 use flowmill_infra::message::PlanKey;
 use flowmill_infra::shares::{Party, Share};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::deaths::{asked, done};
 use super::support::{Cluster, SLOTS, document};
 
 /// How long a call takes.
@@ -41,20 +41,14 @@ impl Busy {
     }
 
     async fn answer(&self, mut stream: TcpStream) {
-        let mut request = Vec::new();
-        while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-            let mut piece = [0; 1024];
-            match stream.read(&mut piece).await {
-                Ok(count @ 1..) => request.extend_from_slice(&piece[..count]),
-                _ => return,
-            }
+        if asked(&mut stream).await.is_none() {
+            return;
         }
         let waiting = self.waiting.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(waiting, Ordering::SeqCst);
         tokio::time::sleep(CALL).await;
         self.waiting.fetch_sub(1, Ordering::SeqCst);
-        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\ndone";
-        stream.write_all(answer.as_bytes()).await.ok();
+        done(stream).await;
     }
 
     /// start -> call -> end, a document of its own by its title

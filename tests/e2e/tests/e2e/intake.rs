@@ -8,7 +8,7 @@ use lapin::options::{
     BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions,
     QueueDeclareOptions, QueueDeleteOptions,
 };
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use serde_json::{Value, json};
 
@@ -87,20 +87,15 @@ impl Client {
         }
     }
 
-    /// A queue with all ends that are announced from now on.
-    async fn listen(&self) -> String {
+    /// A queue of this name with all ends of runs, or of batches, that are announced from now on.
+    async fn listen(&self, name: &str, keys: &str) -> String {
         let durable = QueueDeclareOptions::durable();
-        let queue = self.channel.queue_declare("ends".into(), durable, FieldTable::default());
+        let queue = self.channel.queue_declare(name.into(), durable, FieldTable::default());
         let name = queue.await.unwrap().name().to_string();
         let (options, nothing) = (QueueBindOptions::default(), FieldTable::default());
         let exchange = "flowmill.events.v1".into();
-        let bound = self.channel.queue_bind(
-            name.as_str().into(),
-            exchange,
-            "run.#".into(),
-            options,
-            nothing,
-        );
+        let bound =
+            self.channel.queue_bind(name.as_str().into(), exchange, keys.into(), options, nothing);
         bound.await.unwrap();
         name
     }
@@ -145,7 +140,7 @@ async fn schedulers_die_while_messages_come() {
     let mut cluster = Cluster::start(2, 1).await;
     let workflow = cluster.api.push(&two_calls(calls.port)).await;
     let client = Client::of(&cluster).await;
-    let ends = client.listen().await;
+    let ends = client.listen("ends", "run.#").await;
     for round in 0..4 {
         for number in 0..25 {
             client.submit(&workflow, &format!("m{round}-{number}")).await;
@@ -171,12 +166,52 @@ async fn schedulers_die_while_messages_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_batch_is_announced_whoever_ends_it() {
+    let calls = Counter::start(Duration::from_millis(50)).await;
+    let mut cluster = Cluster::start(2, 1).await;
+    let workflow = cluster.api.push(&two_calls(calls.port)).await;
+    let client = Client::of(&cluster).await;
+    let ends = client.listen("batches", "batch.#").await;
+    let mut headers = FieldTable::default();
+    let asked = format!("workflow={workflow}&concurrency=4");
+    headers.insert("flowmill-batch".into(), AMQPValue::LongString(asked.into()));
+    let lines: Vec<String> =
+        (0..20).map(|nth| json!({"inputs": {"who": format!("w{nth}")}}).to_string()).collect();
+    let properties = BasicProperties::default()
+        .with_type("flowmill.batch.v1".into())
+        .with_message_id("import-1".into())
+        .with_headers(headers);
+    client.put(format!("{}\n{{\"input\": 1}}\n", lines.join("\n")).as_bytes(), properties).await;
+    until("some runs", async || calls.total() > 4).await;
+    cluster.schedulers[0].process.kill();
+    cluster.schedulers[0].process.start();
+    let mut told = None;
+    until("the announcement", async || {
+        told = client.take(&ends).await;
+        told.is_some()
+    })
+    .await;
+    let told = told.unwrap();
+    assert_eq!(
+        (&told["type"], &told["status"], &told["workflow"]["name"]),
+        (&json!("batch.ended"), &json!("partial"), &json!("two-calls"))
+    );
+    assert_eq!((&told["lines"]["succeeded"], &told["lines"]["rejected"]), (&json!(20), &json!(1)));
+    until("no notes", async || cluster.postgres.ask("SELECT id FROM announcements").is_empty())
+        .await;
+    // the same end may be told again, and no other
+    while let Some(again) = client.take(&ends).await {
+        assert_eq!(again, told);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_store_is_away_while_messages_come() {
     let calls = Counter::start(Duration::ZERO).await;
     let mut cluster = Cluster::start(1, 1).await;
     let workflow = cluster.api.push(&two_calls(calls.port)).await;
     let client = Client::of(&cluster).await;
-    let ends = client.listen().await;
+    let ends = client.listen("ends", "run.#").await;
     client.submit(&workflow, "before").await;
     succeeded(&cluster, 1).await;
     cluster.postgres.crash().await;

@@ -1,9 +1,9 @@
-//! The shared store for whoever tells others that runs ended. It claims nothing: it ends with its
+//! The shared store for whoever tells others that runs and batches ended. It claims nothing: it ends with its
 //! process, and so does everybody who asks.
 
 use flowmill_engine::fact::Event;
 
-use crate::announcements::{Announcements, Unannounced};
+use crate::announcements::{Announcements, Ended, Unannounced};
 use crate::store::StoreError;
 
 use super::SharedStore;
@@ -19,14 +19,19 @@ impl Announcements for SharedStore {
         waiting.sort_by_key(|(_, row)| row.place);
         let end = |(run, row): (_, &super::RunRow)| Unannounced {
             id: i64::try_from(row.place).unwrap_or(i64::MAX),
-            tenant: row.tenant.clone(),
-            run: state.shown(run, row),
-            reason: match row.journal.last().map(|fact| &fact.event) {
-                Some(Event::RunFinished(finished)) => finished.reason,
-                _ => None,
+            ended: Ended::Run {
+                tenant: row.tenant.clone(),
+                run: Box::new(state.shown(run, row)),
+                reason: match row.journal.last().map(|fact| &fact.event) {
+                    Some(Event::RunFinished(finished)) => finished.reason,
+                    _ => None,
+                },
             },
         };
-        Ok(waiting.into_iter().take(most).map(end).collect())
+        let runs = waiting.into_iter().map(end);
+        let batches = state.batches_unannounced().into_iter();
+        let batches = batches.map(|(id, batch)| Unannounced { id, ended: Ended::Batch(batch) });
+        Ok(runs.chain(batches).take(most).collect())
     }
 
     async fn announced(&self, ids: &[i64]) -> Result<(), StoreError> {
@@ -34,6 +39,7 @@ impl Announcements for SharedStore {
         for row in state.runs.values_mut() {
             row.is_announced |= i64::try_from(row.place).is_ok_and(|place| ids.contains(&place));
         }
+        state.batches_announced(ids);
         Ok(())
     }
 }

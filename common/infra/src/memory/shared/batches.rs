@@ -34,6 +34,8 @@ pub(super) struct BatchRow {
     grown_at: Time,
     /// Who makes runs of it, and until when.
     claim: (Name, Time),
+    /// The number of the note that its end is not announced yet, below zero: those of runs are above.
+    note: Option<i64>,
 }
 
 impl Everything {
@@ -89,6 +91,7 @@ impl Batches for SharedStore {
             rejects: BTreeMap::new(),
             grown_at: now,
             claim: ("".into(), Time(0)),
+            note: None,
         };
         state.batches.insert(batch.batch.clone(), row);
         Ok(Accepted::New)
@@ -232,10 +235,12 @@ impl Batches for SharedStore {
     async fn end_batch(&self, batch: &Name, end: State) -> Result<bool, StoreError> {
         let now = self.now();
         let mut state = self.lock();
+        let ended = state.batches.values().filter(|row| row.batch.finished_at.is_some()).count();
         let open = |row: &&mut BatchRow| row.batch.finished_at.is_none();
         let Some(row) = state.batches.get_mut(batch).filter(open) else { return Ok(false) };
         row.batch.state = end;
         row.batch.finished_at = Some(now);
+        row.note = i64::try_from(ended).ok().map(|before| -1 - before);
         let tenant = row.batch.tenant.clone();
         state.tell_of_batch(now, &tenant, batch);
         state.shares.remove(&(tenant, Party::Batch(batch.clone())));
@@ -287,6 +292,19 @@ impl Batches for SharedStore {
 }
 
 impl Everything {
+    /// Batches whose end is not announced yet, with the numbers of their notes.
+    pub(super) fn batches_unannounced(&self) -> Vec<(i64, Box<Batch>)> {
+        let noted = |row: &BatchRow| Some((row.note?, Box::new(self.told(row))));
+        self.batches.values().filter_map(noted).collect()
+    }
+
+    /// These notes go.
+    pub(super) fn batches_announced(&mut self, ids: &[i64]) {
+        for row in self.batches.values_mut() {
+            row.note = row.note.filter(|id| !ids.contains(id));
+        }
+    }
+
     fn batch_of(&mut self, tenant: &Name, batch: &Name) -> Option<&mut BatchRow> {
         self.batches.get_mut(batch).filter(|row| row.batch.tenant == *tenant)
     }
