@@ -16,9 +16,10 @@ use flowmill_infra::memory::{
 use flowmill_infra::shards::Announcement;
 use flowmill_infra::sqlite::SharedFolder;
 use flowmill_infra::store::StoreError;
+use flowmill_infra::tenants::DEFAULT_TENANT;
 use flowmill_nodes::context::NodeContext;
-use flowmill_nodes::files::FolderFiles;
-use flowmill_scheduler::api::{self, Background, Courier, Listened, send_webhooks};
+use flowmill_nodes::files::TenantFolders;
+use flowmill_scheduler::api::{self, Background, Courier, Guard, Listened, send_webhooks};
 use flowmill_scheduler::{Handle, READS, Service as Scheduler, Sharded, Window};
 use flowmill_worker::{
     Checkpointed, Claiming, Service as Worker, Settings as Hands, Slots, UploadedFiles,
@@ -42,8 +43,10 @@ const REQUESTS: Duration = Duration::from_secs(5);
 /// How it serves.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The key that callers must know.
+    /// The key of whoever looks after it.
     pub api_key: Option<api::Key>,
+    /// What further keys are hashed with.
+    pub pepper: api::Pepper,
     /// Whether runs may bring canned answers in place of nodes.
     pub allow_mocks: bool,
     /// The largest file that is taken in, in bytes.
@@ -84,7 +87,7 @@ impl Serving {
         settings: Settings,
         outside: NodeContext,
     ) -> Result<Self, StoreError> {
-        let Settings { api_key, allow_mocks, file_bytes, slots, drain, courier } = settings;
+        let Settings { api_key, pepper, allow_mocks, file_bytes, slots, drain, courier } = settings;
         let shards = store.shards().await?;
         let store = Arc::new(store);
         let (tasks, inbox, consumer, answers) = MemoryBroker::new();
@@ -92,15 +95,16 @@ impl Serving {
         let workflows = Arc::new(Workflows::new(store.clone()));
         let (live, clock) = (MemoryLive::default(), SystemClock::new());
         let api = api::Settings::new(shards);
-        let api = api::Settings { key: api_key, allow_mocks, file_bytes, ..api };
-        let (notes, key) = (MemoryNotes::default(), api.key.clone());
-        let explain =
-            api::explain(store.clone(), workflows.clone(), notes.clone(), api.shards, key.clone());
+        let api = api::Settings { key: api_key, pepper, allow_mocks, file_bytes, ..api };
+        let (notes, guard) = (MemoryNotes::default(), Guard::new(store.clone(), &api));
+        let (flows, told) = (workflows.clone(), notes.clone());
+        let explain = api::explain(store.clone(), flows, told, api.shards, guard.clone());
         // channels carry values: none of them can be unreadable, and nobody else publishes
-        let letters = api::letters(Arc::new(NoLetters), NoLetters, key.clone());
-        let (router, background) =
-            api::router(store.clone(), workflows.clone(), answers.clone(), live.clone(), api);
-        let hooks = api::webhooks(store.clone(), courier.clone(), key);
+        let letters = api::letters(Arc::new(NoLetters), NoLetters, guard.clone());
+        let hooks = api::webhooks(store.clone(), courier.clone(), guard.clone());
+        let (flows, pokes) = (workflows.clone(), answers.clone());
+        let (router, _, background) =
+            api::with_acceptor(store.clone(), flows, pokes, live.clone(), guard, api);
         let router = router.merge(explain).merge(letters).merge(hooks);
 
         let me = Announcement { scheduler: NAME.into(), reads: READS };
@@ -118,7 +122,7 @@ impl Serving {
             Scheduler::sharing(store.clone(), ends, shown, clock.clone(), window, duties);
 
         let files = store.folder().join("files");
-        let files = FolderFiles::new(files.join(".inputs"), files).durable();
+        let files = TenantFolders::new(files, DEFAULT_TENANT.into());
         let files = UploadedFiles::new(store.clone(), Arc::new(files));
         let outside = NodeContext { files: Arc::new(files), ..outside };
         let hands = Hands { name: NAME.into(), slots, drain, beat: Some(BEAT) };

@@ -75,8 +75,10 @@ pub struct Http {
 /// The section `api`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Api {
-    /// The bearer key; empty: there is none.
+    /// The bearer key of whoever looks after the deployment; empty: there is none.
     pub key: Secret,
+    /// What keys of the store are hashed with.
+    pub pepper: Secret,
     /// Whether runs may bring mocks.
     pub allow_mocks: bool,
     /// The largest file that is taken in, in MiB.
@@ -229,7 +231,9 @@ impl Config {
         let file_bytes = usize::from(self.api.file_mib.get()) << 20;
         // what is none was found when they were checked
         let allowed_urls = self.webhooks.allowed_urls().unwrap_or_default();
-        api::Settings { key, allow_mocks, allowed_urls, file_bytes, ..api::Settings::new(shards) }
+        let pepper = api::Pepper::of(self.api.pepper.expose());
+        let usual = api::Settings::new(shards);
+        api::Settings { key, pepper, allow_mocks, allowed_urls, file_bytes, ..usual }
     }
 }
 

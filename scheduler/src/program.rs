@@ -8,6 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use flowmill_infra::clock::SystemClock;
 use flowmill_infra::postgres::{self, OpenError, PostgresStore};
 use flowmill_infra::program::{Failure, Health, Listener, Redis, Stop, name_or, patiently, watch};
@@ -21,7 +22,7 @@ use flowmill_workflow::Workflows;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::api::{self, Acceptor, Courier, Door, Listened, announce_ends, take_from_queue};
+use crate::api::{self, Acceptor, Courier, Door, Guard, Listened, announce_ends, take_from_queue};
 use crate::config::{Config, Role};
 use crate::sending::{self, Sending};
 use crate::{Near, READS, Service, Sharded, deal_with_dead_letters};
@@ -137,8 +138,10 @@ async fn own(
     let near = Arc::new(Near::default());
     let pokes = near.or(rabbitmq::pokes(&config.rabbitmq.settings(name)));
     let watched = redis.subscriptions(keys.clone());
+    let (settings, plans) = (config.api(shards), workflows.clone());
+    let guard = Guard::new(store.clone(), &settings);
     let (router, acceptor, answering) =
-        api::with_acceptor(store.clone(), workflows.clone(), pokes, watched, config.api(shards));
+        api::with_acceptor(store.clone(), plans, pokes, watched, guard.clone(), settings);
     let duties = Sharded::new(store.clone(), workflows.clone(), me).with_notes(redis.clone());
     let duties = duties.with_near(near);
     let (live, ended) = Listened::to(redis.live(keys));
@@ -156,11 +159,8 @@ async fn own(
     let dealing = deal_with_dead_letters(letters, answers, store.clone(), SystemClock::new());
     let dealing = tokio::spawn(dealing);
     let broker = config.rabbitmq.settings(name);
-    let key = config.api(shards).key;
-    let router = router
-        .merge(api::letters(store.clone(), rabbitmq::replays(&broker), key.clone()))
-        .merge(api::webhooks(store.clone(), courier, key.clone()))
-        .merge(api::explain(store.clone(), workflows, redis.clone(), shards, key));
+    let explaining = api::explain(store.clone(), workflows, redis, shards, guard.clone());
+    let router = router.merge(explaining).merge(of_others(&store, &broker, courier, guard));
     let announcing = announce(&store, &broker, [ended, acceptor.batch_ends()]);
     let (enough, is_enough) = oneshot::channel::<()>();
     let taking = take_in(config, &broker, acceptor, is_enough);
@@ -200,6 +200,17 @@ async fn own(
             Ok(())
         }
     }
+}
+
+/// What else can be asked: about what waits for people, and about whoever is told of runs.
+fn of_others(
+    store: &Arc<PostgresStore>,
+    broker: &rabbitmq::Settings,
+    courier: Arc<Courier>,
+    guard: Guard<PostgresStore>,
+) -> Router {
+    let letters = api::letters(store.clone(), rabbitmq::replays(broker), guard.clone());
+    letters.merge(api::webhooks(store.clone(), courier, guard))
 }
 
 /// Waits until what was let in is dealt with, but not for long.

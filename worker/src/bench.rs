@@ -225,7 +225,7 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
     ) -> O {
         let started_at = self.clock.now();
         let (feed, pieces) = feed();
-        let mut context = self.outside.for_attempt(one.attempt, task.timeout);
+        let mut context = self.outside.for_attempt(&task.tenant, one.attempt, task.timeout);
         context.chunks = Some(feed.sink());
         let (place, number) = (one.place.clone(), one.attempt);
         let execution = async {

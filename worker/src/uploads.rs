@@ -10,20 +10,18 @@ use flowmill_infra::payloads::PayloadError;
 use flowmill_nodes::files::{FileError, FileStore, LOCAL_FILE, shown};
 use futures::future::BoxFuture;
 
-/// Whose everything is, until there are others.
-const TENANT: &str = "default";
-
-/// Opens files that were uploaded; all others lie where they lay.
+/// Opens files that a tenant uploaded; all others lie where they lay.
 pub struct UploadedFiles<S> {
     store: Arc<S>,
-    tenant: Name,
+    /// Whose are opened; before that is known, none.
+    tenant: Option<Name>,
     others: Arc<dyn FileStore>,
 }
 
 impl<S> UploadedFiles<S> {
-    /// Those of a store; what nodes produce goes to the others.
+    /// Those of a store, whose of them a tenant's nodes see; what nodes produce goes to the others.
     pub fn new(store: Arc<S>, others: Arc<dyn FileStore>) -> Self {
-        Self { store, tenant: TENANT.into(), others }
+        Self { store, tenant: None, others }
     }
 }
 
@@ -39,13 +37,14 @@ impl<S: Contents> UploadedFiles<S> {
         let id = id.ok_or_else(|| FileError::Nowhere { name: shown(file) })?;
         let unknown = || FileError::Unknown { id: id.to_string() };
         let away = |why: String| FileError::Unavailable { name: shown(file), why };
-        let found = self.store.uploads(&self.tenant, std::slice::from_ref(&id)).await;
+        let tenant = self.tenant.as_ref().ok_or_else(unknown)?;
+        let found = self.store.uploads(tenant, std::slice::from_ref(&id)).await;
         let found = found.map_err(|error| away(error.to_string()))?;
         let upload = found.into_iter().next().ok_or_else(unknown)?;
         if upload.bytes > most_bytes {
             return Err(FileError::TooLarge { name: shown(file), most_bytes });
         }
-        let owner = upload.owner(&self.tenant);
+        let owner = upload.owner(tenant);
         match self.store.content().get(&owner, upload.digest).await {
             Ok(content) => Ok(content),
             Err(PayloadError::Lost { .. }) => Err(unknown()),
@@ -72,5 +71,55 @@ impl<S: Contents> FileStore for UploadedFiles<S> {
         } else {
             self.others.open(file, most_bytes)
         }
+    }
+
+    fn of_tenant(&self, tenant: &Name) -> Option<Arc<dyn FileStore>> {
+        let others = self.others.of_tenant(tenant).unwrap_or_else(|| self.others.clone());
+        Some(Arc::new(Self { store: self.store.clone(), tenant: Some(tenant.clone()), others }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use flowmill_engine::time::Time;
+    use flowmill_infra::contents::Upload;
+    use flowmill_infra::memory::SharedStore;
+    use flowmill_infra::payloads::Payload;
+    use flowmill_nodes::files::MemoryFiles;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_tenants_nodes_open_what_it_uploaded_and_nothing_else() {
+        let store = Arc::new(SharedStore::new(1, Duration::from_secs(10)));
+        let acme = Name::from("acme");
+        let payload = Payload::of(b"All is well.".to_vec());
+        let upload = Upload {
+            id: "u".into(),
+            name: "a.txt".into(),
+            extension: Some(".txt".into()),
+            mime_type: "text/plain".into(),
+            bytes: 12,
+            digest: payload.digest(),
+            uploaded_at: Time(7),
+        };
+        store.content().put(&upload.owner(&acme), &payload).await.unwrap();
+        store.keep_upload(&acme, &upload).await.unwrap();
+        let files = UploadedFiles::new(store, Arc::new(MemoryFiles::default()));
+        let file = File {
+            transfer_method: LOCAL_FILE.into(),
+            related_id: Some("u".into()),
+            ..File::default()
+        };
+        let opened = async |tenant: &str| {
+            let theirs = files.of_tenant(&tenant.into()).unwrap();
+            theirs.open(&file, 100).await
+        };
+        assert_eq!(opened("acme").await.unwrap(), b"All is well.");
+        let unknown = FileError::Unknown { id: "u".to_owned() };
+        assert_eq!(opened("other").await.unwrap_err(), unknown);
+        assert_eq!(files.open(&file, 100).await.unwrap_err(), unknown, "it is nobody's");
     }
 }

@@ -7,7 +7,20 @@ use clap::Command;
 /// What verbs are for. Those that stand nowhere come last.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Run workflows", &["run", "resume", "rerun", "runs", "replay"]),
-    ("Use a server", &["serve", "workflows", "submit", "batches", "limits", "webhooks", "dlq"]),
+    (
+        "Use a server",
+        &[
+            "serve",
+            "workflows",
+            "submit",
+            "batches",
+            "limits",
+            "webhooks",
+            "dlq",
+            "tenants",
+            "keys",
+        ],
+    ),
     ("Write workflows", &["validate", "plan", "nodes", "test"]),
     ("Measure and compare", &["bench", "conform"]),
     ("Set up", &["sandbox", "migrate", "completions"]),

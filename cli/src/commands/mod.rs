@@ -8,6 +8,7 @@ mod dlq;
 mod help;
 #[cfg(feature = "store")]
 mod kept;
+mod keys;
 mod limits;
 mod migrate;
 mod nodes;
@@ -24,6 +25,7 @@ mod sandbox;
 mod serve;
 pub(crate) mod start;
 mod submit;
+mod tenants;
 mod test;
 mod validate;
 mod webhooks;
@@ -90,6 +92,10 @@ enum Command {
     Dlq(dlq::Args),
     /// Tell others what happens to runs, and see what came of it.
     Webhooks(webhooks::Args),
+    /// List, add and remove the tenants of a server.
+    Tenants(tenants::Args),
+    /// List, make and revoke the keys by which a server knows its callers.
+    Keys(keys::Args),
     /// Hold workflows against what they must do: tests in files.
     Test(test::Args),
     /// Check documents: ok, or everything that is wrong with them.
@@ -141,6 +147,8 @@ impl Cli {
             Command::Limits(args) => limits::run(args),
             Command::Dlq(args) => dlq::run(args),
             Command::Webhooks(args) => webhooks::run(args),
+            Command::Tenants(args) => tenants::run(args),
+            Command::Keys(args) => keys::run(args),
             Command::Test(args) => test::run(args),
             Command::Validate(args) => validate::run(args),
             Command::Plan(args) => plan::run(args),

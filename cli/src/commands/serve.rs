@@ -12,7 +12,7 @@ use flowmill_engine::time::parse_duration;
 use flowmill_infra::http::{Health, Listener, Stop};
 use flowmill_infra::sqlite::SharedFolder;
 use flowmill_nodes::http_request::client::Policy;
-use flowmill_scheduler::api::{Courier, Door, Key, WebhookSettings};
+use flowmill_scheduler::api::{Courier, Door, Key, Pepper, WebhookSettings};
 use flowmill_worker::Slots;
 use tracing_subscriber::EnvFilter;
 
@@ -54,10 +54,20 @@ pub(crate) struct Args {
     /// Where it answers. Where others can reach it, callers must have a key.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
-    /// The key that callers must know, 16 characters at least. Everybody on the machine sees a
+    /// The key of whoever looks after the server, 16 characters at least. Everybody on the machine sees a
     /// command line: it belongs into the environment.
     #[arg(long, env = "FLOWMILL_KEY", hide_env_values = true, value_name = "KEY")]
     key: Option<String>,
+    /// What further keys (`flowmill keys`) are hashed with, so that the folder alone is of no use to
+    /// anybody who has it; under another one all those keys are others.
+    #[arg(
+        long,
+        env = "FLOWMILL_PEPPER",
+        hide_env_values = true,
+        default_value = "",
+        value_name = "TEXT"
+    )]
+    pepper: String,
     /// Let runs bring canned answers in place of nodes.
     #[arg(long)]
     allow_mocks: bool,
@@ -138,7 +148,8 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
     });
     let courier = Arc::new(courier.context("failed to prepare webhooks")?);
     let file_bytes = usize::from(args.file_mib.get()) << 20;
-    Ok(Settings { api_key, allow_mocks, file_bytes, slots, drain, courier })
+    let pepper = Pepper::of(&args.pepper);
+    Ok(Settings { api_key, pepper, allow_mocks, file_bytes, slots, drain, courier })
 }
 
 /// Serves until it is told to stop.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use flowmill_engine::value::{Name, Object, Value, loads};
+use flowmill_infra::tenants::objection;
 use flowmill_nodes::outbound::install_tls_provider;
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 
@@ -39,9 +40,27 @@ const AGAIN: [Duration; 5] = [
     Duration::from_secs(4),
 ];
 
+/// Which server, the key to it, and for whom.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Flags {
+    #[command(flatten)]
+    access: Access,
+    /// For which tenant, where the key lets choose; else it is the key's own.
+    #[arg(long, env = "FLOWMILL_TENANT", value_name = "NAME", value_parser = tenant)]
+    tenant: Option<String>,
+}
+
+/// A name of a tenant; an empty variable of the environment is none.
+fn tenant(name: &str) -> Result<String, String> {
+    match objection(name).filter(|_| !name.is_empty()) {
+        Some(why) => Err(why),
+        None => Ok(name.to_owned()),
+    }
+}
+
 /// Which server, and the key to it.
 #[derive(Clone, clap::Args)]
-pub(crate) struct Flags {
+pub(crate) struct Access {
     /// Where the server is.
     #[arg(
         long,
@@ -55,9 +74,9 @@ pub(crate) struct Flags {
     api_key: Option<String>,
 }
 
-impl fmt::Debug for Flags {
+impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flags").field("server", &self.server).finish_non_exhaustive()
+        f.debug_struct("Access").field("server", &self.server).finish_non_exhaustive()
     }
 }
 
@@ -66,6 +85,8 @@ pub(crate) struct Server {
     client: reqwest::Client,
     base: Url,
     key: Option<String>,
+    /// For whom, if that is said.
+    tenant: Option<String>,
 }
 
 impl fmt::Debug for Server {
@@ -111,6 +132,26 @@ pub(crate) struct Refused {
 }
 
 impl Flags {
+    /// The server, for that tenant. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When the address is none.
+    pub(crate) fn server(&self) -> anyhow::Result<Server> {
+        Ok(Server { tenant: self.tenant().map(str::to_owned), ..self.access.server()? })
+    }
+
+    /// The server, for whoever looks after it.
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// For which tenant, if that is said.
+    pub(crate) fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref().filter(|tenant| !tenant.is_empty())
+    }
+}
+
+impl Access {
     /// The server. Nothing is sent yet.
     ///
     /// # Errors
@@ -131,7 +172,8 @@ impl Flags {
             client = client.no_proxy();
         }
         let client = client.build().context("failed to make a client")?;
-        Ok(Server { client, base, key: self.api_key.clone().filter(|key| !key.is_empty()) })
+        let key = self.api_key.clone().filter(|key| !key.is_empty());
+        Ok(Server { client, base, key, tenant: None })
     }
 }
 
@@ -189,9 +231,12 @@ impl Server {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let request = self.client.request(method, url);
-        match &self.key {
-            Some(key) => request.bearer_auth(key),
+        let mut request = self.client.request(method, url);
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
+        match &self.tenant {
+            Some(tenant) => request.header("flowmill-tenant", tenant),
             None => request,
         }
     }
@@ -228,6 +273,7 @@ impl Server {
         let code = reply.text("code").to_owned();
         let advice = match &*code {
             "unauthorized" => "; name the key with FLOWMILL_API_KEY or --api-key",
+            "tenant_not_found" => "; `flowmill tenants` lists and adds them",
             "mocks_refused" => "; the server's setting allow_mocks takes them",
             _ => "",
         };

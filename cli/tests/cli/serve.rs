@@ -419,3 +419,34 @@ fn without_room_for_a_large_value_its_run_waits_and_goes_on() {
     serving.ask(&["submit", document, "--file", &given]).expect(0);
     serving.kill();
 }
+
+#[test]
+fn a_folder_keeps_tenants_and_their_keys() {
+    let (_parent, folder) = folder();
+    let admin = "0123456789abcdef";
+    let serving = Serving::start(&folder, &["--key", admin, "--pepper", "hush"]);
+    let as_admin = |serving: &Serving, arguments: &[&str]| {
+        serving.ask(&[arguments, &["--api-key", admin]].concat())
+    };
+    as_admin(&serving, &["tenants", "create", "acme"]).expect(0);
+    let create = ["keys", "create", "--tenant", "acme", "--name", "mine", "--scope", "write"];
+    let key = as_admin(&serving, &create).expect(0).out.trim().to_owned();
+    let hello = example("hello.yml");
+    let submit = ["submit", &hello, "--input", "name=Ada", "--wait", "--api-key", &key];
+    serving.ask(&submit).expect(0);
+    let runs = |serving: &Serving, more: &[&str]| {
+        as_admin(serving, &[&["runs", "list"], more].concat()).expect(0).out.lines().count()
+    };
+    assert_eq!((runs(&serving, &[]), runs(&serving, &["--tenant", "acme"])), (0, 1));
+    serving.stop();
+
+    let serving = Serving::start(&folder, &["--key", admin, "--pepper", "hush"]);
+    serving.ask(&["runs", "list", "--api-key", &key]).expect(0);
+    let listed = as_admin(&serving, &["keys", "list"]).expect(0).out;
+    assert!(listed.contains("  acme  write  mine  used 2"), "{listed}");
+    serving.stop();
+    let serving = Serving::start(&folder, &["--key", admin, "--pepper", "other"]);
+    let refused = serving.ask(&["runs", "list", "--api-key", &key]).expect(2);
+    refused.says("not a key of this server");
+    serving.stop();
+}

@@ -10,6 +10,7 @@ mod cluster;
 #[expect(dead_code, reason = "the API's own tests ask for more")]
 #[path = "../../../scheduler/tests/api/server.rs"]
 mod server;
+mod tenants;
 
 use std::process::{Output, Stdio};
 use std::sync::Arc;

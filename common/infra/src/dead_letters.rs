@@ -12,6 +12,7 @@ use flowmill_engine::value::Name;
 use crate::broker::{Closed, Receipt};
 use crate::message::Shard;
 use crate::store::StoreError;
+use crate::submissions::TENANT_HEADER;
 
 /// A message that the broker set aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,13 @@ pub struct DeadLetter {
     pub unanswered: Option<Sending>,
     /// Whether people shall look at the message itself: it cannot be read, or nobody waits for it.
     pub is_odd: bool,
+}
+
+impl DeadLetter {
+    /// Whose it says it is: one that concerns no run is kept for that tenant, if there is one.
+    pub fn tenant(&self) -> Option<&Name> {
+        self.headers.iter().find(|(key, _)| &**key == TENANT_HEADER).map(|(_, tenant)| tenant)
+    }
 }
 
 /// One sending of a task.

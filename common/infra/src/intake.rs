@@ -191,8 +191,8 @@ fn beginning(micros: u64) -> String {
     format!("{:08x}-{:04x}", millis >> 16, millis & 0xffff)
 }
 
-/// The store, for intake and queries. Every call concerns one tenant; what belongs to another is
-/// unknown.
+/// The store, for intake and queries. Every call that names a tenant concerns that one; what belongs
+/// to another is unknown.
 pub trait Intake: Send + Sync + 'static {
     /// Keeps a document under its name; the digest of a known text stays as it is.
     ///
@@ -279,13 +279,12 @@ pub trait Intake: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<i64>, StoreError>> + Send;
 
     /// Those of these signals that were dealt with, in any order. What was applied is durable with
-    /// all that followed from it.
+    /// all that followed from it. Whose they are is not asked: whoever asks was given their numbers.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn settled(
         &self,
-        tenant: &Name,
         signals: &[i64],
     ) -> impl Future<Output = Result<Vec<Settled>, StoreError>> + Send;
 
@@ -309,15 +308,11 @@ pub trait Intake: Send + Sync + 'static {
         filter: &Filter,
     ) -> impl Future<Output = Result<Vec<RunRow>, StoreError>> + Send;
 
-    /// Which of these runs have ended.
+    /// Which of these runs have ended. Whose they are is not asked: whoever asks has seen them.
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn ended(
-        &self,
-        tenant: &Name,
-        runs: &[Name],
-    ) -> impl Future<Output = Result<Vec<Name>, StoreError>> + Send;
+    fn ended(&self, runs: &[Name]) -> impl Future<Output = Result<Vec<Name>, StoreError>> + Send;
 
     /// Which plan a run follows, and its facts after number `after`, in order.
     ///
@@ -332,22 +327,13 @@ pub trait Intake: Send + Sync + 'static {
 
     /// What is new in the journals of runs: of each run the facts after a number, in order, for as
     /// many runs as are asked for and in their order. Of a long journal it is a part: whoever gets
-    /// facts asks again after the last of them, until there is none.
+    /// facts asks again after the last of them, until there is none. Whose the runs are is not asked:
+    /// whoever asks has seen them.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn news(
         &self,
-        tenant: &Name,
         asked: &[(Name, u64)],
-    ) -> impl Future<Output = Result<Vec<Vec<Fact>>, StoreError>> + Send {
-        async move {
-            let mut news = Vec::with_capacity(asked.len());
-            for (run, after) in asked {
-                let found = self.facts(tenant, run, *after).await?;
-                news.push(found.map(|(_, facts)| facts).unwrap_or_default());
-            }
-            Ok(news)
-        }
-    }
+    ) -> impl Future<Output = Result<Vec<Vec<Fact>>, StoreError>> + Send;
 }

@@ -56,6 +56,7 @@ pub mod sqlite;
 pub mod stash;
 pub mod store;
 pub mod submissions;
+pub mod tenants;
 pub mod texts;
 pub mod webhooks;
 #[cfg(feature = "rabbitmq")]

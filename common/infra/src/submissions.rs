@@ -7,6 +7,9 @@ use std::future::Future;
 
 use flowmill_engine::value::Name;
 
+/// The header by which a message says whose it is.
+pub(crate) const TENANT_HEADER: &str = "flowmill-tenant";
+
 /// A submission, as it was published.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Submitted {

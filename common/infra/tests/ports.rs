@@ -49,6 +49,8 @@ async fn the_memory_store_that_is_shared() {
     suite::announcements::all(make).await;
     suite::webhooks::all(make).await;
     suite::letters::all(make).await;
+    suite::tenants::all(make).await;
+    suite::tenants::letters_are_their_tenants(make().await).await;
     suite::checkpoints::all(make).await;
     let hasty = async || {
         let store = make().await;
@@ -88,6 +90,7 @@ async fn the_shared_store_in_a_folder() {
     suite::conversations::all(make).await;
     suite::webhooks::all(make).await;
     suite::contents::all(make).await;
+    suite::tenants::all(make).await;
     suite::checkpoints::all(make).await;
     let hasty = async || {
         let store = make().await;
@@ -127,6 +130,13 @@ async fn the_shared_store_for_intake() {
 async fn the_shared_store_for_webhooks() {
     let schema = Schema::migrated().await;
     suite::webhooks::all(async || schema.cleared().await.store_with_keys().await).await;
+}
+
+#[tokio::test]
+async fn the_shared_store_for_tenants() {
+    let schema = Schema::migrated().await;
+    suite::tenants::all(async || schema.cleared().await.store().await).await;
+    suite::tenants::letters_are_their_tenants(schema.cleared().await.store().await).await;
 }
 
 #[tokio::test]

@@ -45,10 +45,11 @@ pub struct NodeContext {
 }
 
 impl NodeContext {
-    /// The same outside for one attempt.
+    /// The same outside for one attempt of a tenant's node.
     #[must_use]
-    pub fn for_attempt(&self, attempt: u32, timeout: Duration) -> Self {
-        Self { attempt, timeout, ..self.clone() }
+    pub fn for_attempt(&self, tenant: &Name, attempt: u32, timeout: Duration) -> Self {
+        let files = self.files.of_tenant(tenant).unwrap_or_else(|| self.files.clone());
+        Self { attempt, timeout, files, ..self.clone() }
     }
 
     /// The whole content of a file, wherever it lies: kept by the store, or fetched from its

@@ -13,4 +13,4 @@ CREATE TABLE shares (
 ALTER TABLE runs ADD COLUMN flow TEXT NOT NULL DEFAULT '';
 CREATE INDEX runs_waiting ON runs (shard, flow, place) WHERE status IS NULL;
 
-PRAGMA user_version = 5;
+PRAGMA user_version = 6;

@@ -1,8 +1,6 @@
 //! Conversations of chats: what a turn begins with, and what is kept of them.
 
-use std::sync::Arc;
-
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::Uri;
 use flowmill_engine::graph::Mode;
 use flowmill_engine::plan::Plan;
@@ -12,6 +10,7 @@ use flowmill_infra::intake::{Conversation, Document, Intake};
 use uuid::Uuid;
 
 use super::Api;
+use super::access::Session;
 use super::guard::parameters;
 use super::json::{Answer, number, object};
 use super::problem::{Code, Problem};
@@ -32,7 +31,7 @@ pub(super) struct Turn {
 
 /// The next turn of a conversation, or the first one of a new one.
 pub(super) async fn turn<S: Intake>(
-    api: &Api<S>,
+    api: &Session<Api<S>>,
     plan: &Plan,
     version: &Document,
     id: Option<Name>,
@@ -53,7 +52,7 @@ pub(super) async fn turn<S: Intake>(
     Ok(Turn { conversation: id, number: turns + 1, values })
 }
 
-async fn find<S: Intake>(api: &Api<S>, id: &Name) -> Result<Conversation, Problem> {
+async fn find<S: Intake>(api: &Session<Api<S>>, id: &Name) -> Result<Conversation, Problem> {
     api.store.conversation(&api.tenant, id).await?.ok_or_else(|| {
         Problem::new(Code::ConversationNotFound, format!("there is no conversation {id:?}"))
     })
@@ -61,7 +60,7 @@ async fn find<S: Intake>(api: &Api<S>, id: &Name) -> Result<Conversation, Proble
 
 /// A conversation with its variables; secret ones are hidden.
 pub(super) async fn show<S: Intake>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {

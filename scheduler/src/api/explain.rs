@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::Uri;
 use axum::middleware;
 use axum::routing::get;
@@ -23,14 +23,16 @@ use flowmill_infra::intake::{Intake, RunRow};
 use flowmill_infra::message::Shard;
 use flowmill_infra::notes::{Note, Notes};
 use flowmill_infra::shares::Shares;
+use flowmill_infra::tenants::Tenants;
 use flowmill_infra::texts::Texts;
 use flowmill_workflow::Workflows;
 
-use super::guard::{self, Key, parameters};
+use super::access::{Guard, Session};
+use super::guard::{self, parameters};
 use super::json::{Answer, object, text, time};
 use super::limits::{Reached, reached};
 use super::problem::{Code, Problem};
-use super::{TENANT, no_method, show};
+use super::{no_method, show};
 
 /// Nodes that are told of.
 const MOST: usize = 500;
@@ -41,33 +43,32 @@ struct Explain<S, N> {
     workflows: Arc<Workflows<S>>,
     notes: N,
     shards: u16,
-    tenant: Name,
     clock: SystemClock,
 }
 
 /// What can be asked of runs that do not move, over a store of so many shards.
-pub fn explain<S, N>(
+pub fn explain<S, N, T>(
     store: Arc<S>,
     workflows: Arc<Workflows<S>>,
     notes: N,
     shards: u16,
-    key: Option<Key>,
+    guard: Guard<T>,
 ) -> Router
 where
     S: Intake + Texts + Contents + Shares,
     N: Notes,
+    T: Tenants,
 {
-    let (tenant, clock) = (TENANT.into(), SystemClock::new());
-    let explain = Explain { store, workflows, notes, shards, tenant, clock };
+    let explain = Explain { store, workflows, notes, shards, clock: SystemClock::new() };
     Router::new()
         .route("/api/v1/runs/{run}/explain", get(of_run::<S, N>))
         .method_not_allowed_fallback(no_method)
-        .layer(middleware::from_fn_with_state(key, guard::admit))
+        .layer(middleware::from_fn_with_state(guard, guard::admit::<T>))
         .with_state(Arc::new(explain))
 }
 
 async fn of_run<S: Intake + Texts + Contents + Shares, N: Notes>(
-    State(api): State<Arc<Explain<S, N>>>,
+    api: Session<Explain<S, N>>,
     Path(run): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use axum::extract::multipart::{Field, Multipart, MultipartError};
-use axum::extract::{DefaultBodyLimit, FromRequest as _, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest as _, Path, Request};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use flowmill_engine::value::{File, Name, Value};
@@ -22,6 +22,7 @@ use tokio::sync::Mutex;
 use uuid::{Builder, Variant, Version};
 
 use super::Api;
+use super::access::Session;
 use super::guard::parameters;
 use super::json::{Answer, number, object, text, time};
 use super::pieces::Content;
@@ -63,7 +64,7 @@ pub(super) fn body_limit(file_bytes: usize) -> DefaultBodyLimit {
 
 /// Takes a file in.
 pub(super) async fn upload<S: Contents>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     uri: Uri,
     request: Request,
 ) -> Result<Answer, Problem> {
@@ -103,7 +104,7 @@ async fn drain(coming: &Coming) {
 }
 
 async fn take_in<S: Contents>(
-    api: &Api<S>,
+    api: &Session<Api<S>>,
     uri: &Uri,
     request: Request,
 ) -> Result<Answer, Problem> {
@@ -113,7 +114,11 @@ async fn take_in<S: Contents>(
     keep(api, came).await
 }
 
-async fn receive<S: Contents>(api: &Api<S>, uri: &Uri, request: Request) -> Result<Came, Problem> {
+async fn receive<S: Contents>(
+    api: &Session<Api<S>>,
+    uri: &Uri,
+    request: Request,
+) -> Result<Came, Problem> {
     let [name] = parameters(uri, ["name"])?;
     let most = api.settings.file_bytes;
     let is_form = media_type(request.headers()).is_some_and(|kind| {
@@ -133,7 +138,7 @@ async fn receive<S: Contents>(api: &Api<S>, uri: &Uri, request: Request) -> Resu
 }
 
 /// Keeps a file that came whole.
-async fn keep<S: Contents>(api: &Api<S>, came: Came) -> Result<Answer, Problem> {
+async fn keep<S: Contents>(api: &Session<Api<S>>, came: Came) -> Result<Answer, Problem> {
     let Came { name, mime_type, content } = came;
     let name = checked_name(name)?;
     let mime_type = mime_type.filter(|kind| !kind.is_empty());
@@ -174,7 +179,7 @@ fn id_of(name: &str, mime_type: &str, digest: Digest) -> Name {
 
 /// What is known of a file.
 pub(super) async fn show<S: Contents>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -184,7 +189,7 @@ pub(super) async fn show<S: Contents>(
 
 /// What is in a file, or a range of it.
 pub(super) async fn content<S: Contents>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     Path(id): Path<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -200,7 +205,7 @@ pub(super) async fn content<S: Contents>(
     Ok(response)
 }
 
-async fn find<S: Contents>(api: &Api<S>, id: &str) -> Result<Upload, Problem> {
+async fn find<S: Contents>(api: &Session<Api<S>>, id: &str) -> Result<Upload, Problem> {
     let found = api.store.uploads(&api.tenant, &[id.into()]).await?;
     let none = || Problem::new(Code::FileNotFound, format!("there is no file {id:?}"));
     found.into_iter().next().ok_or_else(none)
@@ -324,7 +329,10 @@ fn checked_name(name: String) -> Result<String, Problem> {
 }
 
 /// What was given for a run, with the uploaded files that it names.
-pub(super) async fn named<S: Contents>(api: &Api<S>, given: Given) -> Result<Given, Problem> {
+pub(super) async fn named<S: Contents>(
+    api: &Session<Api<S>>,
+    given: Given,
+) -> Result<Given, Problem> {
     let mut ids = BTreeSet::new();
     for (_, value) in &given.values {
         collect(value, &mut ids);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use flowmill_engine::fact::Fact;
 use flowmill_engine::form::Asks;
@@ -20,16 +20,17 @@ use flowmill_workflow::forms::{entered, form_id};
 use flowmill_workflow::{Workflow, redact};
 
 use super::Api;
+use super::access::Session;
 use super::guard::{parameters, read};
 use super::json::{Answer, Members, object};
 use super::problem::{Code, Problem};
 use super::runs::find;
 use super::show;
-use super::wishes::{ACTOR, DECIDED, ended, leave};
+use super::wishes::{DECIDED, ended, leave};
 
 /// All forms of a run, in the order in which they were put; values of secret variables are hidden.
 pub(super) async fn list<S: Intake + Texts + Contents>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     Path(run): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -42,7 +43,7 @@ pub(super) async fn list<S: Intake + Texts + Contents>(
 
 /// One form.
 pub(super) async fn show<S: Intake + Texts + Contents>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     Path((run, form)): Path<(String, String)>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -54,7 +55,7 @@ pub(super) async fn show<S: Intake + Texts + Contents>(
 
 /// Takes an answer to a form: 200 when it counts, 202 when that is not decided yet.
 pub(super) async fn answer<S: Intake + Texts + Contents>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     Path((run, form)): Path<(String, String)>,
     uri: Uri,
     headers: HeaderMap,
@@ -83,7 +84,7 @@ pub(super) async fn answer<S: Intake + Texts + Contents>(
     }
     let frame = record.frame.as_str().into();
     let wish = Wish::Answer { frame, node: record.node, action, values };
-    let signal = match leave(&api, &run, &wish, user.as_deref().unwrap_or(ACTOR)).await {
+    let signal = match leave(&api, &run, &wish, user.as_ref().unwrap_or(&api.actor)).await {
         Ok(signal) => signal,
         // it ended with another's answer, perhaps
         Err(problem) if problem.code() == Code::RunEnded => {
@@ -104,7 +105,10 @@ struct Asked {
     facts: Vec<Fact>,
 }
 
-async fn asked<S: Intake + Texts + Contents>(api: &Api<S>, run: &Name) -> Result<Asked, Problem> {
+async fn asked<S: Intake + Texts + Contents>(
+    api: &Session<Api<S>>,
+    run: &Name,
+) -> Result<Asked, Problem> {
     let found = api.store.facts(&api.tenant, run, 0).await?;
     let (key, facts) = found.ok_or_else(|| Problem::no_run(run))?;
     Ok(Asked { workflow: api.workflows.get(&api.tenant, &key).await?, facts })
@@ -132,7 +136,7 @@ fn shown_forms(plan: &Plan, mut facts: Vec<Fact>) -> Vec<(FormRecord, Value)> {
 
 /// A form as it is now.
 async fn reread<S: Intake + Texts + Contents>(
-    api: &Api<S>,
+    api: &Session<Api<S>>,
     run: &Name,
     form: &Name,
 ) -> Result<(FormRecord, Value), Problem> {
@@ -159,7 +163,7 @@ fn asks<'a>(plan: &'a Plan, node: &str) -> Option<&'a dyn Asks> {
 
 /// Why an answer was refused, by what became of the form meanwhile; else because of what it says.
 async fn refused<S: Intake + Texts + Contents>(
-    api: &Api<S>,
+    api: &Session<Api<S>>,
     run: &Name,
     form: &Name,
     why: &str,

@@ -7,9 +7,9 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use flowmill_engine::value::Name;
-use flowmill_workflow::digest;
+use flowmill_infra::tenants::{Scope, Tenants};
 
+use super::access::{Caller, Guard};
 use super::problem::{Code, Problem};
 
 /// How long a body may take to come.
@@ -22,58 +22,38 @@ const WHOLE: Duration = Duration::from_secs(100);
 const BATCHES: &str = "/api/v1/batches";
 const BATCH: Duration = Duration::from_hours(6);
 
-/// Letters of a key, at least: a shorter one is guessed.
-const KEY_LETTERS: usize = 16;
-
-/// The bearer key, of which only a digest is kept.
-#[derive(Clone)]
-pub struct Key(Name);
-
-impl Key {
-    /// The key that callers must know.
-    pub fn of(secret: &str) -> Self {
-        Self(digest(secret))
-    }
-
-    /// Why a text is not to be a key.
-    pub fn objection(secret: &str) -> Option<String> {
-        if secret.chars().count() < KEY_LETTERS {
-            return Some(format!("it needs {KEY_LETTERS} characters at least"));
-        }
-        let is_odd = |letter: char| !letter.is_ascii_graphic();
-        let why = "it has characters that no header can hold, or blanks";
-        secret.contains(is_odd).then(|| why.to_owned())
-    }
-
-    /// Compares in a time that says nothing of how much is right.
-    fn is(&self, given: &str) -> bool {
-        let given = digest(given);
-        let pairs = self.0.bytes().zip(given.bytes());
-        pairs.fold(0, |different, (ours, theirs)| different | (ours ^ theirs)) == 0
-    }
-}
-
-impl std::fmt::Debug for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Key(***)")
-    }
-}
-
-/// Lets through who has the key and is no page of another origin.
-pub(super) async fn admit(
-    State(key): State<Option<Key>>,
-    request: Request,
+/// Lets through who may ask and is no page of another origin; handlers are told who it is.
+pub(super) async fn admit<T: Tenants>(
+    State(guard): State<Guard<T>>,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    let headers = request.headers();
-    let admitted = of_same_origin(headers).and_then(|()| has_key(headers, key.as_ref()));
-    match admitted {
-        Ok(()) => match tokio::time::timeout(patience(&request), next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => Problem::new(Code::Unavailable, "it took too long").into_response(),
-        },
+    match let_in(&guard, request.headers(), request.method()).await {
+        Ok(caller) => {
+            let patience = patience(&request);
+            request.extensions_mut().insert(caller);
+            match tokio::time::timeout(patience, next.run(request)).await {
+                Ok(response) => response,
+                Err(_) => Problem::new(Code::Unavailable, "it took too long").into_response(),
+            }
+        }
         Err(problem) => problem.into_response(),
     }
+}
+
+async fn let_in<T: Tenants>(
+    guard: &Guard<T>,
+    headers: &HeaderMap,
+    method: &Method,
+) -> Result<Caller, Problem> {
+    of_same_origin(headers)?;
+    let caller = guard.caller(headers).await?;
+    let only_looks = [Method::GET, Method::HEAD].contains(method);
+    if caller.scope == Scope::Read && !only_looks {
+        let detail = "this key is for looking at things (scope read) and changes none";
+        return Err(Problem::new(Code::Forbidden, detail));
+    }
+    Ok(caller)
 }
 
 /// How long a request may take: a batch is taken in while it comes, and that its sender lives is
@@ -81,21 +61,6 @@ pub(super) async fn admit(
 fn patience(request: &Request) -> Duration {
     let is_batch = request.uri().path().starts_with(BATCHES) && request.method() == Method::POST;
     if is_batch { BATCH } else { WHOLE }
-}
-
-fn has_key(headers: &HeaderMap, key: Option<&Key>) -> Result<(), Problem> {
-    let Some(key) = key else { return Ok(()) };
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.split_once(' '));
-    let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    match given {
-        Some((_, given)) if key.is(given.trim()) => Ok(()),
-        Some(_) => Err(Problem::new(Code::Unauthorized, "this is not the key")),
-        None => {
-            let detail = "send the key as `Authorization: Bearer KEY`";
-            Err(Problem::new(Code::Unauthorized, detail))
-        }
-    }
 }
 
 /// Browsers say on whose behalf they change something. Without a key, any page that a person visits

@@ -3,19 +3,21 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::Uri;
 use axum::middleware;
 use axum::routing::{get, post};
 use flowmill_engine::value::{Name, Value};
 use flowmill_infra::dead_letters::{Claim, Fate, LetterBox, LetterFilter, Parked, PutBack};
 use flowmill_infra::store::StoreError;
+use flowmill_infra::tenants::Tenants;
 
-use super::guard::{self, Key, parameters};
+use super::access::{Guard, Session};
+use super::guard::{self, parameters};
 use super::json::{Answer, number, object, text, time};
+use super::no_method;
 use super::problem::{Code, Problem};
 use super::runs::page;
-use super::{TENANT, no_method};
 
 /// How many letters a page has.
 const PAGE: usize = 50;
@@ -33,24 +35,28 @@ const CODE: &str = "flowmill-code";
 struct Letters<S, B> {
     store: Arc<S>,
     back: B,
-    tenant: Name,
 }
 
 /// What people can ask for; `back` leads to the queues that letters came from.
-pub fn letters<S: LetterBox, B: PutBack>(store: Arc<S>, back: B, key: Option<Key>) -> Router {
-    let letters = Letters { store, back, tenant: TENANT.into() };
+pub fn letters<S, B, T>(store: Arc<S>, back: B, guard: Guard<T>) -> Router
+where
+    S: LetterBox,
+    B: PutBack,
+    T: Tenants,
+{
+    let letters = Letters { store, back };
     Router::new()
         .route("/api/v1/dead-letters", get(list::<S, B>))
         .route("/api/v1/dead-letters/{id}", get(show::<S, B>).delete(remove::<S, B>))
         .route("/api/v1/dead-letters/{id}/replay", post(replay::<S, B>))
         .method_not_allowed_fallback(no_method)
-        .layer(middleware::from_fn_with_state(key, guard::admit))
+        .layer(middleware::from_fn_with_state(guard, guard::admit::<T>))
         .with_state(Arc::new(letters))
 }
 
 /// The latest letters, by pages.
 async fn list<S: LetterBox, B: PutBack>(
-    State(api): State<Arc<Letters<S, B>>>,
+    api: Session<Letters<S, B>>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
     let [queue, state, before, limit] = parameters(&uri, ["queue", "state", "before", "limit"])?;
@@ -80,7 +86,7 @@ fn fate(word: &str) -> Result<Fate, Problem> {
 
 /// A letter with its message.
 async fn show<S: LetterBox, B: PutBack>(
-    State(api): State<Arc<Letters<S, B>>>,
+    api: Session<Letters<S, B>>,
     Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -95,7 +101,7 @@ async fn show<S: LetterBox, B: PutBack>(
 
 /// Puts a letter back on the queue it came from.
 async fn replay<S: LetterBox, B: PutBack>(
-    State(api): State<Arc<Letters<S, B>>>,
+    api: Session<Letters<S, B>>,
     Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -136,7 +142,7 @@ async fn replay<S: LetterBox, B: PutBack>(
 
 /// Nobody wants a letter any more.
 async fn remove<S: LetterBox, B: PutBack>(
-    State(api): State<Arc<Letters<S, B>>>,
+    api: Session<Letters<S, B>>,
     Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -147,7 +153,7 @@ async fn remove<S: LetterBox, B: PutBack>(
     api.shown(&id).await
 }
 
-impl<S: LetterBox, B> Letters<S, B> {
+impl<S: LetterBox, B> Session<Letters<S, B>> {
     /// The letter, for this call to decide on.
     async fn claim(&self, id: &str) -> Result<Parked, Problem> {
         match self.store.claim(&self.tenant, numbered(id)?).await? {

@@ -1,10 +1,9 @@
 //! `/api/v1/limits`: weights, and limits on what is in flight, with how much of them is used.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use flowmill_engine::value::{Name, Value};
@@ -12,6 +11,7 @@ use flowmill_infra::intake::{Intake, RunRow};
 use flowmill_infra::shares::{Amount, MOST_WEIGHT, Party, Share, Shares};
 use flowmill_infra::store::StoreError;
 
+use super::access::{Admin, Session};
 use super::guard::{parameters, read};
 use super::json::{Answer, Members, number, object};
 use super::problem::{Code, Problem};
@@ -21,19 +21,17 @@ use super::{Api, ApiStore};
 const REQUEST: usize = 4 << 10;
 
 /// All that has a share or something in flight.
-pub(super) async fn list<S: ApiStore>(
-    State(api): State<Arc<Api<S>>>,
-    uri: Uri,
-) -> Result<Answer, Problem> {
+pub(super) async fn list<S: ApiStore>(api: Session<Api<S>>, uri: Uri) -> Result<Answer, Problem> {
     let [] = parameters(&uri, [])?;
     let found = known(&*api.store, &api.tenant).await?;
     let data = found.iter().map(|(party, known)| row(party, known)).collect();
     Ok(Answer::ok(object([("data", Value::array(data))])))
 }
 
-/// Sets the tenant's own share.
+/// Sets the share of the tenant itself, which others feel: whoever looks after the deployment does.
 pub(super) async fn set_own<S: ApiStore>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
+    _: Admin,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
@@ -43,7 +41,7 @@ pub(super) async fn set_own<S: ApiStore>(
 
 /// Sets the share of a document or of a batch.
 pub(super) async fn set_named<S: ApiStore>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     Path((kind, name)): Path<(String, String)>,
     uri: Uri,
     headers: HeaderMap,
@@ -53,9 +51,10 @@ pub(super) async fn set_named<S: ApiStore>(
     set(&api, party, &uri, &headers, body).await
 }
 
-/// Takes the tenant's own share away.
+/// Takes the share of the tenant itself away.
 pub(super) async fn clear_own<S: ApiStore>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
+    _: Admin,
     uri: Uri,
 ) -> Result<Response, Problem> {
     clear(&api, &Party::Tenant, &uri).await
@@ -63,7 +62,7 @@ pub(super) async fn clear_own<S: ApiStore>(
 
 /// Takes the share of a document or of a batch away.
 pub(super) async fn clear_named<S: ApiStore>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     Path((kind, name)): Path<(String, String)>,
     uri: Uri,
 ) -> Result<Response, Problem> {
@@ -83,7 +82,7 @@ fn named(kind: &str, name: &str) -> Result<Party, Problem> {
 }
 
 async fn set<S: ApiStore>(
-    api: &Api<S>,
+    api: &Session<Api<S>>,
     party: Party,
     uri: &Uri,
     headers: &HeaderMap,
@@ -103,7 +102,11 @@ async fn set<S: ApiStore>(
     Ok(Answer::ok(row(&party, &known)))
 }
 
-async fn clear<S: ApiStore>(api: &Api<S>, party: &Party, uri: &Uri) -> Result<Response, Problem> {
+async fn clear<S: ApiStore>(
+    api: &Session<Api<S>>,
+    party: &Party,
+    uri: &Uri,
+) -> Result<Response, Problem> {
     let [] = parameters(uri, [])?;
     api.store.set_share(&api.tenant, party, None).await?;
     tracing::info!(
@@ -113,7 +116,7 @@ async fn clear<S: ApiStore>(api: &Api<S>, party: &Party, uri: &Uri) -> Result<Re
 }
 
 /// A limit on what is not there would be kept for ever, and a name that is mistyped limits nothing.
-async fn is_there<S: ApiStore>(api: &Api<S>, party: &Party) -> Result<(), Problem> {
+async fn is_there<S: ApiStore>(api: &Session<Api<S>>, party: &Party) -> Result<(), Problem> {
     match party {
         Party::Tenant => Ok(()),
         Party::Workflow(name) => {

@@ -5,6 +5,7 @@
 //! and the run's owner is told to look. What was asked at the same time shares a transaction
 //! (`intake`), whoever waits for an end, or for what becomes of a wish, shares a query (`waits`).
 
+mod access;
 mod announce;
 mod batches;
 mod conversations;
@@ -16,6 +17,7 @@ mod forms;
 mod guard;
 mod intake;
 mod json;
+mod keys;
 mod letters;
 mod limits;
 mod links;
@@ -30,6 +32,7 @@ mod rerun;
 mod runs;
 mod show;
 mod submit;
+mod tenants;
 mod versions;
 mod waits;
 mod webhooks;
@@ -40,7 +43,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use flowmill_engine::value::Name;
 use flowmill_infra::batches::Batches;
 use flowmill_infra::broker::CompletionPublisher;
@@ -50,6 +53,7 @@ use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::Intake;
 use flowmill_infra::live::Subscribe;
 use flowmill_infra::shares::Shares;
+use flowmill_infra::tenants::Tenants;
 use flowmill_infra::texts::Texts;
 use flowmill_infra::webhooks::Webhooks;
 use flowmill_workflow::Workflows;
@@ -63,10 +67,11 @@ use problem::Problem;
 use versions::Versions;
 use waits::{Ends, Verdicts, Waits, waits};
 
+pub use access::Guard;
+pub use access::secret::{Key, Pepper};
 pub use announce::{EndsHeard, Listened, announce_ends};
 pub use door::Door;
 pub use explain::explain;
-pub use guard::Key;
 pub use letters::letters;
 pub use problem::Code;
 pub use queue::{Acceptor, QueueSettings, take_from_queue};
@@ -75,14 +80,14 @@ pub use webhooks::{
     webhooks,
 };
 
-/// Whose everything is, until there are others.
-const TENANT: &str = "default";
-
 /// What a deployment allows.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What callers must know; anybody may ask without one.
+    /// What callers must know who have no key of the store's; without one, whoever brings none may do
+    /// everything.
     pub key: Option<Key>,
+    /// What keys of the store are hashed with.
+    pub pepper: Pepper,
     /// How many shards the store has.
     pub shards: u16,
     /// Whether runs may bring canned answers in place of nodes.
@@ -102,6 +107,7 @@ impl Settings {
     pub fn new(shards: u16) -> Self {
         Self {
             key: None,
+            pepper: Pepper::default(),
             shards,
             allow_mocks: false,
             document_bytes: 10 << 20,
@@ -117,7 +123,7 @@ impl Settings {
 pub struct Background {
     tasks: JoinSet<()>,
     /// Nobody waits for anything, or watches a run, any longer once these are gone.
-    waiting: [oneshot::Sender<()>; 4],
+    waiting: [oneshot::Sender<()>; 5],
 }
 
 impl Background {
@@ -135,11 +141,17 @@ impl Background {
 }
 
 /// A store that the API works on.
-pub trait ApiStore: Intake + Texts + Contents + Checkpoints + Batches + Shares + Webhooks {}
+pub trait ApiStore:
+    Intake + Texts + Contents + Checkpoints + Batches + Shares + Webhooks + Tenants
+{
+}
 
-impl<S: Intake + Texts + Contents + Checkpoints + Batches + Shares + Webhooks> ApiStore for S {}
+impl<S: Intake + Texts + Contents + Checkpoints + Batches + Shares + Webhooks + Tenants> ApiStore
+    for S
+{
+}
 
-/// What all handlers share.
+/// What all handlers share, whosever request it is; each has its [`access::Session`].
 #[derive(Debug)]
 struct Api<S> {
     store: Arc<S>,
@@ -152,7 +164,7 @@ struct Api<S> {
     pokes: Pokes,
     feeding: batches::Feeding,
     clock: SystemClock,
-    tenant: Name,
+    guard: Guard<S>,
     settings: Settings,
     /// Digests of mocks that are known to be kept.
     kept_mocks: submit::KeptMocks,
@@ -175,16 +187,19 @@ where
     P: CompletionPublisher,
     L: Subscribe,
 {
-    let (router, _, background) = with_acceptor(store, workflows, pokes, live, settings);
+    let guard = Guard::new(store.clone(), &settings);
+    let (router, _, background) = with_acceptor(store, workflows, pokes, live, guard, settings);
     (router, background)
 }
 
-/// The same, with the way in for submissions that come by other ways than HTTP.
+/// The same, with the way in for submissions that come by other ways than HTTP; `guard` says who asks,
+/// here and wherever else it is asked.
 pub fn with_acceptor<S, P, L>(
     store: Arc<S>,
     workflows: Arc<Workflows<S>>,
     pokes: P,
     live: L,
+    guard: Guard<S>,
     settings: Settings,
 ) -> (Router, Acceptor<S>, Background)
 where
@@ -195,25 +210,22 @@ where
     let mut tasks = JoinSet::new();
     let (until_end, ends_enough) = oneshot::channel();
     let (until_verdict, verdicts_enough) = oneshot::channel();
-    let tenant = Name::from(TENANT);
     let (pokes, poking) = pokes::pokes(pokes, settings.shards);
     let (submitter, taking_in) = intake::submitter(store.clone(), pokes.clone());
-    let question = Ends { store: store.clone(), tenant: tenant.clone() };
-    let (ends, looking) = waits(question, ends_enough);
-    let question = Verdicts { store: store.clone(), tenant: tenant.clone() };
-    let (verdicts, judging) = waits(question, verdicts_enough);
+    let (ends, looking) = waits(Ends(store.clone()), ends_enough);
+    let (verdicts, judging) = waits(Verdicts(store.clone()), verdicts_enough);
     tasks.spawn(poking);
     tasks.spawn(taking_in);
     tasks.spawn(looking);
     tasks.spawn(judging);
-    let (versions, finding) = versions::versions(store.clone(), tenant.clone());
+    let (versions, finding) = versions::versions(store.clone());
     tasks.spawn(finding);
     let (watching, unwatched) = oneshot::channel();
-    let (streams, looking_on, following) =
-        events::streams(store.clone(), live, tenant.clone(), unwatched);
+    let (streams, looking_on, following) = events::streams(store.clone(), live, unwatched);
     tasks.spawn(looking_on);
     tasks.spawn(following);
-    let key = settings.key.clone();
+    let (until_noted, enough_noted) = oneshot::channel();
+    tasks.spawn(guard.clone().note_uses(enough_noted));
     let files_fit = files::body_limit(settings.file_bytes);
     let kept_mocks = submit::KeptMocks::default();
     let clock = SystemClock::new();
@@ -230,7 +242,7 @@ where
         pokes,
         feeding,
         clock,
-        tenant,
+        guard: guard.clone(),
         settings,
         kept_mocks,
         looked: payloads::Looked::default(),
@@ -241,12 +253,12 @@ where
     let router = routes(files_fit)
         .method_not_allowed_fallback(no_method)
         .fallback(no_path)
-        .layer(middleware::from_fn_with_state(key, guard::admit))
+        .layer(middleware::from_fn_with_state(guard, guard::admit::<S>))
         .with_state(api);
     (
         router,
         acceptor,
-        Background { tasks, waiting: [until_end, until_verdict, watching, until_fed] },
+        Background { tasks, waiting: [until_end, until_verdict, watching, until_fed, until_noted] },
     )
 }
 
@@ -283,6 +295,11 @@ fn routes<S: ApiStore>(files_fit: axum::extract::DefaultBodyLimit) -> Router<Arc
         .route("/api/v1/files/{id}", get(files::show::<S>))
         .route("/api/v1/files/{id}/content", get(files::content::<S>))
         .route("/api/v1/conversations/{id}", get(conversations::show::<S>))
+        .route("/api/v1/tenants", post(tenants::add::<S>).get(tenants::list::<S>))
+        .route("/api/v1/tenants/{tenant}", get(tenants::show::<S>).delete(tenants::remove::<S>))
+        .route("/api/v1/keys", post(keys::add::<S>).get(keys::list::<S>))
+        .route("/api/v1/keys/self", get(keys::this))
+        .route("/api/v1/keys/{id}", delete(keys::revoke::<S>))
 }
 
 async fn no_method() -> Problem {

@@ -1,8 +1,6 @@
 //! What became of a run's nodes: its facts, folded.
 
-use std::sync::Arc;
-
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::Uri;
 use flowmill_engine::report::{History, NodeRecord, Report};
 use flowmill_engine::value::{Name, Style, Value, dumps};
@@ -13,6 +11,7 @@ use flowmill_infra::texts::Texts;
 use flowmill_workflow::redact;
 
 use super::Api;
+use super::access::Session;
 use super::guard::parameters;
 use super::json::{Answer, object};
 use super::links::Links;
@@ -31,7 +30,7 @@ const PAGE_BYTES: usize = 1 << 20;
 
 /// Nodes in the order in which they began, by pages; values of secret variables are hidden.
 pub(super) async fn list<S: Intake + Texts + Contents>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     Path(run): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {

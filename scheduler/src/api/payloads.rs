@@ -4,9 +4,9 @@
 //! refused whole, because a part of it could not be told apart from the rest.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use flowmill_engine::value::Name;
@@ -17,6 +17,7 @@ use flowmill_infra::seal::is_sealed;
 use flowmill_workflow::redact::Secrets;
 
 use super::Api;
+use super::access::Session;
 use super::guard::parameters;
 use super::pieces::{Content, PIECE};
 use super::problem::{Code, Problem};
@@ -45,7 +46,7 @@ impl Looked {
 
 /// A payload of a run, or a range of it.
 pub(super) async fn show<S: Intake + Contents>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     Path((run, digest)): Path<(String, String)>,
     uri: Uri,
     headers: HeaderMap,
@@ -69,7 +70,7 @@ pub(super) async fn show<S: Intake + Contents>(
 
 /// Whether a payload holds a secret of its run, or is one.
 async fn is_secret<S: Contents>(
-    api: &Api<S>,
+    api: &Session<Api<S>>,
     run: &Name,
     content: &Content,
 ) -> Result<bool, Problem> {

@@ -17,8 +17,10 @@ const AGAIN_S: &str = "2";
 /// What went wrong, for programs. Each has a row in `docs/api.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
-    /// No bearer key, or another one.
+    /// No bearer key, another one, or one that is of no more use.
     Unauthorized,
+    /// The key does not allow it, or is another tenant's.
+    Forbidden,
     /// A web page of another origin asks.
     CrossOrigin,
     /// Canned answers stand in for nodes, which this deployment does not allow.
@@ -37,6 +39,18 @@ pub enum Code {
     KeyMissing,
     /// Submissions may not name this address.
     WebhookRefused,
+    /// There is no such tenant.
+    TenantNotFound,
+    /// There is such a tenant already.
+    TenantExists,
+    /// Something goes on for the tenant, or it is always there.
+    TenantNeeded,
+    /// There are too many tenants.
+    TooManyTenants,
+    /// There is no such key.
+    KeyNotFound,
+    /// The tenant has too many keys.
+    TooManyKeys,
     /// There is no such path.
     NotFound,
     /// There is no such workflow.
@@ -113,8 +127,9 @@ pub enum Code {
 
 impl Code {
     /// All there are.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 53] = [
         Self::Unauthorized,
+        Self::Forbidden,
         Self::CrossOrigin,
         Self::MocksRefused,
         Self::EndpointNotFound,
@@ -124,6 +139,12 @@ impl Code {
         Self::TooManyEndpoints,
         Self::KeyMissing,
         Self::WebhookRefused,
+        Self::TenantNotFound,
+        Self::TenantExists,
+        Self::TenantNeeded,
+        Self::TooManyTenants,
+        Self::KeyNotFound,
+        Self::TooManyKeys,
         Self::NotFound,
         Self::WorkflowNotFound,
         Self::RunNotFound,
@@ -167,6 +188,7 @@ impl Code {
         use StatusCode as S;
         match self {
             Self::Unauthorized => ("unauthorized", S::UNAUTHORIZED),
+            Self::Forbidden => ("forbidden", S::FORBIDDEN),
             Self::CrossOrigin => ("cross_origin", S::FORBIDDEN),
             Self::MocksRefused => ("mocks_refused", S::FORBIDDEN),
             Self::EndpointNotFound => ("endpoint_not_found", S::NOT_FOUND),
@@ -176,6 +198,12 @@ impl Code {
             Self::TooManyEndpoints => ("too_many_endpoints", S::CONFLICT),
             Self::KeyMissing => ("key_missing", S::CONFLICT),
             Self::WebhookRefused => ("webhook_refused", S::FORBIDDEN),
+            Self::TenantNotFound => ("tenant_not_found", S::NOT_FOUND),
+            Self::TenantExists => ("tenant_exists", S::CONFLICT),
+            Self::TenantNeeded => ("tenant_needed", S::CONFLICT),
+            Self::TooManyTenants => ("too_many_tenants", S::CONFLICT),
+            Self::KeyNotFound => ("key_not_found", S::NOT_FOUND),
+            Self::TooManyKeys => ("too_many_keys", S::CONFLICT),
             Self::NotFound => ("not_found", S::NOT_FOUND),
             Self::WorkflowNotFound => ("workflow_not_found", S::NOT_FOUND),
             Self::RunNotFound => ("run_not_found", S::NOT_FOUND),
@@ -218,7 +246,8 @@ impl Code {
     /// What it says in general.
     fn title(self) -> &'static str {
         match self {
-            Self::Unauthorized => "the key is missing or wrong",
+            Self::Unauthorized => "the key is missing, wrong or of no more use",
+            Self::Forbidden => "the key does not allow it",
             Self::CrossOrigin => "pages of other origins may not ask",
             Self::MocksRefused => "mocks are not allowed here",
             Self::EndpointNotFound => "there is no such endpoint",
@@ -228,6 +257,12 @@ impl Code {
             Self::TooManyEndpoints => "there are too many endpoints",
             Self::KeyMissing => "secrets cannot be kept here",
             Self::WebhookRefused => "submissions may not name this address",
+            Self::TenantNotFound => "there is no such tenant",
+            Self::TenantExists => "there is such a tenant already",
+            Self::TenantNeeded => "the tenant cannot be removed",
+            Self::TooManyTenants => "there are too many tenants",
+            Self::KeyNotFound => "there is no such key",
+            Self::TooManyKeys => "the tenant has too many keys",
             Self::NotFound => "there is no such path",
             Self::WorkflowNotFound => "there is no such workflow",
             Self::RunNotFound => "there is no such run",
@@ -313,6 +348,11 @@ impl Problem {
     /// There is no endpoint of this id.
     pub(super) fn no_endpoint(id: &str) -> Self {
         Self::new(Code::EndpointNotFound, format!("there is no endpoint {id:?}"))
+    }
+
+    /// There is no tenant of this name.
+    pub(super) fn no_tenant(tenant: &str) -> Self {
+        Self::new(Code::TenantNotFound, format!("there is no tenant {tenant:?}"))
     }
 
     /// There is no run of this id.

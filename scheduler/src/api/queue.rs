@@ -10,20 +10,25 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use flowmill_engine::value::{Name, Style, Value, dumps};
 use flowmill_infra::submissions::{Refusal, SubmissionConsumer, SubmissionReceipt, Submitted};
+use flowmill_infra::tenants::DEFAULT_TENANT;
 use flowmill_workflow::digest;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 
+use super::access::Session;
 use super::announce::EndsHeard;
 use super::problem::{Code, Problem};
 use super::submit::{accept, key_of};
-use super::{Api, ApiStore, TENANT, batches};
+use super::{Api, ApiStore, batches};
 
 /// What a message may say it is, if it says so.
 const KIND: &str = "flowmill.submit.v1";
 
 /// What it says if it is a batch.
 const BATCH: &str = "flowmill.batch.v1";
+
+/// Who wants what a message asks for.
+const PUBLISHER: &str = "queue";
 
 /// The waits before a store that was away is asked again; the last repeats.
 const PATIENCE: [Duration; 5] = [
@@ -74,6 +79,7 @@ impl<S: ApiStore> Acceptor<S> {
     /// Makes durable what a message asks for: a run, or a batch. Answers what its submitter is told.
     async fn take(&self, message: &Submitted, key_from_body: bool) -> Result<Value, Problem> {
         is_understood(message)?;
+        let api = self.session(message).await?;
         let most = self.0.settings.submission_bytes;
         if message.body.len() > most {
             let detail = format!("it has {} bytes; at most {most} are taken", message.body.len());
@@ -86,19 +92,28 @@ impl<S: ApiStore> Acceptor<S> {
         if message.kind.as_deref() == Some(BATCH) {
             let query = message.batch.as_deref().unwrap_or_default();
             let kind = message.content_type.as_deref().unwrap_or("application/jsonl");
-            return batches::take(&self.0, query, named, kind, &message.body).await;
+            return batches::take(&api, query, named, kind, &message.body).await;
         }
         let body = std::str::from_utf8(&message.body)
             .map_err(|_| Problem::new(Code::InvalidBody, "it is not UTF-8 text"))?;
         let key = named.or_else(|| key_from_body.then(|| key_of_body(message, body)));
-        Ok(accept(&self.0, body, key, &HeaderMap::new()).await?.shown())
+        Ok(accept(&api, body, key, &HeaderMap::new()).await?.shown())
+    }
+
+    /// For whom a message is: whoever may publish is believed.
+    async fn session(&self, message: &Submitted) -> Result<Session<Api<S>>, Problem> {
+        let tenant = message.tenant.clone().unwrap_or_else(|| DEFAULT_TENANT.into());
+        if !self.0.guard.knows(&tenant).await? {
+            return Err(Problem::no_tenant(&tenant));
+        }
+        Ok(Session::of(self.0.clone(), tenant, PUBLISHER))
     }
 
     /// Whether the store answers.
     async fn is_there(&self) -> bool {
         // the one that nobody has will do
         let nobodys = [Name::from("")];
-        match self.0.store.versions(&self.0.tenant, &nobodys).await {
+        match self.0.store.versions(&DEFAULT_TENANT.into(), &nobodys).await {
             Ok(_) => true,
             Err(error) => {
                 tracing::debug!(%error, "no submissions are taken from the queue yet");
@@ -129,9 +144,6 @@ fn is_understood(message: &Submitted) -> Result<(), Problem> {
     let is_plain = |packed: &&str| ["utf-8", "utf8", "identity"].contains(&&*essence(packed));
     if let Some(packed) = message.content_encoding.as_deref().filter(|packed| !is_plain(packed)) {
         return unsupported("content encoding", packed, "it must be plain text");
-    }
-    if let Some(tenant) = message.tenant.as_deref().filter(|tenant| *tenant != TENANT) {
-        return Err(Problem::request(format!("there is no tenant {tenant:?}")));
     }
     Ok(())
 }

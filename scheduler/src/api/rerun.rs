@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use flowmill_engine::fact::{Fact, FramePath, Status};
@@ -19,6 +19,7 @@ use flowmill_workflow::Workflow;
 use flowmill_workflow::rerun::{TakenOver, node_id, output};
 use uuid::Uuid;
 
+use super::access::Session;
 use super::guard::{parameters, read};
 use super::json::{Members, number, object};
 use super::problem::{Code, Problem};
@@ -79,7 +80,7 @@ impl Request {
 
 /// Accepts a run that takes over what an earlier one did.
 pub(super) async fn rerun<S: ApiStore>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     Path(run): Path<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -113,7 +114,7 @@ pub(super) async fn rerun<S: ApiStore>(
 /// The new run of what failed in an earlier one, without a key; what never began, or failed nowhere,
 /// is run as a whole.
 pub(super) async fn of_failed<S: ApiStore>(
-    api: &Api<S>,
+    api: &Session<Api<S>>,
     before: &RunRow,
 ) -> Result<Submission, Problem> {
     let request = |begin| Request {
@@ -135,7 +136,7 @@ pub(super) async fn of_failed<S: ApiStore>(
 
 /// The new run, without a key; its workflow as callers see it, and what it keeps.
 async fn prepare<S: ApiStore>(
-    api: &Api<S>,
+    api: &Session<Api<S>>,
     before: &RunRow,
     request: Request,
 ) -> Result<(Submission, Value, TakenOver), Problem> {
@@ -157,7 +158,8 @@ async fn prepare<S: ApiStore>(
         None => (Adoption { from: before.run.clone(), adopted: Vec::new() }, facts),
     };
 
-    let version = if is_latest { api.versions.find(&before.name).await? } else { None };
+    let version =
+        if is_latest { api.versions.find(&api.tenant, &before.name).await? } else { None };
     let (digest, name) = match version {
         Some(version) => (version.digest, version.name),
         None => (key.workflow.clone(), before.name.clone()),
@@ -198,7 +200,10 @@ async fn prepare<S: ApiStore>(
 }
 
 /// What workers kept of a run that was cut short: some of it may have been paid for and never told.
-async fn untold<S: Checkpoints>(api: &Api<S>, run: &RunRow) -> Result<Vec<Outcome>, Problem> {
+async fn untold<S: Checkpoints>(
+    api: &Session<Api<S>>,
+    run: &RunRow,
+) -> Result<Vec<Outcome>, Problem> {
     match run.status {
         Some(Status::Failed | Status::Stopped) => {
             let extent = Extent::Frames(vec![FramePath::default()]);

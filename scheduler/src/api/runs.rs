@@ -1,9 +1,8 @@
 //! Runs: looked at and waited for.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::Uri;
 use flowmill_engine::fact::{Event, RunFinished, Status};
 use flowmill_engine::time::{Time, parse_duration};
@@ -13,6 +12,7 @@ use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::{Filter, Intake, RunRow};
 
 use super::Api;
+use super::access::Session;
 use super::guard::parameters;
 use super::json::{Answer, object};
 use super::links::Links;
@@ -43,10 +43,7 @@ const STATUSES: [Status; 6] = [
 ];
 
 /// The latest runs, by pages.
-pub(super) async fn list<S: Intake>(
-    State(api): State<Arc<Api<S>>>,
-    uri: Uri,
-) -> Result<Answer, Problem> {
+pub(super) async fn list<S: Intake>(api: Session<Api<S>>, uri: Uri) -> Result<Answer, Problem> {
     let known = ["workflow", "status", "rerun_of", "batch", SINCE, UNTIL, "before", "limit"];
     let [workflow, status, rerun_of, batch, after, until, before, limit] = parameters(&uri, known)?;
     let most = page(limit.as_deref(), PAGE, LONGEST_PAGE)?;
@@ -99,7 +96,7 @@ pub(super) fn page(given: Option<&str>, usual: usize, most: usize) -> Result<usi
 
 /// A run; with `wait`, once it has ended, or the time is over.
 pub(super) async fn show<S: Intake + Contents>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     Path(run): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -117,19 +114,23 @@ pub(super) async fn show<S: Intake + Contents>(
 }
 
 /// A run that must be there.
-pub(super) async fn find<S: Intake>(api: &Api<S>, run: &Name) -> Result<RunRow, Problem> {
+pub(super) async fn find<S: Intake>(api: &Session<Api<S>>, run: &Name) -> Result<RunRow, Problem> {
     api.store.run(&api.tenant, run).await?.ok_or_else(|| Problem::no_run(run))
 }
 
 /// A run with how it ended, large outputs as links.
 pub(super) async fn shown<S: Intake + Contents>(
-    api: &Api<S>,
+    api: &Session<Api<S>>,
     run: &RunRow,
 ) -> Result<Value, Problem> {
     told(api, run, Links::of(&run.run, api.store.stash())).await
 }
 
-async fn told<S: Contents>(api: &Api<S>, run: &RunRow, mut links: Links) -> Result<Value, Problem> {
+async fn told<S: Contents>(
+    api: &Session<Api<S>>,
+    run: &RunRow,
+    mut links: Links,
+) -> Result<Value, Problem> {
     let mut end = if run.finished_at.is_some() { end(api, run).await? } else { None };
     let outputs = end.iter_mut().flat_map(|end| &mut end.outputs);
     let outputs = outputs.map(|(name, value)| (&*name, value));
@@ -138,7 +139,10 @@ async fn told<S: Contents>(api: &Api<S>, run: &RunRow, mut links: Links) -> Resu
 }
 
 /// The end is a run's last fact; tickets stand for large values in it.
-async fn end<S: Contents>(api: &Api<S>, run: &RunRow) -> Result<Option<Box<RunFinished>>, Problem> {
+async fn end<S: Contents>(
+    api: &Session<Api<S>>,
+    run: &RunRow,
+) -> Result<Option<Box<RunFinished>>, Problem> {
     let last = api.store.last_fact(&api.tenant, &run.run).await?;
     Ok(last.and_then(|fact| match fact.event {
         Event::RunFinished(finished) => Some(finished),

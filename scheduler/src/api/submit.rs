@@ -1,11 +1,10 @@
 //! `POST /api/v1/runs`: from a request to a run that is accepted.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use flowmill_engine::fact::{Options, Status};
@@ -25,6 +24,7 @@ use flowmill_workflow::{Identity, digest};
 use uuid::Uuid;
 
 use super::Api;
+use super::access::Session;
 use super::conversations;
 use super::files;
 use super::guard::{parameters, read};
@@ -40,30 +40,31 @@ const KEY: usize = 255;
 /// How long a run without a deadline may stay queued.
 const QUEUED: Duration = Duration::from_hours(24);
 
-/// How many digests of mocks are remembered.
+/// How many mocks are remembered.
 const KEPT: usize = 1024;
 
-/// Mocks that the store has for sure, so that it is not asked for every run of a series.
+/// Mocks that the store has for sure, by tenant and digest, so that it is not asked for every run of a
+/// series.
 #[derive(Debug, Default)]
-pub(super) struct KeptMocks(Mutex<BTreeSet<Name>>);
+pub(super) struct KeptMocks(Mutex<BTreeSet<(Name, Name)>>);
 
 impl KeptMocks {
-    fn has(&self, digest: &Name) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(digest)
+    fn has(&self, key: &(Name, Name)) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
     }
 
-    fn add(&self, digest: Name) {
+    fn add(&self, key: (Name, Name)) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= KEPT {
             kept.clear();
         }
-        kept.insert(digest);
+        kept.insert(key);
     }
 }
 
 /// Accepts a run.
 pub(super) async fn submit<S: Intake + Texts + Contents + Webhooks>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
@@ -117,7 +118,7 @@ impl Taken {
 /// Makes the run durable that a body asks for, whichever way that came; the same body under the same
 /// key is the same run.
 pub(super) async fn accept<S: Intake + Texts + Contents + Webhooks>(
-    api: &Api<S>,
+    api: &Session<Api<S>>,
     body: &str,
     key: Option<Name>,
     headers: &HeaderMap,
@@ -127,7 +128,7 @@ pub(super) async fn accept<S: Intake + Texts + Contents + Webhooks>(
     if (request.mocks.is_some() || !request.system.is_empty()) && !api.settings.allow_mocks {
         return Err(Problem::new(Code::MocksRefused, "this server runs no mocks"));
     }
-    let version = api.versions.find(&request.workflow).await?;
+    let version = api.versions.find(&api.tenant, &request.workflow).await?;
     let version = version.ok_or_else(|| Problem::no_workflow(&request.workflow))?;
     let (submission, mut warnings) = prepare(api, &version, request).await?;
     let (attached, warning) = attach(api, own, Attached::default()).await?;
@@ -142,7 +143,7 @@ pub(super) async fn accept<S: Intake + Texts + Contents + Webhooks>(
 /// What is attached to a run: what its submitter brings, else what is `usual`. Also what the submitter
 /// should know.
 pub(super) async fn attach<S: Webhooks>(
-    api: &Api<S>,
+    api: &Session<Api<S>>,
     own: Own,
     usual: Attached,
 ) -> Result<(Attached, Option<String>), Problem> {
@@ -161,7 +162,7 @@ pub(super) async fn attach<S: Webhooks>(
 /// Makes a submission durable; its answer has `more` in it. A key that was used for the same before
 /// gives the run of then.
 pub(super) async fn take<S: Intake>(
-    api: &Api<S>,
+    api: &Session<Api<S>>,
     submission: Submission,
     workflow: Value,
     more: Vec<(&'static str, Value)>,
@@ -187,7 +188,7 @@ pub(super) async fn take<S: Intake>(
 
 /// A submission of this version, without a key, and what of the request is dropped.
 pub(super) async fn prepare<S: Intake + Texts + Contents>(
-    api: &Api<S>,
+    api: &Session<Api<S>>,
     version: &Document,
     request: Request,
 ) -> Result<(Submission, Vec<String>), Problem> {
@@ -244,7 +245,7 @@ pub(super) async fn prepare<S: Intake + Texts + Contents>(
 }
 
 /// What an earlier submission of the same became.
-async fn earlier<S: Intake>(api: &Api<S>, run: &Name) -> Result<RunRow, Problem> {
+async fn earlier<S: Intake>(api: &Session<Api<S>>, run: &Name) -> Result<RunRow, Problem> {
     // the key outlives a run that was forgotten
     api.store.run(&api.tenant, run).await?.ok_or_else(|| Problem::no_run(run))
 }
@@ -285,14 +286,15 @@ pub(super) fn key_of(place: &str, given: &str) -> Result<Name, Problem> {
 }
 
 /// Keeps mocks, and answers their digest.
-pub(super) async fn keep<S: Intake>(api: &Api<S>, mocks: &Name) -> Result<Name, Problem> {
+pub(super) async fn keep<S: Intake>(api: &Session<Api<S>>, mocks: &Name) -> Result<Name, Problem> {
     let digest = digest(mocks);
-    if api.kept_mocks.has(&digest) {
+    let key = (api.tenant.clone(), digest.clone());
+    if api.kept_mocks.has(&key) {
         return Ok(digest);
     }
     Mocks::parse(mocks).map_err(|problem| Problem::new(Code::InvalidMocks, problem.to_string()))?;
     api.store.keep(&api.tenant, &digest, mocks).await?;
-    api.kept_mocks.add(digest.clone());
+    api.kept_mocks.add(key);
     Ok(digest)
 }
 

@@ -1,4 +1,5 @@
-//! Finds the versions that names mean: whoever asked while the store was busy shares the next query.
+//! Finds the versions that names mean: whoever asked for the same tenant while the store was busy
+//! shares the next query.
 //! A version that was pushed before somebody asked is always seen.
 
 use std::collections::BTreeMap;
@@ -15,51 +16,62 @@ const BATCH: usize = 256;
 
 type Answer = Result<Option<Document>, StoreError>;
 
+/// A name of a tenant's, and who wants to know.
+#[derive(Debug)]
+struct Asked {
+    tenant: Name,
+    named: Name,
+    caller: oneshot::Sender<Answer>,
+}
+
 /// Where names are looked up; cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Versions(mpsc::Sender<(Name, oneshot::Sender<Answer>)>);
+pub(super) struct Versions(mpsc::Sender<Asked>);
 
 impl Versions {
-    /// A version by its digest, or the latest of a name, without its text.
+    /// A tenant's version by its digest, or the latest of a name, without its text.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub(super) async fn find(&self, named: &Name) -> Answer {
-        let (answer, answered) = oneshot::channel();
+    pub(super) async fn find(&self, tenant: &Name, named: &Name) -> Answer {
+        let (caller, answered) = oneshot::channel();
         let gone = || StoreError::Unavailable("the process is about to end".to_owned());
-        self.0.send((named.clone(), answer)).await.map_err(|_| gone())?;
+        let asked = Asked { tenant: tenant.clone(), named: named.clone(), caller };
+        self.0.send(asked).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 }
 
 /// Where names are looked up, and what looks until all its ends are gone.
-pub(super) fn versions<S: Intake>(
-    store: Arc<S>,
-    tenant: Name,
-) -> (Versions, impl Future<Output = ()> + Send) {
+pub(super) fn versions<S: Intake>(store: Arc<S>) -> (Versions, impl Future<Output = ()> + Send) {
     let (asked, waiting) = mpsc::channel(BATCH);
-    (Versions(asked), look(store, tenant, waiting))
+    (Versions(asked), look(store, waiting))
 }
 
-async fn look<S: Intake>(
-    store: Arc<S>,
-    tenant: Name,
-    mut waiting: mpsc::Receiver<(Name, oneshot::Sender<Answer>)>,
-) {
+async fn look<S: Intake>(store: Arc<S>, mut waiting: mpsc::Receiver<Asked>) {
     let mut batch = Vec::with_capacity(BATCH);
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
-        let mut callers: BTreeMap<Name, Vec<oneshot::Sender<Answer>>> = BTreeMap::new();
-        for (named, caller) in batch.drain(..) {
-            callers.entry(named).or_default().push(caller);
+        let mut tenants: BTreeMap<Name, Callers> = BTreeMap::new();
+        for Asked { tenant, named, caller } in batch.drain(..) {
+            tenants.entry(tenant).or_default().entry(named).or_default().push(caller);
         }
-        let names: Vec<Name> = callers.keys().cloned().collect();
-        let found = store.versions(&tenant, &names).await;
-        for (place, callers) in callers.into_values().enumerate() {
-            for caller in callers {
-                let version = found.as_ref().map(|found| found.get(place).cloned().flatten());
-                // one that went away needs no answer
-                let _ = caller.send(version.map_err(Clone::clone));
-            }
+        for (tenant, callers) in tenants {
+            answer(&*store, &tenant, callers).await;
+        }
+    }
+}
+
+/// Who wants to know of a tenant's names, by name.
+type Callers = BTreeMap<Name, Vec<oneshot::Sender<Answer>>>;
+
+async fn answer<S: Intake>(store: &S, tenant: &Name, callers: Callers) {
+    let names: Vec<Name> = callers.keys().cloned().collect();
+    let found = store.versions(tenant, &names).await;
+    for (place, callers) in callers.into_values().enumerate() {
+        for caller in callers {
+            let version = found.as_ref().map(|found| found.get(place).cloned().flatten());
+            // one that went away needs no answer
+            let _ = caller.send(version.map_err(Clone::clone));
         }
     }
 }

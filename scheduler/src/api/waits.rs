@@ -42,36 +42,30 @@ pub(super) trait Question: Send + Sync + 'static {
     fn ask(&self, keys: &[Self::Key]) -> impl Future<Output = Said<Self::Key, Self::Word>> + Send;
 }
 
-/// Which runs have ended.
+/// Which runs have ended; whoever waits for one has seen that it is the caller's.
 #[derive(Debug)]
-pub(super) struct Ends<S> {
-    pub(super) store: Arc<S>,
-    pub(super) tenant: Name,
-}
+pub(super) struct Ends<S>(pub(super) Arc<S>);
 
 impl<S: Intake> Question for Ends<S> {
     type Key = Name;
     type Word = ();
 
     async fn ask(&self, runs: &[Name]) -> Said<Name, ()> {
-        let ended = self.store.ended(&self.tenant, runs).await?;
+        let ended = self.0.ended(runs).await?;
         Ok(ended.into_iter().map(|run| (run, ())).collect())
     }
 }
 
 /// What the owners of runs made of signals: why each was refused, None when it was applied.
 #[derive(Debug)]
-pub(super) struct Verdicts<S> {
-    pub(super) store: Arc<S>,
-    pub(super) tenant: Name,
-}
+pub(super) struct Verdicts<S>(pub(super) Arc<S>);
 
 impl<S: Intake> Question for Verdicts<S> {
     type Key = i64;
     type Word = Option<Name>;
 
     async fn ask(&self, signals: &[i64]) -> Said<i64, Option<Name>> {
-        let settled = self.store.settled(&self.tenant, signals).await?;
+        let settled = self.0.settled(signals).await?;
         Ok(settled.into_iter().map(|settled| (settled.signal, settled.refused)).collect())
     }
 }

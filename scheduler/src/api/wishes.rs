@@ -1,10 +1,9 @@
 //! What callers want of runs: that they stop, wait, or go on. A wish is a row; the run's owner decides,
 //! and says what became of it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{StatusCode, Uri};
 use flowmill_engine::value::Name;
 use flowmill_infra::contents::Contents;
@@ -12,6 +11,7 @@ use flowmill_infra::intake::{Intake, RunRow};
 use flowmill_infra::shards::Wish;
 
 use super::Api;
+use super::access::Session;
 use super::guard::parameters;
 use super::json::Answer;
 use super::problem::{Code, Problem};
@@ -22,25 +22,22 @@ use super::show;
 /// takes longer, and its caller looks again.
 pub(super) const DECIDED: Duration = Duration::from_secs(10);
 
-/// Who wants something when nobody says who.
-pub(super) const ACTOR: &str = "api";
-
 /// Asks the owner of a run to stop it.
 pub(super) async fn cancel<S: Intake + Contents>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     Path(run): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
     let [] = parameters(&uri, [])?;
     let run = Name::from(run);
-    leave(&api, &run, &Wish::Stop, ACTOR).await?;
+    leave(&api, &run, &Wish::Stop, &api.actor).await?;
     let found = find(&api, &run).await?;
     Ok(Answer(StatusCode::ACCEPTED, shown(&api, &found).await?))
 }
 
 /// Asks the owner of a run to start nothing more of it. One that is held already stays so.
 pub(super) async fn pause<S: Intake + Contents>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     Path(run): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -51,7 +48,7 @@ pub(super) async fn pause<S: Intake + Contents>(
 
 /// Asks the owner of a run to go on with it.
 pub(super) async fn resume<S: Intake + Contents>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     Path(run): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -67,11 +64,11 @@ pub(super) async fn resume<S: Intake + Contents>(
 /// The run after its owner decided, or as it is when that takes long; and whether the wish was
 /// refused though the run goes on.
 async fn steer<S: Intake + Contents>(
-    api: &Api<S>,
+    api: &Session<Api<S>>,
     run: &Name,
     wish: &Wish,
 ) -> Result<(RunRow, bool), Problem> {
-    let signal = leave(api, run, wish, ACTOR).await?;
+    let signal = leave(api, run, wish, &api.actor).await?;
     let found = find(api, run).await?;
     if found.status.is_none() {
         // whatever else is wanted of it waits until it begins
@@ -88,12 +85,12 @@ async fn steer<S: Intake + Contents>(
 
 /// Leaves a wish for the owner of a run that goes on, and tells it to look; the signal's number.
 pub(super) async fn leave<S: Intake + Contents>(
-    api: &Api<S>,
+    api: &Session<Api<S>>,
     run: &Name,
     wish: &Wish,
-    actor: &str,
+    actor: &Name,
 ) -> Result<i64, Problem> {
-    let Some(signal) = api.store.wish(&api.tenant, run, wish, &actor.into()).await? else {
+    let Some(signal) = api.store.wish(&api.tenant, run, wish, actor).await? else {
         return Err(ended(&find(api, run).await?));
     };
     api.pokes.poke(run);

@@ -1,9 +1,7 @@
 //! Workflows: documents, pushed once, never changed.
 
-use std::sync::Arc;
-
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use flowmill_engine::graph::{Graph, Problems};
@@ -17,6 +15,7 @@ use flowmill_nodes::mock::Mocks;
 use flowmill_workflow::{LoadError, Reading, digest};
 
 use super::Api;
+use super::access::Session;
 use super::guard::{flag, parameters, read};
 use super::json::{Answer, number, object, time};
 use super::problem::{Code, Problem, document_problems};
@@ -27,7 +26,7 @@ const NAME: usize = 200;
 
 /// Checks a document and keeps it under its name.
 pub(super) async fn push<S: Intake + Texts + Contents>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
@@ -49,7 +48,7 @@ pub(super) async fn push<S: Intake + Texts + Contents>(
     let (graph, warnings) = checked.map_err(|problems| Problem::document(&problems))?;
     let name = named(name.as_deref(), &graph)?;
     let digest = digest(&text);
-    let known = api.versions.find(&digest).await?;
+    let known = api.versions.find(&api.tenant, &digest).await?;
     let is_new = known.is_none();
     let pushed_at = known.map_or_else(|| api.clock.now(), |known| known.pushed_at);
     let has_secrets = graph.has_secrets();
@@ -100,7 +99,7 @@ fn named(given: Option<&str>, graph: &Graph) -> Result<Name, Problem> {
 
 /// The latest version of each name.
 pub(super) async fn list<S: Intake + Texts + Contents>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
     let [] = parameters(&uri, [])?;
@@ -111,7 +110,7 @@ pub(super) async fn list<S: Intake + Texts + Contents>(
 
 /// One version: what it takes, or its text.
 pub(super) async fn show<S: Intake + Texts + Contents>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     Path(named): Path<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -128,7 +127,7 @@ pub(super) async fn show<S: Intake + Texts + Contents>(
         return Ok(response);
     }
     let named = Name::from(named);
-    let found = api.versions.find(&named).await?;
+    let found = api.versions.find(&api.tenant, &named).await?;
     let found = found.ok_or_else(|| Problem::no_workflow(&named))?;
     let mut members = members(&found);
     let key = PlanKey { workflow: found.digest.clone(), ..PlanKey::default() };

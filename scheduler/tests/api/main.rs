@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod asker;
 mod batches;
 mod cluster;
 mod conversations;
@@ -10,6 +11,7 @@ mod explain;
 mod files;
 mod forms;
 mod guard;
+mod keys;
 mod letters;
 mod limits;
 mod pace;
@@ -21,5 +23,6 @@ mod runs;
 mod sender;
 mod server;
 mod submit;
+mod tenants;
 mod webhooks;
 mod workflows;

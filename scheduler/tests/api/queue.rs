@@ -8,7 +8,9 @@ use flowmill_infra::memory::{MemoryBroker, MemoryLive};
 use flowmill_infra::postgres::PostgresStore;
 use flowmill_infra::seal::Keys;
 use flowmill_infra::submissions::{Refusal, SubmissionConsumer, SubmissionReceipt, Submitted};
-use flowmill_scheduler::api::{Acceptor, QueueSettings, Settings, take_from_queue, with_acceptor};
+use flowmill_scheduler::api::{
+    Acceptor, Guard, QueueSettings, Settings, take_from_queue, with_acceptor,
+};
 use flowmill_workflow::Workflows;
 use serde_json::{Value as Json, json};
 use tokio::sync::{Notify, oneshot};
@@ -244,7 +246,7 @@ async fn what_cannot_be_a_run_is_refused_and_the_rest_goes_on() {
             "unsupported_type",
             "flowmill.submit.v1",
         ),
-        (Submitted { tenant: Some("others".into()), ..good.clone() }, "invalid_request", "tenant"),
+        (Submitted { tenant: Some("others".into()), ..good.clone() }, "tenant_not_found", "others"),
         (named(&"k".repeat(256), &for_ada()), "invalid_request", "message_id"),
         (named("caf\u{e9}", &for_ada()), "invalid_request", "message_id"),
     ];
@@ -296,13 +298,10 @@ async fn while_the_store_is_away_the_queue_keeps_what_comes() {
     let (schema, store) = Schema::migrated(Keys::default()).await;
     let (_, _, _, nobody) = MemoryBroker::new();
     let workflows = Arc::new(Workflows::new(store.clone()));
-    let (_router, acceptor, _background) = with_acceptor(
-        store.clone(),
-        workflows,
-        nobody,
-        MemoryLive::default(),
-        Settings::new(SHARDS),
-    );
+    let (live, settings) = (MemoryLive::default(), Settings::new(SHARDS));
+    let guard = Guard::new(store.clone(), &settings);
+    let (_router, acceptor, _background) =
+        with_acceptor(store.clone(), workflows, nobody, live, guard, settings);
     let queue = Queue::default();
     // no connection is given out any more, as if none could be made
     store.close().await;
@@ -325,4 +324,34 @@ async fn while_the_store_is_away_the_queue_keeps_what_comes() {
     let _taker = take(&queue, acceptor, USUAL);
     let ends = queue.settled(100).await;
     assert!(ends.iter().all(Result::is_ok), "{ends:?}");
+}
+
+#[tokio::test]
+async fn a_message_says_for_which_tenant_it_is() {
+    let (server, acceptor) = Server::with_acceptor(|_| {}).await;
+    server.post("/api/v1/tenants", json!({"name": "acme"}).to_string()).await.json(201);
+    let as_acme = |request: reqwest::RequestBuilder| request.header("flowmill-tenant", "acme");
+    let push = as_acme(server.request(reqwest::Method::POST, "/api/v1/workflows"));
+    crate::server::send(push.body(greeting())).await.json(201);
+    let queue = Queue::default();
+    let _taker = take(&queue, acceptor, USUAL);
+    let of = |tenant: Option<&str>| Submitted {
+        tenant: tenant.map(Into::into),
+        ..named("order-1", &for_ada())
+    };
+    queue.put([of(Some("acme")), of(Some("nobody")), of(None), of(Some("a\0b"))]);
+    let ends = queue.settled(4).await;
+    assert_eq!(ends[3].as_ref().unwrap_err().0, "tenant_not_found");
+    let run = ends[0].as_ref().unwrap()["id"].as_str().unwrap();
+    assert_eq!(ends[1].as_ref().unwrap_err().0, "tenant_not_found");
+    assert_eq!(ends[2].as_ref().unwrap_err().0, "workflow_not_found", "default has none");
+    let path = format!("/api/v1/runs/{run}");
+    crate::server::send(as_acme(server.request(reqwest::Method::GET, &path))).await.json(200);
+    server.get(&path).await.problem(404, "run_not_found");
+    // the same name is another tenant's own
+    server.push(&greeting()).await;
+    queue.put([of(Some("default")), of(Some("acme"))]);
+    let ends = queue.settled(6).await;
+    assert_eq!(ends[4].as_ref().unwrap()["duplicate"], false);
+    assert_eq!(ends[5].as_ref().unwrap()["duplicate"], true);
 }

@@ -12,8 +12,8 @@ use flowmill_infra::postgres::{self, PostgresStore};
 use flowmill_infra::seal::Keys;
 use flowmill_nodes::outbound::{Options, OutboundPolicy, install_tls_provider};
 use flowmill_scheduler::api::{
-    Acceptor, Background, Courier, Schedule, Settings, WebhookSettings, explain, letters, webhooks,
-    with_acceptor,
+    Acceptor, Background, Courier, Guard, Schedule, Settings, WebhookSettings, explain, letters,
+    webhooks, with_acceptor,
 };
 use flowmill_workflow::Workflows;
 use reqwest::{Client, Method, RequestBuilder};
@@ -210,14 +210,15 @@ impl Server {
         let mut settings = Settings::new(SHARDS);
         change(&mut settings);
         let live = MemoryLive::default();
-        let (back, notes, key) = (Back::default(), MemoryNotes::default(), settings.key.clone());
-        let of_hooks = key.clone();
-        let letter_box = letters(store.clone(), back.clone(), key.clone());
+        let (back, notes) = (Back::default(), MemoryNotes::default());
+        let guard = Guard::new(store.clone(), &settings);
+        let letter_box = letters(store.clone(), back.clone(), guard.clone());
         let (all, of_owners) = (workflows.clone(), notes.clone());
-        let explaining = explain(store.clone(), all, of_owners, settings.shards, key);
+        let explaining = explain(store.clone(), all, of_owners, settings.shards, guard.clone());
+        let hooks = webhooks(store.clone(), courier(100), guard.clone());
+        let flows = workflows.clone();
         let (router, acceptor, background) =
-            with_acceptor(store.clone(), workflows.clone(), pokes, live.clone(), settings);
-        let hooks = webhooks(store.clone(), courier(100), of_hooks);
+            with_acceptor(store.clone(), flows, pokes, live.clone(), guard, settings);
         let router = router.merge(letter_box).merge(explaining).merge(hooks);
         let (base, stop, serving) = serve(router).await;
         install_tls_provider();
@@ -274,6 +275,11 @@ impl Server {
 
     /// It stops as it should: what it took in is dealt with.
     pub(crate) async fn stop(mut self) {
+        self.end().await;
+    }
+
+    /// The same, while its store is still there.
+    pub(crate) async fn end(&mut self) {
         self.stop.take();
         (&mut self.serving).await.unwrap();
         self.background.take().unwrap().ended().await;

@@ -28,7 +28,8 @@ impl DeadLetters for PostgresStore {
         const PARK: &str = "
             INSERT INTO dead_letters
                 (tenant, run, queue, reason, headers, message, origin, properties)
-            SELECT coalesce((SELECT tenant FROM runs WHERE run = $1), 'default'),
+            SELECT coalesce((SELECT tenant FROM runs WHERE run = $1),
+                    (SELECT name FROM tenants WHERE name = $8), 'default'),
                 $1, $2, $3, $4, $5, $6, $7";
         let (headers, properties) = (pairs(&letter.headers)?, pairs(&letter.properties)?);
         // a text of the database holds no NUL
@@ -42,7 +43,8 @@ impl DeadLetters for PostgresStore {
                 .bind(&headers)
                 .bind(&letter.body)
                 .bind(letter.origin.as_deref().map(plain))
-                .bind(&properties);
+                .bind(&properties)
+                .bind(letter.tenant().map(|tenant| plain(tenant)));
             match park.execute(&self.writers).await {
                 Ok(_) => return Ok(()),
                 Err(error) => tries.after(error).await?,

@@ -201,11 +201,11 @@ impl Intake for PostgresStore {
         left.map_err(|error| trouble(&error))
     }
 
-    async fn settled(&self, tenant: &Name, signals: &[i64]) -> Result<Vec<Settled>, StoreError> {
+    async fn settled(&self, signals: &[i64]) -> Result<Vec<Settled>, StoreError> {
         const SETTLED: &str = "
             SELECT id, refused FROM signals
-            WHERE tenant = $1 AND id = ANY($2) AND settled_at IS NOT NULL";
-        let found = sqlx::query(SETTLED).bind(&**tenant).bind(signals).fetch_all(&self.readers);
+            WHERE id = ANY($1) AND settled_at IS NOT NULL";
+        let found = sqlx::query(SETTLED).bind(signals).fetch_all(&self.readers);
         let settled = |row: &PgRow| {
             let refused = get::<Option<&str>>(row, "refused")?.map(Name::from);
             Ok(Settled { signal: get(row, "id")?, refused })
@@ -254,12 +254,12 @@ impl Intake for PostgresStore {
         found.map_err(|error| trouble(&error))?.iter().map(run_row).collect()
     }
 
-    async fn ended(&self, tenant: &Name, runs: &[Name]) -> Result<Vec<Name>, StoreError> {
+    async fn ended(&self, runs: &[Name]) -> Result<Vec<Name>, StoreError> {
         const ENDED: &str = "
             SELECT run FROM runs
-            WHERE tenant = $1 AND run = ANY($2) AND finished_at IS NOT NULL";
+            WHERE run = ANY($1) AND finished_at IS NOT NULL";
         let runs: Vec<&str> = runs.iter().map(|run| &**run).collect();
-        let found = sqlx::query(ENDED).bind(&**tenant).bind(&runs).fetch_all(&self.readers).await;
+        let found = sqlx::query(ENDED).bind(&runs).fetch_all(&self.readers).await;
         found.map_err(|error| trouble(&error))?.iter().map(|row| text(row, "run")).collect()
     }
 
@@ -294,25 +294,21 @@ impl Intake for PostgresStore {
         Ok(Some((plan_key(&found)?, facts)))
     }
 
-    async fn news(
-        &self,
-        tenant: &Name,
-        asked: &[(Name, u64)],
-    ) -> Result<Vec<Vec<Fact>>, StoreError> {
+    async fn news(&self, asked: &[(Name, u64)]) -> Result<Vec<Vec<Fact>>, StoreError> {
         // a row may hold facts of before and after a number: it is the last that begins before it
         const NEWS: &str = "
             SELECT nth, first, last, version, facts
-            FROM unnest($2::text[], $3::int8[]) WITH ORDINALITY AS asked (run, after, nth)
+            FROM unnest($1::text[], $2::int8[]) WITH ORDINALITY AS asked (run, after, nth)
             CROSS JOIN LATERAL (
                 SELECT first, last, version, facts FROM journal
-                WHERE tenant = $1 AND run = asked.run AND last > asked.after AND first >= coalesce(
+                WHERE run = asked.run AND last > asked.after AND first >= coalesce(
                     (SELECT max(first) FROM journal
                         WHERE run = asked.run AND first <= asked.after + 1), 0)
-                ORDER BY first LIMIT $4) AS new
+                ORDER BY first LIMIT $3) AS new
             ORDER BY nth, first";
         let runs: Vec<&str> = asked.iter().map(|(run, _)| &**run).collect();
         let after: Vec<i64> = asked.iter().map(|(_, after)| number(*after)).collect();
-        let found = sqlx::query(NEWS).bind(&**tenant).bind(&runs).bind(&after).bind(NEW_ROWS);
+        let found = sqlx::query(NEWS).bind(&runs).bind(&after).bind(NEW_ROWS);
         let found = found.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
         let mut news: Vec<Vec<Fact>> = vec![Vec::new(); asked.len()];
         for row in &found {

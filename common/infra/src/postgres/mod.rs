@@ -21,6 +21,7 @@ mod reading;
 mod schema;
 mod shards;
 mod shares;
+mod tenants;
 mod webhooks;
 
 use std::fmt;

@@ -8,7 +8,7 @@ use super::{OpenError, place, read_url, trouble};
 
 /// What leads from each form to the next, in order. They are never changed once a release has
 /// them; and while a release runs that reads an older form, they only add.
-const MIGRATIONS: [(&str, &str); 10] = [
+const MIGRATIONS: [(&str, &str); 11] = [
     ("runs", include_str!("../../../../migrations/postgres/0001_runs.sql")),
     ("faults", include_str!("../../../../migrations/postgres/0002_faults.sql")),
     ("payloads", include_str!("../../../../migrations/postgres/0003_payloads.sql")),
@@ -17,6 +17,7 @@ const MIGRATIONS: [(&str, &str); 10] = [
     ("uploads", include_str!("../../../../migrations/postgres/0006_uploads.sql")),
     ("batches", include_str!("../../../../migrations/postgres/0007_batches.sql")),
     ("webhooks", include_str!("../../../../migrations/postgres/0008_webhooks.sql")),
+    ("tenants", include_str!("../../../../migrations/postgres/0009_tenants.sql")),
     ("shares", include_str!("../../../../migrations/postgres/0010_shares.sql")),
     ("ends of batches", include_str!("../../../../migrations/postgres/0011_batch_ends.sql")),
 ];

@@ -38,7 +38,7 @@ pub(super) const ORIGIN: &str = "flowmill-queue";
 const FIRST_QUEUE: &str = "x-first-death-queue";
 
 /// Whose a submission is.
-pub(super) const TENANT: &str = "flowmill-tenant";
+pub(super) use crate::submissions::TENANT_HEADER as TENANT;
 
 /// What a submission of a batch asks for.
 pub(super) const BATCH: &str = "flowmill-batch";

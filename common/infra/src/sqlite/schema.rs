@@ -40,6 +40,7 @@ pub(super) const SHARED: Form = Form {
         include_str!("../../../../migrations/sqlite/shared/0002_uploads.sql"),
         include_str!("../../../../migrations/sqlite/shared/0003_batches.sql"),
         include_str!("../../../../migrations/sqlite/shared/0004_webhooks.sql"),
+        include_str!("../../../../migrations/sqlite/shared/0005_tenants.sql"),
         include_str!("../../../../migrations/sqlite/shared/0006_shares.sql"),
     ],
     advice: "`flowmill serve`",

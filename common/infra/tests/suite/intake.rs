@@ -258,9 +258,8 @@ async fn ends_are_told_of_many_runs_at_once<S: Store + Intake>(store: S) {
     store.commit(&together([commit("b", facts, of(1))])).await.unwrap();
     store.commit(&together([commit("c", begin("c").1, of(1))])).await.unwrap();
     let asked = ["a", "b", "c", "d"].map(Name::from);
-    assert_eq!(store.ended(&tenant(), &asked).await.unwrap(), [Name::from("b")]);
-    assert!(store.ended(&"others".into(), &asked).await.unwrap().is_empty());
-    assert!(store.ended(&tenant(), &[]).await.unwrap().is_empty());
+    assert_eq!(store.ended(&asked).await.unwrap(), [Name::from("b")]);
+    assert!(store.ended(&[]).await.unwrap().is_empty());
 }
 
 async fn mocks_are_kept_beside_documents<S: Intake + Texts>(store: S) {
@@ -299,19 +298,18 @@ async fn what_became_of_wishes_is_told_of_many_at_once<S: Store + Intake>(store:
     let (first, second, third) = (wish("r").await, wish("r").await, wish("s").await);
     assert!(first < second && second < third, "{first} {second} {third}");
     let asked = [third, first, second, third + 1];
-    let told = async |tenant: &Name| {
-        let mut told = store.settled(tenant, &asked).await.unwrap();
+    let told = async || {
+        let mut told = store.settled(&asked).await.unwrap();
         told.sort_by_key(|settled| settled.signal);
         told
     };
-    assert_eq!(told(&tenant()).await, []);
+    assert_eq!(told().await, []);
     let applied = Settled { signal: first, refused: None };
     let refused = Settled { signal: second, refused: Some("too \u{1F600} late".into()) };
     let signals = vec![applied.clone(), refused.clone()];
     store.commit(&Batch { signals, ..Batch::default() }).await.unwrap();
-    assert_eq!(told(&tenant()).await, [applied, refused]);
-    assert_eq!(told(&"others".into()).await, []);
-    assert_eq!(store.settled(&tenant(), &[]).await.unwrap(), []);
+    assert_eq!(told().await, [applied, refused]);
+    assert_eq!(store.settled(&[]).await.unwrap(), []);
 }
 
 async fn facts_are_read_on_from_a_number<S: Store + Intake>(store: S) {
@@ -341,18 +339,17 @@ async fn news_are_told_of_many_runs_at_once<S: Store + Intake>(store: S) {
         let facts = super::facts(first, last);
         store.commit(&together([commit(run, facts, of(1))])).await.unwrap();
     }
-    let news = async |tenant: &str, asked: &[(&str, u64)]| {
+    let news = async |asked: &[(&str, u64)]| {
         let asked: Vec<(Name, u64)> =
             asked.iter().map(|(run, after)| ((*run).into(), *after)).collect();
-        let news = store.news(&tenant.into(), &asked).await.unwrap();
+        let news = store.news(&asked).await.unwrap();
         let numbers = |facts: &Vec<Fact>| facts.iter().map(|fact| fact.seq).collect::<Vec<_>>();
         news.iter().map(numbers).collect::<Vec<_>>()
     };
     let all = [("b", 3), ("a", 0), ("c", 0), ("d", 7), ("a", 4), ("a", 1)];
     let told = [vec![4, 5, 6], vec![1, 2, 3, 4], vec![], vec![], vec![], vec![2, 3, 4]];
-    assert_eq!(news("default", &all).await, told);
-    assert_eq!(news("others", &[("a", 0)]).await, [[0; 0]]);
-    assert!(news("default", &[]).await.is_empty());
+    assert_eq!(news(&all).await, told);
+    assert!(news(&[]).await.is_empty());
     // of a long journal it is the beginning; what is left is told after it
     for at in 0..200 {
         let facts = super::facts(at + 1, at + 1);
@@ -360,7 +357,7 @@ async fn news_are_told_of_many_runs_at_once<S: Store + Intake>(store: S) {
     }
     let (mut known, mut parts) = (0, 0);
     loop {
-        let part = news("default", &[("c", known)]).await.remove(0);
+        let part = news(&[("c", known)]).await.remove(0);
         let Some(last) = part.last() else { break };
         assert_eq!(part, (known + 1..=*last).collect::<Vec<_>>());
         (known, parts) = (*last, parts + 1);

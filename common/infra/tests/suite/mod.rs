@@ -28,6 +28,7 @@ pub(crate) mod shared_folder;
 pub(crate) mod shares;
 mod stash;
 pub(crate) mod store;
+pub(crate) mod tenants;
 pub(crate) mod watched;
 pub(crate) mod webhooks;
 

@@ -32,6 +32,8 @@ pub struct FolderFiles {
     produced: PathBuf,
     /// Whether a file outlives a loss of power once it is named.
     is_durable: bool,
+    /// How many folders it brings to the disk with a file.
+    made: usize,
     held: Mutex<Held>,
 }
 
@@ -48,7 +50,7 @@ impl FolderFiles {
     /// Keeps what came with the inputs in one folder, what nodes produce in another.
     pub fn new(given: impl Into<PathBuf>, produced: impl Into<PathBuf>) -> Self {
         let (given, produced) = (given.into(), produced.into());
-        Self { given, produced, is_durable: false, held: Mutex::default() }
+        Self { given, produced, is_durable: false, made: MADE, held: Mutex::default() }
     }
 
     /// The same for runs that outlive the machine: a file and its name are on the disk before
@@ -56,6 +58,11 @@ impl FolderFiles {
     #[must_use]
     pub fn durable(self) -> Self {
         Self { is_durable: true, ..self }
+    }
+
+    /// The same where so many folders more than usual may be as new as a file.
+    pub(super) fn below(self, more: usize) -> Self {
+        Self { made: MADE + more, ..self }
     }
 
     /// Where the content of a file lies, if it is one of this store's.
@@ -125,7 +132,7 @@ impl FolderFiles {
             new.write_all(content).await.map_err(|error| failed(&path, error))?;
             new.flush().await.map_err(|error| failed(&path, error))?;
             if self.is_durable {
-                let synced = sync(&new, folder).await;
+                let synced = sync(&new, folder, self.made).await;
                 synced.map_err(|error| failed(&path, error))?;
             }
             return Ok(id);
@@ -153,9 +160,9 @@ impl FolderFiles {
 
 /// Brings a new file to the disk: its content, its name in its folder, and the names of folders
 /// that may be as new.
-async fn sync(new: &tokio::fs::File, folder: &Path) -> io::Result<()> {
+async fn sync(new: &tokio::fs::File, folder: &Path, made: usize) -> io::Result<()> {
     new.sync_all().await?;
-    for folder in folder.ancestors().take(MADE) {
+    for folder in folder.ancestors().take(made) {
         let name = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         tokio::fs::File::open(name).await?.sync_all().await?;
     }

@@ -3,11 +3,13 @@
 
 mod folder;
 mod memory;
+mod tenants;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use flowmill_engine::error::ErrorClass;
-use flowmill_engine::value::File;
+use flowmill_engine::value::{File, Name};
 use futures::future::BoxFuture;
 
 use crate::http_request::client::HttpError;
@@ -15,6 +17,7 @@ use crate::http_request::mime::guess_type;
 
 pub use folder::{FolderFiles, address_of};
 pub use memory::MemoryFiles;
+pub use tenants::TenantFolders;
 
 /// How a file lies at an address, in Dify's word for it; all others lie in a store.
 pub const REMOTE_URL: &str = "remote_url";
@@ -35,6 +38,12 @@ pub trait FileStore: Debug + Send + Sync {
         file: &'a File,
         most_bytes: u64,
     ) -> BoxFuture<'a, Result<Vec<u8>, FileError>>;
+
+    /// The store as the nodes of a tenant see it. None: it is the same for all.
+    fn of_tenant(&self, tenant: &Name) -> Option<Arc<dyn FileStore>> {
+        let _ = tenant;
+        None
+    }
 }
 
 /// Why the content of a file is not to be had.

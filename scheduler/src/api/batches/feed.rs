@@ -16,6 +16,7 @@ use flowmill_infra::intake::{Attached, Document, Submission};
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
+use super::super::access::Session;
 use super::super::problem::{Code, Problem};
 use super::super::request::{Own, Request, Webhook};
 use super::super::{Api, ApiStore};
@@ -40,6 +41,9 @@ const SELDOM: Duration = Duration::from_secs(1);
 
 /// The same while there are none: whoever takes one in tells it, where that is this process.
 const IDLE: Duration = Duration::from_secs(5);
+
+/// Who stops batches that nobody stopped by hand.
+const FEEDER: &str = "flowmill";
 
 /// Wakes whoever feeds batches, and whoever tells of their ends; cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -88,10 +92,12 @@ pub(in super::super) async fn feed<S: ApiStore>(
 }
 
 /// Moves each batch on, and answers how they stood.
-async fn look<S: ApiStore>(api: &Api<S>, feeder: &Name) -> Result<Vec<Batch>, Problem> {
+async fn look<S: ApiStore>(api: &Arc<Api<S>>, feeder: &Name) -> Result<Vec<Batch>, Problem> {
     let found = api.store.claim_batches(feeder, BATCHES).await?;
     for batch in &found {
-        if let Err(problem) = step(api, batch).await {
+        // for whom it is fed, as whoever submitted it would see it
+        let theirs = Session::of(api.clone(), batch.tenant.clone(), FEEDER);
+        if let Err(problem) = step(&theirs, batch).await {
             let why = problem.detail();
             tracing::warn!(batch.id = %batch.batch, why, "a batch stands still");
         }
@@ -155,12 +161,12 @@ fn end(batch: &Batch) -> Option<State> {
     })
 }
 
-async fn step<S: ApiStore>(api: &Api<S>, batch: &Batch) -> Result<(), Problem> {
+async fn step<S: ApiStore>(api: &Session<Api<S>>, batch: &Batch) -> Result<(), Problem> {
     match next(batch, api.clock.now()) {
         Next::Nothing => {}
         Next::Stop(cause) => {
             let stop = Steer::Stop(cause);
-            steered(api, &batch.tenant, &batch.batch, stop, "flowmill").await?;
+            steered(api, &batch.batch, stop).await?;
         }
         Next::End(state) => {
             if api.store.end_batch(&batch.batch, state).await? {
@@ -197,7 +203,11 @@ struct Endpoints(Vec<(Webhook, Name)>);
 
 impl Endpoints {
     /// What is attached to the run of a line.
-    async fn attach<S: ApiStore>(&mut self, api: &Api<S>, own: Own) -> Result<Attached, Problem> {
+    async fn attach<S: ApiStore>(
+        &mut self,
+        api: &Session<Api<S>>,
+        own: Own,
+    ) -> Result<Attached, Problem> {
         let Some(webhook) = own.webhook.clone() else {
             return Ok(submit::attach(api, own, Attached::default()).await?.0);
         };
@@ -215,7 +225,7 @@ impl Endpoints {
 /// What a line becomes. The error is that of a store which is away; what is wrong with the line is
 /// what it becomes, so that one line never holds up the others.
 async fn becomes<S: ApiStore>(
-    api: &Api<S>,
+    api: &Session<Api<S>>,
     batch: &Batch,
     endpoints: &mut Endpoints,
     line: u64,
@@ -238,7 +248,7 @@ async fn becomes<S: ApiStore>(
 }
 
 async fn submission<S: ApiStore>(
-    api: &Api<S>,
+    api: &Session<Api<S>>,
     batch: &Batch,
     endpoints: &mut Endpoints,
     asks: Asks,

@@ -1,10 +1,8 @@
 //! `POST /api/v1/batches`: a file becomes a batch while it comes, a few hundred lines at a time.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::Response;
 use flowmill_engine::fact::{Lane, Options};
@@ -16,6 +14,7 @@ use flowmill_infra::shares::{Party, Share};
 use futures::StreamExt as _;
 use uuid::Uuid;
 
+use super::super::access::Session;
 use super::super::guard::parameters;
 use super::super::json::Members;
 use super::super::limits;
@@ -35,7 +34,7 @@ const CONCURRENCY: u32 = 100_000;
 
 /// Takes a batch in.
 pub(in super::super) async fn create<S: ApiStore>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
@@ -69,7 +68,7 @@ pub(in super::super) async fn create<S: ApiStore>(
 
 /// Takes a batch in that is there as a whole; it is asked for by the query of an address.
 pub(in super::super) async fn take<S: ApiStore>(
-    api: &Api<S>,
+    api: &Session<Api<S>>,
     query: &str,
     key: Option<Name>,
     kind: &str,
@@ -90,13 +89,13 @@ pub(in super::super) async fn take<S: ApiStore>(
 
 /// A batch whose lines may come.
 async fn begun<'a, S: ApiStore>(
-    api: &'a Api<S>,
+    api: &'a Session<Api<S>>,
     uri: &Uri,
     key: Option<Name>,
     form: Form,
 ) -> Result<(Taking<'a, S>, Cutter), Problem> {
     let Asked { workflow: named, terms, due, share } = asked(uri)?;
-    let version = api.versions.find(&named).await?;
+    let version = api.versions.find(&api.tenant, &named).await?;
     let version = version.ok_or_else(|| Problem::no_workflow(&named))?;
     // what does not run is refused before a line is read
     api.workflows.get(&api.tenant, &PlanKey::of(&version.digest, &terms.options)).await?;

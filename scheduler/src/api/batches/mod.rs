@@ -11,10 +11,9 @@ mod rerun;
 mod results;
 mod taking;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State as Shared};
+use axum::extract::Path;
 use axum::http::Uri;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value};
@@ -22,6 +21,7 @@ use flowmill_infra::batches::{Batch, Batches, Cause, State, Steer, Steered, Term
 use flowmill_infra::clock::Clock as _;
 
 use super::Api;
+use super::access::Session;
 use super::guard::parameters;
 use super::json::{Answer, millis, number, object, text, time};
 use super::problem::{Code, Problem};
@@ -43,10 +43,7 @@ const LONGEST_PAGE: usize = 500;
 const DUE: Duration = Duration::from_hours(24 * 7);
 
 /// The latest batches, by pages.
-pub(super) async fn list<S: Batches>(
-    Shared(api): Shared<Arc<Api<S>>>,
-    uri: Uri,
-) -> Result<Answer, Problem> {
+pub(super) async fn list<S: Batches>(api: Session<Api<S>>, uri: Uri) -> Result<Answer, Problem> {
     let [before, limit] = parameters(&uri, ["before", "limit"])?;
     let most = page(limit.as_deref(), PAGE, LONGEST_PAGE)?;
     let before = before.map(Name::from);
@@ -62,7 +59,7 @@ pub(super) async fn list<S: Batches>(
 
 /// A batch.
 pub(super) async fn show<S: Batches>(
-    Shared(api): Shared<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     Path(batch): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -73,7 +70,7 @@ pub(super) async fn show<S: Batches>(
 
 /// No line becomes a run until somebody says so, and its runs pause.
 pub(super) async fn pause<S: Batches>(
-    Shared(api): Shared<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     Path(batch): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -82,7 +79,7 @@ pub(super) async fn pause<S: Batches>(
 
 /// It goes on.
 pub(super) async fn resume<S: Batches>(
-    Shared(api): Shared<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     Path(batch): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -91,7 +88,7 @@ pub(super) async fn resume<S: Batches>(
 
 /// No line becomes a run any more, and its runs are stopped.
 pub(super) async fn cancel<S: Batches>(
-    Shared(api): Shared<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     Path(batch): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -99,14 +96,14 @@ pub(super) async fn cancel<S: Batches>(
 }
 
 async fn steer<S: Batches>(
-    api: &Api<S>,
+    api: &Session<Api<S>>,
     batch: String,
     uri: &Uri,
     steer: Steer,
 ) -> Result<Answer, Problem> {
     let [] = parameters(uri, [])?;
     let batch = Name::from(batch);
-    match steered(api, &api.tenant, &batch, steer, "api").await? {
+    match steered(api, &batch, steer).await? {
         None => Err(none(&batch)),
         Some(Steered::Refused(state)) => {
             let detail = format!("batch {batch} is {}", state.name());
@@ -121,13 +118,11 @@ async fn steer<S: Batches>(
 
 /// Steers a batch, and tells the owners of its runs.
 async fn steered<S: Batches>(
-    api: &Api<S>,
-    tenant: &Name,
+    api: &Session<Api<S>>,
     batch: &Name,
     steer: Steer,
-    actor: &str,
 ) -> Result<Option<Steered>, Problem> {
-    let steered = api.store.steer_batch(tenant, batch, steer, &actor.into()).await?;
+    let steered = api.store.steer_batch(&api.tenant, batch, steer, &api.actor).await?;
     if let Some(Steered::Done(runs)) = &steered {
         for run in runs {
             api.pokes.poke(run);
@@ -137,7 +132,7 @@ async fn steered<S: Batches>(
     Ok(steered)
 }
 
-async fn find<S: Batches>(api: &Api<S>, batch: &Name) -> Result<Batch, Problem> {
+async fn find<S: Batches>(api: &Session<Api<S>>, batch: &Name) -> Result<Batch, Problem> {
     api.store.batch(&api.tenant, batch).await?.ok_or_else(|| none(batch))
 }
 

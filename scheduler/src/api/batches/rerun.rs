@@ -1,15 +1,14 @@
 //! `POST /api/v1/batches/{batch}/rerun`: a new batch of the lines that did not end well.
 
-use std::sync::Arc;
-
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use flowmill_engine::value::Name;
 use flowmill_infra::batches::{Batch, Batches, LineResult, NewBatch, Which};
 use uuid::Uuid;
 
+use super::super::access::Session;
 use super::super::guard::{parameters, read};
 use super::super::json::Members;
 use super::super::problem::{Code, Problem};
@@ -24,7 +23,7 @@ const PAGE: usize = 500;
 
 /// A new batch of the lines that did not end well in an earlier one, or never began.
 pub(in super::super) async fn rerun<S: ApiStore>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     Path(batch): Path<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -82,7 +81,7 @@ pub(in super::super) async fn rerun<S: ApiStore>(
 
 /// The line that runs again what became of another.
 async fn again<S: Batches>(
-    api: &Api<S>,
+    api: &Session<Api<S>>,
     before: &Batch,
     found: LineResult,
 ) -> Result<Option<Name>, Problem> {

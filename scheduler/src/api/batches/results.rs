@@ -1,9 +1,7 @@
 //! What became of a batch's lines, as lines.
 
-use std::sync::Arc;
-
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State as Shared};
+use axum::extract::Path;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use flowmill_engine::time::Time;
@@ -14,6 +12,7 @@ use flowmill_infra::store::StoreError;
 use futures::TryStreamExt as _;
 use futures::stream::try_unfold;
 
+use super::super::access::Session;
 use super::super::guard::parameters;
 use super::super::json::{number, object, text};
 use super::super::links::Links;
@@ -28,7 +27,7 @@ const PAGE: usize = 100;
 /// What became of the lines that ended, in their order, as JSON lines: all, those that ended well or
 /// those that did not.
 pub(in super::super) async fn results<S: ApiStore>(
-    Shared(api): Shared<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     Path(batch): Path<String>,
     uri: Uri,
 ) -> Result<Response, Problem> {
@@ -72,7 +71,11 @@ pub(in super::super) async fn results<S: ApiStore>(
 }
 
 /// What became of a line, large outputs as links.
-async fn shown<S: ApiStore>(api: &Api<S>, found: LineResult, now: Time) -> Result<Value, Problem> {
+async fn shown<S: ApiStore>(
+    api: &Session<Api<S>>,
+    found: LineResult,
+    now: Time,
+) -> Result<Value, Problem> {
     let mut members =
         vec![("line", number(found.line)), ("custom_id", text(found.custom_id.as_ref()))];
     match found.result {

@@ -11,6 +11,7 @@ use flowmill_infra::clock::Clock as _;
 use flowmill_infra::intake::Accepted;
 
 use super::super::Api;
+use super::super::access::Session;
 use super::super::json::{Answer, object};
 use super::super::problem::{Code, Problem};
 use super::{find, shown};
@@ -26,7 +27,7 @@ const MOST_LINES: u64 = 10_000_000;
 
 /// A batch that is durable, of which lines may be there already.
 pub(super) async fn made<'a, S: Batches>(
-    api: &'a Api<S>,
+    api: &'a Session<Api<S>>,
     new: &NewBatch,
 ) -> Result<Taking<'a, S>, Problem> {
     let (id, is_duplicate) = match api.store.create_batch(new).await? {
@@ -57,7 +58,7 @@ pub(super) fn answer(batch: Value) -> Response {
 
 /// Lines on their way into a batch, of which the first ones may be there already.
 pub(super) struct Taking<'a, S> {
-    api: &'a Api<S>,
+    api: &'a Session<Api<S>>,
     /// As it was when its lines were counted last.
     batch: Batch,
     /// Whether it was submitted before.

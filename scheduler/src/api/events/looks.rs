@@ -1,5 +1,5 @@
 //! Looks into journals, for all streams together: one query reads what is new of every run that is
-//! asked for at a time.
+//! asked for at a time, whosever it is. Whoever opens a stream has seen that the run is its tenant's.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -72,14 +72,13 @@ impl Looks {
 /// Where looks are asked for, and what looks until all its ends are gone.
 pub(super) fn looks<S: Intake + Contents>(
     store: Arc<S>,
-    tenant: Name,
 ) -> (Looks, impl Future<Output = ()> + Send) {
     let (asked, waiting) = mpsc::channel(BATCH);
     let looks = Looks { asked, stash: store.stash() };
-    (looks, look(store, tenant, waiting))
+    (looks, look(store, waiting))
 }
 
-async fn look<S: Intake>(store: Arc<S>, tenant: Name, mut asked: mpsc::Receiver<Asked>) {
+async fn look<S: Intake>(store: Arc<S>, mut asked: mpsc::Receiver<Asked>) {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut now, mut soon, mut came) = (Vec::new(), Vec::new(), Vec::with_capacity(BATCH));
@@ -102,7 +101,7 @@ async fn look<S: Intake>(store: Arc<S>, tenant: Name, mut asked: mpsc::Receiver<
         now.retain(|caller: &Asked| !caller.answer.is_closed());
         while !now.is_empty() {
             let some = now.split_off(now.len().saturating_sub(BATCH));
-            answer(&*store, &tenant, some).await;
+            answer(&*store, some).await;
         }
         if soon.len() > BATCH {
             soon.retain(|caller: &Asked| !caller.answer.is_closed());
@@ -110,10 +109,10 @@ async fn look<S: Intake>(store: Arc<S>, tenant: Name, mut asked: mpsc::Receiver<
     }
 }
 
-async fn answer<S: Intake>(store: &S, tenant: &Name, callers: Vec<Asked>) {
+async fn answer<S: Intake>(store: &S, callers: Vec<Asked>) {
     let asked: Vec<(Name, u64)> =
         callers.iter().map(|caller| (caller.run.clone(), caller.after)).collect();
-    match store.news(tenant, &asked).await {
+    match store.news(&asked).await {
         Ok(news) => {
             for (caller, facts) in callers.into_iter().zip(news) {
                 let _ = caller.answer.send(Ok(facts));
@@ -124,7 +123,7 @@ async fn answer<S: Intake>(store: &S, tenant: &Name, callers: Vec<Asked>) {
             if callers.len() > 1 =>
         {
             for (caller, alone) in callers.into_iter().zip(asked) {
-                let news = store.news(tenant, std::slice::from_ref(&alone)).await;
+                let news = store.news(std::slice::from_ref(&alone)).await;
                 let news = news.map(|mut news| news.pop().unwrap_or_default());
                 let _ = caller.answer.send(news);
             }

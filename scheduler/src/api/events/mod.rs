@@ -15,7 +15,7 @@ mod tests;
 use std::future::Future;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::Response;
 use flowmill_engine::value::Name;
@@ -26,6 +26,7 @@ use flowmill_infra::texts::Texts;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::Api;
+use super::access::Session;
 use super::guard::{flag, parameters};
 use super::problem::{Code, Problem};
 use super::runs::find;
@@ -51,10 +52,9 @@ pub(super) struct Streams {
 pub(super) fn streams<S: Intake + Contents, L: Subscribe>(
     store: Arc<S>,
     live: L,
-    tenant: Name,
     enough: oneshot::Receiver<()>,
 ) -> (Streams, impl Future<Output = ()> + Send, impl Future<Output = ()> + Send) {
-    let (looks, looking) = looks::looks(store, tenant);
+    let (looks, looking) = looks::looks(store);
     let (feeds, following) = feeds::feeds(live, looks.clone(), enough);
     let places = Arc::new(Semaphore::new(MOST));
     (Streams { feeds, looks, places }, looking, following)
@@ -62,7 +62,7 @@ pub(super) fn streams<S: Intake + Contents, L: Subscribe>(
 
 /// The events of a run, from the one after the last that was seen.
 pub(super) async fn follow<S: Intake + Texts + Contents>(
-    State(api): State<Arc<Api<S>>>,
+    api: Session<Api<S>>,
     Path(run): Path<String>,
     uri: Uri,
     headers: HeaderMap,

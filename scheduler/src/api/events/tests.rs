@@ -92,9 +92,9 @@ impl Scene {
         let store = Arc::new(SharedStore::new(1, Duration::from_secs(10)));
         let start = Start { run: "r".into(), ..Start::default() };
         let plan = PlanKey { workflow: story.workflow.digest.clone(), ..PlanKey::default() };
-        let (tenant, shard, wake_at) = (Name::from("default"), Shard(0), Time(u64::MAX >> 2));
+        let (shard, wake_at) = (Shard(0), Time(u64::MAX >> 2));
         let submission = Submission {
-            tenant: tenant.clone(),
+            tenant: "default".into(),
             shard,
             plan,
             start,
@@ -106,7 +106,7 @@ impl Scene {
         store.submit(&[submission]).await.unwrap();
         let (enough, ended) = oneshot::channel();
         let live = Away::default();
-        let (streams, looking, following) = streams(store.clone(), live.clone(), tenant, ended);
+        let (streams, looking, following) = streams(store.clone(), live.clone(), ended);
         tokio::spawn(looking);
         tokio::spawn(following);
         Self { store, live, streams, story, _enough: enough }

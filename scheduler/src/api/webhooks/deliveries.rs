@@ -1,9 +1,7 @@
 //! Deliveries: people look at them, and have them sent anew.
 
-use std::sync::Arc;
-
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, Uri};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value, loads};
@@ -13,6 +11,7 @@ use flowmill_infra::webhooks::{
 };
 
 use super::Hooks;
+use crate::api::access::Session;
 use crate::api::guard::{parameters, read};
 use crate::api::json::{Answer, Members, number, object, text, time};
 use crate::api::problem::{Code, Problem};
@@ -32,7 +31,7 @@ const REQUEST: usize = 64 << 10;
 
 /// The latest deliveries, by pages.
 pub(super) async fn list<S: Webhooks>(
-    State(hooks): State<Arc<Hooks<S>>>,
+    hooks: Session<Hooks<S>>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
     let [endpoint, state, run, before, limit] =
@@ -64,7 +63,7 @@ fn fate(word: &str) -> Result<Fate, Problem> {
 
 /// A delivery with what is sent, and what came back last.
 pub(super) async fn show<S: Webhooks>(
-    State(hooks): State<Arc<Hooks<S>>>,
+    hooks: Session<Hooks<S>>,
     Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -74,7 +73,7 @@ pub(super) async fn show<S: Webhooks>(
 
 /// Sends one anew, however far it came.
 pub(super) async fn replay_one<S: Webhooks>(
-    State(hooks): State<Arc<Hooks<S>>>,
+    hooks: Session<Hooks<S>>,
     Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -90,7 +89,7 @@ pub(super) async fn replay_one<S: Webhooks>(
 
 /// Sends anew what was given up, or what is asked for, of a time.
 pub(super) async fn replay_range<S: Webhooks>(
-    State(hooks): State<Arc<Hooks<S>>>,
+    hooks: Session<Hooks<S>>,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
@@ -123,7 +122,7 @@ pub(super) async fn replay_range<S: Webhooks>(
     Ok(Answer::ok(object([("replayed", number(begun.len() as u64)), ("next", next)])))
 }
 
-async fn find<S: Webhooks>(hooks: &Hooks<S>, id: &str) -> Result<Delivery, Problem> {
+async fn find<S: Webhooks>(hooks: &Session<Hooks<S>>, id: &str) -> Result<Delivery, Problem> {
     let unknown = || Problem::new(Code::DeliveryNotFound, format!("there is no delivery {id:?}"));
     let number = id.parse().map_err(|_| unknown())?;
     hooks.store.delivery(&hooks.tenant, number).await?.ok_or_else(unknown)

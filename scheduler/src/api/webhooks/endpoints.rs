@@ -1,10 +1,9 @@
 //! Endpoints: people add, change, try and remove them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use flowmill_engine::time::{Time, parse_duration};
 use flowmill_engine::value::{Name, Value};
@@ -15,6 +14,7 @@ use uuid::Uuid;
 
 use super::chosen::{full, read_url};
 use super::{Hooks, body, signature};
+use crate::api::access::Session;
 use crate::api::guard::{parameters, read};
 use crate::api::json::{Answer, Members, number, object, text, time};
 use crate::api::problem::{Code, Problem};
@@ -37,7 +37,7 @@ const SECRETS: usize = 3;
 
 /// Adds an endpoint; its secret is told now and never again.
 pub(super) async fn add<S: Webhooks>(
-    State(hooks): State<Arc<Hooks<S>>>,
+    hooks: Session<Hooks<S>>,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
@@ -77,7 +77,7 @@ pub(super) async fn add<S: Webhooks>(
 
 /// All endpoints.
 pub(super) async fn list<S: Webhooks>(
-    State(hooks): State<Arc<Hooks<S>>>,
+    hooks: Session<Hooks<S>>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
     let [] = parameters(&uri, [])?;
@@ -88,7 +88,7 @@ pub(super) async fn list<S: Webhooks>(
 
 /// An endpoint.
 pub(super) async fn show<S: Webhooks>(
-    State(hooks): State<Arc<Hooks<S>>>,
+    hooks: Session<Hooks<S>>,
     Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -98,7 +98,7 @@ pub(super) async fn show<S: Webhooks>(
 
 /// Changes what is given; then the endpoint is tried at once, however it failed before.
 pub(super) async fn change<S: Webhooks>(
-    State(hooks): State<Arc<Hooks<S>>>,
+    hooks: Session<Hooks<S>>,
     Path(id): Path<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -115,7 +115,7 @@ pub(super) async fn change<S: Webhooks>(
 
 /// Removes an endpoint; what waits for it is given up.
 pub(super) async fn remove<S: Webhooks>(
-    State(hooks): State<Arc<Hooks<S>>>,
+    hooks: Session<Hooks<S>>,
     Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -130,7 +130,7 @@ pub(super) async fn remove<S: Webhooks>(
 
 /// Gives an endpoint a new secret; the one before signs for a while, too.
 pub(super) async fn rotate<S: Webhooks>(
-    State(hooks): State<Arc<Hooks<S>>>,
+    hooks: Session<Hooks<S>>,
     Path(id): Path<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -175,7 +175,7 @@ fn parse_overlap(overlap: &str) -> Result<Duration, String> {
 
 /// Sends a sample, and tells what came back.
 pub(super) async fn test<S: Webhooks>(
-    State(hooks): State<Arc<Hooks<S>>>,
+    hooks: Session<Hooks<S>>,
     Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -196,13 +196,13 @@ pub(super) async fn test<S: Webhooks>(
     Ok(Answer::ok(object(shown)))
 }
 
-async fn find<S: Webhooks>(hooks: &Hooks<S>, id: &str) -> Result<Endpoint, Problem> {
+async fn find<S: Webhooks>(hooks: &Session<Hooks<S>>, id: &str) -> Result<Endpoint, Problem> {
     let id = Name::from(id);
     let found = hooks.store.endpoint(&hooks.tenant, &id).await?;
     found.ok_or_else(|| Problem::no_endpoint(&id))
 }
 
-async fn keep<S: Webhooks>(hooks: &Hooks<S>, endpoint: &Endpoint) -> Result<(), Problem> {
+async fn keep<S: Webhooks>(hooks: &Session<Hooks<S>>, endpoint: &Endpoint) -> Result<(), Problem> {
     if hooks.store.change_endpoint(&hooks.tenant, endpoint).await.map_err(sealing)? {
         return Ok(());
     }

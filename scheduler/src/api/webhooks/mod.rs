@@ -22,11 +22,12 @@ use axum::middleware;
 use axum::routing::{get, post};
 use flowmill_engine::value::Name;
 use flowmill_infra::clock::SystemClock;
+use flowmill_infra::tenants::Tenants;
 use flowmill_infra::webhooks::Webhooks;
 use flowmill_nodes::outbound::Options;
 
-use super::guard::{self, Key};
-use super::{TENANT, no_method};
+use super::access::Guard;
+use super::{guard, no_method};
 
 pub(super) use body::trace_id;
 pub use chosen::AllowedUrl;
@@ -81,13 +82,16 @@ impl Default for WebhookSettings {
 struct Hooks<S> {
     store: Arc<S>,
     courier: Arc<Courier>,
-    tenant: Name,
     clock: SystemClock,
 }
 
 /// What people can ask of endpoints and deliveries; samples are sent by `courier`.
-pub fn webhooks<S: Webhooks>(store: Arc<S>, courier: Arc<Courier>, key: Option<Key>) -> Router {
-    let hooks = Hooks { store, courier, tenant: TENANT.into(), clock: SystemClock::new() };
+pub fn webhooks<S: Webhooks, T: Tenants>(
+    store: Arc<S>,
+    courier: Arc<Courier>,
+    guard: Guard<T>,
+) -> Router {
+    let hooks = Hooks { store, courier, clock: SystemClock::new() };
     Router::new()
         .route("/api/v1/webhooks/endpoints", post(endpoints::add::<S>).get(endpoints::list::<S>))
         .route(
@@ -101,6 +105,6 @@ pub fn webhooks<S: Webhooks>(store: Arc<S>, courier: Arc<Courier>, key: Option<K
         .route("/api/v1/webhooks/deliveries/{id}/replay", post(deliveries::replay_one::<S>))
         .route("/api/v1/webhooks/replay", post(deliveries::replay_range::<S>))
         .method_not_allowed_fallback(no_method)
-        .layer(middleware::from_fn_with_state(key, guard::admit))
+        .layer(middleware::from_fn_with_state(guard, guard::admit::<T>))
         .with_state(Arc::new(hooks))
 }

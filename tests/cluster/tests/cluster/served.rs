@@ -43,6 +43,7 @@ async fn recorded_cases_are_answered_alike_over_a_folder() {
     let store = SharedFolder::open(folder.path(), SHARDS, Keys::default()).await.unwrap();
     let settings = Settings {
         api_key: None,
+        pepper: flowmill_scheduler::api::Pepper::default(),
         allow_mocks: true,
         file_bytes: 15 << 20,
         slots: Slots { light: 4, code: 4, http: 16, llm: 16 },
@@ -98,7 +99,7 @@ async fn tell(serving: &Serving, case: &Object) -> String {
     assert_eq!(store.submit(&[submission]).await.unwrap(), [Accepted::New]);
     serving.inbox().answer(shard, Delivery::Poke { run: run.clone() }).await.unwrap();
     let ended = async {
-        while store.ended(&tenant, std::slice::from_ref(&run)).await.unwrap().is_empty() {
+        while store.ended(std::slice::from_ref(&run)).await.unwrap().is_empty() {
             tokio::time::sleep(LOOK).await;
         }
     };

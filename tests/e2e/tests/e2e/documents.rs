@@ -233,6 +233,14 @@ pub(crate) fn large_text(times: usize) -> String {
     document("large-text", &nodes, &[edge("s", "t"), edge("t", "e")])
 }
 
+/// start, a file's text, end.
+pub(crate) fn reads_a_file() -> String {
+    let extract =
+        "{id: x, data: {type: document-extractor, title: X, variable_selector: [s, doc]}}";
+    let nodes = [start("doc", "file"), extract.to_owned(), end("text", "[x, text]")];
+    document("reads-a-file", &nodes, &[edge("s", "x"), edge("x", "e")])
+}
+
 /// start, a file's text, the file as the body of a call, end.
 pub(crate) fn sends_a_file(port: u16) -> String {
     let nodes = [

@@ -16,6 +16,7 @@ mod people;
 mod process;
 mod random;
 mod servers;
+mod tenants;
 mod volume;
 mod walkthroughs;
 mod watching;

@@ -38,6 +38,14 @@ pub(super) struct BatchRow {
     note: Option<i64>,
 }
 
+impl Everything {
+    /// Whether a tenant has batches that have not ended.
+    pub(super) fn feeds(&self, tenant: &Name) -> bool {
+        let mut theirs = self.batches.values().filter(|row| row.batch.tenant == *tenant);
+        theirs.any(|row| !row.batch.state.has_ended())
+    }
+}
+
 impl Batches for SharedStore {
     async fn create_batch(&self, batch: &NewBatch) -> Result<Accepted, StoreError> {
         let now = self.now();

@@ -93,12 +93,10 @@ impl Intake for SharedStore {
         Ok(Some(id))
     }
 
-    async fn settled(&self, tenant: &Name, signals: &[i64]) -> Result<Vec<Settled>, StoreError> {
+    async fn settled(&self, signals: &[i64]) -> Result<Vec<Settled>, StoreError> {
         let state = self.lock();
-        let is_theirs = |row: &&SignalRow| {
-            signals.contains(&row.signal.id) && state.run_of(tenant, &row.signal.run).is_some()
-        };
-        let asked = state.signals.iter().filter(is_theirs);
+        let is_asked = |row: &&SignalRow| signals.contains(&row.signal.id);
+        let asked = state.signals.iter().filter(is_asked);
         Ok(asked.filter_map(|row| row.settled.clone()).collect())
     }
 
@@ -145,10 +143,10 @@ impl Intake for SharedStore {
         Ok(found.into_iter().take(*most).map(|(run, row)| bare(state.shown(run, row))).collect())
     }
 
-    async fn ended(&self, tenant: &Name, runs: &[Name]) -> Result<Vec<Name>, StoreError> {
+    async fn ended(&self, runs: &[Name]) -> Result<Vec<Name>, StoreError> {
         let state = self.lock();
         let has_ended =
-            |run: &&Name| state.run_of(tenant, run).is_some_and(|row| row.finished_at.is_some());
+            |run: &&Name| state.runs.get(*run).is_some_and(|row| row.finished_at.is_some());
         Ok(runs.iter().filter(has_ended).cloned().collect())
     }
 
@@ -163,6 +161,15 @@ impl Intake for SharedStore {
             let later = row.journal.iter().filter(|fact| fact.seq > after);
             (row.plan.clone(), later.cloned().collect())
         }))
+    }
+
+    async fn news(&self, asked: &[(Name, u64)]) -> Result<Vec<Vec<Fact>>, StoreError> {
+        let state = self.lock();
+        let journal = |run: &Name| state.runs.get(run).into_iter().flat_map(|row| &row.journal);
+        let later = |(run, after): &(Name, u64)| {
+            journal(run).filter(|fact| fact.seq > *after).cloned().collect()
+        };
+        Ok(asked.iter().map(later).collect())
     }
 }
 

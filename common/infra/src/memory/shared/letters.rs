@@ -4,11 +4,9 @@ use flowmill_engine::value::Name;
 
 use crate::dead_letters::{Claim, DeadLetter, DeadLetters, Fate, LetterBox, LetterFilter, Parked};
 use crate::store::StoreError;
+use crate::tenants::DEFAULT_TENANT;
 
 use super::{SharedStore, State};
-
-/// Whose letters are of whoever has no run.
-const NOBODYS: &str = "default";
 
 /// A letter that is kept.
 #[derive(Debug)]
@@ -23,7 +21,9 @@ impl DeadLetters for SharedStore {
         let put_at = self.now();
         let mut state = self.lock();
         let run = letter.run.as_ref().and_then(|run| state.runs.get(run));
-        let tenant = run.map_or_else(|| NOBODYS.into(), |row| row.tenant.clone());
+        let said = letter.tenant().filter(|said| state.tenants.contains_key(*said));
+        let tenant = run.map(|row| &row.tenant).or(said).cloned();
+        let tenant = tenant.unwrap_or_else(|| DEFAULT_TENANT.into());
         let parked = Parked {
             id: i64::try_from(state.letters.len()).unwrap_or(i64::MAX) + 1,
             put_at,

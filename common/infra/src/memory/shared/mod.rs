@@ -3,8 +3,9 @@
 //!
 //! Here are facts and their commit; `shards` is for owners, `intake` for submitters, `work` for
 //! workers and whoever compiles documents, `batches` for batches, `contents` for whoever takes files
-//! in, `shares` for who may have how much, `letters` for dead letters, `announcements` for whoever tells others of ends, `webhooks` for
-//! those who send events.
+//! in, `shares` for who may have how much, `letters` for dead letters, `announcements` for whoever
+//! tells others of ends, `webhooks` for those who send events, `tenants` for whoever asks who a caller
+//! is.
 
 mod announcements;
 mod batches;
@@ -14,6 +15,7 @@ mod intake;
 mod letters;
 mod shards;
 mod shares;
+mod tenants;
 mod webhooks;
 mod work;
 
@@ -36,6 +38,7 @@ use crate::message::{PlanKey, Shard};
 use crate::shards::Signal;
 use crate::shares::{Parts, Party, Share};
 use crate::store::{Batch, Commit, Settled, Standing, Store, StoreError, Tenure};
+use crate::tenants::{ApiKey, DEFAULT_TENANT};
 
 /// A way into a store that others have ways into.
 #[derive(Clone, Debug)]
@@ -73,6 +76,9 @@ struct State {
     /// How many deliveries were made.
     told: i64,
     batches: BTreeMap<Name, batches::BatchRow>,
+    /// Since when each is there.
+    tenants: BTreeMap<Name, Time>,
+    api_keys: Vec<ApiKey>,
     shares: BTreeMap<(Name, Party), Share>,
     /// What schedulers have of what is shared.
     parts: Parts,
@@ -127,7 +133,8 @@ impl SharedStore {
     /// An empty store of so many shards. A lease lasts this long.
     pub fn new(shards: u16, lease: Duration) -> Self {
         let rows = vec![ShardRow::default(); usize::from(shards.max(1))];
-        let state = State { shards: rows, ..State::default() };
+        let tenants = BTreeMap::from([(DEFAULT_TENANT.into(), Time::default())]);
+        let state = State { shards: rows, tenants, ..State::default() };
         Self {
             state: Arc::new(Mutex::new(state)),
             #[cfg(feature = "payloads")]
@@ -257,7 +264,7 @@ impl State {
             row.last = row.last.max(standing.last_number);
         }
         if !self.runs.contains_key(run) {
-            let row = self.new_row("default".into(), PlanKey::default(), now);
+            let row = self.new_row(DEFAULT_TENANT.into(), PlanKey::default(), now);
             self.runs.insert(run.clone(), row);
         }
         if let Some(row) = self.runs.get_mut(run) {

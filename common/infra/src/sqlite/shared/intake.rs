@@ -113,12 +113,11 @@ impl Intake for SharedFolder {
         self.writer.write(Wishing { tenant, run, wish, actor, now: self.now() }).await
     }
 
-    async fn settled(&self, tenant: &Name, signals: &[i64]) -> Result<Vec<Settled>, StoreError> {
+    async fn settled(&self, signals: &[i64]) -> Result<Vec<Settled>, StoreError> {
         const SETTLED: &str = "
-            SELECT id, refused FROM signals JOIN runs USING (run)
-            WHERE id IN (SELECT value FROM json_each(?2)) AND tenant = ?1
-                AND settled_at IS NOT NULL";
-        let found = sqlx::query(SETTLED).bind(&**tenant).bind(list(signals)?);
+            SELECT id, refused FROM signals
+            WHERE id IN (SELECT value FROM json_each(?)) AND settled_at IS NOT NULL";
+        let found = sqlx::query(SETTLED).bind(list(signals)?);
         let found = found.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
         let settled = |row: &SqliteRow| {
             let refused = get::<Option<&str>>(row, "refused")?.map(Name::from);
@@ -176,12 +175,11 @@ impl Intake for SharedFolder {
         found.map_err(|error| trouble(&error))?.iter().map(run_row).collect()
     }
 
-    async fn ended(&self, tenant: &Name, runs: &[Name]) -> Result<Vec<Name>, StoreError> {
+    async fn ended(&self, runs: &[Name]) -> Result<Vec<Name>, StoreError> {
         const ENDED: &str = "
             SELECT run FROM runs
-            WHERE run IN (SELECT value FROM json_each(?2)) AND tenant = ?1
-                AND finished_at IS NOT NULL";
-        let found = sqlx::query(ENDED).bind(&**tenant).bind(list(runs)?);
+            WHERE run IN (SELECT value FROM json_each(?)) AND finished_at IS NOT NULL";
+        let found = sqlx::query(ENDED).bind(list(runs)?);
         let found = found.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
         found.iter().map(|row| text(row, "run")).collect()
     }
@@ -192,15 +190,36 @@ impl Intake for SharedFolder {
         run: &Name,
         after: u64,
     ) -> Result<Option<(PlanKey, Vec<Fact>)>, StoreError> {
+        self.facts_of(Some(tenant), run, after).await
+    }
+
+    async fn news(&self, asked: &[(Name, u64)]) -> Result<Vec<Vec<Fact>>, StoreError> {
+        let mut news = Vec::with_capacity(asked.len());
+        for (run, after) in asked {
+            let found = self.facts_of(None, run, *after).await?;
+            news.push(found.map(|(_, facts)| facts).unwrap_or_default());
+        }
+        Ok(news)
+    }
+}
+
+impl SharedFolder {
+    /// What a run follows, and its facts after a number; whosever it is, where no tenant is named.
+    async fn facts_of(
+        &self,
+        tenant: Option<&Name>,
+        run: &Name,
+        after: u64,
+    ) -> Result<Option<(PlanKey, Vec<Fact>)>, StoreError> {
         // the row with the fact that follows may hold earlier ones too
         const RUN: &str = "
             SELECT workflow, dify_sizes, mocks, seq, coalesce(
                 (SELECT max(first) - 1 FROM journal WHERE journal.run = runs.run AND first <= ?3 + 1),
                 0) AS before
-            FROM runs WHERE tenant = ?1 AND run = ?2";
-        let found = sqlx::query(RUN).bind(&**tenant).bind(&**run).bind(number(after));
-        let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
-        let Some(found) = found else { return Ok(None) };
+            FROM runs WHERE run = ?2 AND (?1 IS NULL OR tenant = ?1)";
+        let found = sqlx::query(RUN).bind(tenant.map(|tenant| &**tenant)).bind(&**run);
+        let found = found.bind(number(after)).fetch_optional(&self.readers).await;
+        let Some(found) = found.map_err(|error| trouble(&error))? else { return Ok(None) };
         let mut facts: Vec<Fact> = Vec::new();
         let asked = (get(&found, "before")?, get(&found, "seq")?);
         reading::between(&self.readers, &self.codec, run, asked, |some| facts.extend(some)).await?;

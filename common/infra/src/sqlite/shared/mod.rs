@@ -3,7 +3,8 @@
 //!
 //! Here it is opened, and facts are read; `commit` writes them and `end` the last of a run that
 //! nobody can move; `shards` is for owners, `intake` for submitters, `checkpoints` for workers,
-//! `shares` for who may have how much, `webhooks` for those who send events.
+//! `shares` for who may have how much, `webhooks` for those who send events, `tenants` for whoever asks
+//! who a caller is.
 //!
 //! The folder's lock says which process owns its shards, so leases lie in that process's memory;
 //! epochs are kept. Large values are files of the folder.
@@ -19,6 +20,7 @@ mod leases;
 mod reading;
 mod shards;
 mod shares;
+mod tenants;
 mod webhooks;
 
 use std::path::Path;

@@ -1,0 +1,144 @@
+//! Tenants and their keys.
+
+use flowmill_engine::value::Name;
+use sqlx::postgres::PgRow;
+
+use crate::store::StoreError;
+use crate::tenants::{
+    AddedKey, AddedTenant, ApiKey, KeyHash, MOST_KEYS, MOST_TENANTS, RemovedTenant, SHOWN, Scope,
+    Tenant, Tenants, USES,
+};
+
+use super::{PostgresStore, get, most, number, text, time, trouble};
+
+/// The columns of an [`ApiKey`].
+macro_rules! keys {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, tenant, name, scope, hash, created_at, expires_at, revoked_at, used_at
+            FROM api_keys ",
+            $rest
+        )
+    };
+}
+
+impl Tenants for PostgresStore {
+    async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
+        const TENANTS: &str = "SELECT name, created_at FROM tenants ORDER BY name";
+        let found = sqlx::query(TENANTS).fetch_all(&self.readers).await;
+        found.map_err(|error| trouble(&error))?.iter().map(tenant).collect()
+    }
+
+    async fn tenant(&self, name: &Name) -> Result<Option<Tenant>, StoreError> {
+        const TENANT: &str = "SELECT name, created_at FROM tenants WHERE name = $1";
+        let found = sqlx::query(TENANT).bind(&**name).fetch_optional(&self.readers).await;
+        found.map_err(|error| trouble(&error))?.as_ref().map(tenant).transpose()
+    }
+
+    async fn add_tenant(&self, name: &Name) -> Result<AddedTenant, StoreError> {
+        const ADD: &str = "
+            INSERT INTO tenants (name) SELECT $1 WHERE (SELECT count(*) FROM tenants) < $2
+            ON CONFLICT DO NOTHING";
+        let add = sqlx::query(ADD).bind(&**name).bind(most(MOST_TENANTS));
+        let added = add.execute(&self.writers).await.map_err(|error| trouble(&error))?;
+        if added.rows_affected() > 0 {
+            return Ok(AddedTenant::New);
+        }
+        let there = Tenants::tenant(self, name).await?;
+        Ok(if there.is_some() { AddedTenant::There } else { AddedTenant::Full })
+    }
+
+    async fn remove_tenant(&self, name: &Name) -> Result<RemovedTenant, StoreError> {
+        // an open run is told the time, or has no deadline: both are found without a look at others
+        const REMOVE: &str = "
+            DELETE FROM tenants WHERE name = $1 AND name <> 'default'
+                AND NOT EXISTS (SELECT 1 FROM runs WHERE tenant = $1 AND wake_at IS NOT NULL)
+                AND NOT EXISTS (SELECT 1 FROM runs
+                    WHERE tenant = $1 AND wake_at IS NULL AND finished_at IS NULL)
+                AND NOT EXISTS (SELECT 1 FROM batches WHERE tenant = $1 AND finished_at IS NULL)";
+        let remove = sqlx::query(REMOVE).bind(&**name).execute(&self.writers).await;
+        if remove.map_err(|error| trouble(&error))?.rows_affected() > 0 {
+            return Ok(RemovedTenant::Gone);
+        }
+        let there = Tenants::tenant(self, name).await?;
+        Ok(if there.is_some() { RemovedTenant::Needed } else { RemovedTenant::Unknown })
+    }
+
+    async fn keys(&self, tenant: Option<&Name>) -> Result<Vec<ApiKey>, StoreError> {
+        const KEYS: &str = keys!("WHERE $1::text IS NULL OR tenant = $1 ORDER BY created_at, id");
+        let found = sqlx::query(KEYS).bind(tenant.map(|tenant| &**tenant));
+        let found = found.fetch_all(&self.readers).await;
+        found.map_err(|error| trouble(&error))?.iter().map(key).collect()
+    }
+
+    async fn key(&self, id: &Name) -> Result<Option<ApiKey>, StoreError> {
+        let found = sqlx::query(keys!("WHERE id = $1")).bind(&**id).fetch_optional(&self.readers);
+        found.await.map_err(|error| trouble(&error))?.as_ref().map(key).transpose()
+    }
+
+    async fn add_key(&self, key: &ApiKey) -> Result<AddedKey, StoreError> {
+        const FORGET: &str = "
+            DELETE FROM api_keys
+            WHERE tenant = $1 AND least(revoked_at, expires_at) < flowmill_now() - $2";
+        const ADD: &str = "
+            INSERT INTO api_keys (id, tenant, name, scope, hash, expires_at)
+            SELECT $1, $2, $3, $4, $5, $6
+            WHERE EXISTS (SELECT 1 FROM tenants WHERE name = $2)
+                AND (SELECT count(*) FROM api_keys WHERE tenant = $2) < $7";
+        let shown = i64::try_from(SHOWN.as_micros()).unwrap_or(i64::MAX);
+        let forget = sqlx::query(FORGET).bind(&*key.tenant).bind(shown).execute(&self.writers);
+        forget.await.map_err(|error| trouble(&error))?;
+        let add = sqlx::query(ADD)
+            .bind(&*key.id)
+            .bind(&*key.tenant)
+            .bind(&*key.name)
+            .bind(key.scope.name())
+            .bind(key.hash.0.as_slice())
+            .bind(key.expires_at.map(|at| number(at.0)))
+            .bind(most(MOST_KEYS));
+        let added = add.execute(&self.writers).await.map_err(|error| trouble(&error))?;
+        if added.rows_affected() > 0 {
+            return Ok(AddedKey::New);
+        }
+        let tenant = Tenants::tenant(self, &key.tenant).await?;
+        Ok(if tenant.is_some() { AddedKey::Full } else { AddedKey::NoTenant })
+    }
+
+    async fn revoke_key(&self, id: &Name) -> Result<bool, StoreError> {
+        const REVOKE: &str = "
+            UPDATE api_keys SET revoked_at = coalesce(revoked_at, flowmill_now()) WHERE id = $1";
+        let revoke = sqlx::query(REVOKE).bind(&**id).execute(&self.writers).await;
+        Ok(revoke.map_err(|error| trouble(&error))?.rows_affected() > 0)
+    }
+
+    async fn note_uses(&self, ids: &[Name]) -> Result<(), StoreError> {
+        const NOTE: &str = "
+            UPDATE api_keys SET used_at = flowmill_now()
+            WHERE id = ANY($1) AND coalesce(used_at, 0) < flowmill_now() - $2";
+        let ids: Vec<&str> = ids.iter().map(|id| &**id).collect();
+        let uses = i64::try_from(USES.as_micros()).unwrap_or(i64::MAX);
+        let note = sqlx::query(NOTE).bind(&ids).bind(uses).execute(&self.writers).await;
+        note.map(drop).map_err(|error| trouble(&error))
+    }
+}
+
+fn tenant(row: &PgRow) -> Result<Tenant, StoreError> {
+    Ok(Tenant { name: text(row, "name")?, created_at: time(get(row, "created_at")?) })
+}
+
+fn key(row: &PgRow) -> Result<ApiKey, StoreError> {
+    let id = text(row, "id")?;
+    let later = |what: &str| StoreError::Later(format!("the {what} of key {id}"));
+    let at = |column| Ok::<_, StoreError>(get::<Option<i64>>(row, column)?.map(time));
+    Ok(ApiKey {
+        tenant: text(row, "tenant")?,
+        name: text(row, "name")?,
+        scope: Scope::of(get(row, "scope")?).ok_or_else(|| later("scope"))?,
+        hash: KeyHash(get::<&[u8]>(row, "hash")?.try_into().map_err(|_| later("hash"))?),
+        created_at: time(get(row, "created_at")?),
+        expires_at: at("expires_at")?,
+        revoked_at: at("revoked_at")?,
+        used_at: at("used_at")?,
+        id,
+    })
+}

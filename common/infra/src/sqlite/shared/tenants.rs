@@ -1,0 +1,230 @@
+//! Tenants and their keys.
+
+use flowmill_engine::time::Time;
+use flowmill_engine::value::Name;
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+
+use crate::sqlite::writer::Change;
+use crate::store::StoreError;
+use crate::tenants::{
+    AddedKey, AddedTenant, ApiKey, KeyHash, MOST_KEYS, MOST_TENANTS, RemovedTenant, SHOWN, Scope,
+    Tenant, Tenants, USES,
+};
+
+use super::{SharedFolder, get, list, most, number, text, time, trouble};
+
+/// The columns of an [`ApiKey`].
+macro_rules! keys {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, tenant, name, scope, hash, created_at, expires_at, revoked_at, used_at
+            FROM api_keys ",
+            $rest
+        )
+    };
+}
+
+impl Tenants for SharedFolder {
+    async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
+        const TENANTS: &str = "SELECT name, created_at FROM tenants ORDER BY name";
+        let found = sqlx::query(TENANTS).fetch_all(&self.readers).await;
+        found.map_err(|error| trouble(&error))?.iter().map(tenant).collect()
+    }
+
+    async fn tenant(&self, name: &Name) -> Result<Option<Tenant>, StoreError> {
+        const TENANT: &str = "SELECT name, created_at FROM tenants WHERE name = ?";
+        let found = sqlx::query(TENANT).bind(&**name).fetch_optional(&self.readers).await;
+        found.map_err(|error| trouble(&error))?.as_ref().map(tenant).transpose()
+    }
+
+    async fn add_tenant(&self, name: &Name) -> Result<AddedTenant, StoreError> {
+        self.writer.write(AddingTenant(name.clone(), self.now())).await
+    }
+
+    async fn remove_tenant(&self, name: &Name) -> Result<RemovedTenant, StoreError> {
+        self.writer.write(RemovingTenant(name.clone())).await
+    }
+
+    async fn keys(&self, tenant: Option<&Name>) -> Result<Vec<ApiKey>, StoreError> {
+        const KEYS: &str = keys!("WHERE ?1 IS NULL OR tenant = ?1 ORDER BY created_at, id");
+        let found = sqlx::query(KEYS).bind(tenant.map(|tenant| &**tenant));
+        let found = found.fetch_all(&self.readers).await;
+        found.map_err(|error| trouble(&error))?.iter().map(key).collect()
+    }
+
+    async fn key(&self, id: &Name) -> Result<Option<ApiKey>, StoreError> {
+        let found = sqlx::query(keys!("WHERE id = ?")).bind(&**id).fetch_optional(&self.readers);
+        found.await.map_err(|error| trouble(&error))?.as_ref().map(key).transpose()
+    }
+
+    async fn add_key(&self, key: &ApiKey) -> Result<AddedKey, StoreError> {
+        self.writer.write(AddingKey(key.clone(), self.now())).await
+    }
+
+    async fn revoke_key(&self, id: &Name) -> Result<bool, StoreError> {
+        self.writer.write(Revoking(id.clone(), self.now())).await
+    }
+
+    async fn note_uses(&self, ids: &[Name]) -> Result<(), StoreError> {
+        let ids: Vec<&str> = ids.iter().map(|id| &**id).collect();
+        self.writer.write(Noting(list(&ids)?, self.now())).await
+    }
+}
+
+/// A tenant that is new, and when that is.
+#[derive(Debug)]
+struct AddingTenant(Name, Time);
+
+impl Change for AddingTenant {
+    type Answer = AddedTenant;
+
+    async fn apply(
+        &self,
+        to: &mut SqliteConnection,
+    ) -> Result<Result<AddedTenant, StoreError>, sqlx::Error> {
+        const ADD: &str = "
+            INSERT INTO tenants (name, created_at)
+            SELECT ?1, ?2 WHERE (SELECT count(*) FROM tenants) < ?3
+            ON CONFLICT DO NOTHING";
+        let Self(name, now) = self;
+        let add = sqlx::query(ADD).bind(&**name).bind(number(now.0)).bind(most(MOST_TENANTS));
+        if add.execute(&mut *to).await?.rows_affected() > 0 {
+            return Ok(Ok(AddedTenant::New));
+        }
+        Ok(Ok(if is_there(to, name).await? { AddedTenant::There } else { AddedTenant::Full }))
+    }
+}
+
+/// A tenant that nobody wants any more.
+#[derive(Debug)]
+struct RemovingTenant(Name);
+
+impl Change for RemovingTenant {
+    type Answer = RemovedTenant;
+
+    async fn apply(
+        &self,
+        to: &mut SqliteConnection,
+    ) -> Result<Result<RemovedTenant, StoreError>, sqlx::Error> {
+        // an open run is told the time, or has no deadline: both are found without a look at others
+        const REMOVE: &str = "
+            DELETE FROM tenants WHERE name = ?1 AND name <> 'default'
+                AND NOT EXISTS (SELECT 1 FROM runs WHERE tenant = ?1 AND wake_at IS NOT NULL)
+                AND NOT EXISTS (SELECT 1 FROM runs
+                    WHERE tenant = ?1 AND wake_at IS NULL AND finished_at IS NULL)
+                AND NOT EXISTS (SELECT 1 FROM batches WHERE tenant = ?1 AND finished_at IS NULL)";
+        let remove = sqlx::query(REMOVE).bind(&*self.0).execute(&mut *to).await?;
+        Ok(Ok(if remove.rows_affected() > 0 {
+            RemovedTenant::Gone
+        } else if is_there(to, &self.0).await? {
+            RemovedTenant::Needed
+        } else {
+            RemovedTenant::Unknown
+        }))
+    }
+}
+
+/// A key that is new, and when that is.
+#[derive(Debug)]
+struct AddingKey(ApiKey, Time);
+
+impl Change for AddingKey {
+    type Answer = AddedKey;
+
+    async fn apply(
+        &self,
+        to: &mut SqliteConnection,
+    ) -> Result<Result<AddedKey, StoreError>, sqlx::Error> {
+        const FORGET: &str = "
+            DELETE FROM api_keys WHERE tenant = ?1
+                AND min(coalesce(revoked_at, expires_at), coalesce(expires_at, revoked_at)) < ?2";
+        const ADD: &str = "
+            INSERT INTO api_keys (id, tenant, name, scope, hash, expires_at, created_at)
+            SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?8
+            WHERE EXISTS (SELECT 1 FROM tenants WHERE name = ?2)
+                AND (SELECT count(*) FROM api_keys WHERE tenant = ?2) < ?7";
+        let Self(key, now) = self;
+        let shown = i64::try_from(SHOWN.as_micros()).unwrap_or(i64::MAX);
+        let forget = sqlx::query(FORGET).bind(&*key.tenant).bind(number(now.0) - shown);
+        forget.execute(&mut *to).await?;
+        let add = sqlx::query(ADD)
+            .bind(&*key.id)
+            .bind(&*key.tenant)
+            .bind(&*key.name)
+            .bind(key.scope.name())
+            .bind(key.hash.0.as_slice())
+            .bind(key.expires_at.map(|at| number(at.0)))
+            .bind(most(MOST_KEYS))
+            .bind(number(now.0));
+        if add.execute(&mut *to).await?.rows_affected() > 0 {
+            return Ok(Ok(AddedKey::New));
+        }
+        Ok(Ok(if is_there(to, &key.tenant).await? { AddedKey::Full } else { AddedKey::NoTenant }))
+    }
+}
+
+/// A key that is to be of no more use, and from when on.
+#[derive(Debug)]
+struct Revoking(Name, Time);
+
+impl Change for Revoking {
+    type Answer = bool;
+
+    async fn apply(
+        &self,
+        to: &mut SqliteConnection,
+    ) -> Result<Result<bool, StoreError>, sqlx::Error> {
+        const REVOKE: &str =
+            "UPDATE api_keys SET revoked_at = coalesce(revoked_at, ?2) WHERE id = ?1";
+        let revoke = sqlx::query(REVOKE).bind(&*self.0).bind(number(self.1.0));
+        Ok(Ok(revoke.execute(to).await?.rows_affected() > 0))
+    }
+}
+
+/// Keys that were used, as a list, and when.
+#[derive(Debug)]
+struct Noting(String, Time);
+
+impl Change for Noting {
+    type Answer = ();
+
+    async fn apply(
+        &self,
+        to: &mut SqliteConnection,
+    ) -> Result<Result<(), StoreError>, sqlx::Error> {
+        const NOTE: &str = "
+            UPDATE api_keys SET used_at = ?2
+            WHERE id IN (SELECT value FROM json_each(?1)) AND coalesce(used_at, 0) < ?3";
+        let uses = i64::try_from(USES.as_micros()).unwrap_or(i64::MAX);
+        let now = number(self.1.0);
+        sqlx::query(NOTE).bind(&self.0).bind(now).bind(now - uses).execute(to).await?;
+        Ok(Ok(()))
+    }
+}
+
+async fn is_there(to: &mut SqliteConnection, name: &Name) -> Result<bool, sqlx::Error> {
+    const THERE: &str = "SELECT EXISTS (SELECT 1 FROM tenants WHERE name = ?)";
+    sqlx::query_scalar::<_, bool>(THERE).bind(&**name).fetch_one(to).await
+}
+
+fn tenant(row: &SqliteRow) -> Result<Tenant, StoreError> {
+    Ok(Tenant { name: text(row, "name")?, created_at: time(get(row, "created_at")?) })
+}
+
+fn key(row: &SqliteRow) -> Result<ApiKey, StoreError> {
+    let id = text(row, "id")?;
+    let later = |what: &str| StoreError::Later(format!("the {what} of key {id}"));
+    let at = |column| Ok::<_, StoreError>(get::<Option<i64>>(row, column)?.map(time));
+    Ok(ApiKey {
+        tenant: text(row, "tenant")?,
+        name: text(row, "name")?,
+        scope: Scope::of(get(row, "scope")?).ok_or_else(|| later("scope"))?,
+        hash: KeyHash(get::<&[u8]>(row, "hash")?.try_into().map_err(|_| later("hash"))?),
+        created_at: time(get(row, "created_at")?),
+        expires_at: at("expires_at")?,
+        revoked_at: at("revoked_at")?,
+        used_at: at("used_at")?,
+        id,
+    })
+}
