@@ -4,15 +4,13 @@ use flowmill_engine::fact::Fact;
 use flowmill_engine::run::{Input, Run};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
+use flowmill_infra::tenants::DEFAULT_TENANT;
 
 use crate::active::go_on;
 use crate::fence::fenced;
 use crate::handle::{Done, Request, Submission, SubmitError, Taken};
 
 use super::Owner;
-
-/// Whose runs are of whoever has no tenants.
-const DEFAULT_TENANT: &str = "default";
 
 impl Owner {
     /// What somebody asked for.

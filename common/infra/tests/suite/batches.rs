@@ -217,8 +217,9 @@ async fn a_batch_that_pauses_takes_its_runs_with_it<S: Store + Shards + Batches>
     let signals = store.signals(&[Shard(1)], 9).await.unwrap();
     assert_eq!((&*signals[0].run, &signals[0].wish), ("b-1", &Ok(Wish::Pause)));
     assert_eq!(steer(&store, "b", Steer::Pause).await, Some(Steered::Refused(State::Paused)));
-    // the run did not pause before the batch goes on: there is nothing to resume
-    assert_eq!(steer(&store, "b", Steer::Resume).await, Some(Steered::Done(Vec::new())));
+    // the run did not pause before the batch goes on, but is about to: it is told both
+    let resumed = steer(&store, "b", Steer::Resume).await;
+    assert_eq!(resumed, Some(Steered::Done(vec!["b-1".into()])));
     assert!(feed(&store, "b", 2, &[run("b", 3)]).await);
     assert_eq!(steer(&store, "c", Steer::Pause).await, None);
 }
