@@ -71,7 +71,7 @@ async fn steer<S: Intake + Contents>(
     let signal = leave(api, run, wish, &api.actor).await?;
     let found = find(api, run).await?;
     if found.status.is_none() {
-        // whatever else is wanted of it waits until it begins
+        // its owner begins it with that, in its time
         return Ok((found, false));
     }
     let verdict = api.verdicts.wait(signal, DECIDED).await;

@@ -95,8 +95,12 @@ impl Ledger {
         let mut held = BTreeSet::new();
         self.workers.retain(|name, worker| {
             let is_silent = is_silent(worker);
-            if is_silent {
-                tracing::warn!(worker = %name, tasks = worker.held.len(), "a worker fell silent");
+            let tasks = worker.held.len();
+            // one that holds nothing has nothing to say here
+            if is_silent && tasks == 0 {
+                tracing::debug!(worker = %name, "a worker is not heard of any more");
+            } else if is_silent {
+                tracing::warn!(worker = %name, tasks, "a worker fell silent");
                 held.append(&mut worker.held);
             }
             !is_silent

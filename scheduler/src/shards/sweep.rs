@@ -55,8 +55,8 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
         for signal in signals {
             if !waiting.contains(&signal.run) || owner.holds(&signal.run) {
                 self.grant_wish(owner, signal, now);
-            } else if signal.wish == Ok(Wish::Stop) {
-                self.condemned.stopped(&signal.run, ABORTED);
+            } else {
+                self.deny_wish(signal);
             }
         }
         self.end_condemned(owner).await;
@@ -65,8 +65,7 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
         self.watch().await
     }
 
-    /// Begins runs that wait of which something is wanted, so that it can be told them: one that is to
-    /// pause or to stop does so before any node of it is sent.
+    /// Begins runs that wait and are to pause or to stop: they do so before any node of them is sent.
     async fn begin_wanted(
         &mut self,
         owner: &mut Owner,
@@ -74,8 +73,11 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
         waiting: &BTreeSet<Name>,
         now: Time,
     ) -> Result<(), StoreError> {
+        let is_wanted = |signal: &&Signal| {
+            matches!(signal.wish, Ok(Wish::Pause | Wish::Stop)) && waiting.contains(&signal.run)
+        };
         let wanted: BTreeSet<&Name> =
-            signals.iter().map(|signal| &signal.run).filter(|run| waiting.contains(*run)).collect();
+            signals.iter().filter(is_wanted).map(|signal| &signal.run).collect();
         if wanted.is_empty() {
             return Ok(());
         }
@@ -87,6 +89,23 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
             }
         }
         Ok(())
+    }
+
+    /// What is wanted of a run that has not begun, and could not begin for it.
+    fn deny_wish(&mut self, signal: Signal) {
+        let Signal { id, run, wish, .. } = signal;
+        let refused = match wish {
+            Ok(Wish::Stop) => return self.condemned.stopped(&run, ABORTED),
+            // it begins with that when its document can be had
+            Ok(Wish::Pause) => return,
+            Ok(Wish::Resume | Wish::Answer { .. }) => Rejected::NotWaiting.to_string(),
+            Err(error @ StoreError::Corrupt(_)) => error.to_string(),
+            Err(error) => {
+                tracing::error!(run.id = %run, signal = id, %error, "a signal waits for another release");
+                return;
+            }
+        };
+        self.settled.push(Settled { signal: id, refused: Some(refused.into()) });
     }
 
     fn grant_wish(&mut self, owner: &mut Owner, signal: Signal, now: Time) {

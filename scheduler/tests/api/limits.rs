@@ -147,6 +147,10 @@ async fn a_run_that_waits_pauses_before_any_node_of_it_is_sent() {
         let run = run.json(202);
         format!("/api/v1/runs/{}", run["id"].as_str().unwrap())
     });
+    // what does not wait for a person is not begun by being told to go on
+    server.post(&format!("{paused}/resume"), "").await.json(202);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(server.get(&paused).await.json(200)["status"], "queued");
     server.post(&format!("{paused}/pause"), "").await.json(202);
     server.post(&format!("{stopped}/cancel"), "").await.json(202);
     assert_eq!(server.get(&format!("{stopped}?wait=30s")).await.json(200)["status"], "stopped");
