@@ -24,6 +24,7 @@ use crate::chunks::feed;
 use crate::claims;
 use crate::execute::{Library, Loaded, Missing, attempt};
 use crate::held::Order;
+use crate::pulse::Pulse;
 use crate::recall::Recall;
 
 /// The classes, each at its index.
@@ -51,6 +52,7 @@ pub(crate) struct Bench<A, V, L, C, R> {
     /// What every attempt may reach; the rest comes with the task.
     pub(crate) outside: NodeContext,
     pub(crate) slots: [Arc<Semaphore>; 4],
+    pub(crate) pulse: Pulse,
 }
 
 /// Leave to execute; the semaphore is never closed.

@@ -54,6 +54,8 @@ enum Step<K> {
     Kept { outcome: Outcome, dispatch: u32, earlier: Vec<Checkpoint> },
     /// It could not be begun here.
     Missing(Missing),
+    /// It must not be begun: the process stood still, and others may have it by now.
+    Overslept,
 }
 
 /// The part of a fragment whose outcomes rest on each other: a chain, or one pass.
@@ -145,7 +147,11 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
     /// Executes a node of a fragment once there is a slot of its class.
     async fn inner(&self, task: &Task, one: Execution, sent: (u32, usize)) -> Step<R::Claim> {
         let (dispatch, class) = sent;
+        let standstills = self.pulse.standstills();
         let slot = self.turn(CLASSES[class]).come().await;
+        if self.pulse.standstills() > standstills {
+            return Step::Overslept;
+        }
         match self.load(task, &one.place).await {
             Ok(loaded) if loaded.is_costly => {
                 let key = key_of(task, &one.place, one.attempt);
@@ -200,6 +206,7 @@ impl<'a, K: Send + 'static> Inside<'a, K> {
         R: Recall<Claim = K>,
     {
         let ends_at = Instant::now() + SLICE;
+        let standstills = bench.pulse.standstills();
         loop {
             let now = bench.clock.now();
             self.tell_core(now, Input::Tick);
@@ -210,6 +217,8 @@ impl<'a, K: Send + 'static> Inside<'a, K> {
                 Order::Drop => return None,
             }
             self.is_halted |= Instant::now() >= ends_at;
+            // others have it by now
+            self.is_halted |= bench.pulse.standstills() > standstills;
             if !self.is_halted {
                 self.start_ready(bench, now);
             }
@@ -311,6 +320,7 @@ impl<'a, K: Send + 'static> Inside<'a, K> {
                 let first = earlier.into_iter().find(is_own).map(|first| first.outcome);
                 self.accept(now, first.unwrap_or(outcome), dispatch);
             }
+            Step::Overslept => self.is_halted = true,
             Step::Missing(why) => {
                 tracing::warn!(run.id = %self.task.run, %why, "the rest of a task goes back");
                 self.is_halted = true;

@@ -13,6 +13,7 @@ mod fragment;
 mod held;
 #[cfg(feature = "service")]
 pub mod program;
+mod pulse;
 mod recall;
 mod service;
 #[cfg(feature = "uploads")]

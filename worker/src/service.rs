@@ -18,6 +18,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use crate::bench::{Bench, CLASSES, is_alone};
 use crate::execute::Library;
 use crate::held::{Held, Key, Order};
+use crate::pulse::Pulse;
 use crate::recall::{Forgetful, Recall};
 
 /// How many nodes of each class run at a time.
@@ -120,7 +121,9 @@ where
     ) -> Self {
         let slots = CLASSES.map(|class| Arc::new(Semaphore::new(settings.slots.of(class).max(1))));
         let began = clock.now();
-        let bench = Arc::new(Bench { answers, live, library, clock, recall, outside, slots });
+        let pulse = Pulse::start();
+        let bench = Bench { answers, live, library, clock, recall, outside, slots, pulse };
+        let bench = Arc::new(bench);
         let (held, running, concerned) = (Held::default(), JoinSet::new(), BTreeSet::new());
         Self { tasks, bench, settings, held, running, began, concerned }
     }
