@@ -133,6 +133,32 @@ async fn what_was_on_its_way_for_long_may_have_been_done_meanwhile() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_waited_here_for_long_may_have_been_done_meanwhile() {
+    let (count, memory, clock) = (Count::default(), Memory::default(), SystemClock::new());
+    let counted = count.clone();
+    let nodes = Nodes::default().with("n", move |_| {
+        std::mem::forget(counted.enter());
+        async {
+            tokio::time::sleep(Duration::from_secs(9)).await;
+            done()
+        }
+    });
+    let mut world = remembering(nodes.costly(), &memory);
+    let first = world.task("r", "n", Http);
+    world.publisher.publish(vec![Task { dispatch: 2, ..first.clone() }]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(world.answer().await.unwrap().1.dispatch, 2);
+    // it is new when it comes, and then waits behind another for the only slot
+    let other = world.task("other", "n", Http);
+    let sent_at = Some(clock.now());
+    world.publisher.publish(vec![other, Task { sent_at, ..first }]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let answers = [world.answer().await.unwrap().0, world.answer().await.unwrap().0];
+    assert!(answers.iter().any(|run| &**run == "r"), "{answers:?}");
+    assert_eq!(count.get(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_begins_in_a_slot_before_its_outcome_is_kept() {
     let closed = Arc::new(Notify::new());
     let memory = Memory { closed: Some(closed.clone()), ..Memory::default() };

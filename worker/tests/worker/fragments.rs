@@ -153,6 +153,39 @@ async fn a_halted_fragment_comes_back_between_its_nodes() {
     assert_eq!(*seen.lock().unwrap(), ["a"]);
 }
 
+/// Time goes by in which nothing of the process runs.
+async fn stand_still() {
+    tokio::time::sleep(LONG / 2).await;
+    tokio::time::advance(Duration::from_mins(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_stood_still_goes_on_with_nothing() {
+    let (nodes, seen) = noting(&chain(), LONG);
+    let mut world = remembering_in(SLOTS, nodes, &Memory::default());
+    let task = chain_of(&mut world, &["a", "b", "c"]);
+    world.publisher.publish(vec![task]).await.unwrap();
+    stand_still().await;
+    let completion = last(&mut world).await;
+    assert_eq!(names(&completion), ["a"]);
+    assert_eq!(completion.end, End::Returned(Returned::HandedBack));
+    assert_eq!(*seen.lock().unwrap(), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waited_for_a_slot_in_a_standstill_is_not_begun() {
+    let (nodes, seen) = noting(&passes(), LONG);
+    let slots = Slots { http: 1, ..SLOTS };
+    let mut world = remembering_in(slots, nodes, &Memory::default());
+    let task = chunk_of(&mut world, 5, 7, 3);
+    world.publisher.publish(vec![task]).await.unwrap();
+    stand_still().await;
+    let completion = last(&mut world).await;
+    assert_eq!(names(&completion), ["it[5]a"]);
+    assert_eq!(completion.end, End::Returned(Returned::HandedBack));
+    assert_eq!(*seen.lock().unwrap(), ["a"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn passes_run_in_their_lanes() {
     let alive = Count::default();
