@@ -234,14 +234,23 @@ impl Api {
         answer.body
     }
 
-    /// A run when it has ended.
+    /// A run when it has ended. Of one that does not it is told why.
     pub(crate) async fn end(&self, id: &str) -> Value {
-        let mut last = Value::Null;
-        let is_over = async || {
-            last = self.run(id).await;
-            !matches!(last["status"].as_str(), Some("queued" | "running" | "paused"))
+        let ending = async {
+            loop {
+                let run = self.run(id).await;
+                if !matches!(run["status"].as_str(), Some("queued" | "running" | "paused")) {
+                    return run;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
         };
-        until(&format!("the end of run {id}"), is_over).await;
-        last
+        if let Ok(run) = tokio::time::timeout(PATIENCE, ending).await {
+            return run;
+        }
+        let path = format!("/api/v1/runs/{id}");
+        let why = self.ask("GET", &format!("{path}/explain"), "", "").await.body;
+        let nodes = self.ask("GET", &format!("{path}/nodes"), "", "").await.body;
+        panic!("run {id} does not end: {why}; its nodes: {nodes}")
     }
 }
