@@ -9,7 +9,10 @@ use flowmill_infra::shares::{Allotted, Party, Quota, Share};
 
 /// Shares and parts, by tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Allotments(BTreeMap<Name, OfTenant>);
+pub(crate) struct Allotments {
+    tenants: BTreeMap<Name, OfTenant>,
+    has_limits: bool,
+}
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct OfTenant {
@@ -54,7 +57,9 @@ impl Allotments {
     pub(crate) fn of(shares: &[Allotted], quotas: &[Quota]) -> Self {
         let mut allotments = Self::default();
         for Allotted { tenant, party, share } in shares {
-            *allotments.entry(tenant, party) = Allotment { share: *share, runs: 0, tasks: 0 };
+            let allotment = Allotment { share: *share, runs: 0, tasks: 0 };
+            allotments.has_limits |= allotment.is_limited();
+            *allotments.entry(tenant, party) = allotment;
         }
         for Quota { tenant, party, runs, tasks } in quotas {
             if allotments.get(tenant, party).is_some() {
@@ -67,7 +72,7 @@ impl Allotments {
     }
 
     fn entry(&mut self, tenant: &Name, party: &Party) -> &mut Allotment {
-        let of = self.0.entry(tenant.clone()).or_default();
+        let of = self.tenants.entry(tenant.clone()).or_default();
         match party {
             Party::Tenant => of.whole.get_or_insert_default(),
             Party::Workflow(name) => of.workflows.entry(name.clone()).or_default(),
@@ -76,7 +81,7 @@ impl Allotments {
     }
 
     fn get(&self, tenant: &Name, party: &Party) -> Option<&Allotment> {
-        let of = self.0.get(tenant)?;
+        let of = self.tenants.get(tenant)?;
         match party {
             Party::Tenant => of.whole.as_ref(),
             Party::Workflow(name) => of.workflows.get(name),
@@ -86,12 +91,12 @@ impl Allotments {
 
     /// Whether anything has a limit.
     pub(crate) fn has_limits(&self) -> bool {
-        self.limited().next().is_some()
+        self.has_limits
     }
 
     /// All that has a limit.
     pub(crate) fn limited(&self) -> impl Iterator<Item = (&Name, Party, &Allotment)> {
-        let all = self.0.iter().flat_map(|(tenant, of)| {
+        let all = self.tenants.iter().flat_map(|(tenant, of)| {
             let whole = of.whole.iter().map(|allotment| (Party::Tenant, allotment));
             let workflows =
                 of.workflows.iter().map(|(name, it)| (Party::Workflow(name.clone()), it));
@@ -107,7 +112,7 @@ impl Allotments {
         &'a self,
         flow: &Flow,
     ) -> impl Iterator<Item = (Party, &'a Allotment)> + use<'a> {
-        let of = self.0.get(&flow.tenant);
+        let of = self.tenants.get(&flow.tenant);
         let whole = of.and_then(|of| of.whole.as_ref()).map(|it| (Party::Tenant, it));
         let workflow = of.and_then(|of| of.workflows.get(&flow.workflow));
         let workflow = workflow.map(|it| (Party::Workflow(flow.workflow.clone()), it));
@@ -120,14 +125,14 @@ impl Allotments {
 
     /// How much a tenant gets beside others.
     pub(crate) fn weight_of_tenant(&self, tenant: &Name) -> u64 {
-        let found = self.0.get(tenant).and_then(|of| of.whole.as_ref());
+        let found = self.tenants.get(tenant).and_then(|of| of.whole.as_ref());
         weight(found)
     }
 
     /// How much a flow gets beside others of its tenant: its batch's weight, if that has one, else
     /// its document's.
     pub(crate) fn weight(&self, flow: &Flow) -> u64 {
-        let of = self.0.get(&flow.tenant);
+        let of = self.tenants.get(&flow.tenant);
         let batch = flow.batch.as_ref().and_then(|batch| of?.batches.get(batch));
         weight(batch.or_else(|| of?.workflows.get(&flow.workflow)))
     }
@@ -135,6 +140,11 @@ impl Allotments {
 
 fn weight(allotment: Option<&Allotment>) -> u64 {
     allotment.map_or(1, |allotment| allotment.share.weight.max(1).into())
+}
+
+/// How much somebody has of what is their due: who has little comes first.
+pub(crate) fn fullness(held: usize, weight: u64) -> u64 {
+    (u64::try_from(held).unwrap_or(u64::MAX) << 20) / weight
 }
 
 /// Whether a flow belongs to a party of its tenant.

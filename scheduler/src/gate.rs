@@ -14,7 +14,7 @@ use flowmill_engine::value::Name;
 use flowmill_infra::flow::Flow;
 use flowmill_infra::shares::Party;
 
-use crate::allotments::{Allotments, is_of};
+use crate::allotments::{Allotments, fullness, is_of};
 use crate::pace::Pace;
 
 /// The classes, each at its index.
@@ -26,7 +26,7 @@ pub(crate) type PerClass = [usize; CLASSES.len()];
 
 /// Of how many places one is kept: for batches, if runs come before them that want all, and for
 /// tenants that have less than their share.
-const KEPT: usize = 10;
+pub(crate) const KEPT: usize = 10;
 
 /// The most tasks in flight, by class. It bounds what waits in the broker: the rest waits as
 /// ready nodes, which cost nothing.
@@ -104,11 +104,6 @@ struct Tenant {
     flows: Vec<(Arc<Flow>, u64)>,
     /// When one of these got something last.
     turn: u64,
-}
-
-/// What has little of what is its due comes first.
-fn fullness(out: usize, weight: u64) -> u64 {
-    (u64::try_from(out).unwrap_or(u64::MAX) << 20) / weight
 }
 
 /// The part of so many that a weight is of all weights, one at least.

@@ -1,5 +1,6 @@
-//! Tells others that runs and batches ended: what the store notes by the transaction of an end is published, and
-//! the note goes once the broker has it. Whoever listens hears of every end at least once.
+//! Tells others that runs and batches ended: what the store notes by the transaction of an end is
+//! published, and the note goes once the broker has it. Whoever listens hears of every end at least
+//! once.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,7 +9,6 @@ use flowmill_engine::value::Name;
 use flowmill_infra::flow::Flow;
 use flowmill_infra::shares::{Amount, Party, Usage};
 
-use crate::active::Active;
 use crate::allotments::{Allotments, is_of};
 use crate::gate::CLASSES;
 use crate::pace::Times;
@@ -27,22 +26,31 @@ impl Owner {
         &self.census
     }
 
-    /// What there is of a party, and how many more tasks it could have out, where that matters.
-    pub(crate) fn usage(&self, now: Time, tenant: &Name, party: Party, wants: bool) -> Usage {
+    /// How many more tasks the runs of each flow could have out. It looks at all runs.
+    pub(crate) fn ready(&self, now: Time) -> BTreeMap<Arc<Flow>, usize> {
+        let mut ready: BTreeMap<Arc<Flow>, usize> = BTreeMap::new();
+        for active in self.runs.values().filter(|active| active.is_hungry.contains(&true)) {
+            let more: usize = CLASSES.map(|class| active.run.ready(class, now)).iter().sum();
+            *ready.entry(active.flow.clone()).or_default() += more;
+        }
+        ready
+    }
+
+    /// What there is of a party, and how many more tasks it could have out by what is ready.
+    pub(crate) fn usage(
+        &self,
+        (tenant, party): (Name, Party),
+        ready: &BTreeMap<Arc<Flow>, usize>,
+    ) -> Usage {
         let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
-        let of_it = |flow: &Flow| flow.tenant == *tenant && is_of(flow, &party);
-        let runs: usize =
-            self.census.iter().filter(|(flow, _)| of_it(flow)).map(|(_, runs)| runs).sum();
-        let tasks = self.gate.out_of(tenant, &party);
-        let hungry = self.runs.values().filter(|active| wants && of_it(&active.flow));
-        let hungry = hungry.filter(|active| active.is_hungry.contains(&true));
-        let ready = |active: &Active| -> usize {
-            CLASSES.map(|class| active.run.ready(class, now)).iter().sum()
+        let sum = |of: &BTreeMap<Arc<Flow>, usize>| -> usize {
+            let of_it = of.iter().filter(|(flow, _)| flow.tenant == tenant && is_of(flow, &party));
+            of_it.map(|(_, count)| count).sum()
         };
-        let more: usize = hungry.map(ready).sum();
-        let used = Amount { runs: count(runs), tasks: count(tasks) };
-        let wanted = Amount { runs: 0, tasks: count(more) };
-        Usage { tenant: tenant.clone(), party, used, wanted }
+        let tasks = self.gate.out_of(&tenant, &party);
+        let used = Amount { runs: count(sum(&self.census)), tasks: count(tasks) };
+        let wanted = Amount { runs: 0, tasks: count(sum(ready)) };
+        Usage { tenant, party, used, wanted }
     }
 
     /// Notes how long a task waited for its worker.

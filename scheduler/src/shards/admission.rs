@@ -17,18 +17,15 @@ use flowmill_infra::shares::{Party, Shares};
 use flowmill_infra::store::StoreError;
 use tokio::time::Instant;
 
-use crate::allotments::{Allotment, Allotments, is_of};
+use crate::allotments::{Allotment, Allotments, fullness, is_of};
+use crate::gate::KEPT;
 use crate::owner::Owner;
 use crate::plans::{PlanError, Plans};
 
 use super::{ROWS, Sharded};
 
 /// The most runs in memory that did not end; more stay rows.
-pub(super) const ACTIVE: usize = 10_000;
-
-/// Of how many of these places one is kept: for batches, if runs come before them that want all, and
-/// for tenants that have less than their share.
-const KEPT: usize = 10;
+const ACTIVE: usize = 10_000;
 
 /// How many runs end, at most, until those that wait are looked at again.
 const ENDS: usize = 64;
@@ -146,7 +143,7 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
     pub(super) async fn begin(&mut self, owner: &mut Owner, queued: Queued, now: Time) {
         let Queued { plan, tenant, name, start } = queued;
         let run = start.run.clone();
-        if owner.holds(&run) {
+        if owner.holds(&run) || self.condemned.has(&run) {
             return;
         }
         match self.plans.plan(&tenant, &plan).await {
@@ -194,9 +191,8 @@ struct Standing {
 }
 
 impl Standing {
-    /// What has little of what is its due comes first.
     fn fullness(self) -> u64 {
-        (u64::try_from(self.runs).unwrap_or(u64::MAX) << 20) / self.weight
+        fullness(self.runs, self.weight)
     }
 }
 

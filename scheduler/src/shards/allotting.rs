@@ -1,19 +1,30 @@
-//! Keeps what is known of shares up to date: asks the store what was set and, while something is
-//! limited, how much of it this scheduler may have.
+//! Keeps what is known of shares up to date: asks the store what was set, says what this scheduler
+//! has and wants, and is told how much of what is limited it may have.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
-use flowmill_infra::shares::{Allotted, Quota, Shares, Usage};
+use flowmill_infra::flow::Flow;
+use flowmill_infra::shards::Shards;
+use flowmill_infra::shares::{Allotted, Party, Quota, Shares, Usage};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::allotments::Allotments;
+use crate::allotments::{Allotments, is_of};
+use crate::owner::Owner;
+use crate::plans::Plans;
+
+use super::Sharded;
 
 /// How often the store is asked for shares, and what this scheduler has is said.
-pub(super) const EVERY: Duration = Duration::from_secs(1);
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How many runs are wanted where it is not known how many wait.
+const MANY: u32 = 1000;
 
 /// How soon it may be asked again when this scheduler has something new to say.
 const SOON: Duration = Duration::from_millis(50);
@@ -76,6 +87,52 @@ impl Allotting {
     pub(super) fn said(&self) -> Arc<Vec<Usage>> {
         self.said.borrow().clone()
     }
+}
+
+impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
+    /// Says what there is of what is shared: once a second, and at once when something limited is new.
+    pub(super) fn say_usages(&mut self, owner: &Owner, now: Time) {
+        let allotments = self.allotting.allotments();
+        let is_due = Instant::now() >= self.say_at;
+        if !is_due && !allotments.has_limits() {
+            return;
+        }
+        let flows = || owner.census().keys().map(|flow| &**flow);
+        let waits = |whose: &(Name, Party)| is_among(self.admission.waiting(), whose);
+        let limited = allotments.limited().map(|(tenant, party, _)| (tenant.clone(), party));
+        let limited: Vec<(Name, Party)> =
+            limited.filter(|whose| is_among(flows(), whose) || waits(whose)).collect();
+        let said = self.allotting.said();
+        let is_known = |(tenant, party): &(Name, Party)| {
+            said.iter().any(|usage| usage.tenant == *tenant && usage.party == *party)
+        };
+        if !is_due && limited.iter().all(is_known) {
+            return;
+        }
+        self.say_at = Instant::now() + EVERY;
+        // tenants as well, so that people see what these have
+        let tenants = flows().map(|flow| (flow.tenant.clone(), Party::Tenant));
+        let mut parties: BTreeMap<(Name, Party), bool> = tenants.map(|it| (it, false)).collect();
+        parties.extend(limited.into_iter().map(|it| (it, true)));
+        let ready = if allotments.has_limits() { owner.ready(now) } else { BTreeMap::new() };
+        let usage = |(whose, is_limited): ((Name, Party), bool)| {
+            // nobody counts those that wait: many, if there are any
+            let runs = if is_limited && waits(&whose) { MANY } else { 0 };
+            let mut usage = owner.usage(whose, &ready);
+            usage.wanted.runs = runs;
+            usage
+        };
+        let usages = parties.into_iter().map(usage).collect();
+        self.allotting.say(usages);
+    }
+}
+
+/// Whether any of these flows belongs to a party.
+fn is_among<'a>(
+    mut flows: impl Iterator<Item = &'a Flow>,
+    (tenant, party): &(Name, Party),
+) -> bool {
+    flows.any(|flow| flow.tenant == *tenant && is_of(flow, party))
 }
 
 impl Drop for Allotting {

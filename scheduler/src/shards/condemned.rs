@@ -44,6 +44,11 @@ impl Condemned {
         self.end(run, cut_short(Status::Stopped, Reason::User, format!("Aborted: {message}")));
     }
 
+    /// Whether a run is to be ended: it must not begin meanwhile.
+    pub(super) fn has(&self, run: &Name) -> bool {
+        self.0.contains_key(run)
+    }
+
     fn end(&mut self, run: &Name, end: RunFinished) {
         self.0.entry(run.clone()).or_insert(end);
     }

@@ -1,11 +1,11 @@
 //! The share that one of several schedulers has in the runs: whole shards, each with one owner at a
 //! time.
 //!
-//! `keeper` keeps the leases, `allotting` asks who may have how much and `admission` begins runs by it,
-//! `ledger` knows what is out and who holds it, `sweep` asks the store for
-//! what nobody told, `condemned` ends runs that cannot be moved, `note` tells others what no fact
-//! says, `near` is how this process is told without a broker; here shards are taken up and given up,
-//! and runs are loaded when something concerns them.
+//! `keeper` keeps the leases, `allotting` asks who may have how much and `admission` begins runs by
+//! it, `ledger` knows what is out and who holds it, `sweep` asks the store for what nobody told,
+//! `condemned` ends runs that cannot be moved, `note` tells others what no fact says, `near` is how
+//! this process is told without a broker; here shards are taken up and given up, and runs are loaded
+//! when something concerns them.
 
 mod admission;
 mod allotting;
@@ -26,11 +26,10 @@ use flowmill_engine::value::Name;
 use flowmill_infra::broker::{Closed, Inbox};
 use flowmill_infra::message::{Control, Delivery, Shard};
 use flowmill_infra::shards::{Announcement, Damaged, Held, Journal, Shards};
-use flowmill_infra::shares::{Party, Shares, Usage};
+use flowmill_infra::shares::Shares;
 use flowmill_infra::store::{Settled, StoreError, Tenure};
 use tokio::time::Instant;
 
-use crate::allotments::is_of;
 use crate::duties::{Duties, Sent};
 use crate::fence::fenced;
 use crate::owner::Owner;
@@ -53,9 +52,6 @@ const ANSWERS: Duration = Duration::from_secs(2);
 
 /// How many workers there are taken to be at least: one that holds nothing is not heard of.
 const WORKERS: usize = 4;
-
-/// How many runs are wanted where it is not known how many wait.
-const MANY: u32 = 1000;
 
 /// The most rows that one question brings.
 const ROWS: usize = 512;
@@ -301,49 +297,6 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
         }
         owner.take_up(now, run, (tenant, name));
         Ok(())
-    }
-
-    /// Says what there is of what is shared: once a second, and at once when something limited is new.
-    fn say_usages(&mut self, owner: &Owner, now: Time) {
-        let allotments = self.allotting.allotments();
-        let is_due = Instant::now() >= self.say_at;
-        if !is_due && !allotments.has_limits() {
-            return;
-        }
-        let census = || owner.census().keys().map(|flow| &**flow);
-        let waits = |tenant: &Name, party: &Party| {
-            let mut waiting = self.admission.waiting();
-            waiting.any(|flow| flow.tenant == *tenant && is_of(flow, party))
-        };
-        let mut parties: BTreeMap<(Name, Party), bool> = BTreeMap::new();
-        for flow in census() {
-            parties.entry((flow.tenant.clone(), Party::Tenant)).or_default();
-        }
-        for (tenant, party, _) in allotments.limited() {
-            let is_there = census().any(|flow| flow.tenant == *tenant && is_of(flow, &party));
-            if is_there || waits(tenant, &party) {
-                parties.insert((tenant.clone(), party), true);
-            }
-        }
-        let said = self.allotting.said();
-        let is_known = |tenant: &Name, party: &Party| {
-            said.iter().any(|usage| usage.tenant == *tenant && usage.party == *party)
-        };
-        let limited = parties.iter().filter(|(_, is_limited)| **is_limited);
-        let has_new = limited.into_iter().any(|((tenant, party), _)| !is_known(tenant, party));
-        if !is_due && !has_new {
-            return;
-        }
-        self.say_at = Instant::now() + allotting::EVERY;
-        let usage = |((tenant, party), is_limited): ((Name, Party), bool)| {
-            let waits = is_limited && waits(&tenant, &party);
-            let mut usage = owner.usage(now, &tenant, party, is_limited);
-            // nobody counts those that wait: as many as the limit allows, if there are any
-            usage.wanted.runs = if waits { MANY } else { 0 };
-            usage
-        };
-        let usages: Vec<Usage> = parties.into_iter().map(usage).collect();
-        self.allotting.say(usages);
     }
 
     /// Makes it known to whoever owns a shard next that its queues were lost: only then may word of

@@ -53,11 +53,8 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
         }
         self.begin_wanted(owner, &signals, &waiting, now).await?;
         for signal in signals {
-            if !waiting.contains(&signal.run) || owner.holds(&signal.run) {
-                self.grant_wish(owner, signal, now);
-            } else {
-                self.deny_wish(signal);
-            }
+            let waits = waiting.contains(&signal.run) && !owner.holds(&signal.run);
+            self.grant_wish(owner, signal, waits, now);
         }
         self.end_condemned(owner).await;
         self.begin_queued(owner, now).await?;
@@ -91,26 +88,14 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
         Ok(())
     }
 
-    /// What is wanted of a run that has not begun, and could not begin for it.
-    fn deny_wish(&mut self, signal: Signal) {
-        let Signal { id, run, wish, .. } = signal;
-        let refused = match wish {
-            Ok(Wish::Stop) => return self.condemned.stopped(&run, ABORTED),
-            // it begins with that when its document can be had
-            Ok(Wish::Pause) => return,
-            Ok(Wish::Resume | Wish::Answer { .. }) => Rejected::NotWaiting.to_string(),
-            Err(error @ StoreError::Corrupt(_)) => error.to_string(),
-            Err(error) => {
-                tracing::error!(run.id = %run, signal = id, %error, "a signal waits for another release");
-                return;
-            }
-        };
-        self.settled.push(Settled { signal: id, refused: Some(refused.into()) });
-    }
-
-    fn grant_wish(&mut self, owner: &mut Owner, signal: Signal, now: Time) {
+    /// Tells a run what is wanted of it. One that still waits could not begin for it.
+    fn grant_wish(&mut self, owner: &mut Owner, signal: Signal, waits: bool, now: Time) {
         let Signal { id, run, wish, actor } = signal;
         let taken = match wish {
+            Ok(Wish::Stop) if waits => return self.condemned.stopped(&run, ABORTED),
+            // it begins with that when its document can be had
+            Ok(Wish::Pause) if waits => return,
+            Ok(_) if waits => Err(Rejected::NotWaiting.to_string()),
             Ok(wish) => grant(owner, &run, (wish, actor), now).map_err(|why| why.to_string()),
             Err(error @ StoreError::Corrupt(_)) => Err(error.to_string()),
             Err(error) => {
