@@ -241,6 +241,8 @@ pub(crate) fn outside(
         http: Arc::new(http),
         files: Arc::new(MemoryFiles::default()),
         documents: Arc::new(documents(code.unsafe_code)?),
+        services: Arc::default(),
+        caller: Arc::default(),
         chunks: None,
     })
 }

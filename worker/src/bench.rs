@@ -16,6 +16,7 @@ use flowmill_infra::clock::Clock;
 use flowmill_infra::live::Live;
 use flowmill_infra::message::{Delivery, Task};
 use flowmill_nodes::context::NodeContext;
+use flowmill_services::caller::Caller;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
@@ -228,7 +229,9 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
     ) -> O {
         let started_at = self.clock.now();
         let (feed, pieces) = feed();
-        let mut context = self.outside.for_attempt(&task.tenant, one.attempt, task.timeout);
+        let (tenant, run) = (task.tenant.clone(), task.run.clone());
+        let caller = Caller { tenant, run, node: one.place.node.clone() };
+        let mut context = self.outside.for_attempt(caller, one.attempt, task.timeout);
         context.chunks = Some(feed.sink());
         let (place, number) = (one.place.clone(), one.attempt);
         let execution = async {

@@ -93,6 +93,8 @@ fn outside(config: &Config) -> Result<NodeContext, Failure> {
         http: Arc::new(NetworkClient::new(HttpOptions::default(), Arc::new(client))),
         files: Arc::new(MemoryFiles::default()),
         documents: Arc::new(Documents::new(documents)),
+        services: Arc::default(),
+        caller: Arc::default(),
         chunks: None,
     })
 }

@@ -34,6 +34,8 @@ fn context(settings: &CodeSettings) -> NodeContext {
         http: Arc::new(Offline),
         documents: Arc::default(),
         files,
+        services: Arc::default(),
+        caller: Arc::default(),
         chunks: None,
     }
 }

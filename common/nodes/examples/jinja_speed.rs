@@ -102,6 +102,8 @@ async fn real(text: &str, trusted_code: bool) {
         http: Arc::new(Offline),
         files: Arc::new(MemoryFiles::default()),
         documents: Arc::default(),
+        services: Arc::default(),
+        caller: Arc::default(),
         chunks: None,
     };
     let variables = Variables::default();

@@ -8,6 +8,8 @@ use flowmill_engine::error::NodeError;
 use flowmill_engine::plan::Success;
 use flowmill_engine::value::{File, Name};
 use flowmill_engine::variables::Variables;
+use flowmill_services::Services;
+use flowmill_services::caller::Caller;
 use futures::future::BoxFuture;
 
 use crate::code::CodeRunner;
@@ -40,16 +42,20 @@ pub struct NodeContext {
     pub files: Arc<dyn FileStore>,
     /// Converts documents.
     pub documents: Arc<Documents>,
+    /// Models and whatever else documents ask for by name.
+    pub services: Arc<Services>,
+    /// On whose behalf services are called.
+    pub caller: Arc<Caller>,
     /// Takes text as it is produced, if anybody follows.
     pub chunks: Option<ChunkSink>,
 }
 
 impl NodeContext {
-    /// The same outside for one attempt of a tenant's node.
+    /// The same outside for one attempt of a node, on behalf of a tenant's run.
     #[must_use]
-    pub fn for_attempt(&self, tenant: &Name, attempt: u32, timeout: Duration) -> Self {
-        let files = self.files.of_tenant(tenant).unwrap_or_else(|| self.files.clone());
-        Self { attempt, timeout, files, ..self.clone() }
+    pub fn for_attempt(&self, caller: Caller, attempt: u32, timeout: Duration) -> Self {
+        let files = self.files.of_tenant(&caller.tenant).unwrap_or_else(|| self.files.clone());
+        Self { attempt, timeout, files, caller: Arc::new(caller), ..self.clone() }
     }
 
     /// The whole content of a file, wherever it lies: kept by the store, or fetched from its

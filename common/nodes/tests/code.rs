@@ -30,6 +30,8 @@ fn context() -> NodeContext {
         http: Arc::new(Offline),
         files,
         documents: Arc::default(),
+        services: Arc::default(),
+        caller: Arc::default(),
         chunks: None,
     }
 }

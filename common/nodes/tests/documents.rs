@@ -37,6 +37,8 @@ fn context(settings: DocumentSettings) -> NodeContext {
         http: Arc::new(network()),
         files: Arc::new(MemoryFiles::default()),
         documents: Arc::new(Documents::new(settings)),
+        services: Arc::default(),
+        caller: Arc::default(),
         chunks: None,
     }
 }

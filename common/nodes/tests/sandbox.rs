@@ -35,6 +35,8 @@ fn context(timeout: Duration, trusted_code: bool) -> NodeContext {
         http: Arc::new(Offline),
         files,
         documents: Arc::default(),
+        services: Arc::default(),
+        caller: Arc::default(),
         chunks: None,
     }
 }

@@ -68,6 +68,8 @@ impl Cluster {
                 Arc::new(MemoryFiles::default()),
             )),
             documents: Arc::default(),
+            services: Arc::default(),
+            caller: Arc::default(),
             chunks: None,
         };
         let ends = (consumer, answers);

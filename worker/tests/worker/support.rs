@@ -134,6 +134,8 @@ impl World {
             http: Arc::new(Offline),
             files: Arc::new(MemoryFiles::default()),
             documents: Arc::default(),
+            services: Arc::default(),
+            caller: Arc::default(),
             chunks: None,
         };
         let (nodes, clock) = (Arc::new(nodes), SystemClock::new());

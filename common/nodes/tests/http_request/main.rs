@@ -101,7 +101,17 @@ fn context(attempt: u32, http: Arc<dyn HttpClient>, chunks: Option<ChunkSink>) -
     let code = Arc::new(CodeRunner::new(&CodeSettings::default()));
     let files = Arc::new(MemoryFiles::default());
     let documents = Arc::default();
-    NodeContext { attempt, timeout: Duration::from_mins(1), code, http, files, documents, chunks }
+    NodeContext {
+        attempt,
+        timeout: Duration::from_mins(1),
+        code,
+        http,
+        files,
+        documents,
+        services: Arc::default(),
+        caller: Arc::default(),
+        chunks,
+    }
 }
 
 fn output(success: &Success, name: &str) -> Value {

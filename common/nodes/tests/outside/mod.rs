@@ -75,6 +75,8 @@ pub fn context(settings: &CodeSettings) -> NodeContext {
         http: Arc::new(Offline),
         files: Arc::new(MemoryFiles::default()),
         documents: Arc::default(),
+        services: Arc::default(),
+        caller: Arc::default(),
         chunks: None,
     }
 }

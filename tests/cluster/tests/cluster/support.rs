@@ -95,6 +95,8 @@ fn outside() -> NodeContext {
         http: Arc::new(NetworkClient::new(HttpOptions::default(), Arc::new(client))),
         files: Arc::new(MemoryFiles::default()),
         documents: Arc::default(),
+        services: Arc::default(),
+        caller: Arc::default(),
         chunks: None,
     }
 }

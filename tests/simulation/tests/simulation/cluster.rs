@@ -141,6 +141,8 @@ impl Cluster {
             http: Arc::new(Offline),
             files: Arc::new(MemoryFiles::default()),
             documents: Arc::default(),
+            services: Arc::default(),
+            caller: Arc::default(),
             chunks: None,
         };
         let (live, clock) = (MemoryLive::default(), self.clock.clone());

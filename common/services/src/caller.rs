@@ -1,0 +1,14 @@
+//! On whose behalf a service is called.
+
+use flowmill_engine::value::Name;
+
+/// Whose call it is: limits and budgets are counted by it, errors name it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// The tenant that the run belongs to.
+    pub tenant: Name,
+    /// The run.
+    pub run: Name,
+    /// The node's id in the document.
+    pub node: Name,
+}
