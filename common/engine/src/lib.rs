@@ -11,6 +11,7 @@ pub mod form;
 pub mod forms;
 mod frame_path;
 pub mod graph;
+pub mod history;
 mod options;
 pub mod plan;
 pub mod report;

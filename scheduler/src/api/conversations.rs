@@ -3,6 +3,7 @@
 use axum::extract::Path;
 use axum::http::Uri;
 use flowmill_engine::graph::Mode;
+use flowmill_engine::history;
 use flowmill_engine::plan::Plan;
 use flowmill_engine::value::{Kind, Name, Object, Value};
 use flowmill_engine::variables::Variable;
@@ -67,6 +68,9 @@ pub(super) async fn show<S: Intake>(
     let [] = parameters(&uri, [])?;
     let id = Name::from(id);
     let Conversation { app, turns, values } = find(&api, &id).await?;
+    let (history, values): (Vec<_>, Vec<_>) =
+        values.into_iter().partition(|(name, _)| &**name == history::NAME);
+    let said = history.into_iter().next().map_or(Value::None, |(_, held)| held.value().clone());
     let shown = |(name, held): (Name, Variable)| {
         let is_secret = held.kind == Kind::Secret;
         (name, if is_secret { HIDDEN.into() } else { held.value().clone() })
@@ -76,6 +80,7 @@ pub(super) async fn show<S: Intake>(
         ("workflow", Value::Str(app)),
         ("turns", number(turns)),
         ("variables", Value::object(values.into_iter().map(shown))),
+        ("history", said),
     ])))
 }
 
@@ -91,6 +96,9 @@ pub(super) fn values(
         .into_iter()
         .filter(|(name, _)| !given.contains_key(name))
         .filter_map(|(name, held)| {
+            if &*name == history::NAME {
+                return plan.has_memory().then_some((name, held));
+            }
             let kind = declared(&name)?.1.kind;
             let value = held.value();
             fits(kind, value).then(|| (name, Variable::typed(kind, value.clone())))

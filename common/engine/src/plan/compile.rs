@@ -3,6 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::graph::{Content, Graph, Item, Problem, Problems, Severity};
+use crate::history;
 use crate::value::{Kind, Name, Value};
 use crate::variables::Variable;
 
@@ -61,6 +62,7 @@ pub fn compile(
         by_id: entries.iter().map(|entry| (entry.id.clone(), entry.index)).collect(),
         environment: declared(&graph.environment, "environment_variables", &mut problems),
         conversation: declared(&graph.conversation, "conversation_variables", &mut problems),
+        has_memory: false,
         warnings: Problems::new(),
     };
     let kinds: Vec<Option<Category>> =
@@ -74,6 +76,7 @@ pub fn compile(
     if problems.iter().all(|problem| problem.severity != Severity::Error) {
         advice::look(&plan, &mut problems);
         fragments::cut(&mut plan);
+        plan.has_memory = plan.nodes.iter().any(|node| node.reads.contains(&history::selector()));
         plan.warnings = problems;
         return Ok(plan);
     }

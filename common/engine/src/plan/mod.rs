@@ -54,6 +54,7 @@ pub struct Plan {
     pub(crate) by_id: FxHashMap<Name, NodeIx>,
     pub(crate) environment: Vec<(Name, Variable)>,
     pub(crate) conversation: Vec<(Name, Variable)>,
+    pub(crate) has_memory: bool,
     pub(crate) warnings: Problems,
 }
 
@@ -254,6 +255,11 @@ impl Plan {
     /// Conversation variables with their declared types and first values.
     pub fn conversation(&self) -> &[(Name, Variable)] {
         &self.conversation
+    }
+
+    /// Whether a node looks at what was said in the conversation before ([`crate::history`]).
+    pub fn has_memory(&self) -> bool {
+        self.has_memory
     }
 
     /// What was questionable about the document.

@@ -8,9 +8,11 @@ use crate::fact::{
     TaskDispatched, TaskId, Waiting,
 };
 use crate::form::Asked;
+use crate::history;
 use crate::plan::{Behaviour, Category, Node, NodeIx, Success, TaskClass};
 use crate::time::Time;
 use crate::value::{Name, Value};
+use crate::variables::Variable;
 
 use super::frame::Place;
 use super::{InFlight, Input, Rejected, Run};
@@ -309,8 +311,32 @@ impl Run {
             errors_omitted: self.errors_omitted,
             exceptions_count: self.exceptions,
             steps: self.root_steps,
-            conversation: self.said.clone(),
+            conversation: self.kept_of_conversation(),
         }))
+    }
+
+    /// Conversation variables for the next run: those that were written, and what was said now where
+    /// a node looks at such.
+    fn kept_of_conversation(&self) -> Vec<(Name, Variable)> {
+        let mut kept = self.said.clone();
+        if self.plan.has_memory() {
+            kept.extend(self.turn().map(|turns| (history::NAME.into(), turns)));
+        }
+        kept
+    }
+
+    /// The conversation with this turn; None while there is nothing to answer, or no answer.
+    fn turn(&self) -> Option<Variable> {
+        let variables = &self.root_frame()?.variables;
+        let said = |name: &str| match variables.variable("sys", name)?.value() {
+            Value::Str(text) if !text.is_empty() => Some(text.clone()),
+            _ => None,
+        };
+        said("conversation_id")?;
+        let query = said("query")?;
+        let (_, answer) = self.outputs().find(|(name, _)| &***name == "answer")?;
+        let answer = answer.as_str().filter(|text| !text.is_empty())?.into();
+        Some(history::after(history::turns(variables), history::Turn { query, answer }))
     }
 
     /// Where a node waits once it may begin.

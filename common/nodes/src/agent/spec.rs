@@ -4,7 +4,7 @@ use flowmill_engine::graph::Fields;
 use flowmill_engine::variables::Selector;
 
 use crate::catalogue::{FieldDoc, FieldKind, REQUIRED, field};
-use crate::model;
+use crate::model::{self, Memory};
 use crate::parameters;
 
 pub(super) const FIELDS: &[FieldDoc] = &[
@@ -38,14 +38,18 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Spec {
     // version 2 keeps its configuration outside the document
     if fields.get("agent_node_kind").is_some() {
         let needs = "an agent record and a server for it".to_owned();
-        return Spec { needs, reads: model::read_memory(fields) };
+        return Spec { needs, reads: read_memory(fields) };
     }
     let provider = fields.text("agent_strategy_provider_name");
     let strategy = fields.text("agent_strategy_name");
     fields.text("agent_strategy_label");
     let mut reads = parameters::read(fields, "agent_parameters");
-    reads.extend(model::read_memory(fields));
+    reads.extend(read_memory(fields));
     fields.text_opt("tool_node_version");
     let plugin = fields.text_opt("plugin_unique_identifier").unwrap_or(provider);
     Spec { needs: format!("the agent strategy {strategy} of the plugin {plugin}"), reads }
+}
+
+fn read_memory(fields: &mut Fields<'_>) -> Vec<Selector> {
+    Memory::read(fields).map(|memory| memory.reads()).unwrap_or_default()
 }

@@ -3,7 +3,7 @@
 //! Text is kept as code points here, because Python's text, unlike Rust's, can hold half of a
 //! surrogate pair: it travels through the repair and fails only when it is sent.
 
-use flowmill_engine::value::float_repr;
+use flowmill_engine::value::{Name, Value, float_repr};
 use indexmap::IndexMap;
 use num_bigint::BigInt;
 
@@ -112,6 +112,21 @@ impl Json {
         }
     }
 
+    /// It as a value.
+    pub(crate) fn into_value(self) -> Value {
+        match self {
+            Self::Null => Value::None,
+            Self::Bool(value) => Value::Bool(value),
+            Self::Int(value) => Value::Int(value.into()),
+            Self::Float(value) => Value::Float(value),
+            Self::Str(text) => Value::Str(shown(&text)),
+            Self::Array(items) => Value::array(items.into_iter().map(Self::into_value).collect()),
+            Self::Object(members) => Value::object(
+                members.into_iter().map(|(name, value)| (shown(&name), value.into_value())),
+            ),
+        }
+    }
+
     /// Python's truth of the value.
     pub(crate) fn is_truthy(&self) -> bool {
         match self {
@@ -164,6 +179,12 @@ impl Json {
         }
         Ok(())
     }
+}
+
+/// Text for others; halves of surrogate pairs become U+FFFD.
+fn shown(text: &[u32]) -> Name {
+    let letter = |point: &u32| char::from_u32(*point).unwrap_or(char::REPLACEMENT_CHARACTER);
+    text.iter().map(letter).collect::<String>().into()
 }
 
 /// Text as code points.

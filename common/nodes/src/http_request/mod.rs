@@ -28,6 +28,7 @@ use futures::future::BoxFuture;
 use crate::catalogue::{Node, NodeType, Runs, output};
 use crate::context::{Execute, NodeContext};
 use client::HttpError;
+pub(crate) use repair::repaired;
 use spec::Spec;
 #[cfg(feature = "http")]
 pub use transport::{HttpOptions, NetworkClient};

@@ -5,7 +5,7 @@ use flowmill_engine::value::Name;
 use flowmill_engine::variables::Selector;
 
 use crate::catalogue::{FieldDoc, FieldKind, REQUIRED, field};
-use crate::model;
+use crate::model::{self, Vision};
 use crate::shared::texts;
 
 const MODES: &[&str] = &["single", "multiple"];
@@ -96,7 +96,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Vec<Selector> {
         fields.list_opt("conditions", read_condition)
     });
     reads.extend(conditions.flatten().unwrap_or_default().into_iter().flatten());
-    reads.extend(model::read_vision(fields));
+    reads.extend(Vision::read(fields).reads());
     reads
 }
 

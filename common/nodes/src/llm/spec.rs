@@ -1,11 +1,14 @@
 //! What an `llm` node's data holds.
 
-use flowmill_engine::graph::Fields;
+use flowmill_engine::graph::{Fields, Item};
+use flowmill_engine::value::{Name, Value};
 use flowmill_engine::variables::Selector;
+use flowmill_services::models::Role;
 
 use crate::catalogue::{FieldDoc, FieldKind, REQUIRED, field};
-use crate::model::{self, Model};
+use crate::model::{self, Memory, Model, Prompt, Said, Vision};
 use crate::shared::required_flag;
+use crate::template_transform::TemplateTransform;
 
 const ROLES: &[&str] = &["system", "user", "assistant", "tool"];
 const EDITIONS: &[&str] = &["basic", "jinja2"];
@@ -59,57 +62,114 @@ pub(super) const EXAMPLE: &str = r#"{
     "reasoning_format": "tagged"
 }"#;
 
-pub(super) fn read(fields: &mut Fields<'_>) -> (Model, Vec<Selector>) {
-    let model = model::read(fields);
-    let mut reads = read_prompts(fields);
-    let variables = fields.mapping_opt("prompt_config", |fields| {
-        fields.list_opt("jinja2_variables", |fields| {
-            fields.text("variable");
-            fields.selector("value_selector")
-        })
-    });
-    reads.extend(variables.flatten().unwrap_or_default());
-    let context = fields.mapping("context", |fields| {
-        let enabled = required_flag(fields, "enabled");
-        fields.selector_opt("variable_selector").filter(|_| enabled)
-    });
-    reads.extend(context.flatten());
-    reads.extend(model::read_memory(fields));
-    reads.extend(model::read_vision(fields));
-    fields.mapping_opt("structured_output", |_| ());
-    // newer documents use the engine's own name, which wins
-    let switch = ["structured_output_switch_on", "structured_output_enabled"];
-    if let Some(key) = switch.into_iter().find(|key| fields.get(key).is_some()) {
-        fields.flag(key, false);
-    }
-    fields.one_of_or("reasoning_format", REASONING, "tagged");
-    (model, reads)
+/// An `llm` node's data.
+#[derive(Debug)]
+pub(super) struct Spec {
+    pub(super) model: Model,
+    pub(super) template: Told,
+    /// Variables of Jinja2 templates, which must all be there.
+    pub(super) jinja_variables: Vec<(Name, Selector)>,
+    /// Where the context is read, if it is on.
+    pub(super) context: Option<Selector>,
+    pub(super) memory: Option<Memory>,
+    pub(super) vision: Vision,
+    /// The form of the answer, if it is on.
+    pub(super) schema: Option<Value>,
+    /// Whether thoughts are taken out of the text.
+    pub(super) is_separated: bool,
 }
 
-/// The shape decides, not the model's mode: a list is a chat, one mapping a completion.
-fn read_prompts(fields: &mut Fields<'_>) -> Vec<Selector> {
-    let one = fields.get("prompt_template").is_some_and(|item| item.as_map().is_some());
-    if one {
-        let read = fields.mapping("prompt_template", |fields| {
-            let text = fields.text("text");
-            read_prompt(fields, &text)
+/// How a model is told; the shape decides, not the model's mode.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// By messages.
+    Chat(Vec<Said>),
+    /// By one text.
+    Completion(Prompt),
+}
+
+impl Spec {
+    pub(super) fn read(fields: &mut Fields<'_>) -> Self {
+        let model = model::read(fields);
+        let variables = fields.mapping_opt("prompt_config", |fields| {
+            fields.list_opt("jinja2_variables", |fields| {
+                (fields.text("variable"), fields.selector("value_selector"))
+            })
         });
-        return read.unwrap_or_default();
+        let jinja_variables = variables.flatten().unwrap_or_default();
+        let template = read_template(fields, &jinja_variables);
+        let context = fields.mapping("context", |fields| {
+            let enabled = required_flag(fields, "enabled");
+            let selector = fields.selector_opt("variable_selector");
+            selector.filter(|selector| enabled && !selector.parts().is_empty())
+        });
+        let memory = Memory::read(fields);
+        let vision = Vision::read(fields);
+        let schema = fields
+            .mapping_opt("structured_output", |fields| fields.get("schema").map(Item::to_value));
+        // newer documents use the engine's own name, which wins
+        let switch = ["structured_output_switch_on", "structured_output_enabled"];
+        let switch = switch.into_iter().find(|key| fields.get(key).is_some());
+        let is_on = switch.is_some_and(|key| fields.flag(key, false));
+        let format = fields.one_of_or("reasoning_format", REASONING, "tagged");
+        Self {
+            model,
+            template,
+            jinja_variables,
+            context: context.flatten(),
+            memory,
+            vision,
+            schema: schema.map(Option::unwrap_or_default).filter(|_| is_on),
+            is_separated: format == "separated",
+        }
     }
-    let read = fields.list("prompt_template", |fields| {
-        fields.one_of("role", ROLES);
-        let text = fields.text_or("text", "");
-        read_prompt(fields, &text)
-    });
-    read.into_iter().flatten().collect()
+
+    /// All it may read.
+    pub(super) fn reads(&self) -> Vec<Selector> {
+        let mut reads: Vec<Selector> = match &self.template {
+            Told::Chat(messages) => {
+                messages.iter().flat_map(|message| message.prompt.reads()).collect()
+            }
+            Told::Completion(prompt) => prompt.reads().collect(),
+        };
+        reads.extend(self.jinja_variables.iter().map(|(_, selector)| selector.clone()));
+        reads.extend(self.context.clone());
+        reads.extend(self.model.params.reads());
+        reads.extend(self.memory.iter().flat_map(Memory::reads));
+        reads.extend(self.vision.reads());
+        reads
+    }
 }
 
-fn read_prompt(fields: &mut Fields<'_>, text: &str) -> Vec<Selector> {
-    if fields.given("edition_type").is_some() {
-        fields.one_of("edition_type", EDITIONS);
+fn read_template(fields: &mut Fields<'_>, variables: &[(Name, Selector)]) -> Told {
+    if fields.get("prompt_template").is_some_and(|item| item.as_map().is_some()) {
+        let prompt = fields.mapping("prompt_template", |fields| {
+            let text = fields.text("text");
+            read_prompt(fields, text, variables)
+        });
+        return Told::Completion(prompt.unwrap_or_else(|| Prompt::basic("".into())));
     }
+    Told::Chat(fields.list("prompt_template", |fields| {
+        let role = match fields.one_of("role", ROLES) {
+            "system" => Role::System,
+            "assistant" => Role::Assistant,
+            "tool" => Role::Tool,
+            _ => Role::User,
+        };
+        let text = fields.text_or("text", "");
+        Said { role, prompt: read_prompt(fields, text, variables) }
+    }))
+}
+
+fn read_prompt(fields: &mut Fields<'_>, text: Name, variables: &[(Name, Selector)]) -> Prompt {
+    let edition = fields.given("edition_type").map(|_| fields.one_of("edition_type", EDITIONS));
     let jinja = fields.text_opt("jinja2_text");
-    let mut reads = model::references(text);
-    reads.extend(jinja.map(|text| model::references(&text)).unwrap_or_default());
-    reads
+    if edition != Some("jinja2") {
+        return Prompt::basic(text);
+    }
+    let jinja = jinja.unwrap_or_default();
+    // a template that says something also stands for the text, whose references must be there
+    let referring = if jinja.is_empty() { text } else { jinja.clone() };
+    let missing = Value::from("");
+    Prompt::jinja(referring, TemplateTransform::within(jinja, variables.to_vec(), missing))
 }

@@ -48,6 +48,8 @@ pub(crate) struct TemplateTransform {
     /// What the real Jinja2 would be given.
     text: Name,
     variables: Vec<(Name, Selector)>,
+    /// What stands for a variable that is missing.
+    missing: Value,
     max_chars: usize,
 }
 
@@ -70,7 +72,31 @@ impl TemplateTransform {
             );
             fields.warning("template", message);
         }
-        Self { template: compiled, text: template, variables, max_chars }
+        let missing = Value::None;
+        Self { template: compiled, text: template, variables, missing, max_chars }
+    }
+
+    /// A template within another node's data.
+    pub(crate) fn within(text: Name, variables: Vec<(Name, Selector)>, missing: Value) -> Self {
+        let template = Template::compile(&text);
+        Self { template, text, variables, missing, max_chars: MAX_CHARS }
+    }
+
+    /// The rendered text, by whoever renders it exactly.
+    pub(crate) async fn text(
+        &self,
+        variables: &Variables,
+        context: &NodeContext,
+    ) -> Result<String, NodeError> {
+        let rendered = match self.render(variables) {
+            Ok(rendered) => rendered,
+            Err(Fail::Raised { kind, message }) => return Err(raised(&kind, &message)),
+            Err(Fail::Refused(construct)) => {
+                self.render_with_jinja(&construct, variables, context).await?
+            }
+        };
+        self.within_bounds(&rendered)?;
+        Ok(rendered)
     }
 
     /// The variables it reads.
@@ -81,7 +107,8 @@ impl TemplateTransform {
     /// The variables by their names in the template; missing ones are none.
     fn values(&self, variables: &Variables) -> impl Iterator<Item = (Name, Value)> {
         let value = |selector: &Selector| {
-            variables.get(selector.parts()).map_or(Value::None, |found| found.value().clone())
+            let found = variables.get(selector.parts());
+            found.map_or_else(|| self.missing.clone(), |found| found.value().clone())
         };
         self.variables.iter().map(move |(name, selector)| (name.clone(), value(selector)))
     }
@@ -114,13 +141,23 @@ impl TemplateTransform {
         context.code.render(&rendering, context.timeout).await
     }
 
-    fn finish(&self, rendered: String) -> Result<Success, NodeError> {
+    fn within_bounds(&self, rendered: &str) -> Result<(), NodeError> {
         // bytes bound characters
-        if rendered.len() > self.max_chars && rendered.chars().count() > self.max_chars {
+        let is_long = rendered.len() > self.max_chars;
+        if is_long && rendered.chars().count() > self.max_chars {
             return Err(too_long(self.max_chars));
         }
-        Ok(Success::of([("output".into(), Value::from(rendered))]))
+        Ok(())
     }
+
+    fn finish(&self, rendered: String) -> Result<Success, NodeError> {
+        self.within_bounds(&rendered)?;
+        Ok(success(rendered))
+    }
+}
+
+fn success(rendered: String) -> Success {
+    Success::of([("output".into(), Value::from(rendered))])
 }
 
 fn raised(kind: &str, message: &str) -> NodeError {
@@ -143,14 +180,6 @@ impl Execute for TemplateTransform {
         variables: &'a Variables,
         context: &'a NodeContext,
     ) -> BoxFuture<'a, Result<Success, NodeError>> {
-        Box::pin(async move {
-            match self.render(variables) {
-                Ok(rendered) => self.finish(rendered),
-                Err(Fail::Raised { kind, message }) => Err(raised(&kind, &message)),
-                Err(Fail::Refused(construct)) => {
-                    self.finish(self.render_with_jinja(&construct, variables, context).await?)
-                }
-            }
-        })
+        Box::pin(async move { Ok(success(self.text(variables, context).await?)) })
     }
 }

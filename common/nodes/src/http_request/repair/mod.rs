@@ -10,7 +10,9 @@ mod lookahead;
 mod quotes;
 mod string;
 
-use super::json::{Json, ReadError, Text};
+use flowmill_engine::value::Value;
+
+use super::json::{Json, ReadError, Text, points};
 
 /// How many characters may be looked at, again and again included.
 const BUDGET: u64 = 300_000_000;
@@ -56,6 +58,15 @@ pub(super) fn repair(text: &[u32]) -> Result<Repaired, RepairError> {
     match parsed {
         Json::Str(text) if text.is_empty() => Ok(Repaired::Nothing),
         value => Ok(Repaired::Value(value.join_surrogates())),
+    }
+}
+
+/// A value from text that was meant to be JSON, as `json_repair.loads` gives it; None where that finds
+/// nothing or fails.
+pub(crate) fn repaired(text: &str) -> Option<Value> {
+    match repair(&points(text)) {
+        Ok(Repaired::Value(value)) => Some(value.into_value()),
+        Ok(Repaired::Nothing) | Err(_) => None,
     }
 }
 
