@@ -243,6 +243,7 @@ pub(crate) fn outside(
         documents: Arc::new(documents(code.unsafe_code)?),
         services: Arc::default(),
         caller: Arc::default(),
+        steps: None,
         chunks: None,
     })
 }

@@ -27,6 +27,7 @@ use crate::execute::{Library, Loaded, Missing, attempt};
 use crate::held::Order;
 use crate::pulse::Pulse;
 use crate::recall::Recall;
+use crate::steps::KeptSteps;
 
 /// The classes, each at its index.
 pub(crate) const CLASSES: [TaskClass; 4] =
@@ -208,7 +209,7 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
             drop((slot, claim));
             earlier.pop().map_or(outcome, |first| first.outcome)
         };
-        Ok(self.execute(task, task.into(), loaded, keep).await)
+        Ok(self.execute((task, past), task.into(), loaded, keep).await)
     }
 
     /// What executes a node.
@@ -222,7 +223,7 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
     /// watch its text are still behind.
     pub(crate) async fn execute<O>(
         &self,
-        task: &Task,
+        (task, past): (&Task, Past),
         one: Execution,
         loaded: Loaded,
         then: impl AsyncFnOnce(Outcome) -> O,
@@ -233,6 +234,11 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
         let caller = Caller { tenant, run, node: one.place.node.clone() };
         let mut context = self.outside.for_attempt(caller, one.attempt, task.timeout);
         context.chunks = Some(feed.sink());
+        if loaded.is_costly {
+            let key = key_of(task, &one.place, one.attempt);
+            let steps = KeptSteps::new(self.recall.clone(), key, past.may_be_known, started_at);
+            context.steps = Some(Arc::new(steps));
+        }
         let (place, number) = (one.place.clone(), one.attempt);
         let execution = async {
             let at = (&task.run, &place);
@@ -271,6 +277,12 @@ pub(crate) async fn release<E: Receipt>(task: &Task, receipt: E, why: &Missing) 
     tracing::warn!(run.id = %task.run, node.id = %task.task.node, %why, "a task goes back");
     tokio::time::sleep(PAUSE).await;
     receipt.release().await;
+}
+
+/// What an attempt of a node inside a task is known by.
+pub(crate) fn key_of(task: &Task, place: &TaskId, attempt: u32) -> CheckpointKey {
+    let (tenant, run) = (task.tenant.clone(), task.run.clone());
+    CheckpointKey { tenant, run, task: place.clone(), attempt }
 }
 
 pub(crate) fn checkpoint_key(task: &Task) -> CheckpointKey {

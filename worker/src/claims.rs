@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flowmill_engine::run::Outcome;
 use flowmill_engine::value::Name;
-use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Extent, Known, Scope};
+use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Known, Scope};
 use flowmill_infra::claims::{Claim, Claimed, Claims};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -97,14 +97,6 @@ impl<R: Recall, C: Claims> Claiming<R, C> {
         let worker = format!("{worker}/{}/{}", std::process::id(), since.as_nanos()).into();
         Self { recall, claims, worker, deliveries: Arc::default(), words }
     }
-
-    /// The outcome of an attempt, if it came so far.
-    async fn outcome(&self, key: &CheckpointKey) -> Option<Outcome> {
-        let (tenant, run) = (key.tenant.clone(), key.run.clone());
-        let scope = Scope { tenant, run, extent: Extent::Nodes(vec![key.task.clone()]) };
-        let known = self.recall.again(key, &scope, false).await;
-        known.outcomes.into_iter().find(|outcome| outcome.attempt == key.attempt)
-    }
 }
 
 impl<R: Recall, C: Claims> Recall for Claiming<R, C> {
@@ -112,6 +104,10 @@ impl<R: Recall, C: Claims> Recall for Claiming<R, C> {
 
     async fn again(&self, key: &CheckpointKey, scope: &Scope, is_lost: bool) -> Known {
         self.recall.again(key, scope, is_lost).await
+    }
+
+    async fn outcome(&self, key: &CheckpointKey) -> Option<Outcome> {
+        self.recall.outcome(key).await
     }
 
     async fn keep(&self, checkpoints: Vec<Checkpoint>) -> Vec<Checkpoint> {

@@ -10,13 +10,13 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowmill_engine::fact::{Event, Fact, FramePath, Returned, TaskId};
+use flowmill_engine::fact::{Event, Fact, FramePath, Returned};
 use flowmill_engine::run::{
     Completion, End, Fragment, Input, LANE_WAIT_MS, Outcome, Run, Seed, Wake,
 };
 use flowmill_engine::time::Time;
 use flowmill_infra::broker::{CompletionPublisher, Receipt};
-use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Scope};
+use flowmill_infra::checkpoints::{Checkpoint, Scope, is_step};
 use flowmill_infra::clock::Clock;
 use flowmill_infra::live::Live;
 use flowmill_infra::message::{Delivery, Task};
@@ -27,7 +27,9 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::bench::{Bench, CLASSES, Execution, Past, Slot, checkpoint_key, release, unloadable};
+use crate::bench::{
+    Bench, CLASSES, Execution, Past, Slot, checkpoint_key, key_of, release, unloadable,
+};
 use crate::claims;
 use crate::execute::{Library, Missing};
 use crate::held::Order;
@@ -64,6 +66,7 @@ type Part = Option<u64>;
 /// A fragment in work.
 struct Inside<'a, K> {
     task: &'a Task,
+    past: Past,
     core: Run,
     /// Outcomes that were not told yet, with about how many bytes.
     untold: Vec<Outcome>,
@@ -113,6 +116,7 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
                 return Ok(None);
             }
             known = found.outcomes;
+            known.retain(|outcome| !is_step(&outcome.task));
             if !known.is_empty() {
                 let nodes = known.len();
                 tracing::info!(run.id = %task.run, nodes, "some of a task was done before");
@@ -132,6 +136,7 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
         let Some(core) = Run::fragment(plan, seed, self.clock.now()) else { return Ok(None) };
         let mut inside = Inside {
             task,
+            past,
             core,
             untold: Vec::new(),
             bytes: 0,
@@ -145,7 +150,12 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
     }
 
     /// Executes a node of a fragment once there is a slot of its class.
-    async fn inner(&self, task: &Task, one: Execution, sent: (u32, usize)) -> Step<R::Claim> {
+    async fn inner(
+        &self,
+        (task, past): (&Task, Past),
+        one: Execution,
+        sent: (u32, usize),
+    ) -> Step<R::Claim> {
         let (dispatch, class) = sent;
         let standstills = self.pulse.standstills();
         let slot = self.turn(CLASSES[class]).come().await;
@@ -161,14 +171,14 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
                     Err(outcome) => return Step::Elsewhere { outcome, dispatch },
                 };
                 let then = async |outcome| Step::Executed { outcome, dispatch, held };
-                self.execute(task, one, loaded, then).await
+                self.execute((task, past), one, loaded, then).await
             }
             Ok(loaded) => {
                 let then = async |outcome| {
                     drop(slot);
                     Step::Executed { outcome, dispatch, held: None }
                 };
-                self.execute(task, one, loaded, then).await
+                self.execute((task, past), one, loaded, then).await
             }
             Err(Missing::Bad(_)) => {
                 let outcome = self.outcome(one, self.clock.now(), Err(unloadable()));
@@ -272,7 +282,7 @@ impl<'a, K: Send + 'static> Inside<'a, K> {
                 let (place, variables) = (sent.task, seed.variables);
                 let one = Execution { place, attempt: sent.attempt, variables };
                 let sent = (sent.dispatch, sent.class as usize);
-                self.running.push(bench.inner(self.task, one, sent).boxed());
+                self.running.push(bench.inner((self.task, self.past), one, sent).boxed());
             }
         }
     }
@@ -421,12 +431,6 @@ impl<'a, K: Send + 'static> Inside<'a, K> {
         }
         None
     }
-}
-
-/// What an attempt of a node inside is known by.
-fn key_of(task: &Task, place: &TaskId, attempt: u32) -> CheckpointKey {
-    let (tenant, run) = (task.tenant.clone(), task.run.clone());
-    CheckpointKey { tenant, run, task: place.clone(), attempt }
 }
 
 fn returned(task: &Task, outcomes: Vec<Outcome>, reason: Returned) -> Completion {

@@ -16,6 +16,7 @@ pub mod program;
 mod pulse;
 mod recall;
 mod service;
+mod steps;
 #[cfg(feature = "uploads")]
 mod uploads;
 

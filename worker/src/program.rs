@@ -95,6 +95,7 @@ fn outside(config: &Config) -> Result<NodeContext, Failure> {
         documents: Arc::new(Documents::new(documents)),
         services: Arc::default(),
         caller: Arc::default(),
+        steps: None,
         chunks: None,
     })
 }

@@ -35,6 +35,9 @@ pub trait Recall: Clone + Send + Sync + 'static {
         is_lost: bool,
     ) -> impl Future<Output = Known> + Send;
 
+    /// The outcome of one attempt, or of a step of it, if it was kept.
+    fn outcome(&self, key: &CheckpointKey) -> impl Future<Output = Option<Outcome>> + Send;
+
     /// Makes outcomes durable, all or none; gives those that came second, as they were first. It
     /// waits for as long as that is not possible.
     fn keep(&self, checkpoints: Vec<Checkpoint>) -> impl Future<Output = Vec<Checkpoint>> + Send;
@@ -61,6 +64,10 @@ impl Recall for Forgetful {
 
     async fn again(&self, _: &CheckpointKey, _: &Scope, _: bool) -> Known {
         Known::default()
+    }
+
+    async fn outcome(&self, _: &CheckpointKey) -> Option<Outcome> {
+        None
     }
 
     async fn keep(&self, _: Vec<Checkpoint>) -> Vec<Checkpoint> {
@@ -129,6 +136,16 @@ impl<S: Checkpoints> Recall for Checkpointed<S> {
             match self.look_up(key, scope, is_lost).await {
                 Ok(known) => return known,
                 Err(error) => patience.wait("a task was not looked up", &error).await,
+            }
+        }
+    }
+
+    async fn outcome(&self, key: &CheckpointKey) -> Option<Outcome> {
+        let mut patience = Patience::default();
+        loop {
+            match self.store.outcome(key).await {
+                Ok(outcome) => return outcome,
+                Err(error) => patience.wait("an outcome was not looked up", &error).await,
             }
         }
     }

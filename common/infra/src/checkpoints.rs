@@ -35,6 +35,23 @@ pub struct Checkpoint {
     pub outcome: Outcome,
 }
 
+/// What stands between a node and the name of a step of it; no node's id has it.
+const STEP: &str = "\u{1}";
+
+impl CheckpointKey {
+    /// What a step of this attempt is known by.
+    #[must_use]
+    pub fn step(&self, name: &str) -> Self {
+        let node = format!("{}{STEP}{name}", self.task.node).into();
+        Self { task: TaskId { node, ..self.task.clone() }, ..self.clone() }
+    }
+}
+
+/// Whether this is a step of a node's attempt, and no outcome that the run waits for.
+pub fn is_step(task: &TaskId) -> bool {
+    task.node.contains(STEP)
+}
+
 /// The part of a run that a task carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {

@@ -36,6 +36,7 @@ fn context(settings: &CodeSettings) -> NodeContext {
         files,
         services: Arc::default(),
         caller: Arc::default(),
+        steps: None,
         chunks: None,
     }
 }

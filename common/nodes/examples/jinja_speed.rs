@@ -104,6 +104,7 @@ async fn real(text: &str, trusted_code: bool) {
         documents: Arc::default(),
         services: Arc::default(),
         caller: Arc::default(),
+        steps: None,
         chunks: None,
     };
     let variables = Variables::default();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use flowmill_engine::error::NodeError;
 use flowmill_engine::plan::Success;
-use flowmill_engine::value::{File, Name};
+use flowmill_engine::value::{File, Name, Value};
 use flowmill_engine::variables::Variables;
 use flowmill_services::Services;
 use flowmill_services::caller::Caller;
@@ -46,6 +46,8 @@ pub struct NodeContext {
     pub services: Arc<Services>,
     /// On whose behalf services are called.
     pub caller: Arc<Caller>,
+    /// Keeps what a long node has done, where a lost worker must not repeat it.
+    pub steps: Option<Arc<dyn Steps>>,
     /// Takes text as it is produced, if anybody follows.
     pub chunks: Option<ChunkSink>,
 }
@@ -56,6 +58,24 @@ impl NodeContext {
     pub fn for_attempt(&self, caller: Caller, attempt: u32, timeout: Duration) -> Self {
         let files = self.files.of_tenant(&caller.tenant).unwrap_or_else(|| self.files.clone());
         Self { attempt, timeout, files, caller: Arc::new(caller), ..self.clone() }
+    }
+
+    /// Does a step of a long node and keeps what came of it: a worker that goes on in place of a lost
+    /// one is given that, and does not do it again. Within an attempt each step has its own name.
+    ///
+    /// # Errors
+    /// Those of `make`; what fails is not kept.
+    pub async fn step(
+        &self,
+        name: &str,
+        make: impl Future<Output = Result<Value, NodeError>>,
+    ) -> Result<Value, NodeError> {
+        let Some(steps) = &self.steps else { return make.await };
+        if let Some(done) = steps.find(name).await {
+            return Ok(done);
+        }
+        let done = make.await?;
+        Ok(steps.keep(name, done).await)
     }
 
     /// The whole content of a file, wherever it lies: kept by the store, or fetched from its
@@ -90,6 +110,16 @@ impl NodeContext {
             (sink.0)(Chunk { name: name.into(), text: text.into() });
         }
     }
+}
+
+/// Keeps the steps of one attempt of a node.
+pub trait Steps: Debug + Send + Sync {
+    /// What came of a step before this attempt began here.
+    fn find<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Option<Value>>;
+
+    /// Keeps what came of a step before anything follows from it. Gives what counts: what was kept
+    /// first, if another worker was at the same attempt.
+    fn keep<'a>(&'a self, name: &'a str, done: Value) -> BoxFuture<'a, Value>;
 }
 
 /// A piece of text of an output that is still being produced.

@@ -32,6 +32,7 @@ fn context() -> NodeContext {
         documents: Arc::default(),
         services: Arc::default(),
         caller: Arc::default(),
+        steps: None,
         chunks: None,
     }
 }

@@ -39,6 +39,7 @@ fn context(settings: DocumentSettings) -> NodeContext {
         documents: Arc::new(Documents::new(settings)),
         services: Arc::default(),
         caller: Arc::default(),
+        steps: None,
         chunks: None,
     }
 }

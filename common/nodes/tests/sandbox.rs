@@ -37,6 +37,7 @@ fn context(timeout: Duration, trusted_code: bool) -> NodeContext {
         documents: Arc::default(),
         services: Arc::default(),
         caller: Arc::default(),
+        steps: None,
         chunks: None,
     }
 }

@@ -11,7 +11,7 @@ use flowmill_engine::rerun::{self, Adoption, Change, Refused, What};
 use flowmill_engine::run::{Outcome, Start};
 use flowmill_engine::value::{Name, Object, Style, Value, dumps};
 use flowmill_engine::variables::Selector;
-use flowmill_infra::checkpoints::{Checkpoints, Extent, Scope};
+use flowmill_infra::checkpoints::{Checkpoints, Extent, Scope, is_step};
 use flowmill_infra::clock::Clock as _;
 use flowmill_infra::intake::{Attached, RunRow, Submission, Turn};
 use flowmill_infra::message::PlanKey;
@@ -208,7 +208,9 @@ async fn untold<S: Checkpoints>(
         Some(Status::Failed | Status::Stopped) => {
             let extent = Extent::Frames(vec![FramePath::default()]);
             let scope = Scope { tenant: api.tenant.clone(), run: run.run.clone(), extent };
-            Ok(api.store.find(&scope).await?)
+            let mut kept = api.store.find(&scope).await?;
+            kept.retain(|outcome| !is_step(&outcome.task));
+            Ok(kept)
         }
         // one that ended well has heard of all that it sent, and one that goes on is not run again
         Some(Status::Succeeded | Status::PartialSucceeded | Status::Running | Status::Paused)

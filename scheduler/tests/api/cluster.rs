@@ -70,6 +70,7 @@ impl Cluster {
             documents: Arc::default(),
             services: Arc::default(),
             caller: Arc::default(),
+            steps: None,
             chunks: None,
         };
         let ends = (consumer, answers);

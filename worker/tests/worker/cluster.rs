@@ -44,6 +44,11 @@ impl Recall for Memory {
         Known { outcomes: found.map(|kept| kept.outcome.clone()).collect(), redeliveries: 0 }
     }
 
+    async fn outcome(&self, key: &CheckpointKey) -> Option<Outcome> {
+        let kept = self.kept.lock().unwrap();
+        kept.iter().find(|kept| kept.key == *key).map(|kept| kept.outcome.clone())
+    }
+
     async fn keep(&self, checkpoints: Vec<Checkpoint>) -> Vec<Checkpoint> {
         if let Some(closed) = &self.closed {
             closed.notified().await;

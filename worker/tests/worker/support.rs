@@ -136,6 +136,7 @@ impl World {
             documents: Arc::default(),
             services: Arc::default(),
             caller: Arc::default(),
+            steps: None,
             chunks: None,
         };
         let (nodes, clock) = (Arc::new(nodes), SystemClock::new());

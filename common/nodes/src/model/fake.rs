@@ -162,6 +162,7 @@ pub(crate) async fn run(
         documents: Arc::default(),
         services: Arc::new(Services { models }),
         caller: Arc::default(),
+        steps: None,
         chunks: Some(ChunkSink::new(move |chunk| sink.lock().unwrap().push_str(&chunk.text))),
     };
     let outcome = execute.execute(&variables, &context).await;

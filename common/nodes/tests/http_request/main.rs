@@ -110,6 +110,7 @@ fn context(attempt: u32, http: Arc<dyn HttpClient>, chunks: Option<ChunkSink>) -
         documents,
         services: Arc::default(),
         caller: Arc::default(),
+        steps: None,
         chunks,
     }
 }

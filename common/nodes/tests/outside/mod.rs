@@ -77,6 +77,7 @@ pub fn context(settings: &CodeSettings) -> NodeContext {
         documents: Arc::default(),
         services: Arc::default(),
         caller: Arc::default(),
+        steps: None,
         chunks: None,
     }
 }

@@ -97,6 +97,7 @@ fn outside() -> NodeContext {
         documents: Arc::default(),
         services: Arc::default(),
         caller: Arc::default(),
+        steps: None,
         chunks: None,
     }
 }

@@ -143,6 +143,7 @@ impl Cluster {
             documents: Arc::default(),
             services: Arc::default(),
             caller: Arc::default(),
+            steps: None,
             chunks: None,
         };
         let (live, clock) = (MemoryLive::default(), self.clock.clone());
