@@ -2,25 +2,29 @@
 //!
 //! A document names a model as `langgenius/openai/openai` and `gpt-4o`; which server that is, with
 //! which key, stands in one file of whoever runs it, never in the document. This crate has the
-//! contracts that nodes call ([`models::Models`]), the file, and the clients behind both.
+//! contracts that nodes call ([`models::Models`], [`tools::Tools`]), the file, and the clients behind both.
 
 pub mod caller;
 pub mod models;
+pub mod tools;
 
 use std::sync::Arc;
 
 use models::{Models, NoModels};
+use tools::{NoTools, Tools};
 
 /// All services that the nodes of a process may reach.
 #[derive(Clone, Debug)]
 pub struct Services {
     /// Language models, embeddings, rerankers.
     pub models: Arc<dyn Models>,
+    /// Tools.
+    pub tools: Arc<dyn Tools>,
 }
 
 impl Default for Services {
     /// None at all: whoever asks is told so.
     fn default() -> Self {
-        Self { models: Arc::new(NoModels) }
+        Self { models: Arc::new(NoModels), tools: Arc::new(NoTools) }
     }
 }

@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("flowmill-engine", &[]),
     ("flowmill-yaml", &["flowmill-engine"]),
     ("flowmill-dsl", &["flowmill-engine", "flowmill-yaml"]),
-    ("flowmill-services", &["flowmill-engine"]),
+    ("flowmill-services", &["flowmill-engine", "flowmill-yaml"]),
     ("flowmill-nodes", &["flowmill-engine", "flowmill-services", "flowmill-yaml"]),
     ("flowmill-infra", &["flowmill-engine", "flowmill-services"]),
     ("flowmill-workflow", &["flowmill-engine", "flowmill-dsl", "flowmill-nodes", "flowmill-infra"]),

@@ -1,0 +1,124 @@
+//! Texts of a services file that name variables of the environment: `Bearer $KEY`.
+
+use std::fmt;
+
+/// Shorter values are found in ordinary text by chance, and guessed as easily.
+const SHORTEST: usize = 4;
+
+/// What stands in the place of a secret.
+const MASK: &str = "***";
+
+/// A text whose variables were filled in. What it says is nobody's to see.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Secret(Result<String, String>, Vec<String>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+impl Secret {
+    /// Fills in `$NAME` and `${NAME}`; `$$` is a dollar. A variable that is not set is told when
+    /// the text is needed, so that one missing key breaks one tool.
+    pub(super) fn fill(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Self {
+        let mut filled = String::with_capacity(text.len());
+        let mut secrets = Vec::new();
+        let mut rest = text;
+        while let Some(at) = rest.find('$') {
+            filled.push_str(&rest[..at]);
+            rest = &rest[at + 1..];
+            if let Some(after) = rest.strip_prefix('$') {
+                filled.push('$');
+                rest = after;
+                continue;
+            }
+            let Some((name, after)) = name_of(rest) else {
+                filled.push('$');
+                continue;
+            };
+            rest = after;
+            match environment(name).filter(|value| !value.is_empty()) {
+                Some(value) => {
+                    filled.push_str(&value);
+                    secrets.push(value);
+                }
+                None => return Self(Err(name.to_owned()), secrets),
+            }
+        }
+        filled.push_str(rest);
+        Self(Ok(filled), secrets)
+    }
+
+    /// A text as it is.
+    #[cfg(feature = "mcp")]
+    pub(super) fn plain(text: String) -> Self {
+        Self(Ok(text), Vec::new())
+    }
+
+    /// The text, or the name of the variable that is not set.
+    pub(super) fn expose(&self) -> Result<&str, &str> {
+        match &self.0 {
+            Ok(text) => Ok(text),
+            Err(name) => Err(name),
+        }
+    }
+
+    /// The values that came from the environment.
+    pub(super) fn values(&self) -> impl Iterator<Item = &str> {
+        self.1.iter().map(String::as_str)
+    }
+}
+
+/// `NAME` or `{NAME}` at the beginning, and what follows.
+fn name_of(text: &str) -> Option<(&str, &str)> {
+    let (inner, braced) = text.strip_prefix('{').map_or((text, false), |inner| (inner, true));
+    let is_part = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    let end = inner.find(|character| !is_part(character)).unwrap_or(inner.len());
+    let (name, rest) = inner.split_at(end);
+    let begins_well = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+    let rest = if braced { rest.strip_prefix('}')? } else { rest };
+    begins_well.then_some((name, rest))
+}
+
+/// A text without any of the values.
+pub(super) fn masked<'a>(text: &str, values: impl Iterator<Item = &'a str>) -> String {
+    let mut shown = text.to_owned();
+    for value in values.filter(|value| value.len() >= SHORTEST) {
+        if shown.contains(value) {
+            shown = shown.replace(value, MASK);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(name: &str) -> Option<String> {
+        match name {
+            "KEY" => Some("k3y-of-mine".to_owned()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn variables_are_filled_in_and_never_shown() {
+        let cases = [
+            ("Bearer $KEY", Ok("Bearer k3y-of-mine")),
+            ("${KEY}x$KEY.", Ok("k3y-of-minexk3y-of-mine.")),
+            ("5$ $$KEY ${KEY", Ok("5$ $KEY ${KEY")),
+            ("$NONE", Err("NONE")),
+            ("$EMPTY", Err("EMPTY")),
+        ];
+        for (text, wanted) in cases {
+            let secret = Secret::fill(text, &environment);
+            assert_eq!(secret.expose(), wanted, "{text}");
+            assert_eq!(format!("{secret:?}"), "***");
+        }
+        let secret = Secret::fill("Bearer $KEY", &environment);
+        assert_eq!(masked("no k3y-of-mine here", secret.values()), "no *** here");
+    }
+}
