@@ -160,7 +160,7 @@ pub(crate) async fn run(
         http: Arc::new(Offline),
         files: Arc::new(MemoryFiles::default()),
         documents: Arc::default(),
-        services: Arc::new(Services { models }),
+        services: Arc::new(Services { models, ..Services::default() }),
         caller: Arc::default(),
         steps: None,
         chunks: Some(ChunkSink::new(move |chunk| sink.lock().unwrap().push_str(&chunk.text))),
