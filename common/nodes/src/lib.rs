@@ -43,7 +43,7 @@ mod parameter_extractor;
 mod question_classifier;
 mod start;
 mod template_transform;
-mod tool;
+pub mod tool;
 mod trigger_plugin;
 mod trigger_schedule;
 mod trigger_webhook;

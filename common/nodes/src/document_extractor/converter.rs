@@ -36,6 +36,14 @@ pub struct DocumentSettings {
     pub timeout: Duration,
 }
 
+/// The program that is started anew for what must be held.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Program<'a> {
+    pub(crate) path: &'a std::path::Path,
+    /// Whether nothing but limits holds what it starts.
+    pub(crate) waived: bool,
+}
+
 /// In this process, 1 GiB of memory, a minute.
 impl Default for DocumentSettings {
     fn default() -> Self {
@@ -61,6 +69,12 @@ impl Documents {
     /// With these settings; starts nothing yet.
     pub fn new(settings: DocumentSettings) -> Self {
         Self { settings, isolation: Arc::default() }
+    }
+
+    /// The program that converts; it runs the commands of tools as well.
+    pub(crate) fn program(&self) -> Option<Program<'_>> {
+        let path = self.settings.helper.as_deref()?;
+        Some(Program { path, waived: self.settings.unsafe_conversion })
     }
 
     /// How the converting process is held; None before the first one.

@@ -34,7 +34,7 @@ impl Table {
 }
 
 /// The extension, with its dot, that Python prefers for a media type.
-pub(super) fn guess_extension(media_type: &str) -> Option<&'static str> {
+pub(crate) fn guess_extension(media_type: &str) -> Option<&'static str> {
     TABLE.extensions.get(&*media_type.to_lowercase()).copied()
 }
 

@@ -27,6 +27,16 @@ pub(super) fn both() -> Result<[String; 2], seccompiler::BackendError> {
     ])
 }
 
+/// The filter of a process that becomes a program of the operator's: as for all, but that it may run
+/// programs, and may not leave the group by which it is ended.
+pub(super) fn one_program() -> Result<BpfProgram, seccompiler::BackendError> {
+    let is_refused = |call: &&i64| ![libc::SYS_execve, libc::SYS_execveat].contains(*call);
+    let refused = DENIED_TO_ALL.iter().filter(is_refused).copied();
+    let refused = refused.chain([libc::SYS_setsid, libc::SYS_setpgid]);
+    let refused = refused.map(|call| (call, Vec::new())).collect();
+    compile(refused, SeccompAction::Allow, SeccompAction::Errno(libc::EPERM.unsigned_abs()))
+}
+
 /// The filter of a process of ours that turns what it reads from its stdin into what it writes to
 /// its stdout.
 pub(super) fn streams_only() -> Result<BpfProgram, seccompiler::BackendError> {

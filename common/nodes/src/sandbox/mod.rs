@@ -8,6 +8,7 @@
 pub(crate) mod cage;
 mod filter_tree;
 mod filters;
+pub(crate) mod launch;
 mod pooled;
 mod process;
 mod python;

@@ -421,10 +421,45 @@ fn resolve(name: &str) -> Option<String> {
     if name.is_empty() || name.len() > 32 {
         return None;
     }
+    named(name)
+}
+
+/// A reference by its name; what is not known stays as it is.
+#[cfg(feature = "documents")]
+fn named(name: &str) -> Option<String> {
     let mut out = String::new();
     mail_parser::decoders::html::add_html_token(&mut out, format!("&{name};").as_bytes(), false);
-    // what it does not know stays as it is
     (out.chars().nth(1).is_none()).then_some(out)
+}
+
+/// A reference by its name, of those that pages have; what is not known stays as it is.
+#[cfg(not(feature = "documents"))]
+fn named(name: &str) -> Option<String> {
+    let known = match name {
+        "amp" => "&",
+        "lt" => "<",
+        "gt" => ">",
+        "quot" => "\"",
+        "apos" => "'",
+        "nbsp" => "\u{a0}",
+        "ndash" => "\u{2013}",
+        "mdash" => "\u{2014}",
+        "hellip" => "\u{2026}",
+        "lsquo" => "\u{2018}",
+        "rsquo" => "\u{2019}",
+        "ldquo" => "\u{201c}",
+        "rdquo" => "\u{201d}",
+        "laquo" => "\u{ab}",
+        "raquo" => "\u{bb}",
+        "bull" => "\u{2022}",
+        "middot" => "\u{b7}",
+        "copy" => "\u{a9}",
+        "reg" => "\u{ae}",
+        "trade" => "\u{2122}",
+        "euro" => "\u{20ac}",
+        _ => return None,
+    };
+    Some(known.to_owned())
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! Converters: a file's bytes in, its text out. Pure functions, bounded in what they unpack, nest
 //! and write. What they say when they fail is what Dify says where it has words of its own.
 
+mod bullets;
 mod csv;
 mod decode;
+mod html;
 mod json;
 mod properties;
 mod vtt;
@@ -11,8 +13,6 @@ mod yaml;
 #[cfg(feature = "documents")]
 mod archive;
 #[cfg(feature = "documents")]
-mod bullets;
-#[cfg(feature = "documents")]
 mod docx;
 #[cfg(feature = "documents")]
 mod email;
@@ -20,8 +20,6 @@ mod email;
 mod epub;
 #[cfg(feature = "documents")]
 mod excel;
-#[cfg(feature = "documents")]
-mod html;
 #[cfg(feature = "documents")]
 mod odt;
 #[cfg(feature = "documents")]
@@ -106,6 +104,11 @@ pub enum ConvertError {
         /// The kind of the file.
         kind: &'static str,
     },
+}
+
+/// The blocks of an HTML page as text.
+pub(crate) fn html_lines(page: &str) -> Vec<String> {
+    html::lines(page)
 }
 
 /// A file as text.
