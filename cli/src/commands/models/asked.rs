@@ -32,7 +32,7 @@ pub(super) fn of_file(path: &Path) -> anyhow::Result<Vec<Asking>> {
         Ok(workflow) => Ok(workflow.graph.nodes.iter().flat_map(of_node).collect()),
         Err(error) => {
             let problems: Vec<String> =
-                error.problems.iter().map(|problem| line(&file, problem).to_string()).collect();
+                error.problems.iter().map(|problem| line(&file, problem)).collect();
             anyhow::bail!("failed to read {file}:\n{}", problems.join("\n"))
         }
     }
@@ -53,7 +53,8 @@ fn of_node(node: &Node) -> Vec<Asking> {
             within(item, &mut found);
         }
     }
-    let asking = |wanted| Asking { node: node.id.clone(), kind: kind.clone(), wanted };
+    let id: Name = node.id.to_value().to_python().into();
+    let asking = |wanted| Asking { node: id.clone(), kind: kind.clone(), wanted };
     found.into_iter().map(asking).collect()
 }
 
