@@ -60,12 +60,9 @@ pub(crate) fn needs(graph: &Graph) -> Problems {
         let hint = match plugins.iter_mut().find(|plugin| names(what, &plugin.id)) {
             Some(plugin) => {
                 plugin.is_used = true;
-                format!(
-                    "in Dify the plugin {} brings it; here give the nodes mocks with --mock",
-                    plugin.title()
-                )
+                format!("in Dify the plugin {} brings it; here {}", plugin.title(), here(what))
             }
-            None => "this version cannot call it: give the nodes mocks with --mock".to_owned(),
+            None => here(what).to_owned(),
         };
         problems.push(Problem::warning(CODE, need.line, message).hint(hint));
     }
@@ -77,6 +74,15 @@ pub(crate) fn needs(graph: &Graph) -> Problems {
         problems.push(Problem::warning(CODE, plugin.line, message));
     }
     problems
+}
+
+/// What to do about a need.
+fn here(what: &str) -> &'static str {
+    if what.contains("model provider") {
+        "a services file says who answers (flowmill models list), or mocks do with --mock"
+    } else {
+        "give the nodes mocks with --mock"
+    }
 }
 
 fn kind_of(node: &Node) -> Option<&'static NodeType> {
@@ -194,11 +200,11 @@ graph:
             [
                 "7: the model provider langgenius/openai/openai (gpt-4o, mini) must be configured: 2 nodes \
              (llm, question-classifier) (in Dify the plugin langgenius/openai 0.2.8 brings it; here \
-             give the nodes mocks with --mock)",
-                "9: the custom tool Tickets (open) must be configured: 1 node (tool) (this version cannot \
-             call it: give the nodes mocks with --mock)",
-                "10: the tool provider langgenius/openai2 must be configured: 1 node (tool) (this version \
-             cannot call it: give the nodes mocks with --mock)",
+             a services file says who answers (flowmill models list), or mocks do with --mock)",
+                "9: the custom tool Tickets (open) must be configured: 1 node (tool) (give the nodes \
+             mocks with --mock)",
+                "10: the tool provider langgenius/openai2 must be configured: 1 node (tool) (give the \
+             nodes mocks with --mock)",
                 "4: the document names the plugin x/unused 1.0.0, and no node seems to use it",
             ]
         );

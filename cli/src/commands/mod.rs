@@ -11,6 +11,7 @@ mod kept;
 mod keys;
 mod limits;
 mod migrate;
+mod models;
 mod nodes;
 mod plan;
 #[cfg(feature = "store")]
@@ -104,6 +105,8 @@ enum Command {
     Plan(plan::Args),
     /// Show the node types there are.
     Nodes(nodes::Args),
+    /// Show who answers when workflows ask for models, and whether they do.
+    Models(models::Args),
     /// Show how code and the converter of documents are isolated on this machine.
     Sandbox(sandbox::Args),
     /// Measure runs of one workflow in this process.
@@ -153,6 +156,7 @@ impl Cli {
             Command::Validate(args) => validate::run(args),
             Command::Plan(args) => plan::run(args),
             Command::Nodes(args) => nodes::run(args),
+            Command::Models(args) => models::run(args),
             Command::Sandbox(args) => sandbox::run(&args),
             Command::Bench(args) => bench::run(args),
             Command::Migrate(args) => migrate::run(args),
