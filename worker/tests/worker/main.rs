@@ -3,6 +3,7 @@
 mod claims;
 mod cluster;
 mod fragments;
+mod steps;
 mod support;
 
 use std::time::Duration;

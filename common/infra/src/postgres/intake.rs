@@ -256,8 +256,10 @@ impl Intake for PostgresStore {
 
     async fn ended(&self, runs: &[Name]) -> Result<Vec<Name>, StoreError> {
         const ENDED: &str = "
-            SELECT run FROM runs
-            WHERE run = ANY($1) AND finished_at IS NOT NULL";
+            SELECT run FROM (SELECT DISTINCT unnest($1::text[]) COLLATE \"C\" AS run) AS asked
+            CROSS JOIN LATERAL (
+                SELECT FROM runs
+                WHERE runs.run = asked.run AND finished_at IS NOT NULL OFFSET 0) AS ended";
         let runs: Vec<&str> = runs.iter().map(|run| &**run).collect();
         let found = sqlx::query(ENDED).bind(&runs).fetch_all(&self.readers).await;
         found.map_err(|error| trouble(&error))?.iter().map(|row| text(row, "run")).collect()

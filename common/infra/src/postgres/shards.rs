@@ -118,9 +118,12 @@ impl Shards for PostgresStore {
     async fn queued_runs(&self, runs: &[Name]) -> Result<Vec<Result<Queued, Damaged>>, StoreError> {
         const QUEUED: &str = "
             SELECT run, runs.tenant, coalesce(name, '') AS name, workflow, dify_sizes, mocks, start
-            FROM runs LEFT JOIN workflows
-                ON workflows.tenant = runs.tenant AND digest = workflow
-            WHERE run = ANY($1) AND status IS NULL";
+            FROM (SELECT DISTINCT unnest($1::text[]) COLLATE \"C\" AS run) AS asked
+            CROSS JOIN LATERAL (
+                SELECT tenant, workflow, dify_sizes, mocks, start
+                FROM runs WHERE runs.run = asked.run AND status IS NULL OFFSET 0) AS runs
+            LEFT JOIN workflows
+                ON workflows.tenant = runs.tenant AND digest = workflow";
         let asked: Vec<&str> = runs.iter().map(|run| &**run).collect();
         let found = sqlx::query(QUEUED).bind(asked).fetch_all(&self.readers).await;
         self.read_queued(&found.map_err(|error| trouble(&error))?).await
@@ -180,12 +183,20 @@ impl Shards for PostgresStore {
     }
 
     async fn journals(&self, runs: &[Name]) -> Result<Vec<Result<Journal, Damaged>>, StoreError> {
+        // one run after the other, by its key: for some hundreds of them the planner would read all
+        // runs there are, which takes as long as there are many. It does not look behind an OFFSET
         const JOURNALS: &str = "
             SELECT run, runs.tenant, coalesce(name, '') AS name, workflow, dify_sizes, mocks, seq,
                 first, last, version, facts
-            FROM journal JOIN runs USING (run)
+            FROM (SELECT DISTINCT unnest($1::text[]) COLLATE \"C\" AS run) AS asked
+            CROSS JOIN LATERAL (
+                SELECT tenant, workflow, dify_sizes, mocks, seq
+                FROM runs WHERE runs.run = asked.run OFFSET 0) AS runs
+            CROSS JOIN LATERAL (
+                SELECT first, last, version, facts
+                FROM journal WHERE journal.run = asked.run OFFSET 0) AS journal
             LEFT JOIN workflows ON workflows.tenant = runs.tenant AND digest = workflow
-            WHERE run = ANY($1) ORDER BY run, first";
+            ORDER BY run, first";
         let asked: Vec<&str> = runs.iter().map(|run| &**run).collect();
         let found = sqlx::query(JOURNALS).bind(asked).fetch_all(&self.readers).await;
         let mut journals: HashMap<Name, Result<Journal, Damaged>> = HashMap::new();

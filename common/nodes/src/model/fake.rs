@@ -18,7 +18,7 @@ use futures::future::BoxFuture;
 
 use crate::catalogue::{Body, NodeType};
 use crate::code::{CodeRunner, CodeSettings};
-use crate::context::{ChunkSink, NodeContext};
+use crate::context::{ChunkSink, Execute, NodeContext};
 use crate::files::MemoryFiles;
 use crate::fixtures::item;
 use crate::http_request::client::Offline;
@@ -135,6 +135,12 @@ pub(crate) async fn run(
     (data, variables): (&str, Variables),
     models: Arc<Fake>,
 ) -> (Result<Success, NodeError>, String) {
+    let execute = compiled(kind, data);
+    execute_with(&*execute, &variables, Services { models, ..Services::default() }).await
+}
+
+/// A node of a type with this data.
+pub(crate) fn compiled(kind: &NodeType, data: &str) -> Arc<dyn Execute> {
     let data = item(&loads(data).unwrap());
     let (id, mut problems) = (Name::from("n"), Vec::new());
     let mode = AppMode::Workflow;
@@ -151,6 +157,15 @@ pub(crate) async fn run(
     let node = (kind.compile)(&mut fields, &source);
     assert_eq!(problems, []);
     let Body::Task(execute) = node.body else { panic!("no task") };
+    execute
+}
+
+/// Executes a node with these services.
+pub(crate) async fn execute_with(
+    execute: &dyn Execute,
+    variables: &Variables,
+    services: Services,
+) -> (Result<Success, NodeError>, String) {
     let shown = Arc::new(Mutex::new(String::new()));
     let sink = shown.clone();
     let context = NodeContext {
@@ -160,12 +175,12 @@ pub(crate) async fn run(
         http: Arc::new(Offline),
         files: Arc::new(MemoryFiles::default()),
         documents: Arc::default(),
-        services: Arc::new(Services { models, ..Services::default() }),
-        caller: Arc::default(),
+        services: Arc::new(services),
+        caller: Arc::new(Caller { node: "n".into(), ..Caller::default() }),
         steps: None,
         chunks: Some(ChunkSink::new(move |chunk| sink.lock().unwrap().push_str(&chunk.text))),
     };
-    let outcome = execute.execute(&variables, &context).await;
+    let outcome = execute.execute(variables, &context).await;
     drop(context);
     let shown = shown.lock().unwrap().clone();
     (outcome, shown)

@@ -7,6 +7,7 @@
 mod failures;
 #[cfg(test)]
 pub(crate) mod fake;
+mod found;
 mod memory;
 mod params;
 mod prompt;
@@ -21,6 +22,7 @@ use flowmill_engine::variables::Selector;
 use flowmill_services::models::{Mode, Wanted};
 
 pub(crate) use failures::failed;
+pub(crate) use found::{object, object_that};
 pub(crate) use memory::Memory;
 pub(crate) use params::Params;
 pub(crate) use prompt::{Prompt, Said, add_files, keep_taken, message, missing};

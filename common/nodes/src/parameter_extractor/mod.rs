@@ -1,9 +1,7 @@
 //! `parameter-extractor`: lets a model read values out of a text (spec/nodes.md §5.4).
 //!
-//! [`prompt`] is what the model is told, [`found`] how values are found in what it answers, and
-//! [`result`] what is made of them.
+//! [`prompt`] is what the model is told, and [`result`] what is made of the values in its answer.
 
-mod found;
 mod prompt;
 mod result;
 mod spec;
@@ -20,7 +18,7 @@ use futures::future::BoxFuture;
 
 use crate::catalogue::{Node, NodeType, Runs, output};
 use crate::context::{Execute, NodeContext};
-use crate::model::{add_files, keep_taken, max_tokens, usage};
+use crate::model::{add_files, keep_taken, max_tokens, object, usage};
 use crate::shared::rendered;
 use prompt::Question;
 use spec::Spec;
@@ -74,8 +72,8 @@ impl ParameterExtractor {
         let Reply { text, tool_calls, usage: took, .. } = reply.map_err(not_asked)?;
         let mut reason = None;
         let found = match tool_calls.first() {
-            Some(call) => found::object(&call.arguments).unwrap_or_default(),
-            None => match found::object(&text).filter(|found| !found.is_empty()) {
+            Some(call) => object(&call.arguments).unwrap_or_default(),
+            None => match object(&text).filter(|found| !found.is_empty()) {
                 Some(found) => found,
                 None => {
                     reason = Some(NOTHING_FOUND.to_owned());

@@ -1,20 +1,27 @@
-//! The object in what a model answers: the first balanced piece of JSON that is one.
+//! Objects in what a model answers: balanced pieces of JSON within other text.
 
 use flowmill_engine::value::{Object, Value, loads};
 
 /// How many characters are looked at in all, again and again included.
 const BUDGET: usize = 50_000_000;
 
-/// The first object that can be read; None when there is none.
-pub(super) fn object(text: &str) -> Option<Object> {
+/// The first object that can be read and is `right`, and where it begins; None when there is none.
+pub(crate) fn object_that(text: &str, right: impl Fn(&Object) -> bool) -> Option<(usize, Object)> {
     let mut budget = BUDGET;
     for (at, _) in text.match_indices(['{', '[']) {
         let Some(piece) = balanced(&text[at..], &mut budget) else { continue };
-        if let Ok(Value::Object(members)) = loads(piece) {
-            return Some(members.as_ref().clone());
+        if let Ok(Value::Object(members)) = loads(piece)
+            && right(&members)
+        {
+            return Some((at, members.as_ref().clone()));
         }
     }
     None
+}
+
+/// The first object that can be read.
+pub(crate) fn object(text: &str) -> Option<Object> {
+    object_that(text, |_| true).map(|(_, object)| object)
 }
 
 /// A text from its opening bracket to the one that closes it. Where brackets cross, what comes before.
