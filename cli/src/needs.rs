@@ -5,6 +5,8 @@ use flowmill_engine::graph::{Graph, Item, Node, Problem, Problems};
 use flowmill_engine::value::Name;
 use flowmill_nodes::catalogue::NodeType;
 use flowmill_nodes::registry;
+use flowmill_nodes::tool::is_built_in;
+use flowmill_services::tools::Wanted;
 use indexmap::{IndexMap, IndexSet};
 
 use crate::words::counted;
@@ -40,6 +42,9 @@ pub(crate) fn needs(graph: &Graph) -> Problems {
     let mut needs: IndexMap<String, Need> = IndexMap::new();
     for node in &graph.nodes {
         let Some(kind) = kind_of(node).filter(|kind| kind.needs_mock) else { continue };
+        if wanted_tool(node).is_some_and(|wanted| is_built_in(&wanted)) {
+            continue;
+        }
         let (what, name) = wants(kind, &node.data);
         let need = needs.entry(what).or_default();
         need.line = if need.nodes == 0 { node.line } else { need.line };
@@ -77,6 +82,21 @@ pub(crate) fn needs(graph: &Graph) -> Problems {
         problems.push(Problem::warning(CODE, plugin.line, message));
     }
     problems
+}
+
+/// The tool that a node calls; None if it is no tool node.
+pub(crate) fn wanted_tool(node: &Node) -> Option<Wanted> {
+    let text = |key: &str| node.data.get(key).and_then(Item::as_name).cloned();
+    if text("type").as_deref() != Some("tool") {
+        return None;
+    }
+    Some(Wanted {
+        provider_type: text("provider_type").unwrap_or_default(),
+        provider_id: text("provider_id").unwrap_or_default(),
+        provider_name: text("provider_name").unwrap_or_default(),
+        tool: text("tool_name").unwrap_or_default(),
+        credential: text("credential_id"),
+    })
 }
 
 fn kind_of(node: &Node) -> Option<&'static NodeType> {

@@ -150,7 +150,10 @@ Action: {"action": "search", "action_input": {"query": "broken"}}"#;
     let last = asked.messages.last().unwrap();
     assert_eq!(last.role, Role::User);
     let told = last.joined();
-    assert!(told.starts_with("Observation: the tool failed") && told.contains("no index"), "{told}");
+    assert!(
+        told.starts_with("Observation: the tool failed") && told.contains("no index"),
+        "{told}"
+    );
 
     let models = Fake::new(unable, []);
     let (outcome, _) = run(&data("function_calling", TOOLS), models, &tools).await;
