@@ -1,5 +1,6 @@
-//! What a document's nodes need besides this program: model providers, tools, knowledge. Each is
-//! named as the document names it, once, so that a reader knows what has to be configured.
+//! What a document's nodes need besides this program: model providers, tools that are not built in,
+//! knowledge. Each is named as the document names it, once, so that a reader knows what has to be
+//! configured.
 
 use flowmill_engine::graph::{Graph, Item, Node, Problem, Problems};
 use flowmill_engine::value::Name;
@@ -40,9 +41,11 @@ struct Plugin {
 /// One warning for each provider that nodes call, and for each plugin that no node names.
 pub(crate) fn needs(graph: &Graph) -> Problems {
     let mut needs: IndexMap<String, Need> = IndexMap::new();
+    let mut built_in: IndexSet<Name> = IndexSet::new();
     for node in &graph.nodes {
         let Some(kind) = kind_of(node).filter(|kind| kind.needs_mock) else { continue };
-        if wanted_tool(node).is_some_and(|wanted| is_built_in(&wanted)) {
+        if let Some(wanted) = wanted_tool(node).filter(is_built_in) {
+            built_in.insert(wanted.provider_id);
             continue;
         }
         let (what, name) = wants(kind, &node.data);
@@ -53,6 +56,9 @@ pub(crate) fn needs(graph: &Graph) -> Problems {
         need.names.extend(name);
     }
     let mut plugins = plugins(&graph.dependencies);
+    for plugin in &mut plugins {
+        plugin.is_used = built_in.iter().any(|provider| names(provider, &plugin.id));
+    }
     let mut problems = Problems::new();
     for (what, need) in &needs {
         let kinds: Vec<&str> = need.kinds.iter().copied().collect();
@@ -194,6 +200,7 @@ mod tests {
         let text = r#"
 dependencies:
 - {type: marketplace, value: {marketplace_plugin_unique_identifier: "langgenius/openai:0.2.8@aa"}}
+- {type: marketplace, value: {marketplace_plugin_unique_identifier: "langgenius/time:0.0.1@cc"}}
 - {type: package, value: {plugin_unique_identifier: "x/unused:1.0.0@bb"}}
 graph:
   nodes:
@@ -202,6 +209,7 @@ graph:
   - {id: c, data: {type: tool, provider_id: 29303358-86a5, provider_name: Tickets, provider_type: api, tool_name: open}}
   - {id: d, data: {type: tool, provider_id: langgenius/openai2, provider_type: builtin}}
   - {id: e, data: {type: start}}
+  - {id: f, data: {type: tool, provider_id: langgenius/time/time, provider_type: builtin, tool_name: weekday}}
 "#;
         let document = flowmill_dsl::document::read(text).unwrap();
         let problems = needs(&document.graph);
@@ -212,14 +220,14 @@ graph:
         assert_eq!(
             shown,
             [
-                "7: the model provider langgenius/openai/openai (gpt-4o, mini) must be configured: 2 nodes \
+                "8: the model provider langgenius/openai/openai (gpt-4o, mini) must be configured: 2 nodes \
              (llm, question-classifier) (in Dify the plugin langgenius/openai 0.2.8 brings it; here \
              give the nodes mocks with --mock)",
-                "9: the custom tool Tickets (open) must be configured: 1 node (tool) (this version cannot \
+                "10: the custom tool Tickets (open) must be configured: 1 node (tool) (this version cannot \
              call it: give the nodes mocks with --mock)",
-                "10: the tool provider langgenius/openai2 must be configured: 1 node (tool) (this version \
+                "11: the tool provider langgenius/openai2 must be configured: 1 node (tool) (this version \
              cannot call it: give the nodes mocks with --mock)",
-                "4: the document names the plugin x/unused 1.0.0, and no node seems to use it",
+                "5: the document names the plugin x/unused 1.0.0, and no node seems to use it",
             ]
         );
     }

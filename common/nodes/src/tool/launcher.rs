@@ -55,11 +55,7 @@ pub(super) struct Order {
 
 impl Order {
     /// The arguments that follow the verb.
-    pub(super) fn arguments(
-        self,
-        readable: &[PathBuf],
-        argv: &[String],
-    ) -> Vec<OsString> {
+    pub(super) fn arguments(self, readable: &[PathBuf], argv: &[String]) -> Vec<OsString> {
         let held = if self.waived { WAIVED } else { CAGED };
         let bounds = [self.memory_bytes, self.cpu_seconds, readable.len() as u64];
         let mut arguments = vec![held.into()];
