@@ -9,7 +9,7 @@ mod builtin;
 mod launch;
 pub mod launcher;
 mod outside;
-mod results;
+pub(crate) mod results;
 mod spec;
 #[cfg(test)]
 mod tests;
