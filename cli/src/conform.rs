@@ -39,7 +39,7 @@ pub fn surroundings() -> anyhow::Result<NodeContext> {
     let code = CodeSettings { unsafe_code: true, ..CodeSettings::default() };
     let reach =
         outbound::Options { policy: OutboundPolicy::unchecked(), ..outbound::Options::default() };
-    let outside = outside(&code, policy, reach)?;
+    let outside = outside(&code, policy, reach, Arc::default())?;
     // tests call this from programs of their own, which convert no documents when started anew
     Ok(NodeContext { documents: Arc::default(), ..outside })
 }

@@ -23,6 +23,7 @@ use flowmill_nodes::http_request::{HttpOptions, NetworkClient};
 use flowmill_nodes::outbound;
 use flowmill_nodes::registry::Executors;
 use flowmill_scheduler::{Finished, Handle, Service as Scheduler, Submission, SubmitError, Window};
+use flowmill_services::Services;
 use flowmill_worker::{Library, Loaded, Missing, Service as Worker, Settings, Slots};
 use tokio::task::JoinHandle;
 
@@ -230,6 +231,7 @@ pub(crate) fn outside(
     code: &CodeSettings,
     policy: Policy,
     reach: outbound::Options,
+    services: Arc<Services>,
 ) -> anyhow::Result<NodeContext> {
     let options = HttpOptions { policy, ..HttpOptions::default() };
     let outbound = Arc::new(outbound::Client::new(reach)?);
@@ -241,7 +243,7 @@ pub(crate) fn outside(
         http: Arc::new(http),
         files: Arc::new(MemoryFiles::default()),
         documents: Arc::new(documents(code.unsafe_code)?),
-        services: Arc::default(),
+        services,
         caller: Arc::default(),
         steps: None,
         chunks: None,
@@ -309,8 +311,13 @@ workflow:
         let workflow = load(DOCUMENT, Reading::default(), Mocks::parse(MOCKS).unwrap()).unwrap();
         let embedded = Embedded::start(
             History::Full,
-            outside(&CodeSettings::default(), Policy::default(), outbound::Options::default())
-                .unwrap(),
+            outside(
+                &CodeSettings::default(),
+                Policy::default(),
+                outbound::Options::default(),
+                Arc::default(),
+            )
+            .unwrap(),
         );
         embedded.add(&workflow);
         let mut watcher = embedded.live().watch("r".into());

@@ -23,6 +23,7 @@ mod result;
 #[cfg(feature = "serve")]
 pub mod serve;
 mod server;
+mod services;
 #[cfg(feature = "store")]
 mod settings;
 mod show;

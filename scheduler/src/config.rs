@@ -261,7 +261,8 @@ impl Settings for Config {
     const DEFAULTS: &'static str = include_str!("config.default.toml");
 
     // a worker's
-    const OTHERS: &'static [&'static str] = &["beat", "code", "drain", "outbound", "slots"];
+    const OTHERS: &'static [&'static str] =
+        &["beat", "code", "drain", "outbound", "services", "slots"];
 
     fn check(&self, problems: &mut Problems<'_>) {
         let key = &self.api.key;

@@ -1,14 +1,19 @@
 //! The program's settings. What each is for stands beside its default, in `config.default.toml`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_infra::config::{Problems, Secret, Settings, blank, period};
+use flowmill_infra::memory::MemoryLimiter;
 use flowmill_infra::program::{Common, Database, Log, Memory, Messages, Sealing};
 use flowmill_infra::rabbitmq;
 use flowmill_nodes::code::{CodeSettings, JinjaSettings, RemoteSettings};
 use flowmill_nodes::outbound::{AllowRule, Options, OutboundPolicy};
+use flowmill_services::Services;
+use flowmill_services::models::limits::Limiter;
+use flowmill_services::open::Source;
 use serde::{Deserialize, Serialize};
 
 use crate::Slots;
@@ -45,6 +50,8 @@ pub struct Config {
     pub outbound: Outbound,
     /// How code runs.
     pub code: Code,
+    /// Whom nodes ask.
+    pub services: Asked,
     /// What it says.
     pub log: Log,
 }
@@ -146,6 +153,39 @@ impl Code {
     }
 }
 
+/// The section `services`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Asked {
+    /// The services file; None: providers whose keys are in the environment.
+    #[serde(with = "blank")]
+    pub file: Option<String>,
+}
+
+impl Asked {
+    /// What the file says.
+    ///
+    /// # Errors
+    /// When it cannot be read or used.
+    pub(crate) fn read(&self) -> Result<Source, String> {
+        let source = Source::read(self.file.as_ref().map(Path::new), &variable);
+        source.map_err(|error| format!("failed to {error}"))
+    }
+
+    /// The services of the file, behind limits.
+    ///
+    /// # Errors
+    /// When one of them can never be called.
+    pub(crate) fn open(&self, limiter: Arc<dyn Limiter>) -> Result<Services, String> {
+        let services = self.read()?.services(limiter, &variable);
+        services.map_err(|error| format!("failed to {error}"))
+    }
+}
+
+/// A services file names variables; nobody else here reads them.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 impl Settings for Config {
     const DEFAULTS: &'static str = include_str!("config.default.toml");
 
@@ -174,6 +214,9 @@ impl Settings for Config {
         if self.code.sandbox_url.is_some() && (self.code.trusted || self.code.r#unsafe) {
             let why = "code.trusted and code.unsafe are about code on this machine";
             problems.add("code.sandbox_url", why);
+        }
+        if let Err(error) = self.services.open(Arc::new(MemoryLimiter::default())) {
+            problems.add("services.file", error);
         }
         self.postgres.check(problems);
         self.rabbitmq.check(problems);

@@ -23,6 +23,7 @@ use crate::embedded::{Embedded, outside};
 use crate::files::RunFiles;
 use crate::net::Net;
 use crate::result::{member, object};
+use crate::services::ServicesFlag;
 use crate::workflow::{Reading, Workflow, load, read_file};
 
 #[derive(Debug, clap::Args)]
@@ -49,6 +50,8 @@ pub(crate) struct Args {
     code: CodeFlags,
     #[command(flatten)]
     net: Net,
+    #[command(flatten)]
+    services: ServicesFlag,
     /// Print the figures as one JSON object, on the last line.
     #[arg(long)]
     json: bool,
@@ -95,7 +98,12 @@ async fn measure(
     inputs: Vec<(Name, Value)>,
 ) -> anyhow::Result<Figures> {
     let files = RunFiles::new(&format!("bench-{}", std::process::id()), None, None);
-    let outside = outside(&args.code.settings()?, Policy::default(), args.net.reach())?;
+    let outside = outside(
+        &args.code.settings()?,
+        Policy::default(),
+        args.net.reach(),
+        args.services.open()?,
+    )?;
     let outside = NodeContext { files: files.store(), ..outside };
     let embedded = Arc::new(Embedded::start(History::Off, outside));
     embedded.add(&workflow);

@@ -21,6 +21,7 @@ use crate::files::RunFiles;
 use crate::keep::{Keep, keys};
 use crate::net::Net;
 use crate::people::{Answer, Answers, Lines, is_there};
+use crate::services::ServicesFlag;
 use crate::settings::Settings;
 use crate::show::{Output, Show};
 use crate::workflow::Workflow;
@@ -46,6 +47,8 @@ pub(super) struct Flags {
     pub(super) code: CodeFlags,
     #[command(flatten)]
     net: Net,
+    #[command(flatten)]
+    services: ServicesFlag,
 }
 
 /// A run that is found in its folder.
@@ -90,7 +93,11 @@ impl Flags {
             (self.output != Output::Pretty, "--output"),
         ];
         let own = own.into_iter().filter(|(is_given, _)| *is_given).map(|(_, flag)| flag);
-        let given: Vec<&str> = own.chain(self.code.given()).chain(self.net.given()).collect();
+        let given: Vec<&str> = own
+            .chain(self.code.given())
+            .chain(self.net.given())
+            .chain(self.services.is_given().then_some("--services"))
+            .collect();
         ensure!(
             given.is_empty(),
             "{} of no use to a run of a server: how its nodes run and what they reach is set where \
@@ -143,7 +150,12 @@ impl Flags {
         };
         let limits = settings.dify_limits.then_some(Limits::Dify);
         let files = RunFiles::new(&id, Some(self.folder()), None);
-        let outside = outside(&self.code.settings()?, policy(limits), self.net.reach())?;
+        let outside = outside(
+            &self.code.settings()?,
+            policy(limits),
+            self.net.reach(),
+            self.services.open()?,
+        )?;
         let outside = NodeContext { files: files.store(), ..outside };
         let (code, documents) = (outside.code.clone(), outside.documents.clone());
         let embedded = Arc::new(Embedded::over(Keep::in_folder(store, self.history()), outside));

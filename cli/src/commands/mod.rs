@@ -11,6 +11,7 @@ mod kept;
 mod keys;
 mod limits;
 mod migrate;
+mod models;
 mod nodes;
 mod plan;
 #[cfg(feature = "store")]
@@ -27,6 +28,7 @@ pub(crate) mod start;
 mod submit;
 mod tenants;
 mod test;
+mod tools;
 mod validate;
 mod webhooks;
 mod workflows;
@@ -96,6 +98,8 @@ enum Command {
     Tenants(tenants::Args),
     /// List, make and revoke the keys by which a server knows its callers.
     Keys(keys::Args),
+    /// Say who answers for the tools that workflows ask for.
+    Tools(tools::Args),
     /// Hold workflows against what they must do: tests in files.
     Test(test::Args),
     /// Check documents: ok, or everything that is wrong with them.
@@ -104,6 +108,8 @@ enum Command {
     Plan(plan::Args),
     /// Show the node types there are.
     Nodes(nodes::Args),
+    /// Show who answers when workflows ask for models, and whether they do.
+    Models(models::Args),
     /// Show how code and the converter of documents are isolated on this machine.
     Sandbox(sandbox::Args),
     /// Measure runs of one workflow in this process.
@@ -149,10 +155,12 @@ impl Cli {
             Command::Webhooks(args) => webhooks::run(args),
             Command::Tenants(args) => tenants::run(args),
             Command::Keys(args) => keys::run(args),
+            Command::Tools(args) => tools::run(args),
             Command::Test(args) => test::run(args),
             Command::Validate(args) => validate::run(args),
             Command::Plan(args) => plan::run(args),
             Command::Nodes(args) => nodes::run(args),
+            Command::Models(args) => models::run(args),
             Command::Sandbox(args) => sandbox::run(&args),
             Command::Bench(args) => bench::run(args),
             Command::Migrate(args) => migrate::run(args),

@@ -34,6 +34,7 @@ use crate::keep::keys;
 use crate::net::Net;
 use crate::people::{Answer, Answers, Lines, is_there};
 use crate::problems::line;
+use crate::services::ServicesFlag;
 #[cfg(feature = "store")]
 use crate::settings::Settings;
 use crate::show::{Output, Show};
@@ -120,6 +121,8 @@ pub(crate) struct Args {
     code: CodeFlags,
     #[command(flatten)]
     net: Net,
+    #[command(flatten)]
+    services: ServicesFlag,
     /// Keep the run in this folder as it goes on, so that it outlives this process.
     #[cfg(feature = "store")]
     #[arg(long, value_name = "DIR")]
@@ -241,7 +244,12 @@ async fn embedded(
 ) -> anyhow::Result<u8> {
     let history = remembered(args.history, args.output);
     let mut kept = RunFiles::new(&start.run, folder(args), args.files_dir.as_ref());
-    let outside = outside(&args.code.settings()?, policy(args.limits), args.net.reach())?;
+    let outside = outside(
+        &args.code.settings()?,
+        policy(args.limits),
+        args.net.reach(),
+        args.services.open()?,
+    )?;
     let outside = NodeContext { files: kept.store(), ..outside };
     let (code, documents) = (outside.code.clone(), outside.documents.clone());
     let keep = keep(args, workflow, &start.run, history).await?;

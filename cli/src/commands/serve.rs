@@ -23,6 +23,7 @@ use crate::embedded::{cores, outside};
 use crate::keep::keys;
 use crate::net::Net;
 use crate::serve::{SHARDS, Serving, Settings};
+use crate::services::ServicesFlag;
 
 /// The most nodes of a class that run at a time.
 const MOST_SLOTS: u16 = 4096;
@@ -91,6 +92,8 @@ pub(crate) struct Args {
     code: CodeFlags,
     #[command(flatten)]
     net: Net,
+    #[command(flatten)]
+    services: ServicesFlag,
 }
 
 /// A class of nodes that share slots.
@@ -155,7 +158,12 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
 /// Serves until it is told to stop.
 async fn serve(args: &Args, settings: Settings) -> anyhow::Result<ExitCode> {
     let stop = Stop::on_signals().context("failed to listen to signals")?;
-    let outside = outside(&args.code.settings()?, Policy::default(), args.net.reach())?;
+    let outside = outside(
+        &args.code.settings()?,
+        Policy::default(),
+        args.net.reach(),
+        args.services.open()?,
+    )?;
     let (code, documents) = (outside.code.clone(), outside.documents.clone());
     let store = SharedFolder::open(&args.data, SHARDS, keys()?).await?;
     let (health, door) = (Health::waiting_for(&["api"]), Door::default());

@@ -15,6 +15,7 @@ use crate::code::CodeFlags;
 use crate::console::{one_line, print, talk};
 use crate::embedded::outside;
 use crate::net::Net;
+use crate::services::ServicesFlag;
 use crate::testing::{self, Executor, Problem, Ready, Settings, TestFile, Verdict};
 
 /// Letters of a problem's line.
@@ -51,6 +52,8 @@ pub(crate) struct Args {
     code: CodeFlags,
     #[command(flatten)]
     net: Net,
+    #[command(flatten)]
+    services: ServicesFlag,
 }
 
 /// A file's name and its tests.
@@ -103,7 +106,12 @@ fn tell(file: &str, problems: &[Problem]) {
 /// failed.
 async fn execute(args: &Args, suites: &[Suite], left_out: usize) -> anyhow::Result<usize> {
     let began = Instant::now();
-    let outside = outside(&args.code.settings()?, Policy::default(), args.net.reach())?;
+    let outside = outside(
+        &args.code.settings()?,
+        Policy::default(),
+        args.net.reach(),
+        args.services.open()?,
+    )?;
     let executor = Executor::start(outside, Settings { timeout: args.timeout });
     let lanes = Arc::new(Semaphore::new(usize::from(args.jobs)));
     let spawn = |ready: &Arc<Ready>| -> JoinHandle<Verdict> {

@@ -100,13 +100,13 @@ fn asked(files: &[PathBuf], tools: &BoundTools) -> anyhow::Result<Vec<Asked>> {
     let mut found: IndexMap<(String, String), Asked> = IndexMap::new();
     for file in files {
         let text = read_file(file)?;
-        let document = flowmill_workflow::load::read(&text).map_err(|error| {
+        let document = flowmill_workflow::read(&text).map_err(|error| {
             let first = error.problems.first().map(ToString::to_string).unwrap_or_default();
             anyhow::anyhow!("failed to read {}: {first}", file.display())
         })?;
         for node in &document.0.nodes {
             let Some(wanted) = wanted_tool(node) else { continue };
-            let name = format!("{}: {}", file.display(), node.id);
+            let name = format!("{}: {}", file.display(), node.id.to_value().to_python());
             let key = (wanted.provider_id.to_string(), wanted.tool.to_string());
             let asked = found.entry(key).or_insert_with(|| {
                 let bound = tools.offer(&wanted).map(|offer| offer.answers);

@@ -22,6 +22,7 @@ mod serve;
 mod show;
 mod terminal;
 mod testing;
+mod tools;
 mod validate;
 
 use std::io::Write as _;

@@ -14,8 +14,8 @@ use flowmill_engine::value::Name;
 use flowmill_infra::clock::SystemClock;
 use flowmill_infra::live::Event;
 use flowmill_infra::memory::{
-    MemoryBroker, MemoryClaims, MemoryLive, MemoryNotes, MemoryPayloads, MemoryStore, MemoryWorker,
-    SharedStore, Watcher,
+    MemoryBroker, MemoryClaims, MemoryLimiter, MemoryLive, MemoryNotes, MemoryPayloads,
+    MemoryStore, MemoryWorker, SharedStore, Watcher,
 };
 use flowmill_infra::payloads::{CachedPayloads, FilePayloads};
 
@@ -191,6 +191,15 @@ async fn the_memory_live_feed() {
     })
     .await;
     suite::watched::all(MemoryLive::default).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_memory_limits() {
+    suite::limits::all(async || {
+        let limiter = MemoryLimiter::default();
+        (limiter.clone(), limiter)
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,11 @@
 //! contracts that nodes call ([`models::Models`], [`tools::Tools`]), the file, and the clients behind both.
 
 pub mod caller;
+pub mod file;
 pub mod models;
+#[cfg(feature = "clients")]
+pub mod open;
+pub mod secret;
 pub mod tools;
 
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 mod broker;
 mod claims;
+mod limits;
 mod live;
 mod notes;
 #[cfg(feature = "payloads")]
@@ -13,6 +14,7 @@ pub use broker::{
     MemoryBroker, MemoryCompletions, MemoryInbox, MemoryQueue, MemoryTasks, MemoryWorker,
 };
 pub use claims::MemoryClaims;
+pub use limits::MemoryLimiter;
 pub use live::{MemoryLive, MemorySubscription, Watcher};
 pub use notes::MemoryNotes;
 #[cfg(feature = "payloads")]

@@ -1,4 +1,5 @@
-//! Redis for what may vanish: the live feed, claims, copies of checkpoints and payloads.
+//! Redis for what may vanish: the live feed, claims, limits of calls, copies of checkpoints and
+//! payloads.
 //!
 //! Nothing here is needed for a run to be right. Each request has little time; after a few that
 //! failed in a row the server is left alone for a moment (`breaker`), and all that is asked
@@ -12,6 +13,7 @@ mod checkpoints;
 mod claims;
 mod form;
 mod hub;
+mod limits;
 mod link;
 mod live;
 mod notes;
@@ -29,6 +31,7 @@ use ::redis::{Client, ConnectionInfo};
 
 pub use checkpoints::Hot;
 pub use claims::RedisClaims;
+pub use limits::RedisLimiter;
 pub use live::RedisLive;
 pub use subscription::{RedisSubscription, RedisSubscriptions};
 

@@ -87,6 +87,28 @@ async fn claims() {
 }
 
 #[tokio::test]
+async fn limits() {
+    let all = std::cell::RefCell::new(Vec::new());
+    suite::limits::all(async || {
+        let keys = Keys::new().await;
+        // two processes have two connections
+        let both = (keys.redis().limiter(), keys.redis().limiter());
+        all.borrow_mut().push(keys);
+        both
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_redis_each_process_limits_itself() {
+    suite::limits::all(async || {
+        let limiter = Redis::absent().limiter();
+        (limiter.clone(), limiter)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn notes_of_owners() {
     let all = std::cell::RefCell::new(Vec::new());
     suite::notes::all(async || {

@@ -15,6 +15,7 @@ pub(crate) mod conversations;
 mod folder;
 pub(crate) mod intake;
 pub(crate) mod letters;
+pub(crate) mod limits;
 pub(crate) mod live;
 pub(crate) mod notes;
 pub(crate) mod payloads;

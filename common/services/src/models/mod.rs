@@ -1,12 +1,24 @@
 //! Language models behind one contract, whoever offers them.
 
 mod ask;
+#[cfg(feature = "clients")]
+mod clients;
+pub mod config;
 mod error;
+#[cfg(feature = "clients")]
+mod gateway;
+pub mod limits;
 mod reply;
+mod routes;
 
 pub use ask::{Ask, Detail, Media, MediaKind, Message, Part, Role, Schema, Source, ToolSpec};
+#[cfg(feature = "clients")]
+pub use clients::ClientError;
 pub use error::{ErrorKind, ModelError};
+#[cfg(feature = "clients")]
+pub use gateway::Gateway;
 pub use reply::{Embeddings, Piece, Price, Ranked, Reply, ToolCall, Usage};
+pub use routes::{Offer, Policy, Route, Routes};
 
 use std::fmt::Debug;
 
@@ -39,6 +51,7 @@ pub enum Mode {
 }
 
 /// What is known of a model before it is called.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
     /// Whether it calls tools.

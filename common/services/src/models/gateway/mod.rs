@@ -1,0 +1,379 @@
+//! All models of a services file behind one contract: finds who is asked, waits for limits, asks,
+//! and turns to others where that is wanted.
+//!
+//! A provider that asks for fewer calls is no error of the node: the call waits and goes again. Once
+//! a piece of an answer was handed on, nobody else is asked any more: whoever reads it has it.
+
+mod admission;
+mod budget;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use flowmill_engine::value::Name;
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::sync::Notify;
+
+use super::clients::{ClientError, Clients};
+use super::limits::{Cost, Limiter, Outcome, Standing};
+use super::{
+    Ask, Embeddings, ErrorKind, Known, Mode, ModelError, Models, Offer, OnPiece, Piece, Ranked,
+    Reply, Routes, Usage, Wanted,
+};
+use crate::caller::Caller;
+use admission::Admitted;
+
+/// The models of a services file.
+#[derive(Debug)]
+pub struct Gateway {
+    routes: Routes,
+    clients: Clients,
+    limiter: Arc<dyn Limiter>,
+    /// Where calls of one key wait in this process, each behind the other.
+    turns: Mutex<HashMap<Name, Arc<Turn>>>,
+}
+
+/// Where calls of one key wait.
+#[derive(Debug, Default)]
+struct Turn {
+    /// Whoever holds it is asked for next.
+    first: tokio::sync::Mutex<()>,
+    /// A call ended.
+    ended: Notify,
+}
+
+impl Gateway {
+    /// Models behind limits. Nothing is connected to yet.
+    ///
+    /// # Errors
+    /// [`ClientError`] when a provider can never be connected to.
+    pub fn new(routes: Routes, limiter: Arc<dyn Limiter>) -> Result<Self, ClientError> {
+        let providers = routes.providers().iter().map(|provider| &**provider);
+        let clients = Clients::new(providers, routes.config().times)?;
+        Ok(Self { routes, clients, limiter, turns: Mutex::default() })
+    }
+
+    /// Who answers what.
+    pub fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    /// How offers stand: whether they cool or are left alone.
+    pub async fn standing(&self, offer: &Offer) -> Standing {
+        let keys: Vec<Name> =
+            admission::keys(offer).into_iter().map(|limited| limited.key).collect();
+        self.limiter.standing(&keys).await.first().copied().unwrap_or_default()
+    }
+
+    fn turn(&self, key: &Name) -> Arc<Turn> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.entry(key.clone()).or_default().clone()
+    }
+
+    /// Asks those of a chain in turns until one answers.
+    async fn chain<'a, T>(
+        &'a self,
+        offers: &'a [&'a Offer],
+        call: &'a Call<'a>,
+        ask: impl Fn(&'a Offer) -> BoxFuture<'a, Result<(T, Usage), ModelError>>,
+    ) -> Result<T, ModelError> {
+        let mut last = None;
+        for (place, offer) in offers.iter().enumerate() {
+            let is_last = place + 1 == offers.len();
+            match self.one(offer, call, is_last, || ask(offer)).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) if is_last || !call.may_go_on(error.kind) => return Err(error),
+                Err(error) => {
+                    let next = &offers[place + 1];
+                    tracing::warn!(
+                        node.id = &*call.caller.node,
+                        run.id = &*call.caller.run,
+                        from = &*offer.provider.name,
+                        to = &*next.provider.name,
+                        model = &*next.name,
+                        %error,
+                        "another model is asked"
+                    );
+                    last = Some(error);
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| ModelError::new(ErrorKind::NotMapped, "nobody is asked")))
+    }
+
+    /// Asks one until it answers or fails. Being asked for fewer calls is neither.
+    async fn one<'a, T>(
+        &'a self,
+        offer: &'a Offer,
+        call: &'a Call<'a>,
+        is_last: bool,
+        ask: impl Fn() -> BoxFuture<'a, Result<(T, Usage), ModelError>>,
+    ) -> Result<T, ModelError> {
+        let waited = tokio::time::Instant::now();
+        loop {
+            let mut admitted = self.admit(offer, call, is_last, waited).await?;
+            // what is set aside from here on stays spent if the call is cut: it was asked
+            let reserved = match self.reserve(offer, call).await {
+                Ok(reserved) => reserved,
+                Err(error) => {
+                    admitted.settle(Outcome::Neither, 0).await;
+                    return Err(error);
+                }
+            };
+            let answer = ask().await;
+            let (outcome, cost) = judged(&answer, &admitted);
+            admitted.settle(outcome, cost.tokens).await;
+            self.correct(&reserved, cost).await;
+            match answer {
+                Ok((answer, _)) => return Ok(answer),
+                Err(error) if error.kind == ErrorKind::RateLimited && !call.was_heard() => {
+                    tracing::debug!(
+                        node.id = &*call.caller.node,
+                        provider = &*offer.provider.name,
+                        retry_after = ?error.retry_after,
+                        "the provider asks for fewer calls"
+                    );
+                    if !is_last {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Asks all at the same time: the first good answer counts, and the others are cut.
+    async fn race<'a>(
+        &'a self,
+        offers: Vec<&'a Offer>,
+        call: &'a Call<'a>,
+        (mode, ask): (Mode, &'a Ask),
+    ) -> Result<Reply, ModelError> {
+        let silent: OnPiece<'a> = &|_| {};
+        let one = |offer: &'a Offer| async move {
+            let asking = || self.asking(offer, (mode, ask), silent);
+            (offer, self.one(offer, call, true, asking).await)
+        };
+        let mut running: FuturesUnordered<_> = offers.into_iter().map(one).collect();
+        let (mut poor, mut error) = (None, None);
+        while let Some((offer, answer)) = running.next().await {
+            match answer {
+                Ok(reply) if is_good(&reply) => {
+                    tracing::debug!(
+                        node.id = &*call.caller.node,
+                        provider = &*offer.provider.name,
+                        model = &*offer.name,
+                        cut = running.len(),
+                        "won the race"
+                    );
+                    return Ok(reply);
+                }
+                Ok(reply) => poor = Some(reply),
+                Err(failure) => error = Some(failure),
+            }
+        }
+        match (poor, error) {
+            (Some(reply), _) => Ok(reply),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(ModelError::new(ErrorKind::NotMapped, "nobody is asked")),
+        }
+    }
+
+    fn asking<'a>(
+        &'a self,
+        offer: &'a Offer,
+        (mode, ask): (Mode, &'a Ask),
+        on_piece: OnPiece<'a>,
+    ) -> BoxFuture<'a, Result<(Reply, Usage), ModelError>> {
+        Box::pin(async move {
+            let reply = self.clients.ask(offer, (mode, ask), on_piece).await?;
+            let usage = reply.usage.clone();
+            Ok((reply, usage))
+        })
+    }
+}
+
+/// A call, whoever is asked.
+struct Call<'a> {
+    caller: &'a Caller,
+    /// How many tokens are read and written, by estimate.
+    tokens: (u64, u64),
+    /// Whether a piece of an answer was handed on.
+    heard: AtomicBool,
+}
+
+impl<'a> Call<'a> {
+    fn new(caller: &'a Caller, tokens: (u64, u64)) -> Self {
+        Self { caller, tokens, heard: AtomicBool::new(false) }
+    }
+
+    fn was_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Whether another may do better.
+    fn may_go_on(&self, kind: ErrorKind) -> bool {
+        let is_theirs = match kind {
+            ErrorKind::NoModel
+            | ErrorKind::Connection
+            | ErrorKind::Unavailable
+            | ErrorKind::RateLimited
+            | ErrorKind::Unauthorized
+            | ErrorKind::Timeout => true,
+            // what is refused here is refused elsewhere, and what is spent is spent
+            ErrorKind::NotMapped | ErrorKind::BadRequest | ErrorKind::Budget => false,
+        };
+        is_theirs && !self.was_heard()
+    }
+}
+
+fn is_good(reply: &Reply) -> bool {
+    !reply.text.is_empty() || !reply.tool_calls.is_empty() || !reply.media.is_empty()
+}
+
+/// What a call's end says of the provider, and what it cost.
+fn judged<T>(answer: &Result<(T, Usage), ModelError>, admitted: &Admitted<'_>) -> (Outcome, Cost) {
+    match answer {
+        Ok((_, usage)) => {
+            let tokens = usage.prompt_tokens + usage.completion_tokens;
+            let money = usage.price.as_ref().map_or(0, |price| price.prompt + price.completion);
+            // who does not say what it took is believed the estimate
+            let tokens = if tokens == 0 { admitted.tokens() } else { tokens };
+            (Outcome::Answered, Cost { tokens, money })
+        }
+        Err(error) => {
+            let outcome = match error.kind {
+                ErrorKind::RateLimited => Outcome::Cooled(error.retry_after),
+                ErrorKind::Connection | ErrorKind::Unavailable | ErrorKind::Timeout => {
+                    Outcome::Failed
+                }
+                ErrorKind::NotMapped
+                | ErrorKind::NoModel
+                | ErrorKind::Unauthorized
+                | ErrorKind::BadRequest
+                | ErrorKind::Budget => Outcome::Neither,
+            };
+            (outcome, Cost::default())
+        }
+    }
+}
+
+/// About how many tokens a question has, and its answer may have.
+fn estimate(ask: &Ask) -> (u64, u64) {
+    const LETTERS_A_TOKEN: usize = 4;
+    const USUAL_ANSWER: u64 = 500;
+    let said = ask.messages.iter().map(|message| message.joined().len()).sum::<usize>();
+    let tools = ask
+        .tools
+        .iter()
+        .map(|tool| tool.name.len() + tool.description.len() + tool.parameters.memory_bytes() / 2);
+    let letters = said + tools.sum::<usize>();
+    let most = ask.params.iter().find(|(name, _)| name.starts_with("max_") && name.contains("tok"));
+    let most = most.and_then(|(_, value)| value.to_json().as_u64());
+    ((letters / LETTERS_A_TOKEN) as u64 + 1, most.unwrap_or(USUAL_ANSWER))
+}
+
+fn of_texts<'a>(texts: impl Iterator<Item = &'a Name>) -> (u64, u64) {
+    (texts.map(|text| text.len() as u64 / 4 + 1).sum(), 0)
+}
+
+impl Models for Gateway {
+    fn known(&self, wanted: &Wanted, caller: &Caller) -> Result<Known, ModelError> {
+        self.routes.find(wanted, caller).map(|route| route.first.known)
+    }
+
+    fn ask<'a>(
+        &'a self,
+        wanted: &'a Wanted,
+        ask: Ask,
+        caller: &'a Caller,
+        on_piece: OnPiece<'a>,
+    ) -> BoxFuture<'a, Result<Reply, ModelError>> {
+        Box::pin(async move {
+            let route = self.routes.find(wanted, caller)?;
+            let call = Call::new(caller, estimate(&ask));
+            let how = (wanted.mode, &ask);
+            let mut offers: Vec<&Offer> = vec![&route.first];
+            if !route.race.is_empty() {
+                let racers = offers.iter().copied().chain(&route.race).collect();
+                match self.race(racers, &call, how).await {
+                    Ok(reply) => return Ok(shown(reply, on_piece)),
+                    Err(error) if route.fallbacks.is_empty() || !call.may_go_on(error.kind) => {
+                        return Err(error);
+                    }
+                    Err(_) => offers.clear(),
+                }
+            }
+            offers.extend(&route.fallbacks);
+            let heard = |piece: Piece<'_>| {
+                call.heard.store(true, Ordering::Relaxed);
+                on_piece(piece);
+            };
+            self.chain(&offers, &call, |offer| self.asking(offer, how, &heard)).await
+        })
+    }
+
+    fn embed<'a>(
+        &'a self,
+        wanted: &'a Wanted,
+        texts: Vec<Name>,
+        caller: &'a Caller,
+    ) -> BoxFuture<'a, Result<Embeddings, ModelError>> {
+        Box::pin(async move {
+            let route = self.routes.find(wanted, caller)?;
+            let call = Call::new(caller, of_texts(texts.iter()));
+            let (offers, texts) = (in_turns(&route), &texts);
+            let ask = |offer| -> BoxFuture<'_, _> {
+                Box::pin(async move {
+                    let found = self.clients.embed(offer, texts).await?;
+                    let usage = found.usage.clone();
+                    Ok((found, usage))
+                })
+            };
+            self.chain(&offers, &call, ask).await
+        })
+    }
+
+    fn rerank<'a>(
+        &'a self,
+        wanted: &'a Wanted,
+        query: Name,
+        documents: Vec<Name>,
+        caller: &'a Caller,
+    ) -> BoxFuture<'a, Result<Vec<Ranked>, ModelError>> {
+        Box::pin(async move {
+            let route = self.routes.find(wanted, caller)?;
+            let call = Call::new(caller, of_texts(documents.iter().chain([&query])));
+            let (offers, query, documents) = (in_turns(&route), &query, &documents);
+            let ask = |offer| -> BoxFuture<'_, _> {
+                Box::pin(async move {
+                    let found = self.clients.rerank(offer, query, documents).await?;
+                    Ok((found, Usage::default()))
+                })
+            };
+            self.chain(&offers, &call, ask).await
+        })
+    }
+}
+
+/// The answer that won, handed on in whole.
+fn shown(reply: Reply, on_piece: OnPiece<'_>) -> Reply {
+    if !reply.thoughts.is_empty() {
+        on_piece(Piece::Thought(&reply.thoughts));
+    }
+    if !reply.text.is_empty() {
+        on_piece(Piece::Text(&reply.text));
+    }
+    reply
+}
+
+fn in_turns(route: &super::Route) -> Vec<&Offer> {
+    std::iter::once(&route.first).chain(&route.fallbacks).collect()
+}
+
+/// How long a call waits for limits if nobody says it.
+const PATIENCE: Duration = Duration::from_mins(10);
