@@ -33,8 +33,14 @@ mod workflow;
 
 use std::process::ExitCode;
 
+use flowmill_nodes::tool::launcher;
+
 /// Runs the command line.
 pub fn main() -> ExitCode {
+    // what becomes a command of a tool is this program again, before it has any threads
+    if let Some(status) = launcher::answer(std::env::args_os().skip(1)) {
+        return ExitCode::from(status);
+    }
     match commands::Cli::read().run() {
         Ok(code) => code,
         // whoever read our output has seen enough

@@ -1,10 +1,13 @@
-//! What a document's nodes need besides this program: model providers, tools, knowledge. Each is
-//! named as the document names it, once, so that a reader knows what has to be configured.
+//! What a document's nodes need besides this program: model providers, tools that are not built in,
+//! knowledge. Each is named as the document names it, once, so that a reader knows what has to be
+//! configured.
 
 use flowmill_engine::graph::{Graph, Item, Node, Problem, Problems};
 use flowmill_engine::value::Name;
 use flowmill_nodes::catalogue::NodeType;
 use flowmill_nodes::registry;
+use flowmill_nodes::tool::is_built_in;
+use flowmill_services::tools::Wanted;
 use indexmap::{IndexMap, IndexSet};
 
 use crate::words::counted;
@@ -38,8 +41,13 @@ struct Plugin {
 /// One warning for each provider that nodes call, and for each plugin that no node names.
 pub(crate) fn needs(graph: &Graph) -> Problems {
     let mut needs: IndexMap<String, Need> = IndexMap::new();
+    let mut built_in: IndexSet<Name> = IndexSet::new();
     for node in &graph.nodes {
         let Some(kind) = kind_of(node).filter(|kind| kind.needs_mock) else { continue };
+        if let Some(wanted) = wanted_tool(node).filter(is_built_in) {
+            built_in.insert(wanted.provider_id);
+            continue;
+        }
         let (what, name) = wants(kind, &node.data);
         let need = needs.entry(what).or_default();
         need.line = if need.nodes == 0 { node.line } else { need.line };
@@ -48,6 +56,9 @@ pub(crate) fn needs(graph: &Graph) -> Problems {
         need.names.extend(name);
     }
     let mut plugins = plugins(&graph.dependencies);
+    for plugin in &mut plugins {
+        plugin.is_used = built_in.iter().any(|provider| names(provider, &plugin.id));
+    }
     let mut problems = Problems::new();
     for (what, need) in &needs {
         let kinds: Vec<&str> = need.kinds.iter().copied().collect();
@@ -78,11 +89,28 @@ pub(crate) fn needs(graph: &Graph) -> Problems {
 
 /// What to do about a need.
 fn here(what: &str) -> &'static str {
-    if what.contains("model provider") {
+    if what.contains("model provider") || what.contains("agent strategy") {
         "a services file says who answers (flowmill models list), or mocks do with --mock"
+    } else if what.contains("tool") || what.contains("MCP server") {
+        "a services file says who answers (flowmill tools list), or mocks do with --mock"
     } else {
         "give the nodes mocks with --mock"
     }
+}
+
+/// The tool that a node calls; None if it is no tool node.
+pub(crate) fn wanted_tool(node: &Node) -> Option<Wanted> {
+    let text = |key: &str| node.data.get(key).and_then(Item::as_name).cloned();
+    if text("type").as_deref() != Some("tool") {
+        return None;
+    }
+    Some(Wanted {
+        provider_type: text("provider_type").unwrap_or_default(),
+        provider_id: text("provider_id").unwrap_or_default(),
+        provider_name: text("provider_name").unwrap_or_default(),
+        tool: text("tool_name").unwrap_or_default(),
+        credential: text("credential_id"),
+    })
 }
 
 fn kind_of(node: &Node) -> Option<&'static NodeType> {
@@ -180,6 +208,7 @@ mod tests {
         let text = r#"
 dependencies:
 - {type: marketplace, value: {marketplace_plugin_unique_identifier: "langgenius/openai:0.2.8@aa"}}
+- {type: marketplace, value: {marketplace_plugin_unique_identifier: "langgenius/time:0.0.1@cc"}}
 - {type: package, value: {plugin_unique_identifier: "x/unused:1.0.0@bb"}}
 graph:
   nodes:
@@ -188,6 +217,7 @@ graph:
   - {id: c, data: {type: tool, provider_id: 29303358-86a5, provider_name: Tickets, provider_type: api, tool_name: open}}
   - {id: d, data: {type: tool, provider_id: langgenius/openai2, provider_type: builtin}}
   - {id: e, data: {type: start}}
+  - {id: f, data: {type: tool, provider_id: langgenius/time/time, provider_type: builtin, tool_name: weekday}}
 "#;
         let document = flowmill_dsl::document::read(text).unwrap();
         let problems = needs(&document.graph);
@@ -198,14 +228,14 @@ graph:
         assert_eq!(
             shown,
             [
-                "7: the model provider langgenius/openai/openai (gpt-4o, mini) must be configured: 2 nodes \
+                "8: the model provider langgenius/openai/openai (gpt-4o, mini) must be configured: 2 nodes \
              (llm, question-classifier) (in Dify the plugin langgenius/openai 0.2.8 brings it; here \
              a services file says who answers (flowmill models list), or mocks do with --mock)",
-                "9: the custom tool Tickets (open) must be configured: 1 node (tool) (give the nodes \
-             mocks with --mock)",
-                "10: the tool provider langgenius/openai2 must be configured: 1 node (tool) (give the \
-             nodes mocks with --mock)",
-                "4: the document names the plugin x/unused 1.0.0, and no node seems to use it",
+                "10: the custom tool Tickets (open) must be configured: 1 node (tool) (a services file says \
+             who answers (flowmill tools list), or mocks do with --mock)",
+                "11: the tool provider langgenius/openai2 must be configured: 1 node (tool) (a services \
+             file says who answers (flowmill tools list), or mocks do with --mock)",
+                "5: the document names the plugin x/unused 1.0.0, and no node seems to use it",
             ]
         );
     }

@@ -8,6 +8,7 @@ use flowmill_infra::memory::MemoryLimiter;
 use flowmill_services::Services;
 use flowmill_services::models::Gateway;
 use flowmill_services::open::Source;
+use flowmill_services::tools::BoundTools;
 
 /// Names the file where the flag does not.
 const VARIABLE: &str = "FLOWMILL_SERVICES";
@@ -47,6 +48,16 @@ impl ServicesFlag {
     pub(crate) fn open(&self) -> anyhow::Result<Arc<Services>> {
         let services = self.read()?.services(Arc::new(MemoryLimiter::default()), &variable);
         services.map(Arc::new).map_err(failed)
+    }
+
+    /// The tools alone.
+    ///
+    /// # Errors
+    /// When the file cannot be read or used.
+    pub(crate) fn tools(&self) -> anyhow::Result<BoundTools> {
+        self.read()?
+            .tools(&variable)
+            .map_err(|error| failed(format!("use the services file: {error}")))
     }
 
     /// The models alone.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use flowmill_nodes::document_extractor::helper;
+use flowmill_nodes::tool::launcher;
 use flowmill_worker::program;
 use tikv_jemallocator::Jemalloc;
 
@@ -11,6 +12,10 @@ use tikv_jemallocator::Jemalloc;
 static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
+    // what becomes a command of a tool is this program again
+    if let Some(status) = launcher::answer(std::env::args_os().skip(1)) {
+        return ExitCode::from(status);
+    }
     // what converts a document is this program again, before it has any threads
     let mut arguments = std::env::args().skip(1);
     if arguments.next().as_deref() == Some(helper::COMMAND) {

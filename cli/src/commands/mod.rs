@@ -28,6 +28,7 @@ pub(crate) mod start;
 mod submit;
 mod tenants;
 mod test;
+mod tools;
 mod validate;
 mod webhooks;
 mod workflows;
@@ -97,6 +98,8 @@ enum Command {
     Tenants(tenants::Args),
     /// List, make and revoke the keys by which a server knows its callers.
     Keys(keys::Args),
+    /// Say who answers for the tools that workflows ask for.
+    Tools(tools::Args),
     /// Hold workflows against what they must do: tests in files.
     Test(test::Args),
     /// Check documents: ok, or everything that is wrong with them.
@@ -152,6 +155,7 @@ impl Cli {
             Command::Webhooks(args) => webhooks::run(args),
             Command::Tenants(args) => tenants::run(args),
             Command::Keys(args) => keys::run(args),
+            Command::Tools(args) => tools::run(args),
             Command::Test(args) => test::run(args),
             Command::Validate(args) => validate::run(args),
             Command::Plan(args) => plan::run(args),

@@ -23,6 +23,7 @@ mod serve;
 mod show;
 mod terminal;
 mod testing;
+mod tools;
 mod validate;
 
 use std::io::Write as _;

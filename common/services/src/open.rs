@@ -73,6 +73,19 @@ impl Source {
         Gateway::new(Routes::new(self.file.models.clone()), limiter)
     }
 
+    /// The tools that it binds.
+    ///
+    /// # Errors
+    /// [`crate::tools::ConfigError`] when one of them can never be called.
+    #[cfg(feature = "tools")]
+    pub fn tools(
+        &self,
+        environment: Environment<'_>,
+    ) -> Result<crate::tools::BoundTools, crate::tools::ConfigError> {
+        let origin = crate::tools::Origin { folder: &self.folder, environment };
+        crate::tools::BoundTools::new(self.file.tools.clone(), origin)
+    }
+
     /// All services that it names.
     ///
     /// # Errors
@@ -84,10 +97,7 @@ impl Source {
     ) -> Result<Services, OpenError> {
         let models = Arc::new(self.models(limiter)?);
         #[cfg(feature = "tools")]
-        let tools = {
-            let origin = crate::tools::Origin { folder: &self.folder, environment };
-            Arc::new(crate::tools::BoundTools::new(self.file.tools.clone(), origin)?)
-        };
+        let tools = Arc::new(self.tools(environment)?);
         #[cfg(not(feature = "tools"))]
         let tools = {
             let (_, _) = (environment, &self.folder);

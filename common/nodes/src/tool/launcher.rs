@@ -6,6 +6,8 @@
 //! with it.
 
 use std::convert::Infallible;
+use std::ffi::OsString;
+use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +18,7 @@ use crate::sandbox::launch::{Bounds, confine};
 pub const COMMAND: &str = "run-command";
 
 /// The status of a process that did not become the command.
-const REFUSED: i32 = 126;
+const REFUSED: u8 = 126;
 
 /// What it says then, before why.
 const SIGN: &str = "flowmill-run-command: ";
@@ -53,11 +55,7 @@ pub(super) struct Order {
 
 impl Order {
     /// The arguments that follow the verb.
-    pub(super) fn arguments(
-        self,
-        readable: &[PathBuf],
-        argv: &[String],
-    ) -> Vec<std::ffi::OsString> {
+    pub(super) fn arguments(self, readable: &[PathBuf], argv: &[String]) -> Vec<OsString> {
         let held = if self.waived { WAIVED } else { CAGED };
         let bounds = [self.memory_bytes, self.cpu_seconds, readable.len() as u64];
         let mut arguments = vec![held.into()];
@@ -83,14 +81,24 @@ impl Order {
 /// Why a process did not become the command.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct LaunchError(String);
+struct LaunchError(String);
 
-/// Becomes the command that the arguments after the verb say. To be called while the process has
-/// one thread.
-///
-/// # Errors
-/// When it cannot. [`report`] tells whoever started it.
-pub fn run(arguments: &[String]) -> Result<Infallible, LaunchError> {
+/// Becomes the command that a program's arguments say, if they begin with [`COMMAND`]. To be called
+/// before anything else is done, while the process has one thread. None: they say something else.
+/// Otherwise it did not become the command, and is to end with this status.
+pub fn answer(mut arguments: impl Iterator<Item = OsString>) -> Option<u8> {
+    if arguments.next()?.to_str() != Some(COMMAND) {
+        return None;
+    }
+    let arguments: Option<Vec<String>> =
+        arguments.map(|argument| argument.into_string().ok()).collect();
+    let Err(error) = run(&arguments.unwrap_or_default());
+    // nobody may be left to read it
+    let _ = write!(std::io::stderr(), "{SIGN}{error}");
+    Some(REFUSED)
+}
+
+fn run(arguments: &[String]) -> Result<Infallible, LaunchError> {
     let (order, readable, argv) = Order::read(arguments).ok_or_else(|| {
         LaunchError("this command is started by workers, with arguments of their own".to_owned())
     })?;
@@ -109,19 +117,10 @@ pub fn run(arguments: &[String]) -> Result<Infallible, LaunchError> {
     Err(LaunchError(format!("cannot run {program}: {error}")))
 }
 
-/// Tells whoever started this process why it did not become the command; gives the status to end
-/// with.
-pub fn report(error: &LaunchError) -> u8 {
-    use std::io::Write as _;
-    // nobody may be left to read it
-    let _ = write!(std::io::stderr(), "{SIGN}{error}");
-    u8::try_from(REFUSED).unwrap_or(u8::MAX)
-}
-
 /// Why a process that ended never became the command; None where it did.
 pub(super) fn refusal(status: Option<i32>, stderr: &[u8]) -> Option<String> {
     let said = std::str::from_utf8(stderr).ok()?.strip_prefix(SIGN)?;
-    (status == Some(REFUSED)).then(|| said.to_owned())
+    (status == Some(i32::from(REFUSED))).then(|| said.to_owned())
 }
 
 #[cfg(test)]

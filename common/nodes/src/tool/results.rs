@@ -167,10 +167,9 @@ fn about(bytes: &[u8], mime_type: Option<Name>, name: Option<Name>) -> File {
         None => guess_extension(&mime_type).unwrap_or(".bin").into(),
     };
     let filename = name.unwrap_or_else(|| named_by_content(bytes, &extension));
-    let kind = match mime_type.split('/').next() {
-        Some(kind @ ("image" | "audio" | "video")) => kind,
-        _ => "document",
-    };
+    let kind = mime_type.split('/').next();
+    let kind = kind.filter(|kind| matches!(*kind, "image" | "audio" | "video"));
+    let kind = kind.unwrap_or("document");
     File {
         kind: kind.into(),
         transfer_method: TOOL_FILE.into(),

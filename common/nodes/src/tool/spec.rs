@@ -73,7 +73,7 @@ pub(super) fn read(fields: &mut Fields<'_>, strict: bool) -> Spec {
     let by_new_rules = fields.text_opt("tool_node_version").is_some()
         || fields.get("version").and_then(Item::as_str).is_some_and(|version| version != "1");
     let declared = fields.get("paramSchemas").map(declared).unwrap_or_default();
-    let mut parameters = entries(fields.get("tool_parameters"), |item| given(item));
+    let mut parameters = entries(fields.get("tool_parameters"), given);
     let mut settings = Vec::new();
     for (name, item) in members(fields.get("tool_configurations")) {
         if let Some(given) = given(item) {

@@ -52,11 +52,15 @@ impl CommandCall {
         let variable = |(name, text): (&String, &String)| {
             (name.clone(), Secret::fill(text, origin.environment))
         };
+        let whole = |path: &PathBuf| {
+            // the command itself begins in the root folder
+            std::path::absolute(origin.folder.join(path)).map_err(|error| error.to_string())
+        };
         Ok(Self {
             argv,
             stdin,
             environment: entry.env.iter().map(variable).collect(),
-            readable: entry.readable.iter().map(|path| origin.folder.join(path)).collect(),
+            readable: entry.readable.iter().map(whole).collect::<Result<_, _>>()?,
             output_bytes: entry.output_bytes,
             memory_bytes: entry.memory_bytes,
             shape: Shape::new(entry.result, entry.path.as_deref()),

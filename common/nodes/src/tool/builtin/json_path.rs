@@ -1,4 +1,4 @@
-//! JSONPath as `jsonpath_ng` reads it without its extensions: names, places, slices, `*`, `..`, and
+//! `JSONPath` as `jsonpath_ng` reads it without its extensions: names, places, slices, `*`, `..`, and
 //! `,` between names or places.
 
 use flowmill_engine::value::Value;

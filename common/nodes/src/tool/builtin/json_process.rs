@@ -3,11 +3,78 @@
 use std::sync::Arc;
 
 use flowmill_engine::value::{Style, Value, dumps, loads};
+use flowmill_services::tools::{Form, Parameter, ParameterKind};
 
-use super::Given;
 use super::json_path::{JsonPath, Part, Way, at, at_mut};
+use super::{Builtin, Given, Told, Written as _, taken};
 
-pub(super) fn parse(given: &Given<'_>) -> String {
+/// What its tools are for, and what they take.
+pub(super) fn describe(tool: Builtin) -> Told {
+    use Form::{Form as Set, Llm};
+    use ParameterKind::{Boolean, Number, Select, Text};
+    match tool {
+        Builtin::JsonParse => (
+            "A tool for extracting JSON objects",
+            vec![
+                taken("content", Text, Llm, "JSON data").must(),
+                taken("json_filter", Text, Llm, "JSON fields to be parsed").must(),
+                ascii(),
+            ],
+        ),
+        Builtin::JsonInsert => (
+            "A tool for inserting JSON content",
+            vec![
+                content(),
+                taken("query", Text, Llm, "JSONPath query to locate the element to insert").must(),
+                taken("new_value", Text, Llm, "New Value to insert").must(),
+                taken("index", Number, Llm, "Where in a list it is inserted"),
+                taken("value_decode", Boolean, Set, "Whether the value is JSON").or(false),
+                taken(
+                    "create_path",
+                    Select,
+                    Set,
+                    "Whether to create a path when the path does not exist",
+                )
+                .or("False"),
+                ascii(),
+            ],
+        ),
+        Builtin::JsonDelete => (
+            "A tool for deleting JSON content",
+            vec![
+                content(),
+                taken("query", Text, Llm, "JSONPath query to locate the element to delete").must(),
+                ascii(),
+            ],
+        ),
+        _ => (
+            "A tool for replacing JSON content",
+            vec![
+                content(),
+                taken("query", Text, Llm, "JSONPath query to locate the element to replace").must(),
+                taken("replace_pattern", Text, Llm, "String to be replaced"),
+                taken("replace_value", Text, Llm, "New Value to replace").must(),
+                taken("replace_model", Select, Set, "Replace Model")
+                    .must()
+                    .or("pattern")
+                    .one_of(&["key", "value", "pattern"]),
+                taken("value_decode", Boolean, Set, "Whether the value is JSON").or(false),
+                ascii(),
+            ],
+        ),
+    }
+}
+
+fn content() -> Parameter {
+    taken("content", ParameterKind::Text, Form::Llm, "JSON content to be processed").must()
+}
+
+fn ascii() -> Parameter {
+    let about = "Ensure the JSON output is ASCII encoded";
+    taken("ensure_ascii", ParameterKind::Boolean, Form::Form, about).or(true)
+}
+
+pub(super) fn parse(given: Given<'_>) -> String {
     let content = match needed(given, &["content", "json_filter"]) {
         Ok(content) => content,
         Err(said) => return said,
@@ -28,7 +95,7 @@ pub(super) fn parse(given: &Given<'_>) -> String {
     extract().unwrap_or_else(|said| said)
 }
 
-pub(super) fn insert(given: &Given<'_>) -> String {
+pub(super) fn insert(given: Given<'_>) -> String {
     let content = match needed(given, &["content", "query", "new_value"]) {
         Ok(content) => content,
         Err(said) => return said,
@@ -53,7 +120,7 @@ pub(super) fn insert(given: &Given<'_>) -> String {
     insert().unwrap_or_else(|said| said)
 }
 
-pub(super) fn delete(given: &Given<'_>) -> String {
+pub(super) fn delete(given: Given<'_>) -> String {
     let content = match needed(given, &["content", "query"]) {
         Ok(content) => content,
         Err(said) => return said,
@@ -92,7 +159,7 @@ pub(super) fn delete(given: &Given<'_>) -> String {
     })
 }
 
-pub(super) fn replace(given: &Given<'_>) -> String {
+pub(super) fn replace(given: Given<'_>) -> String {
     let content = match needed(given, &["content", "query", "replace_value", "replace_model"]) {
         Ok(content) => content,
         Err(said) => return said,
@@ -123,7 +190,7 @@ pub(super) fn replace(given: &Given<'_>) -> String {
     replace().unwrap_or_else(|said| said)
 }
 
-fn replace_texts(value: &mut Value, found: &[Way], given: &Given<'_>) -> Result<(), String> {
+fn replace_texts(value: &mut Value, found: &[Way], given: Given<'_>) -> Result<(), String> {
     let (from, to) = (given.text("replace_pattern"), given.text("replace_value"));
     for way in found {
         let Some(held) = at_mut(value, way) else { continue };
@@ -148,7 +215,7 @@ fn replace_keys(value: &mut Value, found: &[Way], name: &str) {
 }
 
 /// The content, if all that is needed is there; otherwise what is said of the first that is not.
-fn needed(given: &Given<'_>, names: &[&str]) -> Result<std::sync::Arc<str>, String> {
+fn needed(given: Given<'_>, names: &[&str]) -> Result<std::sync::Arc<str>, String> {
     match names.iter().find(|name| given.text(name).is_empty()) {
         Some(name) => Err(format!("Invalid parameter {name}")),
         None => Ok(given.text("content")),
@@ -160,7 +227,7 @@ fn read(content: &str) -> Result<Value, String> {
 }
 
 /// A value as it is given, or as the JSON that it is.
-fn decoded(given: &Given<'_>, name: &str, otherwise: &str) -> Result<Value, String> {
+fn decoded(given: Given<'_>, name: &str, otherwise: &str) -> Result<Value, String> {
     let text = given.text(name);
     if given.flag("value_decode", false) {
         return loads(&text).map_err(|_| otherwise.to_owned());
@@ -168,7 +235,7 @@ fn decoded(given: &Given<'_>, name: &str, otherwise: &str) -> Result<Value, Stri
     Ok(Value::Str(text))
 }
 
-fn written(value: &Value, given: &Given<'_>) -> String {
+fn written(value: &Value, given: Given<'_>) -> String {
     let style = if given.flag("ensure_ascii", true) { Style::Ascii } else { Style::Line };
     dumps(value, style)
 }
@@ -251,12 +318,12 @@ mod tests {
 
     use super::*;
 
-    type Tool = fn(&Given<'_>) -> String;
+    type Tool = fn(Given<'_>) -> String;
 
     fn said(tool: Tool, json: &str) -> String {
         let Value::Object(given) = loads(json).unwrap() else { panic!("an object") };
         let given: Object = (*given).clone();
-        tool(&Given(&given))
+        tool(Given(&given))
     }
 
     #[test]

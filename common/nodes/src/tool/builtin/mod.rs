@@ -71,114 +71,16 @@ pub(super) fn find(wanted: &Wanted) -> Option<Builtin> {
 impl Builtin {
     /// What it takes, as in Dify.
     pub(super) fn describe(self) -> Description {
-        use Form::{Form as Set, Llm};
-        use ParameterKind::{Boolean, Number, Select, Text};
         let (about, parameters) = match self {
-            Self::CurrentTime => (
-                "A tool for getting the current time.",
-                vec![
-                    taken("format", Text, Set, "Time format in strftime standard.")
-                        .or("%Y-%m-%d %H:%M:%S"),
-                    taken("timezone", Text, Set, "Timezone").or("UTC"),
-                ],
-            ),
-            Self::TimezoneConversion => (
-                "A tool to convert time to equivalent time zone",
-                vec![
-                    taken("current_time", Text, Llm, "current time, like 2024-1-1 0:0:0").must(),
-                    taken("current_timezone", Text, Llm, "current timezone, like Asia/Shanghai")
-                        .must()
-                        .or("Asia/Shanghai"),
-                    taken("target_timezone", Text, Llm, "target timezone, like Asia/Tokyo")
-                        .must()
-                        .or("Asia/Tokyo"),
-                ],
-            ),
-            Self::LocaltimeToTimestamp => (
-                "A tool for localtime convert to timestamp",
-                vec![
-                    taken("localtime", Text, Llm, "localtime, such as 2024-1-1 0:0:0").must(),
-                    taken("timezone", Text, Llm, "Timezone, such as Asia/Shanghai")
-                        .or("Asia/Shanghai"),
-                ],
-            ),
-            Self::TimestampToLocaltime => (
-                "A tool for timestamp convert to localtime",
-                vec![
-                    taken("timestamp", Number, Llm, "Timestamp").must(),
-                    taken("timezone", Text, Llm, "Timezone, such as Asia/Shanghai")
-                        .or("Asia/Shanghai"),
-                ],
-            ),
-            Self::Weekday => (
-                "A tool for calculating the weekday of a given date by year, month and day.",
-                vec![
-                    taken("year", Number, Llm, "Year").must(),
-                    taken("month", Number, Llm, "Month").must(),
-                    taken("day", Number, Llm, "Day").must(),
-                ],
-            ),
-            Self::JsonParse => (
-                "A tool for extracting JSON objects",
-                vec![
-                    taken("content", Text, Llm, "JSON data").must(),
-                    taken("json_filter", Text, Llm, "JSON fields to be parsed").must(),
-                    ascii(),
-                ],
-            ),
-            Self::JsonInsert => (
-                "A tool for inserting JSON content",
-                vec![
-                    content(),
-                    taken("query", Text, Llm, "JSONPath query to locate the element to insert")
-                        .must(),
-                    taken("new_value", Text, Llm, "New Value to insert").must(),
-                    taken("index", Number, Llm, "Where in a list it is inserted"),
-                    taken("value_decode", Boolean, Set, "Whether the value is JSON").or(false),
-                    taken(
-                        "create_path",
-                        Select,
-                        Set,
-                        "Whether to create a path when the path does not exist",
-                    )
-                    .or("False"),
-                    ascii(),
-                ],
-            ),
-            Self::JsonDelete => (
-                "A tool for deleting JSON content",
-                vec![
-                    content(),
-                    taken("query", Text, Llm, "JSONPath query to locate the element to delete")
-                        .must(),
-                    ascii(),
-                ],
-            ),
-            Self::JsonReplace => (
-                "A tool for replacing JSON content",
-                vec![
-                    content(),
-                    taken("query", Text, Llm, "JSONPath query to locate the element to replace")
-                        .must(),
-                    taken("replace_pattern", Text, Llm, "String to be replaced"),
-                    taken("replace_value", Text, Llm, "New Value to replace").must(),
-                    taken("replace_model", Select, Set, "Replace Model")
-                        .must()
-                        .or("pattern")
-                        .one_of(&["key", "value", "pattern"]),
-                    taken("value_decode", Boolean, Set, "Whether the value is JSON").or(false),
-                    ascii(),
-                ],
-            ),
-            Self::Webscraper => (
-                "A tool for scraping webpages. Input should be a URL.",
-                vec![
-                    taken("url", Text, Llm, "URL").must(),
-                    taken("user_agent", Text, Set, "User Agent"),
-                    taken("generate_summary", Boolean, Set, "Whether to generate summary")
-                        .or(false),
-                ],
-            ),
+            Self::CurrentTime
+            | Self::TimezoneConversion
+            | Self::LocaltimeToTimestamp
+            | Self::TimestampToLocaltime
+            | Self::Weekday => time::describe(self),
+            Self::JsonParse | Self::JsonInsert | Self::JsonDelete | Self::JsonReplace => {
+                json_process::describe(self)
+            }
+            Self::Webscraper => webscraper::describe(),
         };
         Description { about: about.into(), parameters, takes_others: false }
     }
@@ -194,16 +96,16 @@ impl Builtin {
     ) -> Result<String, ToolError> {
         let given = Given(arguments);
         match self {
-            Self::CurrentTime => Ok(time::current_time(&given)),
-            Self::TimezoneConversion => time::timezone_conversion(&given),
-            Self::LocaltimeToTimestamp => time::localtime_to_timestamp(&given),
-            Self::TimestampToLocaltime => time::timestamp_to_localtime(&given),
-            Self::Weekday => time::weekday(&given),
-            Self::JsonParse => Ok(json_process::parse(&given)),
-            Self::JsonInsert => Ok(json_process::insert(&given)),
-            Self::JsonDelete => Ok(json_process::delete(&given)),
-            Self::JsonReplace => Ok(json_process::replace(&given)),
-            Self::Webscraper => webscraper::scrape(&given, context).await,
+            Self::CurrentTime => Ok(time::current_time(given)),
+            Self::TimezoneConversion => time::timezone_conversion(given),
+            Self::LocaltimeToTimestamp => time::localtime_to_timestamp(given),
+            Self::TimestampToLocaltime => time::timestamp_to_localtime(given),
+            Self::Weekday => time::weekday(given),
+            Self::JsonParse => Ok(json_process::parse(given)),
+            Self::JsonInsert => Ok(json_process::insert(given)),
+            Self::JsonDelete => Ok(json_process::delete(given)),
+            Self::JsonReplace => Ok(json_process::replace(given)),
+            Self::Webscraper => webscraper::scrape(given, context).await,
         }
     }
 }
@@ -213,12 +115,12 @@ impl Builtin {
 struct Given<'a>(&'a Object);
 
 impl Given<'_> {
-    fn value(&self, name: &str) -> Value {
+    fn value(self, name: &str) -> Value {
         self.0.get(name).cloned().unwrap_or_default()
     }
 
     /// Text; empty where there is none.
-    fn text(&self, name: &str) -> Name {
+    fn text(self, name: &str) -> Name {
         match self.value(name) {
             Value::Str(text) => text,
             Value::None => "".into(),
@@ -227,13 +129,13 @@ impl Given<'_> {
     }
 
     /// Text, or what it is where there is none.
-    fn text_or(&self, name: &str, otherwise: &str) -> Name {
+    fn text_or(self, name: &str, otherwise: &str) -> Name {
         let is_there = self.0.get(name).is_some_and(|value| *value != Value::None);
         if is_there { self.text(name) } else { otherwise.into() }
     }
 
     /// Whether something is wanted; `False` as a choice of two is no.
-    fn flag(&self, name: &str, otherwise: bool) -> bool {
+    fn flag(self, name: &str, otherwise: bool) -> bool {
         match self.value(name) {
             Value::None => otherwise,
             Value::Str(text) => !matches!(&*text.to_lowercase(), "" | "false" | "no" | "0"),
@@ -246,16 +148,10 @@ fn taken(name: &str, kind: ParameterKind, form: Form, about: &str) -> Parameter 
     Parameter { name: name.into(), kind, form, about: about.into(), ..Parameter::default() }
 }
 
-fn content() -> Parameter {
-    taken("content", ParameterKind::Text, Form::Llm, "JSON content to be processed").must()
-}
+/// What a tool is for, and what it takes.
+type Told = (&'static str, Vec<Parameter>);
 
-fn ascii() -> Parameter {
-    let about = "Ensure the JSON output is ASCII encoded";
-    taken("ensure_ascii", ParameterKind::Boolean, Form::Form, about).or(true)
-}
-
-/// How parameters are written above.
+/// How parameters are written.
 trait Written {
     fn must(self) -> Self;
     fn or(self, default: impl Into<Value>) -> Self;

@@ -104,7 +104,7 @@ fn write(out: &mut String, time: &DateTime<Tz>, directive: char) -> bool {
         'j' => write!(out, "{:03}", time.ordinal()),
         'm' => write!(out, "{:02}", time.month()),
         'M' => write!(out, "{:02}", time.minute()),
-        'n' => write!(out, "\n"),
+        'n' => writeln!(out),
         'p' => write!(out, "{}", if time.hour() < 12 { "AM" } else { "PM" }),
         'r' => write!(
             out,

@@ -5,15 +5,65 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use chrono::{DateTime, NaiveDate, TimeZone as _};
 use chrono_tz::Tz;
 use flowmill_engine::value::Value;
-use flowmill_services::tools::ToolError;
+use flowmill_services::tools::{Form, ParameterKind, ToolError};
 
 use super::strftime::{localized, month, strftime, strptime, weekday as day_of};
-use super::{Given, refused};
+use super::{Builtin, Given, Told, Written as _, refused, taken};
 
 /// How times are written and read.
 const FORM: &str = "%Y-%m-%d %H:%M:%S";
 
-pub(super) fn current_time(given: &Given<'_>) -> String {
+/// What its tools are for, and what they take.
+pub(super) fn describe(tool: Builtin) -> Told {
+    use Form::{Form as Set, Llm};
+    use ParameterKind::{Number, Text};
+    match tool {
+        Builtin::CurrentTime => (
+            "A tool for getting the current time.",
+            vec![
+                taken("format", Text, Set, "Time format in strftime standard.")
+                    .or("%Y-%m-%d %H:%M:%S"),
+                taken("timezone", Text, Set, "Timezone").or("UTC"),
+            ],
+        ),
+        Builtin::TimezoneConversion => (
+            "A tool to convert time to equivalent time zone",
+            vec![
+                taken("current_time", Text, Llm, "current time, like 2024-1-1 0:0:0").must(),
+                taken("current_timezone", Text, Llm, "current timezone, like Asia/Shanghai")
+                    .must()
+                    .or("Asia/Shanghai"),
+                taken("target_timezone", Text, Llm, "target timezone, like Asia/Tokyo")
+                    .must()
+                    .or("Asia/Tokyo"),
+            ],
+        ),
+        Builtin::LocaltimeToTimestamp => (
+            "A tool for localtime convert to timestamp",
+            vec![
+                taken("localtime", Text, Llm, "localtime, such as 2024-1-1 0:0:0").must(),
+                taken("timezone", Text, Llm, "Timezone, such as Asia/Shanghai").or("Asia/Shanghai"),
+            ],
+        ),
+        Builtin::TimestampToLocaltime => (
+            "A tool for timestamp convert to localtime",
+            vec![
+                taken("timestamp", Number, Llm, "Timestamp").must(),
+                taken("timezone", Text, Llm, "Timezone, such as Asia/Shanghai").or("Asia/Shanghai"),
+            ],
+        ),
+        _ => (
+            "A tool for calculating the weekday of a given date by year, month and day.",
+            vec![
+                taken("year", Number, Llm, "Year").must(),
+                taken("month", Number, Llm, "Month").must(),
+                taken("day", Number, Llm, "Day").must(),
+            ],
+        ),
+    }
+}
+
+pub(super) fn current_time(given: Given<'_>) -> String {
     let zone = given.text_or("timezone", "UTC");
     let format = given.text("format");
     let format = if format.is_empty() { "%Y-%m-%d %H:%M:%S %Z" } else { &*format };
@@ -23,20 +73,20 @@ pub(super) fn current_time(given: &Given<'_>) -> String {
     strftime(&now().with_timezone(&zone), format)
 }
 
-pub(super) fn timezone_conversion(given: &Given<'_>) -> Result<String, ToolError> {
+pub(super) fn timezone_conversion(given: Given<'_>) -> Result<String, ToolError> {
     let from = zone(&given.text_or("current_timezone", "Asia/Shanghai"))?;
     let to = zone(&given.text_or("target_timezone", "Asia/Tokyo"))?;
     let local = strptime(&given.text("current_time")).map_err(refused)?;
     Ok(strftime(&localized(local, from).with_timezone(&to), FORM))
 }
 
-pub(super) fn localtime_to_timestamp(given: &Given<'_>) -> Result<String, ToolError> {
+pub(super) fn localtime_to_timestamp(given: Given<'_>) -> Result<String, ToolError> {
     let zone = zone_or_utc(&given.text_or("timezone", "Asia/Shanghai"))?;
     let local = strptime(&given.text("localtime")).map_err(refused)?;
     Ok(localized(local, zone).timestamp().to_string())
 }
 
-pub(super) fn timestamp_to_localtime(given: &Given<'_>) -> Result<String, ToolError> {
+pub(super) fn timestamp_to_localtime(given: Given<'_>) -> Result<String, ToolError> {
     let zone = zone_or_utc(&given.text_or("timezone", "Asia/Shanghai"))?;
     let seconds = whole(&given.value("timestamp")).unwrap_or(0);
     let time = DateTime::from_timestamp(seconds, 0);
@@ -45,7 +95,7 @@ pub(super) fn timestamp_to_localtime(given: &Given<'_>) -> Result<String, ToolEr
     Ok(strftime(&time.with_timezone(&zone), FORM))
 }
 
-pub(super) fn weekday(given: &Given<'_>) -> Result<String, ToolError> {
+pub(super) fn weekday(given: Given<'_>) -> Result<String, ToolError> {
     let [year, month_of, day] = ["year", "month", "day"].map(|name| given.value(name));
     if month_of == Value::None {
         return Err(refused("\u{6708}\u{4efd}\u{4e3a}\u{5fc5}\u{586b}\u{9879}"));
@@ -107,7 +157,7 @@ mod tests {
         }
     }
 
-    type Tool = fn(&Given<'_>) -> Result<String, ToolError>;
+    type Tool = fn(Given<'_>) -> Result<String, ToolError>;
 
     #[test]
     fn times_are_converted() {
@@ -135,7 +185,7 @@ mod tests {
             (weekday, r#"{"year": 2023, "day": 29}"#, "\u{6708}\u{4efd}"),
         ];
         for (tool, json, wanted) in cases {
-            let said = match tool(&Given(&given(json))) {
+            let said = match tool(Given(&given(json))) {
                 Ok(said) => said,
                 Err(error) => error.to_string(),
             };
@@ -145,11 +195,11 @@ mod tests {
 
     #[test]
     fn the_time_now_is_told_in_a_zone() {
-        let said = current_time(&Given(&given(r#"{"timezone": "Asia/Tokyo", "format": "%Z"}"#)));
+        let said = current_time(Given(&given(r#"{"timezone": "Asia/Tokyo", "format": "%Z"}"#)));
         assert_eq!(said, "JST");
-        let said = current_time(&Given(&given(r#"{"timezone": "x"}"#)));
+        let said = current_time(Given(&given(r#"{"timezone": "x"}"#)));
         assert_eq!(said, "Invalid timezone: x");
-        let year = current_time(&Given(&given(r#"{"format": "%Y"}"#)));
+        let year = current_time(Given(&given(r#"{"format": "%Y"}"#)));
         assert!(year.parse::<u32>().unwrap() >= 2024);
     }
 }

@@ -1,9 +1,9 @@
 //! Dify's provider `webscraper`: a page of the web as text. A workflow chooses the address, so it is
 //! checked as every node's is.
 
-use flowmill_services::tools::{ToolError, ToolErrorKind};
+use flowmill_services::tools::{Form, ParameterKind, ToolError, ToolErrorKind};
 
-use super::{Given, refused};
+use super::{Given, Told, Written as _, refused, taken};
 use crate::context::NodeContext;
 use crate::document_extractor::convert::html_lines;
 use crate::document_extractor::kind::Kind;
@@ -13,7 +13,21 @@ use crate::http_request::client::{Payload, Request, Response};
 const USER_AGENT: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, \
                           like Gecko) Chrome/91.0.4472.124 Safari/537.36";
 
-pub(super) async fn scrape(given: &Given<'_>, context: &NodeContext) -> Result<String, ToolError> {
+/// What the tool is for, and what it takes.
+pub(super) fn describe() -> Told {
+    use Form::{Form as Set, Llm};
+    use ParameterKind::{Boolean, Text};
+    (
+        "A tool for scraping webpages. Input should be a URL.",
+        vec![
+            taken("url", Text, Llm, "URL").must(),
+            taken("user_agent", Text, Set, "User Agent"),
+            taken("generate_summary", Boolean, Set, "Whether to generate summary").or(false),
+        ],
+    )
+}
+
+pub(super) async fn scrape(given: Given<'_>, context: &NodeContext) -> Result<String, ToolError> {
     let url = given.text("url");
     if url.is_empty() {
         return Ok("Please input url".to_owned());
@@ -154,7 +168,7 @@ mod tests {
                     <script>alert(1)</script></body></html>";
         assert_eq!(article(page), "\nTITLE: Of & on\nAUTHOR: Ada L\nTEXT:\n\nHead\nOne two.\n");
         assert_eq!(article("<script>x</script>"), "");
-        assert!(article("<p>x").contains("AUTHOR: None"));
+        assert!(article("<p>x</p>").contains("AUTHOR: None"));
         assert_eq!(
             text_of(b"<meta charset=\"iso-8859-1\">\xe9", None),
             "<meta charset=\"iso-8859-1\">\u{e9}"
