@@ -100,7 +100,8 @@ fn invalid_documents_and_wrong_usage_are_told_from_failed_runs() {
 
 #[test]
 fn what_needs_configuration_says_so_and_runs_from_a_mock() {
-    let ran = run(&asks(), &[]).expect(1).says("acme/ai/ai").says("--mock").says("failed in ");
+    let ran = run(&asks(), &[]).expect(1).says("acme/ai/ai");
+    let ran = ran.says("[providers.ai]").says("failed in ");
     assert_eq!(ran.out, "");
     let mocks = file("mocks.json", r#"{"type:llm": {"outputs": {"text": "done"}}}"#);
     assert_eq!(run(&asks(), &["--mock", &mocks]).expect(0).out, "text: done\n");

@@ -16,13 +16,16 @@ fn wrong_settings_are_all_told_before_anything_begins() {
         ("FLOWMILL_DRAIN", "10"),
         ("FLOWMILL_OUTBOUND__ALLOW_NET", "a:b:c"),
         ("FLOWMILL_SECRETS__KEY", "hidden"),
+        ("FLOWMILL_SERVICES__FILE", "nowhere.toml"),
+        // where the program for everybody finds its file
+        ("FLOWMILL_SERVICES", "elsewhere.toml"),
     ];
     let drain = program(&environment, &[]);
     assert_eq!(drain.code, 2, "{drain:?}");
     assert!(drain.err.contains("drain: write it as 500ms"), "{drain:?}");
     let others = program(&environment, &["--set", "drain=10s", "--set", "slots.llm=0"]);
     assert_eq!(others.code, 2, "{others:?}");
-    for key in ["outbound.allow_net", "secrets.key"] {
+    for key in ["outbound.allow_net", "secrets.key", "services.file: failed to read the"] {
         assert!(others.err.contains(key), "{key} in {others:?}");
     }
     assert!(!others.err.contains("hidden"), "{others:?}");

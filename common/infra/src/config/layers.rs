@@ -87,7 +87,9 @@ pub(super) fn environment(
         if others.contains(&section) {
             continue;
         }
-        if rest.contains(BETWEEN) || defaults.at(&key).is_some() {
+        // a section's name alone is another program's: `FLOWMILL_SERVICES` names a file elsewhere
+        let is_key = defaults.at(&key).is_some_and(|value| !matches!(value, Value::Dict(..)));
+        if rest.contains(BETWEEN) || is_key {
             layer.take(defaults, &key, text, problems);
         }
     }

@@ -193,6 +193,7 @@ listen = \"\"
             ("FLOWMILL_DATABASE__LISTEN", "127.0.0.1:80"),
             ("FLOWMILL_OPEN", "true"),
             ("FLOWMILL_CONFIG", "not a key"),
+            ("FLOWMILL_DATABASE", "a section, no key"),
             ("ELSE__WHERE", "not ours"),
         ]);
         sources.flags = pairs(&[("name", "flag")]);

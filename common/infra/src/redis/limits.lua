@@ -105,7 +105,7 @@ function verbs.settle()
         redis.call('HSET', hash, 'allowed', math.max(before / 2, 1))
       end
       local strikes = number(hash, 'strikes', 1)
-      local wait = said >= 0 and said or math.min(1000 * 2 ^ (strikes - 1), 60000)
+      local wait = said > 0 and said or math.min(1000 * 2 ^ (strikes - 1), 60000)
       redis.call('HSET', hash, 'cool', math.max(cool, now + wait))
     elseif outcome == 'failed' then
       if redis.call('HINCRBY', hash, 'failures', 1) >= 5 then

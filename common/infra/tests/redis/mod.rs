@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod faults;
+mod models;
 mod server;
 
 use std::sync::Arc;

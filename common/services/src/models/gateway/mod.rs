@@ -128,6 +128,9 @@ impl Gateway {
             let (outcome, cost) = judged(&answer, &admitted);
             admitted.settle(outcome, cost.tokens).await;
             self.correct(&reserved, cost).await;
+            if outcome == Outcome::Failed {
+                self.tell(offer).await;
+            }
             match answer {
                 Ok((answer, _)) => return Ok(answer),
                 Err(error) if error.kind == ErrorKind::RateLimited && !call.was_heard() => {
@@ -143,6 +146,20 @@ impl Gateway {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Says that a provider is left alone from now on.
+    async fn tell(&self, offer: &Offer) {
+        let Standing { shut, failures, .. } = self.standing(offer).await;
+        if let Some(shut) = shut {
+            let provider = &*offer.provider.name;
+            tracing::warn!(
+                provider,
+                failures,
+                ?shut,
+                "the provider failed again and is left alone"
+            );
         }
     }
 

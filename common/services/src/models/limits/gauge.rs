@@ -170,7 +170,9 @@ impl Gauge {
                     self.allowed = Some((float(before) / 2.0).max(1.0));
                 }
                 let usual = (COOL * 2_u32.pow(self.strikes.saturating_sub(1))).min(LONGEST_PAUSE);
-                let until = now.saturating_add(millis(said.unwrap_or(usual)));
+                // whoever says "at once" would only hear the same again
+                let wait = said.filter(|said| !said.is_zero()).unwrap_or(usual);
+                let until = now.saturating_add(millis(wait));
                 self.cool_until = self.cool_until.max(until);
             }
             Outcome::Failed => {
