@@ -19,14 +19,14 @@ pub(crate) struct ServicesFlag {
     /// Who offers the models and tools that nodes ask for; also `FLOWMILL_SERVICES` [default:
     /// flowmill-services.toml if it is there, else providers whose keys are in the environment].
     #[arg(long = "services", value_name = "FILE")]
-    file: Option<PathBuf>,
+    services: Option<PathBuf>,
 }
 
 impl ServicesFlag {
     /// Whether it was given.
     #[cfg(feature = "store")]
     pub(crate) fn is_given(&self) -> bool {
-        self.file.is_some()
+        self.services.is_some()
     }
 
     /// What the file says.
@@ -37,7 +37,7 @@ impl ServicesFlag {
         let named =
             || std::env::var_os(VARIABLE).filter(|file| !file.is_empty()).map(PathBuf::from);
         let usual = || Source::usual(Path::new("."));
-        let file = self.file.clone().or_else(named).or_else(usual);
+        let file = self.services.clone().or_else(named).or_else(usual);
         Source::read(file.as_deref(), &variable).map_err(failed)
     }
 

@@ -173,3 +173,13 @@ impl Cli {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_verb_has_two_options_of_one_name() {
+        Cli::command().debug_assert();
+    }
+}

@@ -103,7 +103,7 @@ fn a_services_file_that_is_wrong_is_told_before_anything_runs() {
 #[test]
 fn models_are_listed_and_checked() {
     let rest = "at_once = 3\n[[models]]\nasked.provider = \"tongyi\"\nprovider = \"openai\"\nname = \
-                \"big\"\nprice = { input = 1, output = 2 }\nfallbacks = [\"openai/small\"]\n";
+                \"big\"\nprice = { input = 1, output = 2 }\nfallbacks = [\"openai/small\"]\naudio = false\n";
     let script = Script::of([Rule::always(Answer::status(500)).when(When::model("small"))]);
     let world = World::new(script, rest);
     let services = ["--services", &world.services];
@@ -114,6 +114,7 @@ fn models_are_listed_and_checked() {
         "3 at once",
         "big of openai",
         "1 in, 2 out USD",
+        "    no audio",
     ] {
         assert!(ran.out.contains(part), "{part} in {ran}");
     }

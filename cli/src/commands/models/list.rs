@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use flowmill_services::caller::Caller;
-use flowmill_services::models::config::{Config, Limits, Provider};
+use flowmill_services::models::config::{Config, Features, Limits, Provider};
 use flowmill_services::models::{Known, Offer, Routes};
 use flowmill_services::secret::Credential;
 
@@ -83,6 +83,9 @@ fn models(text: &mut String, config: &Config) -> std::fmt::Result {
         let provider = entry.provider.as_deref().unwrap_or("the provider of that name");
         let name = entry.name.as_deref().unwrap_or("the same");
         writeln!(text, "  {} of {} -> {name} of {provider}", asked.1, asked.0)?;
+        if let Some(features) = said(&entry.features) {
+            writeln!(text, "    {features}")?;
+        }
         if let Some(price) = &entry.pricing {
             let (input, output, unit) = (&price.input, &price.output, &price.unit);
             writeln!(text, "    {input} in, {output} out {} for {unit}", price.currency)?;
@@ -119,6 +122,25 @@ fn offered(offer: &Offer) -> String {
     }
     about.push(key(&offer.provider));
     format!("{} of {} ({})", offer.name, offer.provider.name, about.join(", "))
+}
+
+/// What the file says of what a model can do.
+fn said(features: &Features) -> Option<String> {
+    let Features { tools, schema, images, audio, video, documents, .. } = features;
+    let flags = [
+        (tools, "tools"),
+        (schema, "schema"),
+        (images, "images"),
+        (audio, "audio"),
+        (video, "video"),
+        (documents, "documents"),
+    ];
+    let word = |(flag, name): &(&Option<bool>, &str)| {
+        flag.map(|has| if has { (*name).to_owned() } else { format!("no {name}") })
+    };
+    let mut all: Vec<String> = flags.iter().filter_map(word).collect();
+    all.extend(features.context_tokens.map(|tokens| format!("{tokens} tokens of context")));
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 fn key(provider: &Provider) -> String {

@@ -228,6 +228,18 @@ tenants.acme = { tokens = 7 }
     }
 
     #[test]
+    fn addresses_end_where_paths_begin() {
+        let url = |kind: &str, url: &str| {
+            let text = format!("[providers.p]\nkind = \"{kind}\"\nurl = \"https://h{url}\"");
+            ServicesFile::read("s", &text, &look).unwrap().models.providers[0].url.to_string()
+        };
+        assert_eq!(url("anthropic", "/v1/"), "https://h");
+        assert_eq!(url("azure", "/openai/v1"), "https://h");
+        assert_eq!(url("azure", "/openai/"), "https://h");
+        assert_eq!(url("openai", "/v1/"), "https://h/v1");
+    }
+
+    #[test]
     fn budgets_in_another_currency_are_refused() {
         let said = wrong(
             "[providers.openai]\n[[models]]\nasked.model = \"*\"\nprice = { input = 1, output = 1, \

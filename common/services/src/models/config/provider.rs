@@ -188,9 +188,14 @@ impl Provider {
     pub fn new(name: &str, kind: Kind, url: Option<&str>, key: Credential) -> Self {
         let url = url.or_else(|| known::address(name, kind)).unwrap_or_default();
         let mut url = url.trim_end_matches('/');
-        if kind == Kind::Anthropic {
-            // its paths begin with the version
-            url = url.strip_suffix("/v1").unwrap_or(url);
+        // what paths begin with anyway may be part of what people copy
+        let ends: &[&str] = match kind {
+            Kind::Anthropic => &["/v1"],
+            Kind::Azure => &["/openai/v1", "/openai"],
+            Kind::OpenAi | Kind::Gemini => &[],
+        };
+        for end in ends {
+            url = url.strip_suffix(end).unwrap_or(url);
         }
         Self {
             name: name.into(),

@@ -330,6 +330,11 @@ mod tests {
             now += millis(after);
         }
         assert_eq!(waits, [1, 2, 4, 8]);
+        // "at once" says nothing either
+        let mut gauge = Gauge::default();
+        assert!(take(&mut gauge, 1, &limits, 1));
+        settle(&mut gauge, 1, 1, Outcome::Cooled(Some(Duration::ZERO)));
+        assert!(matches!(gauge.check(1, &limits, 1), Verdict::Wait { after: COOL, .. }));
     }
 
     #[test]
