@@ -18,6 +18,10 @@ pub(crate) const CODE: &str = "needs_configuration";
 /// How many names a message lists.
 const MOST_NAMES: usize = 5;
 
+/// How a tool comes to somebody who answers for it.
+const BIND: &str = "bind it in the services file (`flowmill tools list --workflow FILE` shows the \
+                    lines), or give the nodes mocks with --mock";
+
 /// What several nodes need alike.
 #[derive(Debug, Default)]
 struct Need {
@@ -68,15 +72,17 @@ pub(crate) fn needs(graph: &Graph) -> Problems {
             listed(&need.names),
             kinds.join(", ")
         );
-        let hint = match plugins.iter_mut().find(|plugin| names(what, &plugin.id)) {
-            Some(plugin) => {
-                plugin.is_used = true;
-                format!(
-                    "in Dify the plugin {} brings it; here give the nodes mocks with --mock",
-                    plugin.title()
-                )
+        let plugin = plugins.iter_mut().find(|plugin| names(what, &plugin.id));
+        let brings = plugin.map(|plugin| {
+            plugin.is_used = true;
+            format!("in Dify the plugin {} brings it; here ", plugin.title())
+        });
+        let hint = match (brings, need.kinds.contains("tool")) {
+            (brings, true) => format!("{}{BIND}", brings.unwrap_or_default()),
+            (Some(brings), false) => format!("{brings}give the nodes mocks with --mock"),
+            (None, false) => {
+                "this version cannot call it: give the nodes mocks with --mock".to_owned()
             }
-            None => "this version cannot call it: give the nodes mocks with --mock".to_owned(),
         };
         problems.push(Problem::warning(CODE, need.line, message).hint(hint));
     }
@@ -223,10 +229,12 @@ graph:
                 "8: the model provider langgenius/openai/openai (gpt-4o, mini) must be configured: 2 nodes \
              (llm, question-classifier) (in Dify the plugin langgenius/openai 0.2.8 brings it; here \
              give the nodes mocks with --mock)",
-                "10: the custom tool Tickets (open) must be configured: 1 node (tool) (this version cannot \
-             call it: give the nodes mocks with --mock)",
-                "11: the tool provider langgenius/openai2 must be configured: 1 node (tool) (this version \
-             cannot call it: give the nodes mocks with --mock)",
+                "10: the custom tool Tickets (open) must be configured: 1 node (tool) (bind it in the \
+             services file (`flowmill tools list --workflow FILE` shows the lines), or give the nodes \
+             mocks with --mock)",
+                "11: the tool provider langgenius/openai2 must be configured: 1 node (tool) (bind it in \
+             the services file (`flowmill tools list --workflow FILE` shows the lines), or give the \
+             nodes mocks with --mock)",
                 "5: the document names the plugin x/unused 1.0.0, and no node seems to use it",
             ]
         );
