@@ -18,10 +18,6 @@ pub(crate) const CODE: &str = "needs_configuration";
 /// How many names a message lists.
 const MOST_NAMES: usize = 5;
 
-/// How a tool comes to somebody who answers for it.
-const BIND: &str = "bind it in the services file (`flowmill tools list --workflow FILE` shows the \
-                    lines), or give the nodes mocks with --mock";
-
 /// What several nodes need alike.
 #[derive(Debug, Default)]
 struct Need {
@@ -72,17 +68,12 @@ pub(crate) fn needs(graph: &Graph) -> Problems {
             listed(&need.names),
             kinds.join(", ")
         );
-        let plugin = plugins.iter_mut().find(|plugin| names(what, &plugin.id));
-        let brings = plugin.map(|plugin| {
-            plugin.is_used = true;
-            format!("in Dify the plugin {} brings it; here ", plugin.title())
-        });
-        let hint = match (brings, need.kinds.contains("tool")) {
-            (brings, true) => format!("{}{BIND}", brings.unwrap_or_default()),
-            (Some(brings), false) => format!("{brings}give the nodes mocks with --mock"),
-            (None, false) => {
-                "this version cannot call it: give the nodes mocks with --mock".to_owned()
+        let hint = match plugins.iter_mut().find(|plugin| names(what, &plugin.id)) {
+            Some(plugin) => {
+                plugin.is_used = true;
+                format!("in Dify the plugin {} brings it; here {}", plugin.title(), here(what))
             }
+            None => here(what).to_owned(),
         };
         problems.push(Problem::warning(CODE, need.line, message).hint(hint));
     }
@@ -94,6 +85,17 @@ pub(crate) fn needs(graph: &Graph) -> Problems {
         problems.push(Problem::warning(CODE, plugin.line, message));
     }
     problems
+}
+
+/// What to do about a need.
+fn here(what: &str) -> &'static str {
+    if what.contains("model provider") || what.contains("agent strategy") {
+        "a services file says who answers (flowmill models list), or mocks do with --mock"
+    } else if what.contains("tool") || what.contains("MCP server") {
+        "a services file says who answers (flowmill tools list), or mocks do with --mock"
+    } else {
+        "give the nodes mocks with --mock"
+    }
 }
 
 /// The tool that a node calls; None if it is no tool node.
@@ -228,13 +230,11 @@ graph:
             [
                 "8: the model provider langgenius/openai/openai (gpt-4o, mini) must be configured: 2 nodes \
              (llm, question-classifier) (in Dify the plugin langgenius/openai 0.2.8 brings it; here \
-             give the nodes mocks with --mock)",
-                "10: the custom tool Tickets (open) must be configured: 1 node (tool) (bind it in the \
-             services file (`flowmill tools list --workflow FILE` shows the lines), or give the nodes \
-             mocks with --mock)",
-                "11: the tool provider langgenius/openai2 must be configured: 1 node (tool) (bind it in \
-             the services file (`flowmill tools list --workflow FILE` shows the lines), or give the \
-             nodes mocks with --mock)",
+             a services file says who answers (flowmill models list), or mocks do with --mock)",
+                "10: the custom tool Tickets (open) must be configured: 1 node (tool) (a services file says \
+             who answers (flowmill tools list), or mocks do with --mock)",
+                "11: the tool provider langgenius/openai2 must be configured: 1 node (tool) (a services \
+             file says who answers (flowmill tools list), or mocks do with --mock)",
                 "5: the document names the plugin x/unused 1.0.0, and no node seems to use it",
             ]
         );

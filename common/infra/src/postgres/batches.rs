@@ -375,11 +375,22 @@ async fn steer(
             started_at = coalesce(started_at, flowmill_now())
         WHERE tenant = $1 AND batch = $2 AND state = ANY($5)";
     const SIGNAL: &str = "
+        WITH live AS (
+            SELECT tenant, run, shard, status FROM runs
+            -- so written, the planner cannot take the index of what goes on, in which it would go over
+            -- all that has ended; those that go on are mostly the last, and so many there are
+            WHERE tenant = $1 AND batch = $2 AND coalesce(finished_at, 0) = 0
+            ORDER BY line DESC
+            LIMIT (
+                SELECT greatest(fed - rejected - coalesce(
+                    (SELECT sum(succeeded + partial + failed + stopped)::int8
+                    FROM batch_ends WHERE batch_ends.batch = batches.batch), 0), 0)
+                FROM batches WHERE batch = $2))
         INSERT INTO signals (tenant, run, shard, wish, actor)
-        SELECT tenant, run, shard, $3, $4 FROM runs
-        WHERE tenant = $1 AND batch = $2 AND finished_at IS NULL AND ($5 OR status = 'paused'
+        SELECT tenant, run, shard, $3, $4 FROM live
+        WHERE $5 OR status = 'paused'
             -- or about to be
-            OR EXISTS (SELECT FROM signals WHERE signals.run = runs.run AND settled_at IS NULL))
+            OR EXISTS (SELECT FROM signals WHERE signals.run = live.run AND settled_at IS NULL)
         ORDER BY run
         RETURNING run";
     let from: Vec<&str> = steer.from().iter().map(|state| state.name()).collect();

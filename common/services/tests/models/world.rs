@@ -66,10 +66,10 @@ pub(crate) fn file(provider: &Provider, of_providers: &str, rest: &str) -> Strin
             _ => ("gemini", provider.url(Protocol::Gemini)),
         };
         let version = if name == "azure-old" { "api_version = \"2024-10-21\"\n" } else { "" };
-        file.push_str(&format!(
-            "[providers.{name}]\nkind = \"{kind}\"\nurl = \"{url}\"\nkey = \"$KEY\"\n{version}\
+        file = format!(
+            "{file}[providers.{name}]\nkind = \"{kind}\"\nurl = \"{url}\"\nkey = \"$KEY\"\n{version}\
              {of_providers}\n"
-        ));
+        );
     }
     file + rest
 }
