@@ -26,7 +26,7 @@ enum Verb {
     /// List who answers for which tool; nobody is asked.
     List(Which),
     /// Ask everybody who can be asked without a tool being called: MCP servers start, documents of
-    /// OpenAPI are read.
+    /// `OpenAPI` are read.
     Check(Which),
 }
 
