@@ -135,6 +135,13 @@ fn a_command_answers_and_is_held() {
     );
 }
 
+/// How many processes have a word in their command line.
+fn processes(word: &str) -> usize {
+    let folders = std::fs::read_dir("/proc").unwrap().map_while(Result::ok);
+    let lines = folders.filter_map(|folder| std::fs::read(folder.path().join("cmdline")).ok());
+    lines.filter(|line| line.split(|byte| *byte == 0).any(|part| part == word.as_bytes())).count()
+}
+
 #[test]
 fn a_command_fails_with_its_complaint_and_ends_in_time() {
     let services = |script: &str, more: &str| {
@@ -151,8 +158,10 @@ fn a_command_fails_with_its_complaint_and_ends_in_time() {
     };
     let complaint = "Failed to invoke tool: the command ended with status 3: oh no";
     failed("fails", &services("echo oh no >&2; exit 3", ""), complaint);
-    let endless = services("sleep 60 & sleep 60", "timeout = \"500ms\"");
-    failed("endless", &endless, "did not end within 500ms");
+    // what it started ends with it
+    let endless = services("sleep 61.25 & sleep 61.25", "timeout = \"500ms\"");
+    failed("endless", &endless, "within 500ms");
+    assert_eq!(processes("61.25"), 0);
     failed("loud", &services("yes", ""), "the command wrote more than 1000 bytes");
     let none = "[[tools]]\nprovider = \"c\"\ncommand = {argv = [\"/nowhere/x\"]}\n";
     failed("none", none, "cannot run /nowhere/x");
