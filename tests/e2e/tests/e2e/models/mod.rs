@@ -2,6 +2,7 @@
 
 mod agents;
 mod corpus;
+mod limits;
 
 use std::path::{Path, PathBuf};
 
