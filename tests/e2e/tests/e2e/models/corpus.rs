@@ -148,7 +148,7 @@ fn exports(corpus: &Path) -> Vec<Export> {
 }
 
 fn export(file: &Path) -> Option<Export> {
-    let text = std::fs::read_to_string(file).unwrap();
+    let text = std::fs::read_to_string(file).ok()?;
     let document = flowmill_dsl::document::read(&text).ok()?;
     let kind =
         |node: &Node| node.data.get("type").and_then(Item::as_str).unwrap_or_default().to_owned();
@@ -175,7 +175,7 @@ fn export(file: &Path) -> Option<Export> {
             inputs.insert(text("variable").to_owned(), value);
         }
     }
-    let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+    let name = file.file_name()?.to_str()?.to_owned();
     Some(Export { name, text, inputs, is_chat: document.graph.mode == Mode::Chat })
 }
 

@@ -53,9 +53,9 @@ async fn no_node_fails_while_a_provider_asks_for_fewer_calls() {
     std::fs::write(&file, limited).unwrap();
     let cluster = Cluster::with_services(1, 2, &file).await;
     let workflow = cluster.api.push(DOCUMENT).await;
-    let batch: String = (0..lines)
-        .map(|n| format!("{}\n", json!({ "inputs": { "q": format!("q{n}") } })))
-        .collect();
+    let line = |n: usize| json!({ "inputs": { "q": format!("q{n}") } }).to_string();
+    let batch: Vec<String> = (0..lines).map(line).collect();
+    let batch = batch.join("\n");
     let path = format!("/api/v1/batches?workflow={workflow}");
     let taken = cluster.api.ask("POST", &path, "content-type: application/jsonl\r\n", &batch).await;
     let id = taken.body["id"].as_str().unwrap_or_else(|| panic!("{taken:?}")).to_owned();
