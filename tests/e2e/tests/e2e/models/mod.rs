@@ -1,6 +1,7 @@
 //! Models and tools behind workers that are real processes.
 
 mod agents;
+mod chats;
 mod corpus;
 mod limits;
 
