@@ -26,7 +26,7 @@ enum Verb {
     /// List who answers for which tool; nobody is asked.
     List(Which),
     /// Ask everybody who can be asked without a tool being called: MCP servers start, documents of
-    /// OpenAPI are read.
+    /// `OpenAPI` are read.
     Check(Which),
 }
 
@@ -110,7 +110,7 @@ fn asked(files: &[PathBuf], tools: &BoundTools) -> anyhow::Result<Vec<Asked>> {
             let key = (wanted.provider_id.to_string(), wanted.tool.to_string());
             let asked = found.entry(key).or_insert_with(|| {
                 let bound = tools.offer(&wanted).map(|offer| offer.answers);
-                let own = is_built_in(&wanted).then(|| "built in".to_owned());
+                let own = is_built_in(&wanted).then(|| "this program".to_owned());
                 Asked { wanted, nodes: Vec::new(), answers: bound.or(own) }
             });
             asked.nodes.push(name);

@@ -13,6 +13,7 @@ mod files;
 #[cfg(feature = "store")]
 mod kept;
 mod migrate;
+mod model_examples;
 mod models;
 mod people;
 #[cfg(feature = "store")]

@@ -64,7 +64,7 @@ fn document(provider: &str, tool: &str, parameters: &str) -> String {
 /// Runs such a workflow with a services file.
 fn called(name: &str, services: &str, document: &str) -> Ran {
     let services = file(&format!("tools-{name}.toml"), services);
-    run(document, &["--services", &services, "--format", "json"])
+    run(document, &["--services", &services, "--output", "json"])
 }
 
 fn output(ran: &Ran, name: &str) -> serde_json::Value {
@@ -135,6 +135,13 @@ fn a_command_answers_and_is_held() {
     );
 }
 
+/// How many processes have a word in their command line.
+fn processes(word: &str) -> usize {
+    let folders = std::fs::read_dir("/proc").unwrap().map_while(Result::ok);
+    let lines = folders.filter_map(|folder| std::fs::read(folder.path().join("cmdline")).ok());
+    lines.filter(|line| line.split(|byte| *byte == 0).any(|part| part == word.as_bytes())).count()
+}
+
 #[test]
 fn a_command_fails_with_its_complaint_and_ends_in_time() {
     let services = |script: &str, more: &str| {
@@ -144,23 +151,28 @@ fn a_command_fails_with_its_complaint_and_ends_in_time() {
         )
     };
     let asks = document("c", "any", "");
-    called("fails", &services("echo oh no >&2; exit 3", ""), &asks)
-        .expect(1)
-        .says("Failed to invoke tool: the command ended with status 3: oh no");
-    called("endless", &services("sleep 60 & sleep 60", "timeout = \"500ms\""), &asks)
-        .expect(1)
-        .says("did not end within 500ms");
-    called("loud", &services("yes", ""), &asks)
-        .expect(1)
-        .says("the command wrote more than 1000 bytes");
+    let failed = |name: &str, services: &str, why: &str| {
+        let ran = called(name, services, &asks).expect(1);
+        let error = ran.json()["error"].clone();
+        assert!(error.as_str().is_some_and(|error| error.contains(why)), "{error}, not {why}");
+    };
+    let complaint = "Failed to invoke tool: the command ended with status 3: oh no";
+    failed("fails", &services("echo oh no >&2; exit 3", ""), complaint);
+    // what it started ends with it
+    let endless = services("sleep 61.25 & sleep 61.25", "timeout = \"500ms\"");
+    failed("endless", &endless, "within 500ms");
+    assert_eq!(processes("61.25"), 0);
+    failed("loud", &services("yes", ""), "the command wrote more than 1000 bytes");
     let none = "[[tools]]\nprovider = \"c\"\ncommand = {argv = [\"/nowhere/x\"]}\n";
-    called("none", none, &asks).expect(1).says("cannot run /nowhere/x");
+    failed("none", none, "cannot run /nowhere/x");
 }
 
 #[test]
 fn what_nobody_answers_for_is_told_with_the_lines_to_add() {
     let asks = document("vendor/plugin/thing", "do_it", "");
-    called("nobody", "", &asks).expect(1).says("provider = \"vendor/plugin/thing\"");
+    let ran = called("nobody", "", &asks).expect(1);
+    let error = ran.json()["error"].as_str().unwrap_or_default().to_owned();
+    assert!(error.contains("provider = \"vendor/plugin/thing\"\ntool = \"do_it\""), "{error}");
     let services = file("tools-list.toml", "");
     let asks = file("tools-list.yml", &asks);
     let ran = flowmill(&["tools", "list", "--services", &services, "--workflow", &asks]).expect(1);

@@ -1,5 +1,7 @@
 //! Steps of a long node: whoever goes on in place of a lost worker is given those that were done.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

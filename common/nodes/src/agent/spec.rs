@@ -153,7 +153,7 @@ fn bindings(parameters: &Item) -> Vec<(Name, Binding)> {
         let value = item.get("value").filter(|value| !value.is_null())?;
         let name = name.as_name()?.clone();
         let texts = value.as_seq().map(|parts| parts.iter().map(|part| part.as_name().cloned()));
-        let selector = texts.and_then(|parts| parts.collect::<Option<Vec<Name>>>());
+        let selector = texts.and_then(Iterator::collect::<Option<Vec<Name>>>);
         let binding = match (item.get("type").and_then(Item::as_str), selector, value.as_name()) {
             (Some("variable"), Some(parts), _) => Binding::Variable(Selector::new(parts)),
             (_, _, Some(text)) => {

@@ -87,7 +87,7 @@ impl ThoughtFilter {
         if !self.is_inside {
             shown.push_str(now);
         }
-        self.held = later.to_owned();
+        later.clone_into(&mut self.held);
         self.lead(shown)
     }
 

@@ -85,11 +85,13 @@ fn files_of(found: &Variable) -> Result<Vec<&File>, NodeError> {
 }
 
 fn files_in(items: &[Value]) -> Vec<&File> {
-    let file = |item| match item {
-        &Value::File(ref file) => Some(&**file),
-        _ => None,
-    };
-    items.iter().filter_map(file).collect()
+    let mut files = Vec::new();
+    for item in items {
+        if let Value::File(file) = item {
+            files.push(&**file);
+        }
+    }
+    files
 }
 
 /// The files that a text's reference stands for, of the kinds that models take.

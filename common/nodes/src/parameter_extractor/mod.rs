@@ -71,15 +71,14 @@ impl ParameterExtractor {
         let reply = models.ask(&model.wanted, ask, &context.caller, &|_| {}).await;
         let Reply { text, tool_calls, usage: took, .. } = reply.map_err(not_asked)?;
         let mut reason = None;
-        let found = match tool_calls.first() {
-            Some(call) => object(&call.arguments).unwrap_or_default(),
-            None => match object(&text).filter(|found| !found.is_empty()) {
-                Some(found) => found,
-                None => {
-                    reason = Some(NOTHING_FOUND.to_owned());
-                    result::defaults(parameters)
-                }
-            },
+        let found = if let Some(call) = tool_calls.first() {
+            object(&call.arguments).unwrap_or_default()
+        } else {
+            let found = object(&text).filter(|found| !found.is_empty());
+            found.unwrap_or_else(|| {
+                reason = Some(NOTHING_FOUND.to_owned());
+                result::defaults(parameters)
+            })
         };
         if let Err(wrong) = result::check(parameters, &found) {
             reason = Some(wrong);

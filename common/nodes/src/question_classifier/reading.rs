@@ -26,13 +26,13 @@ pub(super) fn chosen(answer: &str) -> Result<Option<Name>, NodeError> {
     })?;
     let members = match &read {
         Value::Object(members) => members,
-        Value::Array(items) => match &***items {
-            [Value::Object(members)] => members,
-            _ => {
+        Value::Array(items) => {
+            let [Value::Object(members)] = &items[..] else {
                 let message = format!("got invalid return object. obj:{}", read.to_python());
                 return Err(failed("OutputParserError", message));
-            }
-        },
+            };
+            members
+        }
         // what is looked for is not in it
         _ => return Ok(None),
     };

@@ -1,3 +1,5 @@
+//! What a tool node does with tools that a test makes up.
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -103,7 +105,7 @@ async fn run(data: &str, tools: Arc<dyn Tools>) -> (Result<Success, NodeError>, 
     let sink = shown.clone();
     let context = NodeContext {
         attempt: 1,
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
         code: Arc::new(CodeRunner::new(&CodeSettings::default())),
         http: Arc::new(Offline),
         files: Arc::new(MemoryFiles::default()),
@@ -130,7 +132,7 @@ fn parameter(name: &str, kind: ParameterKind, form: Form) -> Parameter {
 #[tokio::test]
 async fn parameters_are_filled_in_and_cast() {
     let data = data(
-        r##""tool_node_version": "2",
+        r#""tool_node_version": "2",
             "tool_parameters": {
                 "text": {"type": "mixed", "value": "say {{#a.word#}}"},
                 "flag": {"type": "constant", "value": true},
@@ -142,7 +144,7 @@ async fn parameters_are_filled_in_and_cast() {
                 "unknown": {"type": "mixed", "value": "x"}},
             "tool_configurations": {
                 "setting": {"type": "constant", "value": 5}, "other": "{{#a.word#}}",
-                "none": {"type": "constant", "value": null}}"##,
+                "none": {"type": "constant", "value": null}}"#,
     );
     let described = Description {
         parameters: vec![
@@ -173,9 +175,9 @@ async fn parameters_are_filled_in_and_cast() {
 #[tokio::test]
 async fn old_settings_are_not_filled_in_and_unknown_tools_take_all() {
     let data = data(
-        r##""tool_parameters": {"n": {"type": "mixed", "value": "5"}},
+        r#""tool_parameters": {"n": {"type": "mixed", "value": "5"}},
             "tool_configurations": {"a": "{{#a.word#}}", "b": 2, "c": null},
-            "paramSchemas": [{"name": "n", "type": "number", "form": "llm"}]"##,
+            "paramSchemas": [{"name": "n", "type": "number", "form": "llm"}]"#,
     );
     let fake = Arc::new(Fake::open());
     run(&data, fake.clone()).await.0.unwrap();
@@ -239,8 +241,8 @@ async fn a_silent_tool_has_empty_outputs() {
 #[tokio::test]
 async fn failures_have_names_and_hide_secrets() {
     let data = data(
-        r##""tool_parameters": {"key": {"type": "mixed", "value": "{{#a.key#}}"}},
-            "tool_configurations": {}"##,
+        r#""tool_parameters": {"key": {"type": "mixed", "value": "{{#a.key#}}"}},
+            "tool_configurations": {}"#,
     );
     let failing = |kind| {
         Arc::new(Fake { fails: Some(ToolError::new(kind, "no s3cret-key here")), ..Fake::open() })
@@ -317,13 +319,13 @@ async fn a_tool_that_nobody_answers_for_says_how_to_bind_it() {
 
 #[tokio::test]
 async fn small_tools_need_nobody() {
-    let data = r##"{"provider_id": "langgenius/json_process/json_process",
+    let data = r#"{"provider_id": "langgenius/json_process/json_process",
         "provider_name": "langgenius/json_process/json_process", "provider_type": "builtin",
         "tool_name": "parse", "tool_label": "Parse", "tool_node_version": "2",
         "tool_parameters": {
             "content": {"type": "mixed", "value": "{\"w\": \"{{#a.word#}}\"}"},
             "json_filter": {"type": "mixed", "value": "w"}},
-        "tool_configurations": {"ensure_ascii": {"type": "constant", "value": 1}}}"##;
+        "tool_configurations": {"ensure_ascii": {"type": "constant", "value": 1}}}"#;
     let (outcome, shown) = run(data, Services::default().tools).await;
     assert_eq!((output(&outcome.unwrap(), "text"), &*shown), ("'hello'".to_owned(), "hello"));
 }

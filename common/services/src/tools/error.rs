@@ -7,6 +7,7 @@ use flowmill_engine::value::Name;
 
 use super::Wanted;
 use super::description::suggestion;
+use crate::file::USUAL_NAME;
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,9 +92,10 @@ impl ToolError {
     /// Nothing says who answers: with the lines that would.
     pub fn not_bound(wanted: &Wanted) -> Self {
         let message = format!(
-            "nothing says who answers for the tool {} of {}; add to the services file:\n\n{}",
+            "nothing says who answers for the tool {} of {}; add to {}:\n\n{}",
             wanted.tool,
             wanted.provider(),
+            USUAL_NAME,
             suggestion(wanted)
         );
         Self::new(ToolErrorKind::NotBound, message)

@@ -1,3 +1,5 @@
+//! Tools that are HTTP calls, over a server that tells what it is asked.
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! Tools over real servers: HTTP calls, operations of OpenAPI documents, MCP servers as processes
+//! Tools over real servers: HTTP calls, operations of `OpenAPI` documents, MCP servers as processes
 //! and over HTTP.
 
 #![cfg(feature = "tools")]
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on stops")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod http;
 #[cfg(feature = "mcp")]

@@ -1,3 +1,5 @@
+//! Tools of MCP servers: a process, and a server at an address.
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

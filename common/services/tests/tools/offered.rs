@@ -65,11 +65,13 @@ impl ServerHandler for Offered {
             "count" => CallToolResult::success(vec![ContentBlock::text(calls.to_string())]),
             "fail" => CallToolResult::error(vec![ContentBlock::text("no such city")]),
             "die" => {
-                eprintln!("told to die");
+                use std::io::Write as _;
+                // the end of it is the point
+                let _ = writeln!(std::io::stderr(), "told to die");
                 std::process::exit(3)
             }
             "sleep" => {
-                tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+                tokio::time::sleep(std::time::Duration::from_mins(1)).await;
                 CallToolResult::success(Vec::new())
             }
             other => return Err(ErrorData::invalid_params(format!("no tool {other}"), None)),

@@ -1,3 +1,5 @@
+//! Tools that are operations of an `OpenAPI` document.
+
 use flowmill_engine::value::{File, Style, Value, dumps};
 use flowmill_services::tools::{ParameterKind, ToolErrorKind};
 

@@ -1,6 +1,6 @@
 //! A whole cluster: servers, schedulers and workers, each a process of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,6 +29,7 @@ impl Program {
         number: usize,
         urls: &[String; 3],
         (folder, roles): (&Path, &'static str),
+        services: Option<PathBuf>,
     ) -> Self {
         let port = free_port();
         let name = format!("{}-{number}", kind.trim_start_matches("flowmill-"));
@@ -49,6 +50,9 @@ impl Program {
                     command.env(format!("FLOWMILL_SLOTS__{class}"), &slots);
                 }
                 command.env("FLOWMILL_OUTBOUND__ALLOW_NET", "127.0.0.1");
+                if let Some(services) = &services {
+                    command.env("FLOWMILL_SERVICES__FILE", services);
+                }
             } else {
                 command.env("FLOWMILL_WEBHOOKS__ALLOW_NET", "127.0.0.1");
                 command.env("FLOWMILL_ROLES", roles);
@@ -102,15 +106,25 @@ pub(crate) fn ours(name: &str) -> Command {
 
 impl Cluster {
     pub(crate) async fn start(schedulers: usize, workers: usize) -> Self {
-        Self::make(schedulers, workers, false).await
+        Self::make(schedulers, workers, false, None).await
+    }
+
+    /// The workers read this services file.
+    pub(crate) async fn with_services(schedulers: usize, workers: usize, file: &Path) -> Self {
+        Self::make(schedulers, workers, false, Some(file.to_owned())).await
     }
 
     /// The programs reach the broker by ways of the test's own.
     pub(crate) async fn with_ways(schedulers: usize, workers: usize) -> Self {
-        Self::make(schedulers, workers, true).await
+        Self::make(schedulers, workers, true, None).await
     }
 
-    async fn make(schedulers: usize, workers: usize, has_ways: bool) -> Self {
+    async fn make(
+        schedulers: usize,
+        workers: usize,
+        has_ways: bool,
+        services: Option<PathBuf>,
+    ) -> Self {
         let folder = servers::folder();
         let (postgres, rabbit, redis) = tokio::join!(
             Postgres::start(folder.path()),
@@ -134,7 +148,8 @@ impl Cluster {
             let of = [("flowmill-scheduler", schedulers), ("flowmill-worker", workers)];
             let program = |kind, number, broker: &String| {
                 let urls = [postgres.url(), broker.clone(), redis.url()];
-                Program::new(kind, number, &urls, (folder.path(), "runs,webhooks"))
+                let place = (folder.path(), "runs,webhooks");
+                Program::new(kind, number, &urls, place, services.clone())
             };
             std::array::from_fn(|role| {
                 let (kind, count) = of[role];
@@ -162,7 +177,7 @@ impl Cluster {
         // no broker is there for it
         let urls = [self.postgres.url(), "amqp://127.0.0.1:1".to_owned(), self.redis.url()];
         let number = self.schedulers.len();
-        Program::new("flowmill-scheduler", number, &urls, (self.folder.path(), "webhooks"))
+        Program::new("flowmill-scheduler", number, &urls, (self.folder.path(), "webhooks"), None)
     }
 }
 

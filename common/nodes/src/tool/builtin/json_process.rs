@@ -326,9 +326,16 @@ mod tests {
         tool(Given(&given))
     }
 
+    fn check(cases: &[(Tool, &str, &str)]) {
+        for (tool, json, wanted) in cases {
+            let found = said(*tool, json);
+            assert!(found.starts_with(wanted), "{json}: {found}");
+        }
+    }
+
     #[test]
-    fn json_is_processed_as_in_dify() {
-        let cases: [(Tool, &str, &str); 20] = [
+    fn json_is_read_and_added_to_as_in_dify() {
+        check(&[
             (parse, r#"{"content": "{\"a\": {\"b\": \"x\"}}", "json_filter": "a.b"}"#, "x"),
             (parse, r#"{"content": "{\"a\": [true, null]}", "json_filter": "a[0]"}"#, "True"),
             (parse, r#"{"content": "{\"a\": [1, 2]}", "json_filter": "a[*]"}"#, "[1, 2]"),
@@ -375,6 +382,12 @@ mod tests {
                 r#"{"content": "{}", "query": "a", "new_value": "{", "value_decode": true}"#,
                 "Cannot decode new value to json object",
             ),
+        ]);
+    }
+
+    #[test]
+    fn json_loses_and_changes_what_it_loses_in_dify() {
+        check(&[
             (
                 delete,
                 r#"{"content": "{\"a\": 1, \"b\": [1, 2, 3]}", "query": "$.b[0:2]"}"#,
@@ -401,10 +414,6 @@ mod tests {
                 r#"{"content": "{\"a\": 1}", "query": "a", "replace_model": "pattern", "replace_pattern": "x", "replace_value": "z"}"#,
                 "'int' object has no attribute 'replace'",
             ),
-        ];
-        for (tool, json, wanted) in cases {
-            let found = said(tool, json);
-            assert!(found.starts_with(wanted), "{json}: {found}");
-        }
+        ]);
     }
 }

@@ -168,7 +168,7 @@ mod tests {
                     <script>alert(1)</script></body></html>";
         assert_eq!(article(page), "\nTITLE: Of & on\nAUTHOR: Ada L\nTEXT:\n\nHead\nOne two.\n");
         assert_eq!(article("<script>x</script>"), "");
-        assert!(article("<p>x</p>").contains("AUTHOR: None"));
+        assert!(article("<p>Some words</p>").contains("AUTHOR: None"));
         assert_eq!(
             text_of(b"<meta charset=\"iso-8859-1\">\xe9", None),
             "<meta charset=\"iso-8859-1\">\u{e9}"

@@ -1,0 +1,78 @@
+//! A provider that asks for fewer calls: nothing fails, and no worker asks more than it may.
+
+use std::time::{Duration, Instant};
+
+use flowmill_scripted_provider::{Answer, Provider, Rule, Script};
+use serde_json::json;
+
+use crate::cluster::Cluster;
+use crate::http::Counter;
+use crate::models::services;
+use crate::process::{PATIENCE, is_long};
+use crate::servers::folder;
+
+/// How many calls may be under way at a time, over both workers.
+const AT_ONCE: usize = 5;
+
+/// start, a model, end.
+const DOCUMENT: &str = "\
+kind: app
+version: 0.6.0
+app: {name: ask, mode: workflow}
+workflow:
+  graph:
+    nodes:
+    - id: s
+      data: {type: start, title: S, variables: [{variable: q, label: q, type: text-input}]}
+    - id: m
+      data:
+        type: llm
+        title: M
+        model: {provider: langgenius/openai/openai, name: gpt-4o, mode: chat, completion_params: {}}
+        prompt_template: [{role: user, text: '{{#s.q#}}'}]
+        context: {enabled: false}
+    - id: e
+      data: {type: end, title: E, outputs: [{variable: said, value_selector: [m, text]}]}
+    edges:
+    - {source: s, target: m}
+    - {source: m, target: e}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_node_fails_while_a_provider_asks_for_fewer_calls() {
+    let (lines, refuses_ms) = if is_long() { (1000, 60_000) } else { (150, 3000) };
+    let refusal = Rule { for_ms: Some(refuses_ms), ..Rule::always(Answer::too_many("1")) };
+    let answer = Rule::always(Answer { delay_ms: 20, ..Answer::text("yes") });
+    let script = Script { most_at_once: Some(AT_ONCE), ..Script::of([refusal, answer]) };
+    let folder = folder();
+    let provider = Provider::start(script).await.unwrap();
+    let counter = Counter::start(Duration::ZERO).await;
+    let file = services(folder.path(), &provider, counter.port);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let limited = text.replace("[[models]]", &format!("at_once = {AT_ONCE}\n\n[[models]]"));
+    std::fs::write(&file, limited).unwrap();
+    let cluster = Cluster::with_services(1, 2, &file).await;
+    let workflow = cluster.api.push(DOCUMENT).await;
+    let line = |n: usize| json!({ "inputs": { "q": format!("q{n}") } }).to_string();
+    let batch: Vec<String> = (0..lines).map(line).collect();
+    let batch = batch.join("\n");
+    let path = format!("/api/v1/batches?workflow={workflow}");
+    let taken = cluster.api.ask("POST", &path, "content-type: application/jsonl\r\n", &batch).await;
+    let id = taken.body["id"].as_str().unwrap_or_else(|| panic!("{taken:?}")).to_owned();
+    let began = Instant::now();
+    let ended = loop {
+        let shown = cluster.api.ask("GET", &format!("/api/v1/batches/{id}"), "", "").await.body;
+        if !shown["finished_at"].is_null() {
+            break shown;
+        }
+        let refused = Duration::from_millis(refuses_ms);
+        assert!(began.elapsed() < PATIENCE + refused, "it does not end: {shown}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    assert_eq!(ended["status"], "succeeded", "{ended}");
+    assert_eq!(ended["lines"]["succeeded"], lines, "{ended}");
+    let seen = provider.seen();
+    assert!(seen.most_at_once <= AT_ONCE, "{} calls at a time", seen.most_at_once);
+    assert!(seen.calls.len() > lines, "nothing was refused: {} calls", seen.calls.len());
+    eprintln!("{lines} runs in {:?}, {} calls", began.elapsed(), seen.calls.len());
+}

@@ -1,0 +1,45 @@
+//! Models and tools behind workers that are real processes.
+
+mod agents;
+mod chats;
+mod corpus;
+mod limits;
+
+use std::path::{Path, PathBuf};
+
+use flowmill_scripted_provider::{Protocol, Provider};
+
+/// A services file in a folder: all models are the provider's, all tools are calls of a server that
+/// answers with its path.
+fn services(folder: &Path, provider: &Provider, tools_port: u16) -> PathBuf {
+    let url = provider.url(Protocol::OpenAi);
+    let text = format!(
+        "[providers.scripted]
+kind = \"openai\"
+url = \"{url}\"
+
+[[models]]
+asked = {{ provider = \"*\", model = \"*\" }}
+provider = \"scripted\"
+images = true
+
+[[tools]]
+provider = \"lookup\"
+tool = \"lookup\"
+description = \"Looks a word up.\"
+parameters = [{{name = \"word\", type = \"string\", required = true}}]
+[tools.http]
+url = \"http://127.0.0.1:{tools_port}/{{word}}\"
+
+[[tools]]
+provider = \"*\"
+[tools.http]
+method = \"POST\"
+url = \"http://127.0.0.1:{tools_port}/any-tool\"
+json = \"{{*}}\"
+"
+    );
+    let file = folder.join("services.toml");
+    std::fs::write(&file, text).unwrap();
+    file
+}
