@@ -1,3 +1,5 @@
+//! An agent over models and a tool that answer what a test says.
+
 use std::sync::{Arc, Mutex};
 
 use flowmill_engine::error::NodeError;
@@ -61,13 +63,13 @@ impl Tools for Search {
 
 fn data(strategy: &str, tools: &str) -> String {
     format!(
-        r##"{{"agent_strategy_provider_name": "langgenius/agent/agent", "agent_strategy_label": "x",
+        r#"{{"agent_strategy_provider_name": "langgenius/agent/agent", "agent_strategy_label": "x",
         "agent_strategy_name": "{strategy}", "agent_parameters": {{
         "model": {{"type": "constant", "value": {{"provider": "p", "model": "m", "mode": "chat"}}}},
         "instruction": {{"type": "mixed", "value": "Be {{{{#a.mood#}}}}."}},
         "query": {{"type": "variable", "value": ["a", "query"]}},
         "maximum_iterations": {{"type": "constant", "value": "3"}},
-        "tools": {{"type": "constant", "value": {tools}}}}}}}"##
+        "tools": {{"type": "constant", "value": {tools}}}}}}}"#
     )
 }
 

@@ -1,10 +1,13 @@
+//! What a model is told, and what becomes of its answer.
+
 use flowmill_engine::value::{File, Kind, Value};
 use flowmill_engine::variables::Variable;
+use flowmill_services::Services;
 use flowmill_services::models::{ErrorKind, Known, ModelError, Reply};
 use serde_json::json;
 
 use super::TYPE;
-use crate::model::fake::{ABLE, Fake, outputs, reply, run, variables};
+use crate::model::fake::{ABLE, Fake, compiled, outputs, reply, run, surroundings, variables};
 
 /// A node's data around what differs.
 fn data(rest: &str) -> String {
@@ -16,9 +19,9 @@ fn data(rest: &str) -> String {
 #[tokio::test]
 async fn prompts_become_messages_and_the_answer_outputs() {
     let data = data(
-        r##""prompt_template": [{"role": "system", "text": "Be brief."},
+        r#""prompt_template": [{"role": "system", "text": "Be brief."},
             {"role": "user", "text": "Say {{#a.word#}}, {{#a.gone.name#}} a.word"},
-            {"role": "assistant", "text": ""}]"##,
+            {"role": "assistant", "text": ""}]"#,
     );
     let models = Fake::says("Hello there");
     let known = variables(r#"{"a": {"word": "hello", "gone": {"name": null}}}"#);
@@ -36,7 +39,7 @@ async fn prompts_become_messages_and_the_answer_outputs() {
 
 #[tokio::test]
 async fn what_a_prompt_refers_to_must_be_there() {
-    let data = data(r##""prompt_template": [{"role": "user", "text": "{{#a.word#}}"}]"##);
+    let data = data(r#""prompt_template": [{"role": "user", "text": "{{#a.word#}}"}]"#);
     let (outcome, _) = run(&TYPE, (&data, variables("{}")), Fake::says("")).await;
     let error = outcome.unwrap_err();
     assert_eq!(
@@ -54,13 +57,13 @@ async fn an_empty_prompt_is_none() {
 
 #[tokio::test]
 async fn jinja_templates_and_the_context() {
-    let data = r##"{"model": {"provider": "p", "name": "m", "mode": "chat"},
+    let data = r#"{"model": {"provider": "p", "name": "m", "mode": "chat"},
         "prompt_config": {"jinja2_variables": [{"variable": "words", "value_selector": ["a", "words"]}]},
         "context": {"enabled": true, "variable_selector": ["k", "result"]},
         "prompt_template": [
             {"role": "system", "text": "Know: {{#context#}}"},
             {"role": "user", "text": "old", "edition_type": "jinja2",
-             "jinja2_text": "{% for word in words %}{{ word|upper }} {% endfor %}"}]}"##;
+             "jinja2_text": "{% for word in words %}{{ word|upper }} {% endfor %}"}]}"#;
     let models = Fake::says("ok");
     let known = variables(
         r#"{"a": {"words": ["x", "y"]}, "k": {"result": [{"content": "c1"}, {"content": "c2"}]}}"#,
@@ -117,8 +120,8 @@ async fn a_completion_is_one_text_with_its_conversation() {
     assert_eq!(models.told(), ["User: \nOnce"]);
 
     let memory = node(
-        r##""prompt_template": {"text": "{{#histories#}} then #sys.query#"},
-            "memory": {"role_prefix": {"user": "H", "assistant": "A"}, "window": {"enabled": false}}"##,
+        r#""prompt_template": {"text": "{{#histories#}} then #sys.query#"},
+            "memory": {"role_prefix": {"user": "H", "assistant": "A"}, "window": {"enabled": false}}"#,
     );
     let known = r##"{"sys": {"query": "now"}, "conversation": {"#history": [{"query": "q", "answer": "a"}]}}"##;
     let models = Fake::says("ok");
@@ -158,11 +161,9 @@ async fn structured_answers_are_read_and_repaired() {
 #[tokio::test]
 async fn files_are_seen_by_models_that_can() {
     let data = data(
-        r##""prompt_template": [{"role": "user", "text": "Look {{#a.file#}}"}],
-            "vision": {"enabled": true, "configs": {"variable_selector": ["a", "file"], "detail": "low"}}"##,
+        r#""prompt_template": [{"role": "user", "text": "Look {{#a.file#}}"}],
+            "vision": {"enabled": true, "configs": {"variable_selector": ["a", "file"], "detail": "low"}}"#,
     );
-    let mut known = variables("{}");
-    let files = crate::files::MemoryFiles::default();
     let about = File {
         kind: "image".into(),
         transfer_method: "tool_file".into(),
@@ -171,10 +172,25 @@ async fn files_are_seen_by_models_that_can() {
         mime_type: Some("image/png".into()),
         ..File::default()
     };
-    let _ = files;
-    known.set(&"a".into(), &"file".into(), Variable::typed(Kind::File, Value::File(about.into())));
+    let holding = |file: File| {
+        let mut known = variables("{}");
+        let value = Value::File(file.into());
+        known.set(&"a".into(), &"file".into(), Variable::typed(Kind::File, value));
+        known
+    };
+    let blind = Known { images: false, ..ABLE };
+    for (known, told) in
+        [(ABLE, &["User: Look ", "User: [image]|[image]"][..]), (blind, &["User: Look "][..])]
+    {
+        let models = Fake::new(known, [Ok(reply("I see"))]);
+        let services = Services { models: models.clone(), ..Services::default() };
+        let context = surroundings(services);
+        let file = context.keep(b"pixels".to_vec(), about.clone()).await.unwrap();
+        compiled(&TYPE, &data).execute(&holding(file), &context).await.unwrap();
+        assert_eq!(models.told(), told);
+    }
     // what is nowhere cannot be looked at
-    let (outcome, _) = run(&TYPE, (&data, known), Fake::says("")).await;
+    let (outcome, _) = run(&TYPE, (&data, holding(about)), Fake::says("")).await;
     let error = outcome.unwrap_err();
     assert!(error.message.contains("x.png"), "{}", error.message);
 }

@@ -75,6 +75,13 @@ impl Fake {
     }
 }
 
+/// A text in pieces that cut words.
+fn pieces(text: &str) -> impl Iterator<Item = String> {
+    let letters: Vec<char> = text.chars().collect();
+    let pieces: Vec<String> = letters.chunks(3).map(|piece| piece.iter().collect()).collect();
+    pieces.into_iter()
+}
+
 /// An answer of this text.
 pub(crate) fn reply(text: &str) -> Reply {
     let usage = Usage { prompt_tokens: 10, completion_tokens: 2, ..Usage::default() };
@@ -96,14 +103,8 @@ impl Models for Fake {
         self.asked.lock().unwrap().push(ask);
         let answer = self.answers.lock().unwrap().pop_front().expect("one question too many");
         if let Ok(reply) = &answer {
-            // in pieces that cut words
-            for (thinks, text) in [(true, &reply.thoughts), (false, &reply.text)] {
-                let letters: Vec<char> = text.chars().collect();
-                for piece in letters.chunks(3) {
-                    let piece: String = piece.iter().collect();
-                    on_piece(if thinks { Piece::Thought(&piece) } else { Piece::Text(&piece) });
-                }
-            }
+            pieces(&reply.thoughts).for_each(|piece| on_piece(Piece::Thought(&piece)));
+            pieces(&reply.text).for_each(|piece| on_piece(Piece::Text(&piece)));
         }
         Box::pin(std::future::ready(answer))
     }
@@ -168,7 +169,17 @@ pub(crate) async fn execute_with(
 ) -> (Result<Success, NodeError>, String) {
     let shown = Arc::new(Mutex::new(String::new()));
     let sink = shown.clone();
-    let context = NodeContext {
+    let chunks = ChunkSink::new(move |chunk| sink.lock().unwrap().push_str(&chunk.text));
+    let context = NodeContext { chunks: Some(chunks), ..surroundings(services) };
+    let outcome = execute.execute(variables, &context).await;
+    drop(context);
+    let shown = shown.lock().unwrap().clone();
+    (outcome, shown)
+}
+
+/// What a node may reach: these services, and files in memory.
+pub(crate) fn surroundings(services: Services) -> NodeContext {
+    NodeContext {
         attempt: 1,
         timeout: Duration::from_secs(10),
         code: Arc::new(CodeRunner::new(&CodeSettings::default())),
@@ -178,12 +189,8 @@ pub(crate) async fn execute_with(
         services: Arc::new(services),
         caller: Arc::new(Caller { node: "n".into(), ..Caller::default() }),
         steps: None,
-        chunks: Some(ChunkSink::new(move |chunk| sink.lock().unwrap().push_str(&chunk.text))),
-    };
-    let outcome = execute.execute(variables, &context).await;
-    drop(context);
-    let shown = shown.lock().unwrap().clone();
-    (outcome, shown)
+        chunks: None,
+    }
 }
 
 /// Variables from `{node: {name: value}}` as JSON.

@@ -117,8 +117,8 @@ mod tests {
     #[test]
     fn stop_is_taken_out_and_numbers_come_back_from_text() {
         let params = read(
-            r##"{"temperature": 0.5, "stop": ["END", "."], "top_p": "{{#a.b#}}",
-                "seed": "{{#a.c#}}", "format": "{{#a.d#}}!"}"##,
+            r#"{"temperature": 0.5, "stop": ["END", "."], "top_p": "{{#a.b#}}",
+                "seed": "{{#a.c#}}", "format": "{{#a.d#}}!"}"#,
         );
         assert_eq!(params.stop, ["END".into(), ".".into()]);
         let mut variables = Variables::default();

@@ -1,3 +1,5 @@
+//! Which values an answer gives.
+
 use flowmill_services::models::{ErrorKind, Known, ModelError, Reply, ToolCall};
 use serde_json::json;
 

@@ -1,11 +1,13 @@
+//! Which branch an answer chooses.
+
 use serde_json::json;
 
 use super::TYPE;
 use crate::model::fake::{Fake, outputs, run, variables};
 
-const DATA: &str = r##"{"model": {"provider": "p", "name": "m", "mode": "chat"},
+const DATA: &str = r#"{"model": {"provider": "p", "name": "m", "mode": "chat"},
     "query_variable_selector": ["a", "text"], "instruction": "mind {{#a.mind#}}",
-    "classes": [{"id": "1", "name": "about {{#a.mind#}}"}, {"id": "2", "name": "other", "label": "Rest"}]}"##;
+    "classes": [{"id": "1", "name": "about {{#a.mind#}}"}, {"id": "2", "name": "other", "label": "Rest"}]}"#;
 const GIVEN: &str = r#"{"a": {"text": "hello", "mind": "prices"}}"#;
 
 #[tokio::test]
