@@ -4,7 +4,7 @@
 
 use flowmill_engine::graph::{Graph, Item, Node, Problem, Problems};
 use flowmill_engine::value::Name;
-use flowmill_nodes::catalogue::NodeType;
+use flowmill_nodes::catalogue::{Needs, NodeType};
 use flowmill_nodes::registry;
 use flowmill_nodes::tool::is_built_in;
 use flowmill_services::tools::Wanted;
@@ -43,7 +43,9 @@ pub(crate) fn needs(graph: &Graph) -> Problems {
     let mut needs: IndexMap<String, Need> = IndexMap::new();
     let mut built_in: IndexSet<Name> = IndexSet::new();
     for node in &graph.nodes {
-        let Some(kind) = kind_of(node).filter(|kind| kind.needs_mock) else { continue };
+        let Some(kind) = kind_of(node).filter(|kind| kind.needs != Needs::Nothing) else {
+            continue;
+        };
         if let Some(wanted) = wanted_tool(node).filter(is_built_in) {
             built_in.insert(wanted.provider_id);
             continue;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use flowmill_engine::plan::Category;
-use flowmill_nodes::catalogue::{FieldKind, NodeType, Runs};
+use flowmill_nodes::catalogue::{FieldKind, Needs, NodeType, Runs};
 use flowmill_nodes::registry::{self, TYPES};
 use serde_json::{Value as Json, json};
 
@@ -64,9 +64,13 @@ fn list(kinds: &[&NodeType]) -> String {
     let width = kinds.iter().map(|kind| title(kind).len()).max().unwrap_or(0);
     let mut text = String::new();
     for kind in kinds {
-        let mock = if kind.needs_mock { " (runs from mocks only)" } else { "" };
+        let needs = match kind.needs {
+            Needs::Nothing => "",
+            Needs::Service => " (asks a service)",
+            Needs::Mock => " (runs from mocks only)",
+        };
         // writing to a string cannot fail
-        let _ = writeln!(text, "{:<width$}  {}{mock}", title(kind), kind.about);
+        let _ = writeln!(text, "{:<width$}  {}{needs}", title(kind), kind.about);
     }
     text
 }
@@ -86,8 +90,12 @@ fn details(kind: &NodeType) -> String {
     line("runs", &runs(kind.runs));
     line("retries", if kind.retries { "yes, by retry_config" } else { "no" });
     line("handles", if kind.handles.is_empty() { "none" } else { kind.handles });
-    if kind.needs_mock {
-        line("mock", "this version cannot call its service: it runs only with a mock");
+    match kind.needs {
+        Needs::Nothing => {}
+        Needs::Service => line("asks", "whoever the services file names (--services)"),
+        Needs::Mock => {
+            line("mock", "this version cannot call its service: it runs only with a mock");
+        }
     }
     if !kind.outputs.is_empty() {
         text.push_str("\noutputs\n");
@@ -211,7 +219,8 @@ fn as_json(kind: &NodeType) -> Json {
         "class": task.map(|task| class(task.class)),
         "costly": task.is_some_and(|task| task.costly),
         "retries": kind.retries,
-        "needs_mock": kind.needs_mock,
+        "needs_mock": kind.needs == Needs::Mock,
+        "asks_service": kind.needs == Needs::Service,
         "handles": kind.handles,
         "outputs": outputs.collect::<Vec<_>>(),
         "fields": fields.collect::<Vec<_>>(),

@@ -26,8 +26,8 @@ pub struct NodeType {
     pub runs: Runs,
     /// Whether `retry_config` is honoured.
     pub retries: bool,
-    /// Whether it needs a service that this version cannot call: it runs only with a mock.
-    pub needs_mock: bool,
+    /// What it needs besides this program.
+    pub needs: Needs,
     /// What its `data` holds besides the fields that all nodes have.
     pub fields: &'static [FieldDoc],
     /// The handles that edges may leave it by.
@@ -38,6 +38,17 @@ pub struct NodeType {
     pub example: &'static str,
     /// Reads its `data`. Problems go into the fields; the result counts only if none is an error.
     pub compile: fn(&mut Fields<'_>, &Source<'_>) -> Node,
+}
+
+/// What a node type needs besides this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing.
+    Nothing,
+    /// A service that the services file names. Where answers are compared with Dify's engine, a mock.
+    Service,
+    /// A mock: this version cannot call what it asks for.
+    Mock,
 }
 
 /// Who executes a node type.

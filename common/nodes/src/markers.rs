@@ -4,7 +4,7 @@ use flowmill_engine::graph::Fields;
 use flowmill_engine::plan::{Category, Evaluation, Inline, Source, Success};
 use flowmill_engine::variables::Variables;
 
-use crate::catalogue::{Node, NodeType, Runs};
+use crate::catalogue::{Needs, Node, NodeType, Runs};
 
 /// `iteration-start`
 pub(crate) const ITERATION_START: NodeType = NodeType {
@@ -37,7 +37,7 @@ const MARKER: NodeType = NodeType {
     category: Category::Executable,
     runs: Runs::Inline,
     retries: false,
-    needs_mock: false,
+    needs: Needs::Nothing,
     fields: &[],
     handles: "source",
     outputs: &[],

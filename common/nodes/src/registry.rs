@@ -15,7 +15,7 @@ use flowmill_engine::value::Name;
 use flowmill_engine::variables::Variables;
 use futures::future::BoxFuture;
 
-use crate::catalogue::{Body, Node, NodeType, Runs};
+use crate::catalogue::{Body, Needs, Node, NodeType, Runs};
 use crate::context::{Execute, NodeContext};
 use crate::mock::{Answer, Mock, Mocks};
 
@@ -157,7 +157,7 @@ pub fn compile(
             return None;
         }
     };
-    if source.strict && kind.needs_mock {
+    if source.strict && kind.needs != Needs::Nothing {
         problems.push(needs_mock(source));
         return None;
     }

@@ -10,6 +10,10 @@ use std::process::ExitCode;
 use crate::services::ServicesFlag;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  flowmill models list --workflow chat.yml
+  flowmill models check --model openai/gpt-4o-mini")]
 pub(crate) struct Args {
     #[command(subcommand)]
     verb: Verb,

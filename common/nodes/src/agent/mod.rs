@@ -21,7 +21,7 @@ use flowmill_engine::variables::Variables;
 use flowmill_services::models::{Mode, Wanted};
 use futures::future::BoxFuture;
 
-use crate::catalogue::{Node, NodeType, Runs, output};
+use crate::catalogue::{Needs, Node, NodeType, Runs, output};
 use crate::context::{Execute, NodeContext};
 use crew::Crew;
 use offer::Offer;
@@ -35,7 +35,7 @@ pub(crate) const TYPE: NodeType = NodeType {
     category: Category::Executable,
     runs: Runs::Task(TaskNode { class: TaskClass::Llm, costly: true }),
     retries: false,
-    needs_mock: true,
+    needs: Needs::Service,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[

@@ -8,7 +8,7 @@ use flowmill_engine::template::Template;
 use flowmill_engine::value::{Kind, Value};
 use flowmill_engine::variables::{Variable, Variables};
 
-use crate::catalogue::{Node, NodeType, Runs, output};
+use crate::catalogue::{Needs, Node, NodeType, Runs, output};
 
 /// `answer`
 pub(crate) const TYPE: NodeType = NodeType {
@@ -18,7 +18,7 @@ pub(crate) const TYPE: NodeType = NodeType {
     category: Category::Response,
     runs: Runs::Inline,
     retries: false,
-    needs_mock: false,
+    needs: Needs::Nothing,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[

@@ -31,7 +31,7 @@ pub use runner::{CodeRunner, CodeSettings, JavaScriptSettings};
 pub use templates::JinjaSettings;
 pub(crate) use templates::{Rendering, too_long};
 
-use crate::catalogue::{Node, NodeType, Runs, output};
+use crate::catalogue::{Needs, Node, NodeType, Runs, output};
 use crate::context::{Execute, NodeContext};
 use results::Limits;
 use spec::Spec;
@@ -49,7 +49,7 @@ pub const TYPE: NodeType = NodeType {
     outputs: &[output("<name>", "as declared", "each declared output")],
     example: spec::EXAMPLE,
     compile,
-    needs_mock: false,
+    needs: Needs::Nothing,
 };
 
 fn compile(fields: &mut Fields<'_>, source: &Source<'_>) -> Node {

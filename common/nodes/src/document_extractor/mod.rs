@@ -16,7 +16,7 @@ use flowmill_engine::value::{File, Kind as ValueKind, Value};
 use flowmill_engine::variables::{Selector, Variable, Variables};
 use futures::future::BoxFuture;
 
-use crate::catalogue::{Node, NodeType, Runs, output};
+use crate::catalogue::{Needs, Node, NodeType, Runs, output};
 use crate::context::{Execute, NodeContext};
 use crate::files::{FileError, REMOTE_URL};
 use convert::ConvertError;
@@ -30,7 +30,7 @@ pub const TYPE: NodeType = NodeType {
     category: Category::Executable,
     runs: Runs::Task(TaskNode { class: TaskClass::Light, costly: false }),
     retries: false,
-    needs_mock: false,
+    needs: Needs::Nothing,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[output("text", "string or array[string]", "the text of the file, or of each")],

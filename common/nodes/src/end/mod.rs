@@ -8,7 +8,7 @@ use flowmill_engine::template::Piece;
 use flowmill_engine::value::{Name, Value};
 use flowmill_engine::variables::{Selector, Variable, Variables};
 
-use crate::catalogue::{Node, NodeType, Runs, output};
+use crate::catalogue::{Needs, Node, NodeType, Runs, output};
 use crate::shared::Named;
 
 /// `end`
@@ -19,7 +19,7 @@ pub(crate) const TYPE: NodeType = NodeType {
     category: Category::Response,
     runs: Runs::Inline,
     retries: false,
-    needs_mock: false,
+    needs: Needs::Nothing,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[output("<variable>", "any", "the value at its selector; null when missing")],

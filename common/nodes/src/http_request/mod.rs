@@ -25,7 +25,7 @@ use flowmill_engine::plan::{Category, Source, Success, TaskClass, TaskNode};
 use flowmill_engine::variables::{Selector, Variables};
 use futures::future::BoxFuture;
 
-use crate::catalogue::{Node, NodeType, Runs, output};
+use crate::catalogue::{Needs, Node, NodeType, Runs, output};
 use crate::context::{Execute, NodeContext};
 use client::HttpError;
 pub(crate) use repair::repaired;
@@ -41,7 +41,7 @@ pub const TYPE: NodeType = NodeType {
     category: Category::Executable,
     runs: Runs::Task(TaskNode { class: TaskClass::Http, costly: true }),
     retries: true,
-    needs_mock: false,
+    needs: Needs::Nothing,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use flowmill_engine::graph::Fields;
 use flowmill_engine::plan::{Category, Source};
 
-use crate::catalogue::{Body, Node, NodeType, Runs, output};
+use crate::catalogue::{Body, Needs, Node, NodeType, Runs, output};
 
 /// `human-input`
 pub(crate) const TYPE: NodeType = NodeType {
@@ -19,7 +19,7 @@ pub(crate) const TYPE: NodeType = NodeType {
     category: Category::Branch,
     runs: Runs::Person,
     retries: false,
-    needs_mock: false,
+    needs: Needs::Nothing,
     fields: spec::FIELDS,
     handles: "the id of each action, and `__timeout`",
     outputs: &[

@@ -9,7 +9,7 @@ use flowmill_engine::plan::{Category, Evaluation, Inline, Source, Success};
 use flowmill_engine::value::{Name, Value};
 use flowmill_engine::variables::Variables;
 
-use crate::catalogue::{Node, NodeType, Runs, output};
+use crate::catalogue::{Needs, Node, NodeType, Runs, output};
 
 use spec::Case;
 
@@ -21,7 +21,7 @@ pub(crate) const TYPE: NodeType = NodeType {
     category: Category::Branch,
     runs: Runs::Inline,
     retries: false,
-    needs_mock: false,
+    needs: Needs::Nothing,
     fields: spec::FIELDS,
     handles: "the case_id of each case, and `false` (without `cases`: `true`, `false`)",
     outputs: &[

@@ -6,7 +6,7 @@ mod spec;
 use flowmill_engine::graph::Fields;
 use flowmill_engine::plan::{Category, Source};
 
-use crate::catalogue::{Body, Node, NodeType, Runs, output};
+use crate::catalogue::{Body, Needs, Node, NodeType, Runs, output};
 
 /// `iteration`
 pub(crate) const TYPE: NodeType = NodeType {
@@ -16,7 +16,7 @@ pub(crate) const TYPE: NodeType = NodeType {
     category: Category::Container,
     runs: Runs::Container,
     retries: false,
-    needs_mock: false,
+    needs: Needs::Nothing,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[output("output", "array", "what each element gave, in order")],

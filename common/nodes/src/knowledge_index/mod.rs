@@ -6,7 +6,7 @@ mod spec;
 use flowmill_engine::graph::Fields;
 use flowmill_engine::plan::{Category, Source, TaskClass, TaskNode};
 
-use crate::catalogue::{Node, NodeType, Runs, output};
+use crate::catalogue::{Needs, Node, NodeType, Runs, output};
 use crate::not_configured;
 
 /// `knowledge-index`
@@ -17,7 +17,7 @@ pub(crate) const TYPE: NodeType = NodeType {
     category: Category::Response,
     runs: Runs::Task(TaskNode { class: TaskClass::Http, costly: true }),
     retries: false,
-    needs_mock: true,
+    needs: Needs::Mock,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[

@@ -11,7 +11,7 @@ use flowmill_engine::template::Template;
 use flowmill_engine::value::{Integer, Kind, Value, int_error, python_int};
 use flowmill_engine::variables::{Selector, Variable, Variables};
 
-use crate::catalogue::{Node, NodeType, Runs, output};
+use crate::catalogue::{Needs, Node, NodeType, Runs, output};
 use crate::shared::rendered;
 
 use spec::Spec;
@@ -24,7 +24,7 @@ pub(crate) const TYPE: NodeType = NodeType {
     category: Category::Executable,
     runs: Runs::Inline,
     retries: false,
-    needs_mock: false,
+    needs: Needs::Nothing,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[

@@ -18,7 +18,7 @@ use flowmill_engine::variables::Variables;
 use flowmill_services::models::{Ask, Known, Message, Part, Role};
 use futures::future::BoxFuture;
 
-use crate::catalogue::{Node, NodeType, Runs, output};
+use crate::catalogue::{Needs, Node, NodeType, Runs, output};
 use crate::context::{Execute, NodeContext};
 use crate::model::{Prompt, Said, add_files, keep_taken, max_tokens, message, missing};
 use answer::Shown;
@@ -32,7 +32,7 @@ pub(crate) const TYPE: NodeType = NodeType {
     category: Category::Executable,
     runs: Runs::Task(TaskNode { class: TaskClass::Llm, costly: true }),
     retries: true,
-    needs_mock: true,
+    needs: Needs::Service,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[

@@ -16,7 +16,7 @@ use flowmill_engine::variables::Variables;
 use flowmill_services::models::Ask;
 use futures::future::BoxFuture;
 
-use crate::catalogue::{Node, NodeType, Runs, output};
+use crate::catalogue::{Needs, Node, NodeType, Runs, output};
 use crate::context::{Execute, NodeContext};
 use crate::model::{add_files, failed, keep_taken, max_tokens, usage};
 use crate::shared::rendered;
@@ -31,7 +31,7 @@ pub(crate) const TYPE: NodeType = NodeType {
     category: Category::Branch,
     runs: Runs::Task(TaskNode { class: TaskClass::Llm, costly: true }),
     retries: false,
-    needs_mock: true,
+    needs: Needs::Service,
     fields: spec::FIELDS,
     handles: "the id of each class",
     outputs: &[

@@ -9,7 +9,7 @@ use flowmill_engine::plan::{Category, Evaluation, Inline, Source, Success};
 use flowmill_engine::value::{Name, Value};
 use flowmill_engine::variables::Variables;
 
-use crate::catalogue::{Node, NodeType, Runs, output};
+use crate::catalogue::{Needs, Node, NodeType, Runs, output};
 use crate::inputs;
 
 use spec::JsonInput;
@@ -22,7 +22,7 @@ pub(crate) const TYPE: NodeType = NodeType {
     category: Category::Root,
     runs: Runs::Inline,
     retries: false,
-    needs_mock: false,
+    needs: Needs::Nothing,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[

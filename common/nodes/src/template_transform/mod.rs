@@ -14,7 +14,7 @@ use flowmill_engine::value::{Name, Object, StrictError, Value, dumps_strict};
 use flowmill_engine::variables::{Selector, Variables};
 use futures::future::BoxFuture;
 
-use crate::catalogue::{Body, Node, NodeType, Runs, output};
+use crate::catalogue::{Body, Needs, Node, NodeType, Runs, output};
 use crate::code::{Rendering, too_long};
 use crate::context::{Execute, NodeContext};
 use crate::jinja::{Context, Fail, Template};
@@ -32,7 +32,7 @@ pub(crate) const TYPE: NodeType = NodeType {
     category: Category::Executable,
     runs: Runs::Inline,
     retries: false,
-    needs_mock: false,
+    needs: Needs::Nothing,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[output("output", "string", "the rendered text")],

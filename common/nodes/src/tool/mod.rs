@@ -23,7 +23,7 @@ use flowmill_engine::variables::Variables;
 use flowmill_services::tools::{ToolError, ToolErrorKind, Wanted};
 use futures::future::BoxFuture;
 
-use crate::catalogue::{Node, NodeType, Runs, output};
+use crate::catalogue::{Needs, Node, NodeType, Runs, output};
 use crate::context::{Execute, NodeContext};
 use spec::Spec;
 
@@ -35,7 +35,7 @@ pub(crate) const TYPE: NodeType = NodeType {
     category: Category::Executable,
     runs: Runs::Task(TaskNode { class: TaskClass::Http, costly: true }),
     retries: true,
-    needs_mock: true,
+    needs: Needs::Service,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[

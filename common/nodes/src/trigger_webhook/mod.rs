@@ -6,7 +6,7 @@ mod spec;
 use flowmill_engine::graph::Fields;
 use flowmill_engine::plan::{Category, Source};
 
-use crate::catalogue::{Node, NodeType, Runs, output};
+use crate::catalogue::{Needs, Node, NodeType, Runs, output};
 use crate::inputs;
 
 /// `trigger-webhook`
@@ -17,7 +17,7 @@ pub(crate) const TYPE: NodeType = NodeType {
     category: Category::Root,
     runs: Runs::Inline,
     retries: false,
-    needs_mock: false,
+    needs: Needs::Nothing,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[

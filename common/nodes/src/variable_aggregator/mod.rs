@@ -6,7 +6,7 @@ use flowmill_engine::graph::Fields;
 use flowmill_engine::plan::{Category, Evaluation, Inline, Source};
 use flowmill_engine::variables::{Selector, Variable, Variables};
 
-use crate::catalogue::{Node, NodeType, Runs, output};
+use crate::catalogue::{Needs, Node, NodeType, Runs, output};
 use crate::shared::Named;
 
 use spec::Spec;
@@ -19,7 +19,7 @@ pub(crate) const TYPE: NodeType = NodeType {
     category: Category::Executable,
     runs: Runs::Inline,
     retries: false,
-    needs_mock: false,
+    needs: Needs::Nothing,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[

@@ -8,7 +8,7 @@ use flowmill_engine::plan::{Category, Evaluation, Inline, Source, Success, Write
 use flowmill_engine::value::Value;
 use flowmill_engine::variables::{Variable, Variables};
 
-use crate::catalogue::{Node, NodeType, Runs};
+use crate::catalogue::{Needs, Node, NodeType, Runs};
 
 use spec::{Mode, Spec};
 
@@ -22,7 +22,7 @@ pub(crate) const TYPE: NodeType = NodeType {
     category: Category::Executable,
     runs: Runs::Inline,
     retries: false,
-    needs_mock: false,
+    needs: Needs::Nothing,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[],

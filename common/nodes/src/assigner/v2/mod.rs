@@ -9,7 +9,7 @@ use flowmill_engine::plan::{Category, Evaluation, Inline, Source, Success, Write
 use flowmill_engine::value::{self, Kind, Value, loads};
 use flowmill_engine::variables::{Selector, Variable, Variables};
 
-use crate::catalogue::{Node, NodeType, Runs};
+use crate::catalogue::{Needs, Node, NodeType, Runs};
 
 use spec::{Input, Item, Operation};
 
@@ -21,7 +21,7 @@ pub(crate) const TYPE: NodeType = NodeType {
     category: Category::Executable,
     runs: Runs::Inline,
     retries: false,
-    needs_mock: false,
+    needs: Needs::Nothing,
     fields: spec::FIELDS,
     handles: "source",
     outputs: &[],
