@@ -16,6 +16,10 @@ use crate::services::ServicesFlag;
 use crate::workflow::read_file;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  flowmill tools list --workflow workflow.yml
+  flowmill tools check --services flowmill-services.toml")]
 pub(crate) struct Args {
     #[command(subcommand)]
     verb: Verb,
