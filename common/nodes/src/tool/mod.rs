@@ -1,8 +1,8 @@
 //! `tool`: uses a tool of a plugin, an API, an MCP server (spec/nodes.md §4.4).
 //!
-//! [`spec`] is its data, [`arguments`] what a tool is given, [`results`] what becomes of what it
-//! says. [`toolbox`] finds and calls tools, for this node and for agents; [`builtin`] are those that
-//! need nobody, [`launcher`] is the process that a command becomes.
+//! `spec` is its data, `arguments` what a tool is given, `results` what becomes of what it
+//! says. `toolbox` finds and calls tools, for this node and for agents; `builtin` are those that
+//! need nobody, `launcher` is the process that a command becomes.
 
 mod arguments;
 mod builtin;
