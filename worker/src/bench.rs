@@ -236,7 +236,9 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
         context.chunks = Some(feed.sink());
         if loaded.is_costly {
             let key = key_of(task, &one.place, one.attempt);
-            let steps = KeptSteps::new(self.recall.clone(), key, past.may_be_known, started_at);
+            let may_be_known = past.may_be_known || is_old(task, started_at);
+            let since = (self.pulse.watch(), started_at);
+            let steps = KeptSteps::new(self.recall.clone(), key, may_be_known, since);
             context.steps = Some(Arc::new(steps));
         }
         let (place, number) = (one.place.clone(), one.attempt);

@@ -15,6 +15,17 @@ const EVERY: Duration = Duration::from_secs(3);
 /// A pause that long is a standstill: claims last a little longer without a sign of life.
 const STANDSTILL: Duration = Duration::from_secs(10);
 
+/// The count of standstills.
+#[derive(Clone, Debug)]
+pub(crate) struct Standstills(Arc<Mutex<State>>);
+
+impl Standstills {
+    /// How often the process stood still. Whoever asks first after a standstill sees it.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).look()
+    }
+}
+
 /// Counts standstills; the task that looks ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Pulse {
@@ -57,9 +68,14 @@ impl Pulse {
         Self { state, task }
     }
 
-    /// How often it stood still. Whoever asks first after a standstill sees it.
+    /// How often it stood still.
     pub(crate) fn standstills(&self) -> u64 {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).look()
+        self.watch().count()
+    }
+
+    /// The count, for whoever outlives a borrow.
+    pub(crate) fn watch(&self) -> Standstills {
+        Standstills(self.state.clone())
     }
 }
 

@@ -5,10 +5,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use flowmill_engine::plan::Success;
 use flowmill_engine::plan::TaskClass::Llm;
+use flowmill_engine::run::Outcome;
 use flowmill_engine::value::Value;
 use flowmill_infra::broker::TaskPublisher as _;
-use flowmill_infra::checkpoints::is_step;
+use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, is_step};
 
 use super::cluster::{Memory, remembering_in};
 use super::support::{Nodes, ONE_EACH, done};
@@ -69,4 +71,24 @@ async fn another_attempt_does_its_steps_itself() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(world.answer().await.unwrap().1.attempt, 2);
     assert_eq!(*seen.lock().unwrap(), [1, 2, 3, 1, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_stood_still_looks_before_it_does_the_next_step() {
+    let (memory, seen) = (Memory::default(), Arc::new(Mutex::new(Vec::new())));
+    let mut frozen = remembering_in(ONE_EACH, three_steps(&seen), &memory);
+    let task = frozen.send("r", "n", Llm).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(*seen.lock().unwrap(), [1]);
+    // others have done the third step by the time it goes on
+    let first = memory.kept.lock().unwrap()[0].clone();
+    let key = CheckpointKey { task: task.task.clone(), ..first.key }.step("step 3");
+    let outcome = Ok(Success::of([("done".into(), Value::int(3))]));
+    let outcome = Outcome { task: key.task.clone(), outcome, ..first.outcome };
+    memory.kept.lock().unwrap().push(Checkpoint { key, outcome });
+    tokio::time::advance(Duration::from_secs(20)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    frozen.answer().await.unwrap();
+    // the second was under way when it stood still
+    assert_eq!(*seen.lock().unwrap(), [1, 2]);
 }

@@ -319,7 +319,8 @@ impl Run {
     /// a node looks at such.
     fn kept_of_conversation(&self) -> Vec<(Name, Variable)> {
         let mut kept = self.said.clone();
-        if self.plan.has_memory() {
+        // one that runs again knows the conversation as it was then: what was said since would be lost
+        if self.plan.has_memory() && !self.is_rerun {
             kept.extend(self.turn().map(|turns| (history::NAME.into(), turns)));
         }
         kept

@@ -185,6 +185,8 @@ pub struct Run {
     exceptions: u64,
     errors: Vec<ErrorRecord>,
     errors_omitted: u64,
+    /// Whether it runs again what an earlier run did.
+    is_rerun: bool,
     /// Conversation variables that nodes wrote, as they were written last.
     said: Vec<(Name, Variable)>,
     /// The error text that ends the run as failed.
@@ -270,6 +272,7 @@ impl Run {
             exceptions: 0,
             errors: Vec::new(),
             errors_omitted: 0,
+            is_rerun: false,
             said: Vec::new(),
             failure: None,
             tripped: None,
