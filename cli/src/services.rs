@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use flowmill_infra::memory::MemoryLimiter;
 use flowmill_services::Services;
 use flowmill_services::models::Gateway;
-use flowmill_services::open::Source;
+use flowmill_services::source::Source;
 use flowmill_services::tools::BoundTools;
 
 /// Names the file where the flag does not.

@@ -13,7 +13,7 @@ use flowmill_nodes::code::{CodeSettings, JinjaSettings, RemoteSettings};
 use flowmill_nodes::outbound::{AllowRule, Options, OutboundPolicy};
 use flowmill_services::Services;
 use flowmill_services::models::limits::Limiter;
-use flowmill_services::open::Source;
+use flowmill_services::source::Source;
 use serde::{Deserialize, Serialize};
 
 use crate::Slots;

@@ -14,6 +14,7 @@ use flowmill_engine::plan::{
 use flowmill_engine::value::Name;
 use flowmill_engine::variables::Variables;
 use futures::future::BoxFuture;
+use strsim::levenshtein;
 
 use crate::catalogue::{Body, Needs, Node, NodeType, Runs};
 use crate::context::{Execute, NodeContext};
@@ -252,25 +253,9 @@ pub fn nearest(word: &str) -> Option<&'static str> {
         return None;
     }
     let plain = word.to_lowercase().replace('_', "-");
-    let distances = TYPES.iter().map(|kind| (distance(&plain, kind.name), kind.name));
+    let distances = TYPES.iter().map(|kind| (levenshtein(&plain, kind.name), kind.name));
     let (distance, name) = distances.min_by_key(|(distance, _)| *distance)?;
     (distance <= 2.max(name.len() / 3)).then_some(name)
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// An inline node executed by a worker, because its input was too large for the core.

@@ -5,12 +5,15 @@
 //! contracts that nodes call ([`models::Models`], [`tools::Tools`]), the file, and the clients behind both.
 
 pub mod caller;
+#[cfg(any(feature = "clients", feature = "tools"))]
+mod causes;
 pub mod file;
 pub mod models;
-#[cfg(feature = "clients")]
-pub mod open;
 pub mod secret;
+#[cfg(feature = "clients")]
+pub mod source;
 pub mod tools;
+mod wildcard;
 
 use std::sync::Arc;
 

@@ -42,37 +42,16 @@ pub enum Credential {
 }
 
 impl Credential {
-    /// Reads `$NAME`, and `${NAME}` anywhere in a text; what has neither is the secret itself.
+    /// Reads a text in which `$NAME` and `${NAME}` are variables; one that names none is the secret
+    /// itself.
     pub fn read(text: &str, environment: Environment<'_>) -> Self {
         if text.is_empty() {
             return Self::None;
         }
-        let look = |name: &str| environment(name).filter(|value| !value.is_empty());
-        let is_name = |name: &str| {
-            !name.is_empty()
-                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        };
-        if let Some(name) = text.strip_prefix('$').filter(|name| is_name(name)) {
-            return match look(name) {
-                Some(value) => Self::Given(Secret::new(value)),
-                None => Self::Missing(name.into()),
-            };
+        match fill(text, environment).text {
+            Ok(text) => Self::Given(Secret::new(text)),
+            Err(name) => Self::Missing(name.into()),
         }
-        let mut whole = String::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once("${") {
-            whole.push_str(before);
-            let Some((name, tail)) = after.split_once('}').filter(|(name, _)| is_name(name)) else {
-                whole.push_str("${");
-                rest = after;
-                continue;
-            };
-            let Some(value) = look(name) else { return Self::Missing(name.into()) };
-            whole.push_str(&value);
-            rest = tail;
-        }
-        whole.push_str(rest);
-        Self::Given(Secret::new(whole))
     }
 
     /// The text itself, if it is there.
@@ -82,6 +61,56 @@ impl Credential {
             Self::None | Self::Missing(_) => None,
         }
     }
+}
+
+/// A text whose variables were filled in.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Filled {
+    /// The text, or the name of the first variable that is not set.
+    pub(crate) text: Result<String, String>,
+    /// The values that came from the environment.
+    pub(crate) values: Vec<String>,
+}
+
+/// Fills in `$NAME` and `${NAME}`; `$$` is a dollar.
+pub(crate) fn fill(text: &str, environment: Environment<'_>) -> Filled {
+    let mut filled = String::with_capacity(text.len());
+    let mut values = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        filled.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            filled.push('$');
+            rest = after;
+            continue;
+        }
+        let Some((name, after)) = name_of(rest) else {
+            filled.push('$');
+            continue;
+        };
+        rest = after;
+        match environment(name).filter(|value| !value.is_empty()) {
+            Some(value) => {
+                filled.push_str(&value);
+                values.push(value);
+            }
+            None => return Filled { text: Err(name.to_owned()), values },
+        }
+    }
+    filled.push_str(rest);
+    Filled { text: Ok(filled), values }
+}
+
+/// `NAME` or `{NAME}` at the beginning, and what follows.
+fn name_of(text: &str) -> Option<(&str, &str)> {
+    let (inner, braced) = text.strip_prefix('{').map_or((text, false), |inner| (inner, true));
+    let is_part = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    let end = inner.find(|character| !is_part(character)).unwrap_or(inner.len());
+    let (name, rest) = inner.split_at(end);
+    let begins_well = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+    let rest = if braced { rest.strip_prefix('}')? } else { rest };
+    begins_well.then_some((name, rest))
 }
 
 #[cfg(test)]
@@ -94,6 +123,7 @@ mod tests {
         let read = |text: &str| Credential::read(text, &look);
         assert_eq!(read("$KEY").expose(), Some("hidden"));
         assert_eq!(read("Bearer ${KEY}!").expose(), Some("Bearer hidden!"));
+        assert_eq!(read("Bearer $KEY, 5$$").expose(), Some("Bearer hidden, 5$"));
         assert_eq!(read("sk-1$2 ${").expose(), Some("sk-1$2 ${"));
         assert_eq!(read("$OTHER"), Credential::Missing("OTHER".into()));
         assert_eq!(read("a ${OTHER}"), Credential::Missing("OTHER".into()));

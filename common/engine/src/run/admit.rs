@@ -320,7 +320,7 @@ impl Run {
     fn kept_of_conversation(&self) -> Vec<(Name, Variable)> {
         let mut kept = self.said.clone();
         // one that runs again knows the conversation as it was then: what was said since would be lost
-        if self.plan.has_memory() && !self.is_rerun {
+        if self.plan.has_memory() && self.rerun_of.is_none() {
             kept.extend(self.turn().map(|turns| (history::NAME.into(), turns)));
         }
         kept

@@ -80,7 +80,7 @@ impl Run {
         self.workflow = started.workflow.clone();
         self.options = started.options.clone();
         self.line.clone_from(&started.line);
-        self.is_rerun = started.rerun_of.is_some();
+        self.rerun_of.clone_from(&started.rerun_of);
         self.started_at = at;
         self.counted_since = at;
         let mut variables = Variables::default();

@@ -185,8 +185,8 @@ pub struct Run {
     exceptions: u64,
     errors: Vec<ErrorRecord>,
     errors_omitted: u64,
-    /// Whether it runs again what an earlier run did.
-    is_rerun: bool,
+    /// The run that it runs again.
+    rerun_of: Option<Name>,
     /// Conversation variables that nodes wrote, as they were written last.
     said: Vec<(Name, Variable)>,
     /// The error text that ends the run as failed.
@@ -272,7 +272,7 @@ impl Run {
             exceptions: 0,
             errors: Vec::new(),
             errors_omitted: 0,
-            is_rerun: false,
+            rerun_of: None,
             said: Vec::new(),
             failure: None,
             tripped: None,

@@ -5,6 +5,7 @@ use std::path::Path;
 use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
+use strsim::levenshtein;
 
 use super::PREFIX;
 use super::problems::{ConfigError, Problem};
@@ -237,26 +238,10 @@ fn differs(value: &Value, like: &Value) -> Option<&'static str> {
 }
 
 fn unknown(defaults: &Defaults, key: &str) -> String {
-    let near = |known: &String| distance(known, key);
+    let near = |known: &String| levenshtein(known, key);
     let nearest = defaults.keys().into_iter().min_by_key(near);
-    match nearest.filter(|known| distance(known, key) <= (key.len() / 3).max(2)) {
+    match nearest.filter(|known| levenshtein(known, key) <= (key.len() / 3).max(2)) {
         Some(known) => format!("there is no such key; did you mean {known}?"),
         None => "there is no such key; --print-defaults shows all there are".to_owned(),
     }
-}
-
-/// How many letters must be changed, added or removed to make one word another.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, letter) in one.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = at + 1;
-        for (column, wanted) in other.iter().enumerate() {
-            let changed = corner + usize::from(letter != *wanted);
-            corner = row[column + 1];
-            row[column + 1] = changed.min(row[column] + 1).min(corner + 1);
-        }
-    }
-    row[other.len()]
 }

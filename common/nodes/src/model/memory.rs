@@ -7,7 +7,7 @@ use flowmill_engine::value::Name;
 use flowmill_engine::variables::{Selector, Variables};
 use flowmill_services::models::{Known, Message, Role};
 
-use super::failures::failed;
+use super::failed;
 use super::prompt::Prompt;
 use crate::shared::required_flag;
 

@@ -4,7 +4,6 @@
 //! [`params`] is what goes with every call, [`prompt`] puts messages together, [`vision`] the files
 //! in them, [`memory`] what was said before; [`thoughts`] and [`usage`] are about the answer.
 
-mod failures;
 #[cfg(test)]
 pub(crate) mod fake;
 mod found;
@@ -15,13 +14,13 @@ mod thoughts;
 mod usage;
 mod vision;
 
+use flowmill_engine::error::NodeError;
 use flowmill_engine::graph::Fields;
 use flowmill_engine::template::Template;
 use flowmill_engine::value::{Name, Value};
 use flowmill_engine::variables::Selector;
 use flowmill_services::models::{Mode, Wanted};
 
-pub(crate) use failures::failed;
 pub(crate) use found::{object, object_that};
 pub(crate) use memory::Memory;
 pub(crate) use params::Params;
@@ -102,6 +101,11 @@ pub(crate) fn max_tokens(params: &[(Name, Value)]) -> usize {
         }
         _ => 0,
     }
+}
+
+/// A failure that Dify raises as this class within a model's node; its name is the `error_type`.
+pub(crate) fn failed(class: &str, message: impl Into<String>) -> NodeError {
+    NodeError::new(class, message.into())
 }
 
 /// The references of a text.

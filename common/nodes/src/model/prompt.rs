@@ -8,7 +8,7 @@ use flowmill_engine::value::{Kind, Name};
 use flowmill_engine::variables::{Selector, Variables};
 use flowmill_services::models::{Detail, Known, Message, Part, Role};
 
-use super::failures::failed;
+use super::failed;
 use super::vision::{files_referred, is_taken, part};
 use crate::context::NodeContext;
 use crate::shared::rendered;

@@ -8,7 +8,7 @@ use flowmill_engine::value::{File, Kind, Value};
 use flowmill_engine::variables::{Selector, Variable, Variables};
 use flowmill_services::models::{Detail, Known, Media, MediaKind, Part, Source};
 
-use super::failures::failed;
+use super::failed;
 use crate::context::NodeContext;
 
 const DETAILS: &[&str] = &["low", "high"];

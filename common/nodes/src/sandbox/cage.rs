@@ -9,7 +9,8 @@ use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, LandlockStatus, Ruleset, RulesetAttr, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, LandlockStatus, RestrictionStatus, Ruleset, RulesetAttr,
+    RulesetStatus, Scope,
 };
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
@@ -21,7 +22,7 @@ use super::{Isolation, Layer, State, filters};
 const NOBODY: u32 = 65534;
 
 /// What Landlock knows to hold back; older kernels hold back less of it.
-const NEWEST: ABI = ABI::V6;
+pub(super) const NEWEST: ABI = ABI::V6;
 
 /// The version from which Landlock holds back every change of a file.
 const WHOLE: i32 = 3;
@@ -34,7 +35,7 @@ pub(crate) struct Bounds {
 }
 
 /// What became of a layer and what there is to say about it.
-type Attempt = Result<(State, String), Box<dyn std::error::Error>>;
+pub(super) type Attempt = Result<(State, String), Box<dyn std::error::Error>>;
 
 /// The layers that threads inherit; the last one is missing yet.
 #[derive(Debug)]
@@ -69,7 +70,8 @@ impl Cage {
     }
 }
 
-fn drop_privileges() -> Attempt {
+/// A process of the system's user becomes one of nobody, and none can become more again.
+pub(super) fn become_nobody() -> nix::Result<()> {
     if Uid::effective().is_root() {
         let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
         setgroups(&[])?;
@@ -77,7 +79,11 @@ fn drop_privileges() -> Attempt {
         // Its capabilities go with it.
         setresuid(user, user, user)?;
     }
-    prctl::set_no_new_privs()?;
+    prctl::set_no_new_privs()
+}
+
+fn drop_privileges() -> Attempt {
+    become_nobody()?;
     // Nobody of the same user may look into this process.
     prctl::set_dumpable(false)?;
     Ok((State::Active, format!("uid {}", Uid::effective())))
@@ -91,6 +97,11 @@ fn close_files() -> Attempt {
         .scope(Scope::from_all(NEWEST))?
         .create()?
         .restrict_self()?;
+    holds(&status)
+}
+
+/// Whether Landlock holds what it was told, and nothing of the disk can be read any more.
+pub(super) fn holds(status: &RestrictionStatus) -> Attempt {
     let version = match status.landlock {
         LandlockStatus::Available { effective_abi, kernel_abi } => {
             kernel_abi.unwrap_or(effective_abi as i32)
@@ -110,7 +121,7 @@ fn close_files() -> Attempt {
 }
 
 /// Memory and time, and no files, dumps, locked memory or queues.
-fn limit(bounds: Bounds) -> Attempt {
+pub(super) fn limit(bounds: Bounds) -> Attempt {
     let limits = [
         (Resource::RLIMIT_AS, bounds.memory_bytes),
         (Resource::RLIMIT_CPU, bounds.cpu_seconds),
@@ -128,6 +139,11 @@ fn limit(bounds: Bounds) -> Attempt {
 fn filter() -> Attempt {
     setrlimit(Resource::RLIMIT_NPROC, 0, 0)?;
     seccompiler::apply_filter_all_threads(&filters::streams_only()?)?;
+    makes_no_socket()
+}
+
+/// Whether sockets are refused.
+pub(super) fn makes_no_socket() -> Attempt {
     refused(UnixDatagram::unbound().map(drop), "a socket can still be made")?;
     Ok((State::Active, String::new()))
 }

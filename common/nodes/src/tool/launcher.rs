@@ -12,7 +12,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::sandbox::launch::{Bounds, confine};
+use crate::sandbox::cage::Bounds;
+use crate::sandbox::launch::confine;
 
 /// The hidden verb of the program.
 pub const COMMAND: &str = "run-command";

@@ -11,7 +11,7 @@ use std::fmt;
 
 use flowmill_engine::value::Name;
 
-pub use section::{Document, Problem, Section, distance};
+pub use section::{Document, Problem, Section};
 
 use crate::models::config::Config as Models;
 use crate::secret::Environment;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use flowmill_engine::time::parse_duration;
 use flowmill_engine::value::{Name, Value as Any};
+use strsim::levenshtein;
 use toml_edit::{ImDocument, Item, TableLike, Value};
 
 use super::decimal::Decimal;
@@ -330,8 +331,8 @@ impl<'a> Section<'a> {
             if asked.contains(&key) {
                 continue;
             }
-            let near = asked.iter().min_by_key(|known| distance(known, key));
-            let near = near.filter(|known| distance(known, key) <= (key.len() / 3).max(2));
+            let near = asked.iter().min_by_key(|known| levenshtein(known, key));
+            let near = near.filter(|known| levenshtein(known, key) <= (key.len() / 3).max(2));
             let message = if let Some(known) = near {
                 format!("there is no such key; did you mean {known}?")
             } else {
@@ -369,22 +370,6 @@ fn any(value: &Value) -> Option<Any> {
             table.iter().map(member).collect::<Option<Vec<_>>>().map(Any::object)
         }
     }
-}
-
-/// How many letters must be changed, added or removed to make one word another.
-pub fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, letter) in one.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = at + 1;
-        for (column, wanted) in other.iter().enumerate() {
-            let changed = corner + usize::from(letter != *wanted);
-            corner = row[column + 1];
-            row[column + 1] = changed.min(row[column] + 1).min(corner + 1);
-        }
-    }
-    row[other.len()]
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use super::Wanted;
-use super::pattern::{fits, fits_provider};
+use super::pattern::fits_provider;
+use crate::wildcard::fits;
 
 /// How long a tool may take that says nothing of it.
 #[cfg(feature = "tools")]

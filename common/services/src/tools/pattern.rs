@@ -1,20 +1,7 @@
 //! How names in a services file fit those in documents.
 
 use super::Wanted;
-
-/// Whether a text fits a pattern, in which `*` stands for anything.
-pub(super) fn fits(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else { return rest.is_empty() };
-    for part in parts {
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
-    }
-    rest.ends_with(last)
-}
+use crate::wildcard::fits;
 
 /// Whether a provider's pattern fits a document's names. `tavily` is what old documents say for
 /// `langgenius/tavily/tavily`, so each stands for the other.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::secret::{self, Environment, Filled};
+
 /// Shorter values are found in ordinary text by chance, and guessed as easily.
 const SHORTEST: usize = 4;
 
@@ -19,35 +21,11 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// Fills in `$NAME` and `${NAME}`; `$$` is a dollar. A variable that is not set is told when
-    /// the text is needed, so that one missing key breaks one tool.
-    pub(super) fn fill(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Self {
-        let mut filled = String::with_capacity(text.len());
-        let mut secrets = Vec::new();
-        let mut rest = text;
-        while let Some(at) = rest.find('$') {
-            filled.push_str(&rest[..at]);
-            rest = &rest[at + 1..];
-            if let Some(after) = rest.strip_prefix('$') {
-                filled.push('$');
-                rest = after;
-                continue;
-            }
-            let Some((name, after)) = name_of(rest) else {
-                filled.push('$');
-                continue;
-            };
-            rest = after;
-            match environment(name).filter(|value| !value.is_empty()) {
-                Some(value) => {
-                    filled.push_str(&value);
-                    secrets.push(value);
-                }
-                None => return Self(Err(name.to_owned()), secrets),
-            }
-        }
-        filled.push_str(rest);
-        Self(Ok(filled), secrets)
+    /// Fills in variables. One that is not set is told when the text is needed, so that one missing
+    /// key breaks one tool.
+    pub(super) fn fill(text: &str, environment: Environment<'_>) -> Self {
+        let Filled { text, values } = secret::fill(text, environment);
+        Self(text, values)
     }
 
     /// A text as it is.
@@ -68,17 +46,6 @@ impl Secret {
     pub(super) fn values(&self) -> impl Iterator<Item = &str> {
         self.1.iter().map(String::as_str)
     }
-}
-
-/// `NAME` or `{NAME}` at the beginning, and what follows.
-fn name_of(text: &str) -> Option<(&str, &str)> {
-    let (inner, braced) = text.strip_prefix('{').map_or((text, false), |inner| (inner, true));
-    let is_part = |character: char| character.is_ascii_alphanumeric() || character == '_';
-    let end = inner.find(|character| !is_part(character)).unwrap_or(inner.len());
-    let (name, rest) = inner.split_at(end);
-    let begins_well = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-    let rest = if braced { rest.strip_prefix('}')? } else { rest };
-    begins_well.then_some((name, rest))
 }
 
 /// A text without any of the values.

@@ -1,13 +1,13 @@
 //! The way to servers that whoever runs this has named. What a workflow can choose goes another
 //! way, where addresses are checked.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Method, Url, multipart, redirect};
 
 use super::{ToolError, ToolErrorKind};
+use crate::causes::causes;
 
 /// The most that is read of an answer.
 const MOST_BYTES: usize = 32 << 20;
@@ -163,18 +163,7 @@ pub(super) fn server_of(url: &Url) -> String {
 }
 
 fn broken(server: &str, error: &reqwest::Error) -> ToolError {
-    let mut why = String::new();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let shown = inner.to_string();
-        if !why.ends_with(&shown) {
-            why = if why.is_empty() { shown } else { format!("{why}: {shown}") };
-        }
-        source = inner.source();
-    }
-    if why.is_empty() {
-        "the request failed".clone_into(&mut why);
-    }
+    let why = causes(error);
     let kind = if error.is_timeout() {
         ToolErrorKind::Timeout
     } else if error.is_builder() {

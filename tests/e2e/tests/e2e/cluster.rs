@@ -17,6 +17,13 @@ use crate::way::Way;
 /// How many nodes of each class a worker runs at a time.
 pub(crate) const SLOTS: usize = 4;
 
+/// Whom nodes ask: models and tools by a services file, everything else through a proxy.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) file: PathBuf,
+    pub(crate) proxy: String,
+}
+
 /// A scheduler or a worker.
 pub(crate) struct Program {
     pub(crate) process: Process,
@@ -29,7 +36,7 @@ impl Program {
         number: usize,
         urls: &[String; 3],
         (folder, roles): (&Path, &'static str),
-        services: Option<PathBuf>,
+        services: Option<Asked>,
     ) -> Self {
         let port = free_port();
         let name = format!("{}-{number}", kind.trim_start_matches("flowmill-"));
@@ -51,7 +58,8 @@ impl Program {
                 }
                 command.env("FLOWMILL_OUTBOUND__ALLOW_NET", "127.0.0.1");
                 if let Some(services) = &services {
-                    command.env("FLOWMILL_SERVICES__FILE", services);
+                    command.env("FLOWMILL_SERVICES__FILE", &services.file);
+                    command.env("FLOWMILL_OUTBOUND__PROXY", &services.proxy);
                 }
             } else {
                 command.env("FLOWMILL_WEBHOOKS__ALLOW_NET", "127.0.0.1");
@@ -109,9 +117,9 @@ impl Cluster {
         Self::make(schedulers, workers, false, None).await
     }
 
-    /// The workers read this services file.
-    pub(crate) async fn with_services(schedulers: usize, workers: usize, file: &Path) -> Self {
-        Self::make(schedulers, workers, false, Some(file.to_owned())).await
+    /// The workers' nodes ask these.
+    pub(crate) async fn with_services(schedulers: usize, workers: usize, asked: &Asked) -> Self {
+        Self::make(schedulers, workers, false, Some(asked.clone())).await
     }
 
     /// The programs reach the broker by ways of the test's own.
@@ -123,7 +131,7 @@ impl Cluster {
         schedulers: usize,
         workers: usize,
         has_ways: bool,
-        services: Option<PathBuf>,
+        services: Option<Asked>,
     ) -> Self {
         let folder = servers::folder();
         let (postgres, rabbit, redis) = tokio::join!(

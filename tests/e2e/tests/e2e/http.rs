@@ -89,7 +89,12 @@ async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Seen>>, wait: Duration) {
     let said = path.trim_start_matches('/').to_owned();
     *seen.lock().unwrap().entry(path).or_default() += 1;
     tokio::time::sleep(wait).await;
-    let status = if said.contains("fail") { "500 Oh" } else { "200 OK" };
+    let status = match &*text {
+        // as a proxy it opens no way to others
+        connect if connect.starts_with("CONNECT ") => "405 No",
+        _ if said.contains("fail") => "500 Oh",
+        _ => "200 OK",
+    };
     let answer = format!(
         "HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{said}",
         said.len()

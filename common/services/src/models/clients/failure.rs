@@ -1,6 +1,5 @@
 //! What went wrong, in words that name the provider and never a key.
 
-use std::error::Error as _;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::HeaderMap;
@@ -9,6 +8,7 @@ use serde_json::Value as Json;
 use super::super::config::Provider;
 use super::super::{ErrorKind, ModelError, Offer};
 use super::wire::Unusable;
+use crate::causes::causes;
 use crate::secret::Credential;
 
 /// How much of a provider's own words is told.
@@ -50,23 +50,6 @@ pub(super) fn sending(offer: &Offer, error: &reqwest::Error) -> ModelError {
     let why = causes(error);
     let what = if error.is_connect() { "it cannot be reached" } else { "the connection broke" };
     about(offer, ErrorKind::Connection, &format!("{what}: {why}"))
-}
-
-/// An error's causes, without the address.
-pub(super) fn causes(error: &reqwest::Error) -> String {
-    let mut text = String::new();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let shown = inner.to_string();
-        if !text.ends_with(&shown) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&shown);
-        }
-        source = inner.source();
-    }
-    if text.is_empty() { "the request failed".to_owned() } else { text }
 }
 
 /// A status that is no success.

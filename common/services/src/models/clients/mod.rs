@@ -22,6 +22,7 @@ use super::config::{Kind, Provider, Times};
 use super::{
     Ask, Embeddings, ErrorKind, Mode, ModelError, Offer, OnPiece, Piece, Ranked, Reply, Usage,
 };
+use crate::causes::causes;
 use crate::secret::Credential;
 use failure::{about, sending};
 use sse::Events;
@@ -341,7 +342,7 @@ fn client(provider: &Provider, usual: Times) -> Result<reqwest::Client, String> 
         }
         Some(Credential::None) | None => {}
     }
-    builder.build().map_err(|error| failure::causes(&error))
+    builder.build().map_err(|error| causes(&error))
 }
 
 /// The headers of a call.

@@ -7,6 +7,7 @@ mod names;
 mod provider;
 
 use flowmill_engine::value::Name;
+use strsim::levenshtein;
 
 pub use budget::{Budget, Budgets};
 pub use entry::{Entry, Model, Pricing};
@@ -15,7 +16,7 @@ pub use provider::{Features, Kind, Limits, Provider, Times};
 
 pub(crate) use known::suggestion;
 
-use crate::file::{Section, distance};
+use crate::file::Section;
 use crate::secret::{Credential, Environment};
 
 /// Providers of models, and what documents ask of them.
@@ -97,8 +98,8 @@ impl Known<'_> {
             return None;
         }
         let near = self.providers.iter().map(|provider| &*provider.name);
-        let near = near.min_by_key(|known| distance(known, name));
-        Some(match near.filter(|known| distance(known, name) <= (name.len() / 3).max(2)) {
+        let near = near.min_by_key(|known| levenshtein(known, name));
+        Some(match near.filter(|known| levenshtein(known, name) <= (name.len() / 3).max(2)) {
             Some(near) => format!("there is no [providers.{name}]; did you mean {near}?"),
             None => format!("there is no [providers.{name}] in this file"),
         })

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use flowmill_engine::value::Name;
+use strsim::levenshtein;
 
 use super::known;
-use crate::file::{Section, distance};
+use crate::file::Section;
 use crate::secret::{Credential, Environment};
 
 /// Which protocol a provider speaks.
@@ -279,8 +280,8 @@ impl Provider {
 }
 
 fn unknown_kind(text: &str) -> String {
-    let near = Kind::ALL.into_iter().map(Kind::name).min_by_key(|name| distance(name, text));
-    let near = near.filter(|name| distance(name, text) <= 2);
+    let near = Kind::ALL.into_iter().map(Kind::name).min_by_key(|name| levenshtein(name, text));
+    let near = near.filter(|name| levenshtein(name, text) <= 2);
     let near = near.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
     format!("it is openai, azure, anthropic or gemini{near}")
 }

@@ -47,11 +47,11 @@ async fn no_node_fails_while_a_provider_asks_for_fewer_calls() {
     let folder = folder();
     let provider = Provider::start(script).await.unwrap();
     let counter = Counter::start(Duration::ZERO).await;
-    let file = services(folder.path(), &provider, counter.port);
-    let text = std::fs::read_to_string(&file).unwrap();
+    let asked = services(folder.path(), &provider, counter.port);
+    let text = std::fs::read_to_string(&asked.file).unwrap();
     let limited = text.replace("[[models]]", &format!("at_once = {AT_ONCE}\n\n[[models]]"));
-    std::fs::write(&file, limited).unwrap();
-    let cluster = Cluster::with_services(1, 2, &file).await;
+    std::fs::write(&asked.file, limited).unwrap();
+    let cluster = Cluster::with_services(1, 2, &asked).await;
     let workflow = cluster.api.push(DOCUMENT).await;
     let line = |n: usize| json!({ "inputs": { "q": format!("q{n}") } }).to_string();
     let batch: Vec<String> = (0..lines).map(line).collect();

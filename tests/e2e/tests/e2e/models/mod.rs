@@ -5,13 +5,15 @@ mod chats;
 mod corpus;
 mod limits;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use flowmill_scripted_provider::{Protocol, Provider};
 
-/// A services file in a folder: all models are the provider's, all tools are calls of a server that
-/// answers with its path.
-fn services(folder: &Path, provider: &Provider, tools_port: u16) -> PathBuf {
+use crate::cluster::Asked;
+
+/// Services by a file in a folder: all models are the provider's, all tools are calls of a server that
+/// answers with its path. Nothing else of the world is reached: that server is also the proxy.
+fn services(folder: &Path, provider: &Provider, tools_port: u16) -> Asked {
     let url = provider.url(Protocol::OpenAi);
     let text = format!(
         "[providers.scripted]
@@ -41,5 +43,5 @@ json = \"{{*}}\"
     );
     let file = folder.join("services.toml");
     std::fs::write(&file, text).unwrap();
-    file
+    Asked { file, proxy: format!("http://127.0.0.1:{tools_port}") }
 }
