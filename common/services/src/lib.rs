@@ -2,12 +2,14 @@
 //!
 //! A document names a model as `langgenius/openai/openai` and `gpt-4o`; which server that is, with
 //! which key, stands in one file of whoever runs it, never in the document. This crate has the
-//! contracts that nodes call ([`models::Models`], [`tools::Tools`]), the file, and the clients behind both.
+//! contracts that nodes call ([`models::Models`], [`tools::Tools`],
+//! [`knowledge::Knowledge`]), the file, and the clients behind both.
 
 pub mod caller;
 #[cfg(any(feature = "clients", feature = "tools"))]
 mod causes;
 pub mod file;
+pub mod knowledge;
 pub mod models;
 pub mod secret;
 #[cfg(feature = "clients")]
@@ -17,6 +19,7 @@ mod wildcard;
 
 use std::sync::Arc;
 
+use knowledge::{Knowledge, NoKnowledge};
 use models::{Models, NoModels};
 use tools::{NoTools, Tools};
 
@@ -27,11 +30,17 @@ pub struct Services {
     pub models: Arc<dyn Models>,
     /// Tools.
     pub tools: Arc<dyn Tools>,
+    /// Knowledge bases.
+    pub knowledge: Arc<dyn Knowledge>,
 }
 
 impl Default for Services {
     /// None at all: whoever asks is told so.
     fn default() -> Self {
-        Self { models: Arc::new(NoModels), tools: Arc::new(NoTools) }
+        Self {
+            models: Arc::new(NoModels),
+            tools: Arc::new(NoTools),
+            knowledge: Arc::new(NoKnowledge),
+        }
     }
 }

@@ -103,6 +103,6 @@ impl Source {
             let (_, _) = (environment, &self.folder);
             Arc::new(crate::tools::NoTools)
         };
-        Ok(Services { models, tools })
+        Ok(Services { models, tools, ..Services::default() })
     }
 }

@@ -95,7 +95,12 @@ async fn run(
 ) -> (Result<Success, NodeError>, String) {
     let given = variables(r#"{"a": {"mood": "kind", "query": "what is x?"}}"#);
     let execute = compiled(&TYPE, data);
-    execute_with(&*execute, &given, Services { models, tools: tools.clone() }).await
+    execute_with(
+        &*execute,
+        &given,
+        Services { models, tools: tools.clone(), ..Services::default() },
+    )
+    .await
 }
 
 #[tokio::test]
