@@ -176,6 +176,7 @@ pub fn prepare(case: &Value) -> Result<(Workflow, Start), String> {
         options: limits(&options),
         adoption: None,
         line: None,
+        parent: None,
     };
     Ok((workflow, start))
 }

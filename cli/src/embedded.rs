@@ -2,6 +2,7 @@
 //! services, the same core, other adapters.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::Context as _;
@@ -22,11 +23,14 @@ use flowmill_nodes::http_request::client::Policy;
 use flowmill_nodes::http_request::{HttpOptions, NetworkClient};
 use flowmill_nodes::outbound;
 use flowmill_nodes::registry::Executors;
-use flowmill_scheduler::{Finished, Handle, Service as Scheduler, Submission, SubmitError, Window};
+use flowmill_scheduler::{
+    Children, Finished, Handle, Service as Scheduler, Submission, SubmitError, Window,
+};
 use flowmill_services::Services;
 use flowmill_worker::{Library, Loaded, Missing, Service as Worker, Settings, Slots};
 use tokio::task::JoinHandle;
 
+use crate::children::ChildRuns;
 use crate::keep::Keep;
 use crate::workflow::Workflow;
 
@@ -35,16 +39,26 @@ type Known = (Arc<Plan>, Arc<Executors>);
 
 /// The workflows that the worker of this process can execute, by digest.
 #[derive(Debug, Default)]
-struct Workflows {
+pub(crate) struct Workflows {
     by_digest: RwLock<HashMap<Name, Known>>,
+}
+
+impl Workflows {
+    pub(crate) fn add(&self, workflow: &Workflow) {
+        let mut known = self.by_digest.write().unwrap_or_else(PoisonError::into_inner);
+        let parts = (workflow.plan.clone(), workflow.executors.clone());
+        known.insert(workflow.digest.clone(), parts);
+    }
 }
 
 impl Library for Workflows {
     async fn node(&self, _: &Name, plan: &PlanKey, node: &Name) -> Result<Loaded, Missing> {
         let workflows = self.by_digest.read().unwrap_or_else(PoisonError::into_inner);
-        let found = workflows.get(&plan.workflow).and_then(|(_, nodes)| nodes.get(node)).cloned();
-        // whatever is lost here is lost with the run: nothing has to be kept
-        let loaded = found.map(|node| Loaded { node, is_costly: false });
+        let loaded = workflows.get(&plan.workflow).and_then(|(plan, nodes)| {
+            let waits = plan.find(node).is_some_and(|at| plan.node(at).behaviour.waits());
+            // whatever is lost here is lost with the run: nothing has to be kept
+            Some(Loaded { node: nodes.get(node)?.clone(), is_costly: false, waits })
+        });
         loaded.ok_or_else(|| Missing::Bad("it was not added".to_owned()))
     }
 
@@ -63,6 +77,9 @@ pub(crate) struct Embedded {
     live: MemoryLive,
     clock: SystemClock,
     workflows: Arc<Workflows>,
+    children: Arc<ChildRuns>,
+    /// What begins children.
+    beginning: JoinHandle<()>,
     scheduler: JoinHandle<()>,
     worker: JoinHandle<()>,
 }
@@ -106,6 +123,10 @@ impl Embedded {
             clock.clone(),
             Window::for_slots(|class: TaskClass| slots.of(class)),
         );
+        let (called, news) = Children::new();
+        let scheduler = scheduler.with_children(called);
+        let children = ChildRuns::new(handle.clone(), store.clone(), workflows.clone());
+        let children = Arc::new(children);
         let worker = Worker::new(
             (consumer, answers),
             live.clone(),
@@ -120,6 +141,8 @@ impl Embedded {
             live,
             clock,
             workflows,
+            beginning: tokio::spawn(children.clone().begin(news)),
+            children,
             scheduler: tokio::spawn(scheduler.run()),
             worker: tokio::spawn(worker.run()),
         }
@@ -127,9 +150,12 @@ impl Embedded {
 
     /// Makes a workflow known to the worker.
     pub(crate) fn add(&self, workflow: &Workflow) {
-        let mut known = self.workflows.by_digest.write().unwrap_or_else(PoisonError::into_inner);
-        let parts = (workflow.plan.clone(), workflow.executors.clone());
-        known.insert(workflow.digest.clone(), parts);
+        self.workflows.add(workflow);
+    }
+
+    /// Documents that nodes call as tools are looked for in these folders.
+    pub(crate) fn look_in(&self, folders: Vec<PathBuf>) {
+        self.children.look_in(folders);
     }
 
     /// Forgets a workflow.
@@ -177,6 +203,9 @@ impl Embedded {
             // what is stored is another's, or stays as it was
             return Err(error);
         }
+        if let Ok(Finished { run }) = &finished {
+            self.children.leave(run).await;
+        }
         let report = self.store.look_back(plan, id).await;
         let waits = matches!(&finished, Ok(Finished { run }) if run.status() == Status::Paused);
         if !waits {
@@ -198,7 +227,10 @@ impl Embedded {
 
     /// Stops both services; no run may be live.
     pub(crate) async fn stop(self) {
-        drop(self.handle);
+        self.beginning.abort();
+        // it holds a way in as well
+        let _ = self.beginning.await;
+        drop((self.children, self.handle));
         // a service that panicked has said so itself
         let _ = self.scheduler.await;
         let _ = self.worker.await;
@@ -246,6 +278,7 @@ pub(crate) fn outside(
         services,
         caller: Arc::default(),
         steps: None,
+        children: None,
         chunks: None,
     })
 }

@@ -2,6 +2,7 @@
 //!
 //! The binary is [`main`]; [`conform`] and `serve` are open to the project's own tests.
 
+mod children;
 mod code;
 mod commands;
 pub mod conform;

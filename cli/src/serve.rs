@@ -19,8 +19,10 @@ use flowmill_infra::store::StoreError;
 use flowmill_infra::tenants::DEFAULT_TENANT;
 use flowmill_nodes::context::NodeContext;
 use flowmill_nodes::files::TenantFolders;
-use flowmill_scheduler::api::{self, Background, Courier, Guard, Listened, send_webhooks};
-use flowmill_scheduler::{Handle, READS, Service as Scheduler, Sharded, Window};
+use flowmill_scheduler::api::{
+    self, Background, Courier, Guard, Listened, begin_children, send_webhooks,
+};
+use flowmill_scheduler::{Children, Handle, READS, Service as Scheduler, Sharded, Window};
 use flowmill_worker::{
     Checkpointed, Claiming, Service as Worker, Settings as Hands, Slots, UploadedFiles,
 };
@@ -70,6 +72,8 @@ pub struct Serving {
     worker: JoinHandle<()>,
     /// What sends webhooks, and tells it that it is enough.
     sending: (JoinHandle<()>, oneshot::Sender<()>),
+    /// What begins the runs that nodes wait for, and tells it that it is enough.
+    beginning: (JoinHandle<()>, oneshot::Sender<()>),
     /// The broker goes on while the worker has ended and the scheduler has not.
     broker: (MemoryQueue, MemoryCompletions),
     stop: oneshot::Sender<()>,
@@ -103,7 +107,7 @@ impl Serving {
         let letters = api::letters(Arc::new(NoLetters), NoLetters, guard.clone());
         let hooks = api::webhooks(store.clone(), courier.clone(), guard.clone());
         let (flows, pokes) = (workflows.clone(), answers.clone());
-        let (router, _, background) =
+        let (router, acceptor, background) =
             api::with_acceptor(store.clone(), flows, pokes, live.clone(), guard, api);
         let router = router.merge(explain).merge(letters).merge(hooks);
 
@@ -120,6 +124,14 @@ impl Serving {
         });
         let (scheduler, handle) =
             Scheduler::sharing(store.clone(), ends, shown, clock.clone(), window, duties);
+
+        let (children, called) = Children::new();
+        let scheduler = scheduler.with_children(children);
+        let (enough_children, stop_children) = oneshot::channel::<()>();
+        let beginning = begin_children(acceptor, called, async {
+            // an error says the same
+            let _ = stop_children.await;
+        });
 
         let files = store.folder().join("files");
         let files = TenantFolders::new(files, DEFAULT_TENANT.into());
@@ -145,6 +157,7 @@ impl Serving {
             scheduler: tokio::spawn(scheduler.run()),
             worker: tokio::spawn(worker),
             sending: (tokio::spawn(sending), enough),
+            beginning: (tokio::spawn(beginning), enough_children),
             broker,
             stop,
             hurry,
@@ -186,6 +199,10 @@ impl Serving {
     pub async fn stop(self, hurry: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self { store, router, background, handle, scheduler, mut worker, .. } = self;
         drop(router);
+        let (beginning, enough) = self.beginning;
+        drop(enough);
+        // what it did not begin is asked for again
+        let _ = beginning.await;
         if tokio::time::timeout(REQUESTS, background.ended()).await.is_err() {
             tracing::warn!("requests are still under way");
         }

@@ -50,6 +50,14 @@ impl ServicesFlag {
         services.map(Arc::new).map_err(failed)
     }
 
+    /// The folder of the file; without one, where the program was started.
+    ///
+    /// # Errors
+    /// When the file cannot be read or used.
+    pub(crate) fn folder(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.read()?.folder().to_owned())
+    }
+
     /// The tools alone.
     ///
     /// # Errors

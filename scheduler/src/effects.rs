@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use flowmill_engine::fact::{CancelMode, Event, Fact, TaskDispatched};
-use flowmill_engine::run::{Run, Seed};
+use flowmill_engine::run::{ChildOrder, Run, Seed};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_infra::message::{Control, PlanKey, Shard, Task};
 
-/// Messages to workers.
+use crate::children::{Called, News};
+
+/// Messages to workers, and word of children.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     pub(crate) tasks: Vec<Task>,
     pub(crate) controls: Vec<Control>,
+    pub(crate) children: Vec<News>,
 }
 
 /// Where a run belongs.
@@ -40,15 +43,35 @@ impl Effects {
                     let (run, task) = (run.id().clone(), task.clone());
                     self.controls.push(Control::Drop { run, task, before: *last + 1 });
                 }
+                Event::ChildCalled(called) => {
+                    let order = run.child(&called.task);
+                    self.children.extend(order.map(|order| child(run, home, order)));
+                }
+                Event::RunFinished(_) => {
+                    let parent = run.parent().map(|parent| parent.run.clone());
+                    self.children.extend(parent.map(|parent| News::Ended { parent }));
+                }
                 _ => {}
             }
         }
     }
 
+    /// Adds what a run calls for that was taken up: others may not have done it.
+    pub(crate) fn again(&mut self, run: &Run, home: &Home) {
+        let orders = run.children().into_iter();
+        self.children.extend(orders.map(|order| child(run, home, order)));
+    }
+
     pub(crate) fn append(&mut self, mut other: Self) {
         self.tasks.append(&mut other.tasks);
         self.controls.append(&mut other.controls);
+        self.children.append(&mut other.children);
     }
+}
+
+fn child(run: &Run, home: &Home, order: ChildOrder) -> News {
+    let (tenant, options) = (home.tenant.clone(), run.options().clone());
+    News::Called(Box::new(Called { tenant, order, options }))
 }
 
 /// The message for a task. None when the run has no use for it any more.

@@ -9,6 +9,7 @@
 //! facts call for, `outbox` how that
 //! reaches workers, `fence` what keeps a
 //! fault of one run from the others, `shards` the share of one of several schedulers,
+//! `children` the way to runs that nodes wait for,
 //! `dead_letters` what becomes of messages that nobody could use. With the feature `api`
 //! there is what it answers over HTTP, with `service` the program: `config` its settings, `program`
 //! how it is joined, `sending` its part that sends webhooks.
@@ -17,6 +18,7 @@ mod active;
 mod allotments;
 #[cfg(feature = "api")]
 pub mod api;
+mod children;
 #[cfg(feature = "service")]
 pub mod config;
 mod dead_letters;
@@ -36,6 +38,7 @@ mod sending;
 mod service;
 mod shards;
 
+pub use children::{Called, ChildNews, Children, News};
 pub use dead_letters::deal_with_dead_letters;
 pub use duties::{Alone, Duties};
 pub use gate::Window;

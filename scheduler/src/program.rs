@@ -22,10 +22,12 @@ use flowmill_workflow::Workflows;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::api::{self, Acceptor, Courier, Door, Guard, Listened, announce_ends, take_from_queue};
+use crate::api::{
+    self, Acceptor, Courier, Door, Guard, Listened, announce_ends, begin_children, take_from_queue,
+};
 use crate::config::{Config, Role};
 use crate::sending::{self, Sending};
-use crate::{Near, READS, Service, Sharded, deal_with_dead_letters};
+use crate::{Children, Near, READS, Service, Sharded, deal_with_dead_letters};
 
 /// What the program is called.
 pub const NAME: &str = "flowmill-scheduler";
@@ -156,6 +158,8 @@ async fn own(
         config.window.window(),
         duties,
     );
+    let (children, called) = Children::new();
+    let service = service.with_children(children);
     let dealing = deal_with_dead_letters(letters, answers, store.clone(), SystemClock::new());
     let dealing = tokio::spawn(dealing);
     let broker = config.rabbitmq.settings(name);
@@ -163,6 +167,11 @@ async fn own(
     let router = router.merge(explaining).merge(of_others(&store, &broker, courier, guard));
     let announcing = announce(&store, &broker, [ended, acceptor.batch_ends()]);
     let (enough, is_enough) = oneshot::channel::<()>();
+    let (enough_children, stop_children) = oneshot::channel::<()>();
+    let beginning = tokio::spawn(begin_children(acceptor.clone(), called, async {
+        // an error says the same
+        let _ = stop_children.await;
+    }));
     let taking = take_in(config, &broker, acceptor, is_enough);
     let mut owning = tokio::spawn(service.run());
     door.open(router);
@@ -178,8 +187,9 @@ async fn own(
     // what it has in hand comes to another scheduler
     dealing.abort();
     door.close();
-    drop(enough);
+    drop((enough, enough_children));
     within("submissions", taking).await;
+    within("children", beginning).await;
     within("requests", answering.ended()).await;
     // it ends when nobody can submit to it any more
     drop(handle);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::plan::Plan;
-use flowmill_engine::run::Run;
+use flowmill_engine::run::{Input, Run};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_infra::broker::{Closed, Inbox, TaskPublisher};
@@ -15,6 +15,7 @@ use flowmill_infra::message::Delivery;
 use flowmill_infra::store::{Batch, Commit, Store, StoreError};
 use tokio::sync::mpsc::{self, error::TryRecvError};
 
+use crate::children::{Children, News};
 use crate::duties::{Alone, Duties};
 use crate::effects::Effects;
 use crate::gate::Window;
@@ -52,6 +53,8 @@ pub struct Service<S, P, I, L, C, D = Alone> {
     /// Whether a [`Handle`] is left.
     is_open: bool,
     owner: Owner,
+    /// Where runs are begun that nodes wait for; None where there is nobody.
+    children: Option<Children>,
 }
 
 /// A run as the store's journal has it. None when the store holds no journal of it.
@@ -87,18 +90,59 @@ impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock, D: Duties> Service
         let (sender, requests) = mpsc::channel(REQUESTS);
         let owner = Owner::new(window, 1);
         let is_open = true;
-        let service =
-            Self { store, publisher, inbox, live, clock, duties, requests, is_open, owner };
+        let children = None;
+        let service = Self {
+            store,
+            publisher,
+            inbox,
+            live,
+            clock,
+            duties,
+            requests,
+            is_open,
+            owner,
+            children,
+        };
         (service, Handle { requests: sender })
+    }
+
+    /// The same; whoever hears of `children` begins the runs that nodes wait for. Without anybody such
+    /// nodes fail.
+    #[must_use]
+    pub fn with_children(self, children: Children) -> Self {
+        Self { children: Some(children), ..self }
     }
 
     /// Serves until every [`Handle`] is gone and no run is live, unless others take over what is.
     /// Without a broker it stops at once; whoever waits for a run is told.
     pub async fn run(self) {
-        let Self { store, publisher, inbox, live, clock, duties, requests, is_open, owner } = self;
+        let Self {
+            store,
+            publisher,
+            inbox,
+            live,
+            clock,
+            duties,
+            requests,
+            is_open,
+            owner,
+            children,
+        } = self;
         let outbox = Outbox::start(publisher);
-        let mut serving =
-            Serving { store, outbox, inbox, live, clock, duties, requests, is_open, owner };
+        let is_restless = false;
+        let mut serving = Serving {
+            store,
+            outbox,
+            inbox,
+            live,
+            clock,
+            duties,
+            requests,
+            is_open,
+            owner,
+            children,
+            is_restless,
+        };
         if let Err(Closed) = serving.serve().await {
             tracing::error!("the broker closed before the scheduler stopped");
         }
@@ -120,6 +164,9 @@ struct Serving<S, I, L, C, D> {
     requests: mpsc::Receiver<Request>,
     is_open: bool,
     owner: Owner,
+    children: Option<Children>,
+    /// Runs were told something after the last look at them.
+    is_restless: bool,
 }
 
 impl<S: Store, I: Inbox, L: Live, C: Clock, D: Duties> Serving<S, I, L, C, D> {
@@ -152,7 +199,8 @@ impl<S: Store, I: Inbox, L: Live, C: Clock, D: Duties> Serving<S, I, L, C, D> {
     /// Waits until something arrives or is due, and takes at most a batch of each.
     async fn arrived(&mut self, requests: &mut Vec<Request>) -> Result<Vec<Delivery>, Closed> {
         let now = self.clock.now();
-        let wake_at = self.owner.next_wake(now);
+        let is_restless = std::mem::take(&mut self.is_restless);
+        let wake_at = if is_restless { Some(now) } else { self.owner.next_wake(now) };
         let mut deliveries = Vec::new();
         tokio::select! {
             biased;
@@ -195,12 +243,37 @@ impl<S: Store, I: Inbox, L: Live, C: Clock, D: Duties> Serving<S, I, L, C, D> {
                 effects.append(self.owner.take_effects(&commit.run));
                 self.live.publish(&commit.run, Event::Facts(commit.facts.clone())).await;
             }
+            self.call(now, std::mem::take(&mut effects.children));
             self.outbox.put(effects);
             for commit in &commits {
                 self.owner.settle(&commit.run);
             }
         }
+        let again = self.owner.take_again();
+        self.call(now, again.children);
         self.inbox.settle().await;
+    }
+
+    /// Passes on what concerns children. What nobody may begin is refused at once.
+    fn call(&mut self, now: Time, news: Vec<News>) {
+        for news in news {
+            let refusal = match (&news, &self.children) {
+                (News::Called(called), None) => {
+                    Some((called.order.clone(), "no workflows can be called here".into()))
+                }
+                (News::Called(called), Some(_)) => {
+                    called.order.refusal().map(|why| (called.order.clone(), why))
+                }
+                (News::Ended { .. }, _) => None,
+            };
+            if let Some((order, why)) = refusal {
+                let run = order.parent.run.clone();
+                let refused = Input::ChildEnded(Box::new(order.refused(why)));
+                self.is_restless |= self.owner.tell(now, &run, refused).is_ok();
+            } else if let Some(children) = &self.children {
+                children.tell(news);
+            }
+        }
     }
 
     /// Stores facts and answers which were stored. What the store refuses for a reason of its data

@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use flowmill_engine::child;
 use flowmill_engine::error::{ErrorClass, NodeError};
 use flowmill_engine::fact::{Returned, TaskId};
 use flowmill_engine::plan::TaskClass;
@@ -15,6 +16,7 @@ use flowmill_infra::checkpoints::{Checkpoint, CheckpointKey, Known, Scope};
 use flowmill_infra::clock::Clock;
 use flowmill_infra::live::Live;
 use flowmill_infra::message::{Delivery, Task};
+use flowmill_nodes::children::Children;
 use flowmill_nodes::context::NodeContext;
 use flowmill_services::caller::Caller;
 use futures::FutureExt as _;
@@ -109,6 +111,11 @@ fn is_old(task: &Task, now: Time) -> bool {
     may_cost && task.sent_at.is_some_and(|at| now.since(at) >= OLD)
 }
 
+/// Whether a node waits for a run of its own, and so did not end yet.
+pub(crate) fn is_call(outcome: &Outcome) -> bool {
+    outcome.outcome.as_ref().is_ok_and(|success| success.call.is_some())
+}
+
 /// Whether a task is for one node that has to be executed: nothing has to be decided for it here.
 pub(crate) fn is_alone(task: &Task) -> bool {
     let is_one = matches!(&task.fragment, Fragment::Nodes(nodes) if nodes.len() == 1);
@@ -198,7 +205,8 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
             (slot, None)
         };
         let keep = async |outcome: Outcome| {
-            let Some(claim) = claim else {
+            // what waits for another run has no outcome yet
+            let Some(claim) = claim.filter(|_| !is_call(&outcome)) else {
                 drop(slot);
                 return outcome;
             };
@@ -234,6 +242,10 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
         let caller = Caller { tenant, run, node: one.place.node.clone() };
         let mut context = self.outside.for_attempt(caller, one.attempt, task.timeout);
         context.chunks = Some(feed.sink());
+        if loaded.waits {
+            let end = child::end(&one.variables, &one.place.node, one.attempt);
+            context.children = Some(Arc::new(Children::with_end(end)));
+        }
         if loaded.is_costly {
             let key = key_of(task, &one.place, one.attempt);
             let may_be_known = past.may_be_known || is_old(task, started_at);

@@ -48,6 +48,8 @@ pub struct Loaded {
     pub node: Arc<dyn Execute>,
     /// Whether it spends money or acts on the world: its outcome is kept.
     pub is_costly: bool,
+    /// Whether it may wait for runs of its own.
+    pub waits: bool,
 }
 
 /// Why a node cannot be loaded.
@@ -68,14 +70,11 @@ impl<T: Texts> Library for Workflows<T> {
 
     async fn node(&self, tenant: &Name, plan: &PlanKey, node: &Name) -> Result<Loaded, Missing> {
         let workflow = self.get(tenant, plan).await?;
-        let is_costly = workflow.plan.find(node).is_some_and(|index| {
-            matches!(
-                workflow.plan.node(index).behaviour,
-                Behaviour::Task(TaskNode { costly: true, .. })
-            )
-        });
+        let behaviour = workflow.plan.find(node).map(|index| &workflow.plan.node(index).behaviour);
+        let is_costly = matches!(behaviour, Some(Behaviour::Task(TaskNode { costly: true, .. })));
+        let waits = behaviour.is_some_and(Behaviour::waits);
         match workflow.executors.get(node) {
-            Some(found) => Ok(Loaded { node: found.clone(), is_costly }),
+            Some(found) => Ok(Loaded { node: found.clone(), is_costly, waits }),
             None => Err(Missing::Bad(format!("it has no node {node} for workers"))),
         }
     }
@@ -100,7 +99,19 @@ pub(crate) async fn attempt(
     // also what is wrong before there is a future
     let execution = async { node.execute(variables, context).await };
     let fenced = AssertUnwindSafe(execution).catch_unwind();
-    match tokio::time::timeout(context.timeout, fenced).await {
+    let called = async {
+        match &context.children {
+            Some(children) => children.called().await,
+            None => std::future::pending().await,
+        }
+    };
+    let ended = tokio::select! {
+        biased;
+        ended = tokio::time::timeout(context.timeout, fenced) => ended,
+        // it is given up where it waits, and begun anew once there is something to go on with
+        call = called => return Ok(Success::calling(call)),
+    };
+    match ended {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(panic)) => {
             let message = format!("the node crashed: {}", panic_text(&*panic));

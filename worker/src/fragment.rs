@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::bench::{
-    Bench, CLASSES, Execution, Past, Slot, checkpoint_key, key_of, release, unloadable,
+    Bench, CLASSES, Execution, Past, Slot, checkpoint_key, is_call, key_of, release, unloadable,
 };
 use crate::claims;
 use crate::execute::{Library, Missing};
@@ -297,6 +297,11 @@ impl<'a, K: Send + 'static> Inside<'a, K> {
     {
         let now = bench.clock.now();
         match step {
+            Step::Executed { outcome, .. } if is_call(&outcome) => {
+                // it goes alone, so nothing else is left of its task
+                self.note([outcome]);
+                self.is_halted = true;
+            }
             Step::Executed { outcome, dispatch, held: None } => {
                 let part = self.part(&outcome.task.frame);
                 self.unkept.entry(part).or_default().push(outcome.clone());

@@ -96,6 +96,7 @@ fn outside(config: &Config) -> Result<NodeContext, Failure> {
         services: Arc::default(),
         caller: Arc::default(),
         steps: None,
+        children: None,
         chunks: None,
     })
 }

@@ -18,6 +18,7 @@ use flowmill_nodes::http_request::client::Policy;
 use flowmill_nodes::mock::Mocks;
 use tokio::sync::Mutex;
 
+use crate::children::folders;
 use crate::code::CodeFlags;
 use crate::embedded::{Embedded, outside};
 use crate::files::RunFiles;
@@ -107,6 +108,7 @@ async fn measure(
     let outside = NodeContext { files: files.store(), ..outside };
     let embedded = Arc::new(Embedded::start(History::Off, outside));
     embedded.add(&workflow);
+    embedded.look_in(folders(&args.services.folder()?, Some(&args.file)));
     let (workflow, inputs) = (Arc::new(workflow), Arc::new(inputs));
     let next = Arc::new(AtomicU64::new(0));
     let figures = Arc::new(Mutex::new(Figures::default()));
@@ -160,6 +162,7 @@ impl Lane {
                 options: Options::default(),
                 adoption: None,
                 line: None,
+                parent: None,
             };
             let began = Instant::now();
             match self.embedded.run(&self.workflow, start).await {

@@ -14,6 +14,7 @@ use flowmill_infra::sqlite::SqliteStore;
 use flowmill_nodes::context::NodeContext;
 
 use super::run::{Kept, Limits, exit_code, leave, policy, remembered};
+use crate::children::folders;
 use crate::code::{CodeFlags, warn};
 use crate::drive::Drive;
 use crate::embedded::{Embedded, outside};
@@ -160,6 +161,7 @@ impl Flags {
         let (code, documents) = (outside.code.clone(), outside.documents.clone());
         let embedded = Arc::new(Embedded::over(Keep::in_folder(store, self.history()), outside));
         embedded.add(workflow);
+        embedded.look_in(folders(&self.services.folder()?, None));
         let began = Instant::now();
         let lines = (self.output == Output::Pretty && is_there()).then(Lines::default);
         let drive = Drive::new(&embedded, &id, show.watches(), answers, lines)?;

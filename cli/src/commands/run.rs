@@ -22,6 +22,7 @@ use flowmill_workflow::inputs::Given;
 use uuid::Uuid;
 
 use super::start::system;
+use crate::children::folders;
 use crate::code::{CodeFlags, warn};
 use crate::console::talk;
 use crate::drive::Drive;
@@ -223,6 +224,7 @@ fn start(args: &Args, workflow: &Workflow, files: &LocalFiles) -> anyhow::Result
         options: options(args),
         adoption: None,
         line: None,
+        parent: None,
     }))
 }
 
@@ -258,6 +260,7 @@ async fn embedded(
     }
     let embedded = Arc::new(Embedded::over(keep, outside));
     embedded.add(workflow);
+    embedded.look_in(folders(&args.services.folder()?, Some(&args.document)));
     let mut show = Show::new(args.output, workflow);
     let began = Instant::now();
     let id = start.run.clone();

@@ -45,6 +45,15 @@ fn event(event: &Event) -> String {
         Event::TaskReturned { task, reason, .. } => {
             format!("task came back: {} ({reason:?})", at(&task.frame, &task.node))
         }
+        Event::ChildCalled(called) => {
+            let (task, workflow) = (&called.task, one_line(&called.call.workflow, MESSAGE));
+            format!("node waits for a run of {workflow}: {}", at(&task.frame, &task.node))
+        }
+        Event::ChildEnded(ended) => {
+            let (task, status) = (&ended.task, ended.end.status.name());
+            let run = ended.end.run.as_deref().unwrap_or("that did not begin");
+            format!("its run {run} ended ({status}): {}", at(&task.frame, &task.node))
+        }
         Event::TaskCancelled { task: Some(task), .. } => {
             format!("task cancelled: {}", at(&task.frame, &task.node))
         }

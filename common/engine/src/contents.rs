@@ -32,6 +32,8 @@ pub fn values_of(event: &mut Event) -> Vec<&mut Value> {
             Pass::Next | Pass::Break => {}
         },
         Event::FormAnswered { outputs, .. } => found.extend(named(outputs)),
+        Event::ChildCalled(called) => found.extend(plain(&mut called.call.inputs)),
+        Event::ChildEnded(ended) => found.extend(plain(&mut ended.end.outputs)),
         Event::RunFinished(finished) => {
             found.extend(plain(&mut finished.outputs));
             found.extend(named(&mut finished.conversation));
@@ -72,6 +74,7 @@ pub fn values_of_start(start: &mut Start) -> Vec<&mut Value> {
 fn of_success<'a>(success: &'a mut Success, found: &mut Vec<&'a mut Value>) {
     found.extend(named(&mut success.outputs));
     found.extend(written(&mut success.writes));
+    found.extend(success.call.iter_mut().flat_map(|call| plain(&mut call.inputs)));
 }
 
 fn of_adopted<'a>(adopted: &'a mut Adopted, found: &mut Vec<&'a mut Value>) {
@@ -111,7 +114,8 @@ mod tests {
         let outputs = || vec![("o".into(), Variable::infer(value()))];
         let selector = Selector::from_dotted("a.b");
         let write = || Write { selector: selector.clone(), variable: Variable::infer(value()) };
-        let success = || Success { outputs: outputs(), handle: None, writes: vec![write()] };
+        let success =
+            || Success { outputs: outputs(), writes: vec![write()], ..Success::default() };
         let adopted = |kept| {
             Event::Adopted(Box::new(Adopted {
                 from: "r".into(),

@@ -63,6 +63,10 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         not_before: Option<Time>,
     },
+    /// A node asked for a run of its own. It waits for that, and holds no worker meanwhile.
+    ChildCalled(Box<ChildCalled>),
+    /// That run ended: the node is ready again.
+    ChildEnded(Box<ChildEnded>),
     /// Workers are to be told.
     TaskCancelled {
         /// The task; all that are out when None.
@@ -185,6 +189,74 @@ pub struct RunStarted {
     /// The line of a batch that it was made of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<BatchLine>,
+    /// The node of another run that waits for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+}
+
+/// The node of another run that waits for a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// The other run.
+    pub run: Name,
+    /// The node's execution in it.
+    pub task: TaskId,
+    /// Which attempt of it, counted from 1.
+    pub attempt: u32,
+    /// Which of its calls.
+    pub call: Name,
+    /// How many runs wait for each other, this one among them: 1 if the other one is nobody's child.
+    pub depth: u32,
+}
+
+/// A node that waits for a run of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChildCalled {
+    /// The node's execution.
+    pub task: TaskId,
+    /// Which attempt of it, counted from 1.
+    pub attempt: u32,
+    /// What it asked for.
+    pub call: ChildCall,
+    /// When it is sent again all the same, to look.
+    pub look_at: Time,
+}
+
+/// What a node asks for that waits for a run of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChildCall {
+    /// Which of the attempt's calls: the same call again is the same run.
+    pub name: Name,
+    /// The document, by its name or digest.
+    pub workflow: Name,
+    /// What it begins with.
+    pub inputs: Vec<(Name, Value)>,
+}
+
+/// The end of a run that a node waits for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChildEnded {
+    /// The node's execution.
+    pub task: TaskId,
+    /// Which attempt of it, counted from 1.
+    pub attempt: u32,
+    /// How it ended.
+    pub end: ChildEnd,
+}
+
+/// How a run ended that a node waits for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChildEnd {
+    /// Which of the attempt's calls it answers.
+    pub name: Name,
+    /// The run; None when it could not be begun.
+    pub run: Option<Name>,
+    /// How it ended: one that could not be begun failed.
+    pub status: Status,
+    /// What it gave.
+    pub outputs: Vec<(Name, Value)>,
+    /// Why it did not succeed.
+    pub error: Option<Name>,
 }
 
 /// A line of a batch.

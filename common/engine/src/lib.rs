@@ -3,6 +3,7 @@
 //! This crate is pure. It does no I/O, reads no clock, draws no random number and never iterates
 //! in hash order: everything it needs is an argument. See `docs/ARCHITECTURE.md`.
 
+pub mod child;
 pub mod condition;
 pub mod contents;
 pub mod error;

@@ -133,6 +133,8 @@ impl Report {
             Event::Adopted(adopted) => self.adopted(plan, adopted, fact.at),
             Event::RunStarted(_)
             | Event::TaskReturned { .. }
+            | Event::ChildCalled(_)
+            | Event::ChildEnded(_)
             | Event::TaskCancelled { .. }
             | Event::FrameOpened { .. }
             | Event::FrameClosed { .. }

@@ -83,6 +83,8 @@ fn variables(event: &Event) -> Lists<'_> {
         Event::RunFinished(finished) => ([&finished.conversation, &[]], &[]),
         Event::TaskDispatched(_)
         | Event::TaskReturned { .. }
+        | Event::ChildCalled(_)
+        | Event::ChildEnded(_)
         | Event::TaskCancelled { .. }
         | Event::FrameOpened { .. }
         | Event::FrameClosed { .. }
@@ -113,6 +115,8 @@ fn variables_mut(event: &mut Event) -> ListsMut<'_> {
         Event::RunFinished(finished) => ([&mut finished.conversation, &mut []], &mut []),
         Event::TaskDispatched(_)
         | Event::TaskReturned { .. }
+        | Event::ChildCalled(_)
+        | Event::ChildEnded(_)
         | Event::TaskCancelled { .. }
         | Event::FrameOpened { .. }
         | Event::FrameClosed { .. }

@@ -254,6 +254,13 @@ impl Variables {
         }
     }
 
+    /// Takes a whole variable away.
+    pub fn unset(&mut self, node: &str, name: &str) {
+        if let Some(entry) = self.nodes.get_mut(node) {
+            Arc::make_mut(entry).retain(|(key, _)| &**key != name);
+        }
+    }
+
     /// Everything a node wrote, in the order of the first writes.
     pub fn of_node(&self, node: &str) -> &[(Name, Variable)] {
         self.nodes.get(node).map_or(&[], |entry| entry)

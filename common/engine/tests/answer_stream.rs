@@ -141,6 +141,7 @@ fn play(stream: &mut AnswerStream, plan: &Arc<Plan>, inputs: &Value, step: &Valu
                 outputs: members(of(what, "outputs")),
                 handle: Some(text(what, "handle")),
                 writes: writes(of(what, "writes")),
+                call: None,
             },
             started_at: times.0,
             elapsed_us: times.1,

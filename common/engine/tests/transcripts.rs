@@ -16,11 +16,12 @@ use std::time::Duration;
 
 use flowmill_engine::error::NodeError;
 use flowmill_engine::fact::Options;
-use flowmill_engine::fact::{Event, Fact, FramePath, Reason, Returned, TaskId};
+use flowmill_engine::fact::{ChildCall, ChildEnd, ChildEnded, Event, Fact, FramePath};
+use flowmill_engine::fact::{Reason, Returned, Status, TaskId};
 use flowmill_engine::plan::{Outputs, Success, TaskClass, Write as Written};
 use flowmill_engine::rerun::{self, What};
 use flowmill_engine::run::{Completion, End, Input, Outcome, Rejected, Start};
-use flowmill_engine::value::Name;
+use flowmill_engine::value::{Name, Value};
 use flowmill_engine::variables::{Selector, Variable};
 
 use support::catalogue::value;
@@ -216,6 +217,29 @@ impl Play {
                 return lines;
             }
             ("return" | "lost" | "suspect", _) => self.give_back(&words),
+            ("call", name) => {
+                let (task, attempt, dispatch) = self.task(name);
+                let call = ChildCall {
+                    name: words.get(2).map_or("1", |name| name).into(),
+                    workflow: "child".into(),
+                    inputs: Vec::new(),
+                };
+                let outcome = Ok(Success::calling(call));
+                let facts = self.driver.complete(&task, (attempt, dispatch), outcome);
+                self.follow(facts, &mut lines);
+                return lines;
+            }
+            ("ended", name) => {
+                let (task, attempt, _) = self.task(name);
+                let end = ChildEnd {
+                    name: words.get(2).map_or("1", |name| name).into(),
+                    run: Some("r".into()),
+                    status: Status::Succeeded,
+                    outputs: vec![("x".into(), Value::int(1))],
+                    error: None,
+                };
+                Input::ChildEnded(Box::new(ChildEnded { task, attempt, end }))
+            }
             (other, _) => panic!("no such input: {other}"),
         };
         self.tell(input, &mut lines);
@@ -381,6 +405,7 @@ fn success(words: &[String]) -> Success {
         outputs: outputs(words),
         handle: words.iter().find_map(handle),
         writes: words.iter().filter_map(write).collect(),
+        call: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use flowmill_engine::contents::{values_of, values_of_outcome, values_of_start};
 use flowmill_engine::error::NodeError;
-use flowmill_engine::fact::{Event, Fact, FramePath, TaskId};
+use flowmill_engine::fact::{ChildEnded, Event, Fact, FramePath, Parent, TaskId};
 use flowmill_engine::plan::Success;
 use flowmill_engine::run::{Outcome, Start};
 use flowmill_engine::time::Time;
@@ -138,6 +138,13 @@ impl Codec {
     #[expect(clippy::unused_self, reason = "all that is written is written here")]
     pub(crate) fn wish(&self, wish: &Wish) -> Result<String, StoreError> {
         write("a wish", &Wanted(wish.clone()))
+    }
+
+    /// What the parent of a run is told of its end: a wish, written as the run is accepted.
+    pub(crate) fn awaited(&self, start: &Start) -> Result<Option<String>, StoreError> {
+        let Some(parent) = &start.parent else { return Ok(None) };
+        let Parent { task, attempt, call, .. } = parent.clone();
+        self.wish(&Wish::ChildEnded { task, attempt, call, run: start.run.clone() }).map(Some)
     }
 
     #[expect(clippy::unused_self, reason = "all that is read is read here")]
@@ -344,6 +351,8 @@ enum WishForm {
     Stop,
     Pause,
     Resume,
+    ChildEnded { task: TaskId, attempt: u32, call: Name, run: Name },
+    ChildRefused(Box<ChildEnded>),
     Answer { frame: Name, node: Name, action: Name, values: Vec<(Name, Value)> },
 }
 

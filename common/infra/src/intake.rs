@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use flowmill_engine::fact::{BatchLine, Fact, Status};
+use flowmill_engine::fact::{BatchLine, Event, Fact, RunFinished, Status};
 use flowmill_engine::run::Start;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
@@ -134,6 +134,8 @@ pub struct RunRow {
     pub attached: Attached,
     /// The line of a batch that it was made of.
     pub line: Option<BatchLine>,
+    /// The run of which a node waits for it.
+    pub parent: Option<Name>,
 }
 
 /// Which runs a list shows, the latest first.
@@ -149,6 +151,8 @@ pub struct Filter {
     pub rerun_of: Option<Name>,
     /// Runs that were made of this batch's lines.
     pub batch: Option<Name>,
+    /// Runs that nodes of this one wait for.
+    pub parent: Option<Name>,
     /// Runs that were accepted then or later.
     pub since: Option<Time>,
     /// Runs that were accepted earlier than that.
@@ -246,7 +250,8 @@ pub trait Intake: Send + Sync + 'static {
         tenant: &Name,
     ) -> impl Future<Output = Result<Vec<Document>, StoreError>> + Send;
 
-    /// Makes submissions durable, in one transaction; answers in their order.
+    /// Makes submissions durable, in one transaction; answers in their order. A run whose parent has
+    /// ended is not made, though its answer may say so; it is unknown afterwards.
     ///
     /// # Errors
     /// When the store cannot be reached or changed: then none is accepted.
@@ -336,4 +341,20 @@ pub trait Intake: Send + Sync + 'static {
         &self,
         asked: &[(Name, u64)],
     ) -> impl Future<Output = Result<Vec<Vec<Fact>>, StoreError>> + Send;
+}
+
+/// How a run of a tenant ended; None when it is unknown or goes on.
+pub(crate) async fn end_of<S: Intake>(
+    store: &S,
+    tenant: &Name,
+    run: &Name,
+) -> Result<Option<RunFinished>, StoreError> {
+    let ended = store.run(tenant, run).await?.filter(|row| row.finished_at.is_some());
+    let Some(row) = ended else { return Ok(None) };
+    let facts = store.facts(tenant, run, row.seq.saturating_sub(1)).await?;
+    let last = facts.and_then(|(_, facts)| facts.into_iter().next_back());
+    match last.map(|fact| fact.event) {
+        Some(Event::RunFinished(finished)) => Ok(Some(*finished)),
+        _ => Err(StoreError::Corrupt(format!("the last fact of run {run} is not its end"))),
+    }
 }

@@ -5,7 +5,9 @@
 
 use std::future::Future;
 
-use flowmill_engine::fact::{Event, Fact, RULES, RunFinished, RunStarted, VERSION};
+use flowmill_engine::fact::{
+    ChildEnded, Event, Fact, RULES, RunFinished, RunStarted, TaskId, VERSION,
+};
 use flowmill_engine::run::Start;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
@@ -83,6 +85,19 @@ pub enum Wish {
     Pause,
     /// It shall go on.
     Resume,
+    /// A run ended that a node waits for. Who begins that run leaves this with it.
+    ChildEnded {
+        /// The node's execution.
+        task: TaskId,
+        /// Which attempt of it, counted from 1.
+        attempt: u32,
+        /// Which of its calls.
+        call: Name,
+        /// The run that ended.
+        run: Name,
+    },
+    /// A run that a node waits for cannot be begun.
+    ChildRefused(Box<ChildEnded>),
     /// A node that waits for a person has its answer.
     Answer {
         /// Where the node lies, as a path.
@@ -215,6 +230,16 @@ pub trait Shards: Send + Sync + 'static {
         runs: &[Name],
     ) -> impl Future<Output = Result<Vec<Result<Journal, Damaged>>, StoreError>> + Send;
 
+    /// How a run of a tenant ended; None when it is unknown or goes on.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn end_of(
+        &self,
+        tenant: &Name,
+        run: &Name,
+    ) -> impl Future<Output = Result<Option<RunFinished>, StoreError>> + Send;
+
     /// Ends a run that its owner cannot move, because something of it cannot be read, stored or
     /// planned: writes its last fact without knowing the others. Its journal is kept, and what was
     /// wanted of it is refused. False when the run is unknown or has ended.
@@ -272,6 +297,7 @@ pub(crate) fn last_facts(
             options: start.options,
             rerun_of: start.adoption.map(|adoption| adoption.from),
             line: start.line,
+            parent: start.parent,
         }))
     };
     let end = Event::RunFinished(Box::new(end.clone()));

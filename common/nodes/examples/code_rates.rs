@@ -37,6 +37,7 @@ fn context(settings: &CodeSettings) -> NodeContext {
         services: Arc::default(),
         caller: Arc::default(),
         steps: None,
+        children: None,
         chunks: None,
     }
 }

@@ -105,6 +105,7 @@ async fn real(text: &str, trusted_code: bool) {
         services: Arc::default(),
         caller: Arc::default(),
         steps: None,
+        children: None,
         chunks: None,
     };
     let variables = Variables::default();

@@ -146,6 +146,8 @@ pub struct Node {
     pub writes: Vec<Selector>,
     /// What a response node shows while the run goes on.
     pub response: Vec<Piece>,
+    /// Whether it may wait for runs of its own.
+    pub waits: bool,
 }
 
 /// What executes a node.
@@ -168,12 +170,18 @@ pub enum Body {
 impl Node {
     /// A node without writes.
     pub fn new(body: Body, reads: Vec<Selector>) -> Self {
-        Self { body, reads, writes: Vec::new(), response: Vec::new() }
+        Self { body, reads, writes: Vec::new(), response: Vec::new(), waits: false }
     }
 
     /// A node that the core evaluates.
     pub fn inline(inline: impl Inline + 'static, reads: Vec<Selector>) -> Self {
         Self::new(Body::Inline(Arc::new(inline)), reads)
+    }
+
+    /// The same, which may wait for runs of its own.
+    #[must_use]
+    pub fn waiting(self, waits: bool) -> Self {
+        Self { waits, ..self }
     }
 
     /// A node that a worker executes.

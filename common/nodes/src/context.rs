@@ -12,6 +12,7 @@ use flowmill_services::Services;
 use flowmill_services::caller::Caller;
 use futures::future::BoxFuture;
 
+use crate::children::Children;
 use crate::code::CodeRunner;
 use crate::document_extractor::converter::Documents;
 use crate::files::{FileError, FileStore, REMOTE_URL, shown};
@@ -48,6 +49,8 @@ pub struct NodeContext {
     pub caller: Arc<Caller>,
     /// Keeps what a long node has done, where a lost worker must not repeat it.
     pub steps: Option<Arc<dyn Steps>>,
+    /// Runs that the node may wait for; None where it must not.
+    pub children: Option<Arc<Children>>,
     /// Takes text as it is produced, if anybody follows.
     pub chunks: Option<ChunkSink>,
 }

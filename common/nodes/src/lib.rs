@@ -4,6 +4,7 @@
 //! environment, spawns tasks that outlive it, or retries itself.
 
 pub mod catalogue;
+pub mod children;
 pub mod code;
 pub mod context;
 pub mod document_extractor;

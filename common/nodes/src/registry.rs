@@ -175,7 +175,10 @@ fn assemble(kind: &NodeType, node: Node) -> (Compiled, Option<Arc<dyn Execute>>)
             (Behaviour::Inline(inline), Some(execute))
         }
         Body::InlineOr(inline, execute) => (Behaviour::Inline(inline), Some(execute)),
-        Body::Task(execute) => (Behaviour::Task(task(kind)), Some(execute)),
+        Body::Task(execute) => {
+            let task = TaskNode { waits: node.waits, ..task(kind) };
+            (Behaviour::Task(task), Some(execute))
+        }
         Body::Iteration(iteration) => (Behaviour::Iteration(Arc::new(iteration)), None),
         Body::Loop(round) => (Behaviour::Loop(Arc::new(round)), None),
         Body::Pause(asks) => (Behaviour::Pause(asks), None),
@@ -196,7 +199,7 @@ fn task(kind: &NodeType) -> TaskNode {
         Runs::Task(task) => task,
         Runs::Inline | Runs::Container | Runs::Person => {
             debug_assert!(false, "{} executes on a worker but does not say so", kind.name);
-            TaskNode { class: TaskClass::Light, costly: true }
+            TaskNode::new(TaskClass::Light, true)
         }
     }
 }
@@ -207,7 +210,7 @@ pub fn mocked(name: &str) -> Compiled {
     let kind = find(name, "1");
     Compiled {
         category: kind.map_or(Category::Executable, |kind| kind.category),
-        behaviour: Behaviour::Task(TaskNode { class: TaskClass::Light, costly: false }),
+        behaviour: Behaviour::Task(TaskNode::new(TaskClass::Light, false)),
         retries: kind.is_some_and(|kind| kind.retries),
         reads: Vec::new(),
         writes: Vec::new(),

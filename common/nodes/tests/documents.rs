@@ -40,6 +40,7 @@ fn context(settings: DocumentSettings) -> NodeContext {
         services: Arc::default(),
         caller: Arc::default(),
         steps: None,
+        children: None,
         chunks: None,
     }
 }

@@ -38,6 +38,7 @@ fn context(timeout: Duration, trusted_code: bool) -> NodeContext {
         services: Arc::default(),
         caller: Arc::default(),
         steps: None,
+        children: None,
         chunks: None,
     }
 }

@@ -65,6 +65,11 @@ impl Source {
         path.is_file().then_some(path)
     }
 
+    /// What its paths are relative to.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The models that it names.
     ///
     /// # Errors

@@ -156,6 +156,11 @@ impl Secrets {
                 Pass::Next | Pass::Break => {}
             },
             Event::FormAnswered { outputs, .. } => self.outputs(outputs),
+            Event::ChildCalled(called) => self.named(&mut called.call.inputs),
+            Event::ChildEnded(ended) => {
+                self.named(&mut ended.end.outputs);
+                self.maybe(&mut ended.end.error);
+            }
             Event::RunFinished(finished) => {
                 self.named(&mut finished.outputs);
                 self.outputs(&mut finished.conversation);
@@ -425,6 +430,7 @@ mod tests {
             options: flowmill_engine::fact::Options::default(),
             rerun_of: None,
             line: None,
+            parent: None,
         }))
     }
 

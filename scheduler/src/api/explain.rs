@@ -276,6 +276,7 @@ fn word(class: TaskClass) -> &'static str {
 enum Last {
     Failed,
     Returned(Returned),
+    Called,
 }
 
 type Lasts<'a> = BTreeMap<(&'a FramePath, &'a Name), (Time, Last)>;
@@ -289,6 +290,10 @@ fn lasts(facts: &[Fact]) -> Lasts<'_> {
             }
             Event::TaskReturned { task, reason, .. } => {
                 lasts.insert((&task.frame, &task.node), (fact.at, Last::Returned(*reason)));
+            }
+            Event::ChildCalled(called) => {
+                let task = &called.task;
+                lasts.insert((&task.frame, &task.node), (fact.at, Last::Called));
             }
             _ => {}
         }
@@ -383,6 +388,18 @@ fn waits(
 ) -> Hold {
     let Queued { frame, node, not_before, is_kept_back } = queued;
     let gate = Hold::of(plan, frame, node);
+    if let Some(order) = run
+        .children()
+        .into_iter()
+        .find(|order| order.parent.task.frame == gate.frame && order.parent.task.node == gate.node)
+    {
+        let detail = format!(
+            "it waits for a run of {} of its own; flowmill runs list --parent {} shows it",
+            order.call.workflow, order.parent.run
+        );
+        let since = last.map(|(at, _)| at).or(changed_at);
+        return Hold { since, until: not_before, ..gate.held("child", "child_run", detail) };
+    }
     if let Some(at) = not_before.filter(|at| *at > now) {
         let (code, why) = match last {
             Some((_, Last::Failed)) => ("retry", "its last attempt failed"),
@@ -395,7 +412,8 @@ fn waits(
             Some((_, Last::Returned(Returned::HandedBack | Returned::Suspected))) => {
                 ("handed_back", "a worker gave it back")
             }
-            None => ("delayed", "it may not begin before"),
+            // what it waits for was said above
+            Some((_, Last::Called)) | None => ("delayed", "it may not begin before"),
         };
         let detail = format!("{why}; it is sent again at {}", at.rfc3339());
         let kind = if code == "unroutable" { "broker" } else { "timer" };

@@ -8,6 +8,7 @@
 mod access;
 mod announce;
 mod batches;
+mod children;
 mod conversations;
 mod door;
 mod events;
@@ -70,6 +71,7 @@ use waits::{Ends, Verdicts, Waits, waits};
 pub use access::Guard;
 pub use access::secret::{Key, Pepper};
 pub use announce::{EndsHeard, Listened, announce_ends};
+pub use children::begin_children;
 pub use door::Door;
 pub use explain::explain;
 pub use letters::letters;

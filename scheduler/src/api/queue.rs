@@ -64,6 +64,10 @@ impl<S> Acceptor<S> {
         Self(api.clone())
     }
 
+    pub(super) fn api(&self) -> &Arc<Api<S>> {
+        &self.0
+    }
+
     /// Where it is told that runs ended, so that whoever waits for one hears of it at once.
     pub fn ends(&self) -> EndsHeard {
         EndsHeard(self.0.ends.clone())

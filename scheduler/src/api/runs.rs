@@ -44,8 +44,10 @@ const STATUSES: [Status; 6] = [
 
 /// The latest runs, by pages.
 pub(super) async fn list<S: Intake>(api: Session<Api<S>>, uri: Uri) -> Result<Answer, Problem> {
-    let known = ["workflow", "status", "rerun_of", "batch", SINCE, UNTIL, "before", "limit"];
-    let [workflow, status, rerun_of, batch, after, until, before, limit] = parameters(&uri, known)?;
+    let known =
+        ["workflow", "status", "rerun_of", "batch", "parent", SINCE, UNTIL, "before", "limit"];
+    let [workflow, status, rerun_of, batch, parent, after, until, before, limit] =
+        parameters(&uri, known)?;
     let most = page(limit.as_deref(), PAGE, LONGEST_PAGE)?;
     let is_queued = status.as_deref() == Some("queued");
     let status = status.filter(|_| !is_queued).map(|word| status_of(&word)).transpose()?;
@@ -55,6 +57,7 @@ pub(super) async fn list<S: Intake>(api: Session<Api<S>>, uri: Uri) -> Result<An
         is_queued,
         rerun_of: rerun_of.map(Name::from),
         batch: batch.map(Name::from),
+        parent: parent.map(Name::from),
         since: time(SINCE, after.as_deref())?,
         until: time(UNTIL, until.as_deref())?,
         before: before.map(Name::from),

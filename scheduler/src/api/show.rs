@@ -75,6 +75,7 @@ pub(super) fn row(row: &RunRow, now: Time) -> Vec<(&'static str, Value)> {
         ("wake_at", time(row.wake_at)),
         ("conversation_id", text(row.conversation.as_ref())),
         ("rerun_of", text(row.rerun_of.as_ref())),
+        ("parent", text(row.parent.as_ref())),
         ("batch", row.line.as_ref().map_or(Value::None, batch_line)),
     ]
 }

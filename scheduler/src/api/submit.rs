@@ -226,6 +226,7 @@ pub(super) async fn prepare<S: Intake + Texts + Contents>(
         options,
         adoption: None,
         line: None,
+        parent: None,
     };
     let submission = Submission {
         tenant: api.tenant.clone(),

@@ -58,6 +58,8 @@ pub struct Owner {
     numbers: BTreeMap<Shard, u64>,
     /// How many workers there are, as far as is known.
     workers: u32,
+    /// What runs call for that were taken up.
+    again: Effects,
 }
 
 impl Owner {
@@ -73,6 +75,7 @@ impl Owner {
             shards,
             numbers: BTreeMap::new(),
             workers: 1,
+            again: Effects::default(),
         }
     }
 
@@ -211,8 +214,10 @@ impl Owner {
         let flow = Flow { lane: run.options().lane, tenant: tenant.clone(), workflow, batch };
         let flow = Arc::new(flow);
         *self.census.entry(flow.clone()).or_default() += 1;
+        let home = Home { tenant, shard: Shard::of(&id, self.shards) };
+        self.again.again(&run, &home);
         let active = Active {
-            home: Home { tenant, shard: Shard::of(&id, self.shards) },
+            home,
             flow,
             run,
             done,
@@ -361,6 +366,16 @@ impl Owner {
     pub(crate) fn take_effects(&mut self, id: &Name) -> Effects {
         let active = self.runs.get_mut(id);
         active.map(|active| std::mem::take(&mut active.effects)).unwrap_or_default()
+    }
+
+    /// What runs call for that were taken up since this was asked last.
+    pub(crate) fn take_again(&mut self) -> Effects {
+        std::mem::take(&mut self.again)
+    }
+
+    /// Whose a run in memory is.
+    pub(crate) fn tenant_of(&self, run: &Name) -> Option<&Name> {
+        self.runs.get(run).map(|active| &active.home.tenant)
     }
 
     /// The effects of a run's facts have happened. A run that nothing moves leaves memory.

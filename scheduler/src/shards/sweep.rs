@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use flowmill_engine::fact::{Reason, Returned};
+use flowmill_engine::fact::{ChildEnd, ChildEnded, Reason, Returned, RunFinished, Status};
 use flowmill_engine::run::{Input, Rejected};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
@@ -12,6 +12,7 @@ use flowmill_infra::message::{Control, Delivery, Shard};
 use flowmill_infra::shards::{Damaged, Shards, Signal, Wish};
 use flowmill_infra::shares::Shares;
 use flowmill_infra::store::{Settled, StoreError, Tenure};
+use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
 
 use crate::duties::Sent;
@@ -22,6 +23,9 @@ use super::{ROWS, SWEEP, Sharded};
 
 /// How often the store is asked for what must not be there.
 const WATCH: Duration = Duration::from_mins(1);
+
+/// How many ends of children are looked up at a time.
+const LOOKS: usize = 16;
 
 /// How many runs a log line names.
 const NAMED: usize = 20;
@@ -52,9 +56,16 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
             self.sweep_at = Instant::now();
         }
         self.begin_wanted(owner, &signals, &waiting, now).await?;
+        let mut ends = self.ends_of_children(owner, &signals).await?;
         for signal in signals {
             let waits = waiting.contains(&signal.run) && !owner.holds(&signal.run);
-            self.grant_wish(owner, signal, waits, now);
+            if let Some(end) = ends.remove(&signal.id) {
+                let told = owner.tell(now, &signal.run, Input::ChildEnded(Box::new(end)));
+                let refused = told.err().map(|why| why.to_string().into());
+                self.settled.push(Settled { signal: signal.id, refused });
+            } else {
+                self.grant_wish(owner, signal, waits, now);
+            }
         }
         self.end_condemned(owner).await;
         self.begin_queued(owner, now).await?;
@@ -86,6 +97,33 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
             }
         }
         Ok(())
+    }
+
+    /// How children ended, by the signals that say so.
+    async fn ends_of_children(
+        &self,
+        owner: &Owner,
+        signals: &[Signal],
+    ) -> Result<BTreeMap<i64, ChildEnded>, StoreError> {
+        let mut asked = Vec::new();
+        for signal in signals {
+            let Ok(Wish::ChildEnded { task, attempt, call, run }) = &signal.wish else { continue };
+            let Some(tenant) = owner.tenant_of(&signal.run) else { continue };
+            let child = (task.clone(), *attempt, call.clone(), run.clone());
+            asked.push((signal.id, tenant.clone(), child));
+        }
+        let looks = asked.into_iter().map(|(id, tenant, (task, attempt, name, run))| async move {
+            let end = match self.store.end_of(&tenant, &run).await {
+                Ok(Some(end)) => ended(name, run, end),
+                Ok(None) => unread(name, run, "it is gone"),
+                Err(error @ (StoreError::Corrupt(_) | StoreError::Sealed(_))) => {
+                    unread(name, run, &error.to_string())
+                }
+                Err(error) => return Err(error),
+            };
+            Ok((id, ChildEnded { task, attempt, end }))
+        });
+        futures::stream::iter(looks).buffered(LOOKS).try_collect().await
     }
 
     /// Tells a run what is wanted of it. One that still waits could not begin for it.
@@ -189,6 +227,17 @@ pub(super) fn send_again(owner: &mut Owner, lost: Vec<Sent>, now: Time) {
     }
 }
 
+fn ended(name: Name, run: Name, finished: RunFinished) -> ChildEnd {
+    let RunFinished { status, outputs, error, .. } = finished;
+    ChildEnd { name, run: Some(run), status, outputs, error }
+}
+
+/// The end of a run that cannot be read counts as a failure.
+fn unread(name: Name, run: Name, why: &str) -> ChildEnd {
+    let error = Some(format!("the end of run {run} cannot be read: {why}").into());
+    ChildEnd { name, run: Some(run), status: Status::Failed, outputs: Vec::new(), error }
+}
+
 /// Tells a run what is wanted of it.
 fn grant(
     owner: &mut Owner,
@@ -205,6 +254,9 @@ fn grant(
             owner.tell(now, run, Input::Pause { reason })
         }
         Wish::Resume => owner.tell(now, run, Input::Resume),
+        Wish::ChildRefused(ended) => owner.tell(now, run, Input::ChildEnded(ended)),
+        // it is loaded first; one that is not in memory has ended
+        Wish::ChildEnded { .. } => Err(Rejected::Finished),
         Wish::Answer { frame, node, action, values } => {
             let (frame, by) = ((&*frame).into(), Some(actor));
             owner.tell(now, run, Input::Answered { frame, node, action, values, by })?;

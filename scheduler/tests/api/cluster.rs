@@ -71,6 +71,7 @@ impl Cluster {
             services: Arc::default(),
             caller: Arc::default(),
             steps: None,
+            children: None,
             chunks: None,
         };
         let ends = (consumer, answers);

@@ -93,7 +93,7 @@ impl Library for Nodes {
         assert_ne!(&*plan.workflow, "poisoned", "the library is broken");
         let found = self.0.get(node).filter(|_| &*plan.workflow == "w");
         let node = found.cloned().ok_or_else(|| Missing::Bad("no such node".into()))?;
-        Ok(Loaded { node, is_costly: self.1 })
+        Ok(Loaded { node, is_costly: self.1, waits: false })
     }
 
     async fn plan(&self, _: &Name, _: &PlanKey) -> Result<Arc<Plan>, Missing> {
@@ -137,6 +137,7 @@ impl World {
             services: Arc::default(),
             caller: Arc::default(),
             steps: None,
+            children: None,
             chunks: None,
         };
         let (nodes, clock) = (Arc::new(nodes), SystemClock::new());

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::condition::Conditions;
 use crate::error::NodeError;
+use crate::fact::ChildCall;
 use crate::form::Asks;
 use crate::graph::{Item, Mode, Problems};
 use crate::template::Piece;
@@ -61,6 +62,13 @@ pub enum Behaviour {
     Pause(Option<Arc<dyn Asks>>),
 }
 
+impl Behaviour {
+    /// Whether it may wait for runs of its own.
+    pub fn waits(&self) -> bool {
+        matches!(self, Self::Task(TaskNode { waits: true, .. }))
+    }
+}
+
 /// A node that a worker executes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskNode {
@@ -68,6 +76,15 @@ pub struct TaskNode {
     pub class: TaskClass,
     /// Whether it spends money or acts on the world.
     pub costly: bool,
+    /// Whether it may wait for runs of its own: it goes out alone, so that nothing waits with it.
+    pub waits: bool,
+}
+
+impl TaskNode {
+    /// A node that waits for no run.
+    pub const fn new(class: TaskClass, costly: bool) -> Self {
+        Self { class, costly, waits: false }
+    }
 }
 
 /// A node that is pure, cheap, total and deterministic.
@@ -101,6 +118,10 @@ pub struct Success {
     /// Variables changed that are not its outputs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub writes: Vec<Write>,
+    /// A run of its own that it needs before it goes on: then it did not succeed yet, and all else
+    /// that is said here counts for nothing. No fact says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<Box<ChildCall>>,
 }
 
 /// A change of a variable that exists already, or of a loop's own variable.
@@ -116,7 +137,12 @@ impl Success {
     /// Success with these outputs, typed by inference.
     pub fn of(outputs: impl IntoIterator<Item = (Name, Value)>) -> Self {
         let typed = outputs.into_iter().map(|(name, value)| (name, Variable::infer(value)));
-        Self { outputs: typed.collect(), handle: None, writes: Vec::new() }
+        Self { outputs: typed.collect(), ..Self::default() }
+    }
+
+    /// What a node answers that needs a run of its own before it goes on.
+    pub fn calling(call: ChildCall) -> Self {
+        Self { call: Some(Box::new(call)), ..Self::default() }
     }
 
     /// The same with a chosen handle.

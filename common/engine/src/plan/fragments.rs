@@ -2,11 +2,12 @@
 //!
 //! A chain begins at a task node and goes on as long as success leads only to one next node that
 //! has no other way in; it holds no container and no pause, and it ends at a task node. Passes of a
-//! container go together when nothing in its body, at any depth, waits for a person.
+//! container go together when nothing in its body, at any depth, waits for a person. A node that may
+//! wait for a run of its own goes alone.
 
 use crate::variables::Selector;
 
-use super::{Behaviour, Category, NodeIx, PassWork, Plan, Strategy, TaskClass};
+use super::{Behaviour, Category, NodeIx, PassWork, Plan, Strategy, TaskClass, TaskNode};
 
 /// The most nodes of a chain: what a long row of nodes costs must not grow with its square.
 const MAX_CHAIN: usize = 64;
@@ -30,9 +31,11 @@ pub(super) fn chain_from(plan: &Plan, head: NodeIx, fused: bool) -> Vec<NodeIx> 
     let mut last_task = 1;
     let mut at = head;
     while chain.len() < MAX_CHAIN
+        && !plan.node(at).behaviour.waits()
         && let Some(next) = only_successor(plan, at)
     {
         match plan.node(next).behaviour {
+            Behaviour::Task(TaskNode { waits: true, .. }) => break,
             Behaviour::Task(_) => last_task = chain.len() + 1,
             Behaviour::Inline(_) if fused => last_task = chain.len() + 1,
             Behaviour::Inline(_) => {}
@@ -61,8 +64,8 @@ fn only_successor(plan: &Plan, index: NodeIx) -> Option<NodeIx> {
     Some(edge.target)
 }
 
-/// What a pass of a container asks of a worker; None when it may wait for a person, or nothing is a
-/// container here.
+/// What a pass of a container asks of a worker; None when it may wait for a person or for another
+/// run, or nothing is a container here.
 fn pass_work(plan: &Plan, container: NodeIx) -> Option<PassWork> {
     let body = plan.node(container).body?;
     plan.scope(body).root.as_ref().ok()?;
@@ -70,7 +73,7 @@ fn pass_work(plan: &Plan, container: NodeIx) -> Option<PassWork> {
     for index in &plan.scope(body).nodes {
         let node = plan.node(*index);
         let (class, steps): (Option<TaskClass>, Option<u64>) = match &node.behaviour {
-            Behaviour::Pause(_) => return None,
+            Behaviour::Pause(_) | Behaviour::Task(TaskNode { waits: true, .. }) => return None,
             Behaviour::Task(task) => (Some(task.class), Some(1)),
             Behaviour::Inline(_) => (None, Some(1)),
             Behaviour::Iteration(_) | Behaviour::Loop(_) => {

@@ -198,7 +198,8 @@ impl History {
         };
         self.frame_mut(&failed.frame).failures += 1;
         let outputs = node.exception_outputs(&failed.then, &failed.error);
-        let success = Success { outputs, handle, writes: failed.writes.clone() };
+        let writes = failed.writes.clone();
+        let success = Success { outputs, handle, writes, call: None };
         self.done(&failed.frame, &failed.node, success, true);
     }
 

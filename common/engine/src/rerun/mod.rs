@@ -188,5 +188,6 @@ pub fn start(facts: &[Fact], run: Name, workflow: Name, adoption: Adoption) -> O
         options: started.options.clone(),
         adoption: Some(adoption),
         line: None,
+        parent: None,
     })
 }

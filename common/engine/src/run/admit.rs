@@ -14,6 +14,7 @@ use crate::time::Time;
 use crate::value::{Name, Value};
 use crate::variables::Variable;
 
+use super::child::Child;
 use super::frame::Place;
 use super::{InFlight, Input, Rejected, Run};
 
@@ -32,6 +33,11 @@ impl Run {
                 self.sent(&task, attempt, dispatch)?;
                 Ok(vec![Event::TaskReturned { task, attempt, reason, not_before }])
             }
+            Input::ChildEnded(ended) => match self.child_of(&ended) {
+                Some(Child { end: None, .. }) => Ok(vec![Event::ChildEnded(ended)]),
+                Some(Child { end: Some(_), .. }) => Err(Rejected::Already),
+                None => Err(Rejected::NotWaiting),
+            },
             Input::Answered { frame, node, action, values, by } => {
                 let success = self.answer(now, &frame, &node, action, &values)?;
                 Ok(vec![form_answered(frame, node, success, Answerer::Person(by))])

@@ -154,7 +154,7 @@ impl Run {
     }
 
     /// These nodes are carried no more; those that are ready wait for a grant.
-    fn let_go(&mut self, frame: FrameIx, nodes: &[NodeIx], not_before: Option<Time>) {
+    pub(super) fn let_go(&mut self, frame: FrameIx, nodes: &[NodeIx], not_before: Option<Time>) {
         let plan = Arc::clone(&self.plan);
         for node in nodes {
             let place = Place { frame, node: *node };

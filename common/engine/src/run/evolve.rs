@@ -31,6 +31,8 @@ impl Run {
             Event::TaskReturned { task, reason, not_before, .. } => {
                 self.returned(task, *reason, *not_before);
             }
+            Event::ChildCalled(called) => self.child_called(called),
+            Event::ChildEnded(ended) => self.child_ended(ended),
             Event::TaskCancelled { task: None, mode: CancelMode::Drop } => self.forget_tasks(),
             Event::TaskCancelled { task: None, mode: CancelMode::Halt } => self.halted = true,
             Event::TaskCancelled { task: Some(_), .. } => {}
@@ -81,6 +83,7 @@ impl Run {
         self.options = started.options.clone();
         self.line.clone_from(&started.line);
         self.rerun_of.clone_from(&started.rerun_of);
+        self.parent.clone_from(&started.parent);
         self.started_at = at;
         self.counted_since = at;
         let mut variables = Variables::default();
@@ -195,6 +198,9 @@ impl Run {
         let plan = Arc::clone(&self.plan);
         if let Some(frame) = self.frame_mut(place.frame) {
             frame.worked_us += elapsed_us;
+            if frame.children.iter().any(|(of, _)| *of == place.node) {
+                frame.forget_child(place.node, &plan.node(place.node).id);
+            }
             let node = frame.node_mut(&plan, place.node);
             node.dispatches = 0;
             node.is_counted = false;
@@ -205,7 +211,7 @@ impl Run {
     fn succeeded(&mut self, fact: &NodeSucceeded, at: Time) {
         let Some(place) = self.find(&fact.frame, &fact.node) else { return };
         self.settle(place, fact.elapsed_us);
-        let Success { outputs, handle, writes } = &fact.success;
+        let Success { outputs, handle, writes, call: _ } = &fact.success;
         self.write_outputs(place, outputs);
         self.write(place, writes);
         if self.plan.node(place.node).is_loop_end {
@@ -533,8 +539,11 @@ impl Run {
     }
 
     fn answered(&mut self, place: Place, handle: &Name, outputs: &Outputs) {
-        let success =
-            Success { outputs: outputs.clone(), handle: Some(handle.clone()), writes: Vec::new() };
+        let success = Success {
+            handle: Some(handle.clone()),
+            outputs: outputs.clone(),
+            ..Success::default()
+        };
         if let Some(frame) = self.frame_mut(place.frame) {
             frame.answers.push((place.node, success));
         }

@@ -104,6 +104,9 @@ impl Run {
         for (node, asked) in &frame.forms {
             writeln!(out, "  form {} {asked:?}", self.plan.node(*node).id)?;
         }
+        for (node, child) in &frame.children {
+            writeln!(out, "  child of {node:?} {child:?}")?;
+        }
         for (node, answer) in &frame.answers {
             writeln!(out, "  answer {} {answer:?}", self.plan.node(*node).id)?;
         }

@@ -12,6 +12,7 @@ use crate::plan::{EdgeIx, NodeIx, Plan, ScopeIx, Success};
 use crate::value::{Name, Value};
 use crate::variables::Variables;
 
+use super::child::Child;
 use super::chunks::Chunks;
 
 /// A frame's place in its run's memory; reused after the frame closed.
@@ -150,6 +151,8 @@ pub(super) struct Frame {
     pub(super) forms: Vec<(NodeIx, Asked)>,
     /// Answers given to waiting nodes.
     pub(super) answers: Vec<(NodeIx, Success)>,
+    /// Runs that nodes wait for.
+    pub(super) children: Vec<(NodeIx, Child)>,
     /// Elements that iterations which did not begin yet take over from an earlier run.
     pub(super) kept: Vec<(NodeIx, Adopted)>,
 }
@@ -196,6 +199,7 @@ impl Frame {
             containers: Vec::new(),
             forms: Vec::new(),
             answers: Vec::new(),
+            children: Vec::new(),
             kept: Vec::new(),
         };
         for root in &scope.inactive_roots {

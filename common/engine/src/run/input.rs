@@ -1,7 +1,7 @@
 //! What can be told to a run, and what it answers to what no longer applies.
 
 use crate::error::NodeError;
-use crate::fact::{FramePath, Reason, Returned, TaskId};
+use crate::fact::{ChildEnded, FramePath, Reason, Returned, TaskId};
 use crate::plan::{Success, TaskClass};
 use crate::time::Time;
 use crate::value::{Name, Value};
@@ -39,6 +39,8 @@ pub enum Input {
         /// It may not be sent again before.
         not_before: Option<Time>,
     },
+    /// A run ended that a node waits for, or it cannot be begun.
+    ChildEnded(Box<ChildEnded>),
     /// A person answered a node that waits for one.
     Answered {
         /// Where the node lies.

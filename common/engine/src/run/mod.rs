@@ -14,6 +14,7 @@
 mod admit;
 mod adopt;
 mod carry;
+mod child;
 mod chunks;
 mod container;
 mod decide;
@@ -40,8 +41,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorRecord;
 use crate::fact::{
-    Adopted, BatchLine, Event, Fact, FramePath, Options, RULES, RunFinished, RunStarted, Status,
-    TaskId, VERSION, Waiting,
+    Adopted, BatchLine, Event, Fact, FramePath, Options, Parent, RULES, RunFinished, RunStarted,
+    Status, TaskId, VERSION, Waiting,
 };
 use crate::form::Asked;
 use crate::plan::{Plan, TaskClass};
@@ -56,6 +57,7 @@ use frame::{Frame, FrameIx, Place};
 use queues::{CLASSES, Queues};
 
 pub use carry::LANE_WAIT_MS;
+pub use child::ChildOrder;
 pub use fragment::{Fragment, Seed};
 pub use frame::State;
 pub use input::{Completion, End, Input, Outcome, Rejected, Wake};
@@ -90,6 +92,9 @@ pub struct Start {
     /// The line of a batch that it is made of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<BatchLine>,
+    /// The node of another run that waits for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
 }
 
 /// A task that was sent and has no answer.
@@ -187,6 +192,8 @@ pub struct Run {
     errors_omitted: u64,
     /// The run that it runs again.
     rerun_of: Option<Name>,
+    /// The node of another run that waits for it.
+    parent: Option<Parent>,
     /// Conversation variables that nodes wrote, as they were written last.
     said: Vec<(Name, Variable)>,
     /// The error text that ends the run as failed.
@@ -221,6 +228,7 @@ impl Run {
             options: start.options,
             rerun_of: start.adoption.as_ref().map(|adoption| adoption.from.clone()),
             line: start.line,
+            parent: start.parent,
         }));
         let mut run = Self::empty(plan);
         let mut facts = Vec::new();
@@ -273,6 +281,7 @@ impl Run {
             errors: Vec::new(),
             errors_omitted: 0,
             rerun_of: None,
+            parent: None,
             said: Vec::new(),
             failure: None,
             tripped: None,
@@ -380,6 +389,11 @@ impl Run {
     /// The line of a batch that it was made of.
     pub fn line(&self) -> Option<&BatchLine> {
         self.line.as_ref()
+    }
+
+    /// The node of another run that waits for it.
+    pub fn parent(&self) -> Option<&Parent> {
+        self.parent.as_ref()
     }
 
     /// Its status in Dify's words.

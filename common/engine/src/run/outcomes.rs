@@ -4,6 +4,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::fact::{Event, Fact, FramePath, NodeSucceeded, Returned};
+use crate::plan::Success;
 use crate::time::Time;
 
 use super::decide::Next;
@@ -115,6 +116,7 @@ impl Run {
     fn became(&self, place: Place, outcome: Outcome, now: Time) -> Event {
         let Outcome { task, attempt, outcome, started_at, elapsed_us } = outcome;
         match outcome {
+            Ok(Success { call: Some(call), .. }) => self.called(place, (task, attempt), *call, now),
             Ok(success) => Event::NodeSucceeded(NodeSucceeded {
                 frame: task.frame,
                 node: task.node,

@@ -22,6 +22,15 @@ pub(crate) fn fact(fact: &Fact) -> String {
             let name = at(&task.frame, &task.node);
             format!("< {name} {reason:?}{}", wait.unwrap_or_default())
         }
+        Event::ChildCalled(called) => {
+            let (at, wait) = (at(&called.task.frame, &called.task.node), called.look_at);
+            let (name, workflow) = (&called.call.name, &called.call.workflow);
+            format!("< {at} calls {workflow} ({name}), looks in {:?}", wait.since(fact.at))
+        }
+        Event::ChildEnded(ended) => {
+            let at = at(&ended.task.frame, &ended.task.node);
+            format!("{at}: its run ({}) ended, {}", ended.end.name, ended.end.status.name())
+        }
         Event::TaskCancelled { task, mode } => {
             let task = task.as_ref().map(|task| at(&task.frame, &task.node));
             let mode = if *mode == CancelMode::Drop { "drop" } else { "halt" };

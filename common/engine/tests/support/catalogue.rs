@@ -39,7 +39,7 @@ use flowmill_engine::variables::{Selector, Variable, Variables};
 pub(crate) struct Tiny;
 
 /// Fields that are no outputs.
-const RESERVED: [&str; 20] = [
+const RESERVED: [&str; 21] = [
     "type",
     "title",
     "error_strategy",
@@ -60,6 +60,7 @@ const RESERVED: [&str; 20] = [
     "until",
     "start",
     "logical_operator",
+    "waits",
 ];
 
 impl Catalogue for Tiny {
@@ -306,7 +307,8 @@ impl Data<'_> {
             "llm" => TaskClass::Llm,
             other => panic!("no class {other}"),
         };
-        Behaviour::Task(TaskNode { class, costly: false })
+        let waits = self.text("waits").is_some();
+        Behaviour::Task(TaskNode { waits, ..TaskNode::new(class, false) })
     }
 
     fn writes(&self) -> impl Iterator<Item = (Selector, Expr)> {

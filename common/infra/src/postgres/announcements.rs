@@ -28,7 +28,7 @@ impl Announcements for PostgresStore {
             SELECT id, claimed.batch AS batch_ended, runs.tenant, claimed.run, workflow, coalesce(name, '') AS name, status,
                 accepted_at, started_at, finished_at, wake_at, in_flight, seq, conversation, rerun_of,
                 endpoint, traceparent, metadata,
-                runs.batch, line, custom_id, ended.first, ended.last, ended.version, ended.facts
+                runs.batch, line, custom_id, parent, ended.first, ended.last, ended.version, ended.facts
             FROM claimed
             LEFT JOIN runs USING (run)
             LEFT JOIN workflows ON workflows.tenant = runs.tenant AND digest = workflow

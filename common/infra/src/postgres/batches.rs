@@ -260,7 +260,7 @@ impl Batches for PostgresStore {
         const RUNS: &str = "
             SELECT r.run, r.workflow, coalesce(w.name, '') AS name, r.status, r.accepted_at,
                 r.started_at, r.finished_at, r.wake_at, r.in_flight, r.seq, r.conversation,
-                r.rerun_of, r.batch, r.line, r.custom_id, r.endpoint, r.traceparent,
+                r.rerun_of, r.batch, r.line, r.custom_id, r.parent, r.endpoint, r.traceparent,
                 NULL AS metadata, j.first, j.last, j.version, j.facts
             FROM runs r
             LEFT JOIN workflows w ON w.tenant = r.tenant AND w.digest = r.workflow

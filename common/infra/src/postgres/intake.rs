@@ -31,7 +31,7 @@ macro_rules! run_rows {
         concat!(
             "SELECT run, workflow, coalesce(name, '') AS name, status, accepted_at, started_at,
                 finished_at, wake_at, in_flight, seq, conversation, rerun_of, endpoint,
-                traceparent, batch, line, custom_id, ",
+                traceparent, batch, line, custom_id, parent, ",
             $metadata,
             " AS metadata
             FROM runs LEFT JOIN workflows
@@ -228,6 +228,7 @@ impl Intake for PostgresStore {
                 AND ($4 IS NULL OR place <
                     (SELECT place FROM runs WHERE tenant = $1 AND run = $4))
                 AND ($7 IS NULL OR rerun_of = $7) AND ($12 IS NULL OR batch = $12)
+                AND ($13 IS NULL OR parent = $13)
                 AND place >= CASE WHEN $8::text IS NULL THEN 0 ELSE coalesce((
                     SELECT place FROM runs WHERE run >= $8 ORDER BY run LIMIT 1), $11) END
                 AND place < coalesce((
@@ -249,6 +250,7 @@ impl Intake for PostgresStore {
             .bind(since)
             .bind(until)
             .bind(filter.batch.as_deref())
+            .bind(filter.parent.as_deref())
             .fetch_all(&self.readers)
             .await;
         found.map_err(|error| trouble(&error))?.iter().map(run_row).collect()
@@ -356,6 +358,9 @@ pub(super) struct Form {
     endpoints: Vec<Option<String>>,
     traces: Vec<Option<String>>,
     flows: Vec<String>,
+    parents: Vec<Option<String>>,
+    /// What parents are told of the end.
+    awaited: Vec<Option<String>>,
 }
 
 /// Under each tenant and key the run and the fingerprint that are kept.
@@ -393,6 +398,8 @@ impl Form {
             form.metadata.push(attached.metadata.as_ref().map(ToString::to_string));
             form.endpoints.push(attached.endpoint.as_ref().map(ToString::to_string));
             form.flows.push(flow::key(start.options.lane, tenant, plan, line));
+            form.parents.push(start.parent.as_ref().map(|parent| parent.run.to_string()));
+            form.awaited.push(codec.awaited(start)?);
             form.traces.push(attached.traceparent.as_ref().map(ToString::to_string));
         }
         Ok(form)
@@ -406,11 +413,21 @@ impl Form {
                 SELECT * FROM unnest($1::text[], $2::text[], $3::int4[], $4::text[], $5::bool[],
                     $6::text[], $7::text[], $8::int8[], $9::text[], $10::text[], $11::text[],
                     $12::text[], $13::text[], $14::bool[], $15::text[], $16::int8[], $17::text[],
-                    $18::text[], $19::text[], $20::text[], $21::text[])
+                    $18::text[], $19::text[], $20::text[], $21::text[], $22::text[],
+                    $23::text[])
                     WITH ORDINALITY AS asked (run, tenant, shard, workflow, dify_sizes,
                         mocks, start, wake_at, key, fingerprint, rerun_of, conversation, app,
                         counts, batch, line, custom_id, metadata, endpoint, traceparent, flow,
-                        nth)
+                        parent, awaited_by, nth)
+            ), waiting AS MATERIALIZED (
+                -- a parent cannot end meanwhile, and whoever ends it later sees its children
+                SELECT held.run, held.has_children FROM asked CROSS JOIN LATERAL (
+                    SELECT run, has_children FROM runs
+                    WHERE runs.run = asked.parent AND finished_at IS NULL FOR NO KEY UPDATE) AS held
+                WHERE asked.parent IS NOT NULL
+            ), marked AS (
+                UPDATE runs SET has_children = true FROM waiting
+                WHERE runs.run = waiting.run AND NOT waiting.has_children
             ), keyed AS (
                 INSERT INTO idempotency (tenant, key, fingerprint, run)
                 SELECT tenant, key, fingerprint, run FROM asked WHERE key IS NOT NULL
@@ -420,11 +437,12 @@ impl Form {
             ), accepted AS (
                 INSERT INTO runs (run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
                     rerun_of, conversation, batch, line, custom_id, metadata,
-                    endpoint, traceparent, flow)
+                    endpoint, traceparent, flow, parent, awaited_by)
                 SELECT run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
                     rerun_of, conversation, batch, line, custom_id, metadata,
-                    endpoint, traceparent, flow
-                FROM asked WHERE key IS NULL OR run IN (SELECT run FROM keyed) ORDER BY nth
+                    endpoint, traceparent, flow, parent, awaited_by
+                FROM asked WHERE (key IS NULL OR run IN (SELECT run FROM keyed))
+                    AND (parent IS NULL OR parent IN (SELECT run FROM waiting)) ORDER BY nth
                 ON CONFLICT (run) DO NOTHING
                 RETURNING run)
             INSERT INTO conversations (tenant, conversation, app, turns)
@@ -455,6 +473,8 @@ impl Form {
             .bind(&self.endpoints)
             .bind(&self.traces)
             .bind(&self.flows)
+            .bind(&self.parents)
+            .bind(&self.awaited)
             .execute(&mut *to)
             .await?;
         self.known(to).await
@@ -518,6 +538,7 @@ pub(super) fn run_row(row: &PgRow) -> Result<RunRow, StoreError> {
         conversation: get::<Option<&str>>(row, "conversation")?.map(Name::from),
         rerun_of: get::<Option<&str>>(row, "rerun_of")?.map(Name::from),
         line: batch_line(row)?,
+        parent: get::<Option<&str>>(row, "parent")?.map(Name::from),
         attached: Attached {
             metadata: get::<Option<&str>>(row, "metadata")?.map(Name::from),
             endpoint: get::<Option<&str>>(row, "endpoint")?.map(Name::from),

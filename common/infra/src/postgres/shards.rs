@@ -9,6 +9,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgRow;
 
 use crate::flow::{self, Flow, WaitingFlow};
+use crate::intake::end_of;
 use crate::journal::missing;
 use crate::message::Shard;
 use crate::shards::{Announcement, Damaged, Held, Journal, Queued, Shards, Signal};
@@ -211,6 +212,10 @@ impl Shards for PostgresStore {
         }
         // in the order in which they were asked for
         Ok(runs.iter().filter_map(|run| journals.remove(run)).collect())
+    }
+
+    async fn end_of(&self, tenant: &Name, run: &Name) -> Result<Option<RunFinished>, StoreError> {
+        end_of(self, tenant, run).await
     }
 
     async fn end(&self, tenure: Tenure, run: &Name, end: &RunFinished) -> Result<bool, StoreError> {

@@ -42,6 +42,7 @@ pub(super) const SHARED: Form = Form {
         include_str!("../../../../migrations/sqlite/shared/0004_webhooks.sql"),
         include_str!("../../../../migrations/sqlite/shared/0005_tenants.sql"),
         include_str!("../../../../migrations/sqlite/shared/0006_shares.sql"),
+        include_str!("../../../../migrations/sqlite/shared/0007_children.sql"),
     ],
     advice: "`flowmill serve`",
 };

@@ -142,8 +142,9 @@ impl<'a> Crew<'a> {
         arguments: &str,
     ) -> Result<Answer, NodeError> {
         let context = self.context;
-        let make = async { Ok(self.answer(name, arguments, context).await.kept()) };
-        let kept = context.step(&format!("tool {round}.{nth}"), make).await?;
+        let step = format!("tool {round}.{nth}");
+        let make = async { Ok(self.answer(name, arguments, (context, &step)).await.kept()) };
+        let kept = context.step(&step, make).await?;
         let answer = Answer::of(&kept);
         self.files.extend(answer.files.iter().cloned());
         let label = format!("CALL {name}");
@@ -165,7 +166,12 @@ impl<'a> Crew<'a> {
         Ok(answer)
     }
 
-    async fn answer(&self, name: &str, arguments: &str, context: &NodeContext) -> Answer {
+    async fn answer(
+        &self,
+        name: &str,
+        arguments: &str,
+        (context, step): (&NodeContext, &str),
+    ) -> Answer {
         let Some(offered) = self.offer.find(name) else {
             let names = self.offer.names();
             return Answer::wrong(format!("there is no tool named {name}; there are: {names}"));
@@ -174,7 +180,7 @@ impl<'a> Crew<'a> {
             Ok(arguments) => arguments,
             Err(why) => return Answer::wrong(why),
         };
-        match toolbox::call(&offered.wanted, &arguments, context, false).await {
+        match toolbox::call(&offered.wanted, &arguments, (context, step), false).await {
             Ok(results) => Answer::said(results),
             Err(error) => Answer::wrong(format!("the tool failed: {error}")),
         }

@@ -14,7 +14,7 @@ mod spec;
 mod tests;
 
 use flowmill_engine::error::{ErrorClass, NodeError};
-use flowmill_engine::graph::Fields;
+use flowmill_engine::graph::{Fields, Item};
 use flowmill_engine::plan::{Category, Source, Success, TaskClass, TaskNode};
 use flowmill_engine::value::{Name, Value};
 use flowmill_engine::variables::Variables;
@@ -23,6 +23,7 @@ use futures::future::BoxFuture;
 
 use crate::catalogue::{Needs, Node, NodeType, Runs, output};
 use crate::context::{Execute, NodeContext};
+use crate::tool::WORKFLOW;
 use crew::Crew;
 use offer::Offer;
 use spec::{Spec, Strategy};
@@ -33,7 +34,7 @@ pub(crate) const TYPE: NodeType = NodeType {
     version: "1",
     about: "Lets a language model use tools until it has an answer.",
     category: Category::Executable,
-    runs: Runs::Task(TaskNode { class: TaskClass::Llm, costly: true }),
+    runs: Runs::Task(TaskNode::new(TaskClass::Llm, true)),
     retries: false,
     needs: Needs::Service,
     fields: spec::FIELDS,
@@ -55,8 +56,16 @@ const MAX_ITERATIONS: i64 = 99;
 
 fn compile(fields: &mut Fields<'_>, _source: &Source<'_>) -> Node {
     let spec = Spec::read(fields);
-    let reads = spec.reads();
-    Node::task(Agent { spec }, reads)
+    let (reads, waits) = (spec.reads(), calls_workflows(fields));
+    Node::task(Agent { spec }, reads).waiting(waits)
+}
+
+/// Whether a workflow is among the tools that the document names.
+fn calls_workflows(fields: &Fields<'_>) -> bool {
+    let tools = fields.get("agent_parameters").and_then(|all| all.get("tools")?.get("value"));
+    let tools = tools.and_then(Item::as_seq).unwrap_or_default();
+    let is = |tool: &Item, key| tool.get(key).and_then(Item::as_str) == Some(WORKFLOW);
+    tools.iter().any(|tool| is(tool, "type") || is(tool, "provider_type"))
 }
 
 #[derive(Debug)]

@@ -42,7 +42,7 @@ pub const TYPE: NodeType = NodeType {
     version: "1",
     about: "Runs a piece of Python or JavaScript.",
     category: Category::Executable,
-    runs: Runs::Task(TaskNode { class: TaskClass::Code, costly: false }),
+    runs: Runs::Task(TaskNode::new(TaskClass::Code, false)),
     retries: true,
     fields: spec::FIELDS,
     handles: "source",

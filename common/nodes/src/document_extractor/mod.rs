@@ -28,7 +28,7 @@ pub const TYPE: NodeType = NodeType {
     version: "1",
     about: "Turns a file, or several, into text.",
     category: Category::Executable,
-    runs: Runs::Task(TaskNode { class: TaskClass::Light, costly: false }),
+    runs: Runs::Task(TaskNode::new(TaskClass::Light, false)),
     retries: false,
     needs: Needs::Nothing,
     fields: spec::FIELDS,

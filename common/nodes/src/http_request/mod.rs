@@ -39,7 +39,7 @@ pub const TYPE: NodeType = NodeType {
     version: "1",
     about: "Sends an HTTP request and reads the answer.",
     category: Category::Executable,
-    runs: Runs::Task(TaskNode { class: TaskClass::Http, costly: true }),
+    runs: Runs::Task(TaskNode::new(TaskClass::Http, true)),
     retries: true,
     needs: Needs::Nothing,
     fields: spec::FIELDS,

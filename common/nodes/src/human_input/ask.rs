@@ -74,13 +74,13 @@ impl Asks for FormSpec {
         }
         let content = rendered(&form.content, form, &outputs);
         outputs.extend(about(&chosen.id, &chosen.title, content));
-        Ok(Success { outputs, handle: Some(chosen.id.clone()), writes: Vec::new() })
+        Ok(Success { outputs, handle: Some(chosen.id.clone()), ..Success::default() })
     }
 
     fn nobody(&self, form: &Form) -> Success {
         let content = rendered(&form.content, form, &Outputs::new());
         let outputs = about(&"".into(), &"".into(), content).collect();
-        Success { outputs, handle: Some(TIMEOUT.into()), writes: Vec::new() }
+        Success { outputs, handle: Some(TIMEOUT.into()), ..Success::default() }
     }
 
     fn check(&self, action: &str, entries: &[Name]) -> Result<(), String> {

@@ -15,7 +15,7 @@ pub(crate) const TYPE: NodeType = NodeType {
     version: "1",
     about: "Stores passages in a knowledge base.",
     category: Category::Response,
-    runs: Runs::Task(TaskNode { class: TaskClass::Http, costly: true }),
+    runs: Runs::Task(TaskNode::new(TaskClass::Http, true)),
     retries: false,
     needs: Needs::Mock,
     fields: spec::FIELDS,

@@ -30,7 +30,7 @@ pub(crate) const TYPE: NodeType = NodeType {
     version: "1",
     about: "Asks a language model.",
     category: Category::Executable,
-    runs: Runs::Task(TaskNode { class: TaskClass::Llm, costly: true }),
+    runs: Runs::Task(TaskNode::new(TaskClass::Llm, true)),
     retries: true,
     needs: Needs::Service,
     fields: spec::FIELDS,

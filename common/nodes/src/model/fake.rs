@@ -189,6 +189,7 @@ pub(crate) fn surroundings(services: Services) -> NodeContext {
         services: Arc::new(services),
         caller: Arc::new(Caller { node: "n".into(), ..Caller::default() }),
         steps: None,
+        children: None,
         chunks: None,
     }
 }

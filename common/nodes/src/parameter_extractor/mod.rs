@@ -29,7 +29,7 @@ pub(crate) const TYPE: NodeType = NodeType {
     version: "1",
     about: "Lets a language model read values out of a text.",
     category: Category::Executable,
-    runs: Runs::Task(TaskNode { class: TaskClass::Llm, costly: true }),
+    runs: Runs::Task(TaskNode::new(TaskClass::Llm, true)),
     retries: false,
     needs: Needs::Service,
     fields: spec::FIELDS,

@@ -33,7 +33,7 @@ pub(crate) const TYPE: NodeType = NodeType {
     version: "1",
     about: "Uses a tool: of a plugin, an API, an MCP server.",
     category: Category::Executable,
-    runs: Runs::Task(TaskNode { class: TaskClass::Http, costly: true }),
+    runs: Runs::Task(TaskNode::new(TaskClass::Http, true)),
     retries: true,
     needs: Needs::Service,
     fields: spec::FIELDS,
@@ -48,6 +48,9 @@ pub(crate) const TYPE: NodeType = NodeType {
     compile,
 };
 
+/// The `provider_type` of tools that are workflows.
+pub(crate) const WORKFLOW: &str = "workflow";
+
 /// Whether a tool needs nobody who answers for it.
 pub fn is_built_in(wanted: &Wanted) -> bool {
     builtin::find(wanted).is_some()
@@ -60,8 +63,8 @@ pub fn built_in() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 fn compile(fields: &mut Fields<'_>, source: &Source<'_>) -> Node {
     let spec = spec::read(fields, source.strict);
-    let reads = spec.reads.clone();
-    Node::task(Tool { spec }, reads)
+    let (reads, is_workflow) = (spec.reads.clone(), &*spec.wanted.provider_type == WORKFLOW);
+    Node::task(Tool { spec }, reads).waiting(is_workflow)
 }
 
 /// A tool node.
@@ -85,7 +88,7 @@ impl Tool {
             let message = format!("Failed to invoke tool: {error}");
             NodeError::new("ToolRuntimeInvocationError", message)
         })?;
-        let results = toolbox::call(wanted, &cast, context, true).await;
+        let results = toolbox::call(wanted, &cast, (context, "tool"), true).await;
         Ok(results.map_err(|error| failed(&error))?.success())
     }
 }

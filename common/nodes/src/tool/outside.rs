@@ -1,6 +1,7 @@
 //! What tools reach through the node that calls them.
 
-use flowmill_engine::value::File;
+use flowmill_engine::fact::{ChildCall, ChildEnd};
+use flowmill_engine::value::{File, Name, Object};
 use flowmill_services::tools::{CommandEnd, CommandLine, Outside, ToolError, ToolErrorKind};
 use futures::future::BoxFuture;
 
@@ -11,11 +12,13 @@ use crate::context::NodeContext;
 #[derive(Debug)]
 pub(super) struct NodeOutside<'a> {
     context: &'a NodeContext,
+    /// Which of the attempt's calls it is.
+    call: &'a str,
 }
 
 impl<'a> NodeOutside<'a> {
-    pub(super) fn new(context: &'a NodeContext) -> Self {
-        Self { context }
+    pub(super) fn new(context: &'a NodeContext, call: &'a str) -> Self {
+        Self { context, call }
     }
 }
 
@@ -33,5 +36,24 @@ impl Outside for NodeOutside<'_> {
 
     fn run(&self, command: CommandLine) -> BoxFuture<'_, Result<CommandEnd, ToolError>> {
         Box::pin(launch::run(self.context.documents.program(), command))
+    }
+
+    fn child<'a>(
+        &'a self,
+        workflow: &'a Name,
+        inputs: &'a Object,
+    ) -> BoxFuture<'a, Result<ChildEnd, ToolError>> {
+        Box::pin(async move {
+            let Some(children) = &self.context.children else {
+                let message = format!(
+                    "the workflow {workflow} is called by tools whose provider_type is workflow only"
+                );
+                return Err(ToolError::new(ToolErrorKind::Unsupported, message));
+            };
+            let inputs = inputs.iter().map(|(name, value)| (name.clone(), value.clone()));
+            let (name, workflow) = (self.call.into(), workflow.clone());
+            let call = ChildCall { name, workflow, inputs: inputs.collect() };
+            Ok(children.end_of(call).await)
+        })
     }
 }

@@ -113,6 +113,7 @@ async fn run(data: &str, tools: Arc<dyn Tools>) -> (Result<Success, NodeError>, 
         services: Arc::new(Services { tools, ..Services::default() }),
         caller: Arc::default(),
         steps: None,
+        children: None,
         chunks: Some(ChunkSink::new(move |chunk| sink.lock().unwrap().push_str(&chunk.text))),
     };
     let outcome = execute.execute(&variables(), &context).await;

@@ -28,17 +28,17 @@ pub(crate) async fn describe(
 }
 
 /// Calls a tool and gives what it said, with its files kept. `arguments` are cast already. Text is
-/// handed to whoever follows the node if `streams`.
+/// handed to whoever follows the node if `streams`. `name` tells the calls of an attempt apart.
 ///
 /// # Errors
 /// [`ToolError`] when it did not do what it was asked.
 pub(crate) async fn call(
     wanted: &Wanted,
     arguments: &Object,
-    context: &NodeContext,
+    (context, name): (&NodeContext, &str),
     streams: bool,
 ) -> Result<Results, ToolError> {
-    let outside = NodeOutside::new(context);
+    let outside = NodeOutside::new(context, name);
     let collected = Mutex::new(Collected::default());
     let take = |message: Message| {
         let mut collected = collected.lock().unwrap_or_else(PoisonError::into_inner);

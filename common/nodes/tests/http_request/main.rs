@@ -111,6 +111,7 @@ fn context(attempt: u32, http: Arc<dyn HttpClient>, chunks: Option<ChunkSink>) -
         services: Arc::default(),
         caller: Arc::default(),
         steps: None,
+        children: None,
         chunks,
     }
 }

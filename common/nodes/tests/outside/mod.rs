@@ -78,6 +78,7 @@ pub fn context(settings: &CodeSettings) -> NodeContext {
         services: Arc::default(),
         caller: Arc::default(),
         steps: None,
+        children: None,
         chunks: None,
     }
 }

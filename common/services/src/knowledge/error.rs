@@ -98,7 +98,7 @@ impl From<ModelError> for KnowledgeError {
 }
 
 /// The lines of a services file that say where a knowledge base lies.
-pub fn suggestion(base: &str) -> String {
+pub(super) fn suggestion(base: &str) -> String {
     let base = base.escape_default();
     format!(
         "[[knowledge]]\nasked = \"{base}\"\nstore = \"handbook\"    # made by: flowmill knowledge create handbook\n"

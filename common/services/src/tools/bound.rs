@@ -12,6 +12,7 @@ use super::openapi::OpenApi;
 use super::parameter::{Form, Parameter, ParameterKind};
 use super::secret::masked;
 use super::web::Web;
+use super::workflow::WorkflowCall;
 use super::{Call, Description, ToolError, ToolErrorKind, Tools, Wanted};
 use crate::caller::Caller;
 
@@ -37,6 +38,7 @@ enum Answers {
     #[cfg(feature = "mcp")]
     Mcp(Mcp),
     Command(CommandCall),
+    Workflow(WorkflowCall),
 }
 
 /// An entry as people see it.
@@ -83,6 +85,10 @@ impl BoundTools {
         let mut bound = Vec::with_capacity(bindings.tools.len());
         for (at, entry) in bindings.tools.into_iter().enumerate() {
             let answers = match (&entry.http, &entry.openapi, &entry.command, &entry.mcp) {
+                _ if entry.workflow.is_some() => {
+                    let workflow = entry.workflow.as_deref().unwrap_or_default();
+                    Ok(Answers::Workflow(WorkflowCall::new(workflow)))
+                }
                 (Some(http), ..) => HttpCall::new(http, origin).map(Answers::Http),
                 (_, Some(openapi), ..) => OpenApi::new(openapi, origin).map(Answers::OpenApi),
                 (_, _, Some(command), _) => CommandCall::new(command, origin).map(Answers::Command),
@@ -126,7 +132,9 @@ impl BoundTools {
                 (None, Answers::Mcp(mcp)) => {
                     mcp.names(&self.web).await.map_err(|error| bound.masked(error).to_string())
                 }
-                (None, Answers::Http(_) | Answers::Command(_)) => Ok(Vec::new()),
+                (None, Answers::Http(_) | Answers::Command(_) | Answers::Workflow(_)) => {
+                    Ok(Vec::new())
+                }
             };
             checked.push(Checked { listed, offers });
         }
@@ -145,7 +153,7 @@ impl BoundTools {
             takes_others: bound.parameters.is_empty(),
         };
         let mut described = match &bound.answers {
-            Answers::Http(_) | Answers::Command(_) => own(),
+            Answers::Http(_) | Answers::Command(_) | Answers::Workflow(_) => own(),
             Answers::OpenApi(api) => api.describe(&self.web, wanted).await?,
             #[cfg(feature = "mcp")]
             Answers::Mcp(mcp) => mcp.describe(&self.web, wanted).await?,
@@ -171,6 +179,7 @@ impl BoundTools {
                 #[cfg(feature = "mcp")]
                 Answers::Mcp(mcp) => mcp.call(&self.web, &call, timeout).await,
                 Answers::Command(command) => command.call(&call, timeout).await,
+                Answers::Workflow(workflow) => workflow.call(&call).await,
             }
         };
         tokio::time::timeout(timeout, asked).await.unwrap_or_else(|_| {
@@ -226,6 +235,7 @@ impl Answers {
             #[cfg(feature = "mcp")]
             Self::Mcp(mcp) => mcp.shown(),
             Self::Command(command) => command.shown(),
+            Self::Workflow(workflow) => workflow.shown(),
         }
     }
 
@@ -236,6 +246,7 @@ impl Answers {
             #[cfg(feature = "mcp")]
             Self::Mcp(mcp) => mcp.lacks(),
             Self::Command(command) => command.lacks(),
+            Self::Workflow(_) => None,
         }
     }
 
@@ -246,6 +257,7 @@ impl Answers {
             #[cfg(feature = "mcp")]
             Self::Mcp(mcp) => mcp.secrets(),
             Self::Command(command) => command.secrets(),
+            Self::Workflow(_) => Vec::new(),
         }
     }
 }

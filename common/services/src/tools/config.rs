@@ -57,7 +57,7 @@ impl std::fmt::Debug for Origin<'_> {
     }
 }
 
-/// Who answers for some tools: exactly one of `http`, `openapi`, `mcp` and `command`.
+/// Who answers for some tools: exactly one of `http`, `openapi`, `mcp`, `command` and `workflow`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
@@ -83,6 +83,9 @@ pub struct Entry {
     pub mcp: Option<McpEntry>,
     /// A command in a sandbox.
     pub command: Option<CommandEntry>,
+    /// A workflow, by its name: each call is a run of its own. Only for tools that are workflows in
+    /// documents too.
+    pub workflow: Option<String>,
 }
 
 /// One thing that a tool takes.
@@ -288,14 +291,19 @@ impl Entry {
             self.openapi.is_some(),
             self.mcp.is_some(),
             self.command.is_some(),
+            self.workflow.is_some(),
         ];
         match kinds.iter().filter(|is_there| **is_there).count() {
             1 => {}
-            0 => return Err("says not who answers: add http, openapi, mcp or command".to_owned()),
-            _ => {
+            0 => {
                 return Err(
-                    "has several of http, openapi, mcp and command; one may answer".to_owned()
+                    "says not who answers: add http, openapi, mcp, command or workflow".to_owned()
                 );
+            }
+            _ => {
+                return Err("has several of http, openapi, mcp, command and workflow; one may \
+                            answer"
+                    .to_owned());
             }
         }
         if let Some(http) = &self.http {

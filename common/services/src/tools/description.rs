@@ -74,6 +74,10 @@ pub fn suggestion(wanted: &Wanted) -> String {
             "[[tools]]\nprovider = {provider}\n[tools.openapi]\nschema = \"FILE.yaml\"   # its \
              operationId {tool} is called\n"
         ),
+        "workflow" => format!(
+            "[[tools]]\nprovider = {provider}\ntool = {tool}\nworkflow = {tool}   # the name of a \
+             pushed workflow; `flowmill run` looks for its file beside this one\n"
+        ),
         _ => format!(
             "[[tools]]\nprovider = {provider}\ntool = {tool}\n[tools.http]\nmethod = \"POST\"\nurl = \
              \"https://HOST/PATH\"\njson = \"{{*}}\"   # all its parameters as one object\n"
@@ -114,7 +118,7 @@ mod tests {
 
     #[test]
     fn what_is_suggested_binds_the_tool() {
-        for provider_type in ["mcp", "api", "builtin"] {
+        for provider_type in ["mcp", "api", "builtin", "workflow"] {
             let wanted = Wanted {
                 provider_type: provider_type.into(),
                 provider_id: "8aa68883-b92b-411e-bf08-afb1b6f174fc".into(),

@@ -25,10 +25,13 @@ mod openapi;
 mod secret;
 #[cfg(feature = "tools")]
 mod web;
+#[cfg(feature = "tools")]
+mod workflow;
 
 use std::fmt::Debug;
 use std::time::Duration;
 
+use flowmill_engine::fact::ChildEnd;
 use flowmill_engine::value::{File, Name, Object};
 use futures::future::BoxFuture;
 
@@ -106,6 +109,14 @@ pub trait Outside: Debug + Send + Sync {
     /// Runs a command in a sandbox: no network, no files but those it may read, no environment but
     /// its own. Dropping the future ends it.
     fn run(&self, command: CommandLine) -> BoxFuture<'_, Result<CommandEnd, ToolError>>;
+
+    /// Has a workflow run, by the name or the digest of its document, and waits for its end. Whoever
+    /// calls may be given up meanwhile, and called anew once it ended.
+    fn child<'a>(
+        &'a self,
+        workflow: &'a Name,
+        inputs: &'a Object,
+    ) -> BoxFuture<'a, Result<ChildEnd, ToolError>>;
 }
 
 /// Takes what a tool says, as it comes. It must not block.

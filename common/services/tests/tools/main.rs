@@ -15,7 +15,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use flowmill_engine::value::{File, Object, Value, loads};
+use flowmill_engine::fact::{ChildEnd, Status};
+use flowmill_engine::value::{File, Name, Object, Value, loads};
 use flowmill_services::caller::Caller;
 use flowmill_services::tools::{
     Bindings, BoundTools, Call, CommandEnd, CommandLine, Description, Message, Origin, Outside,
@@ -44,7 +45,7 @@ fn wanted(provider: &str, tool: &str) -> Wanted {
     }
 }
 
-/// Files are their own names; commands are told.
+/// Files are their own names; commands are told; a workflow gives what it takes, or fails by its name.
 #[derive(Debug)]
 struct Plain;
 
@@ -59,6 +60,21 @@ impl Outside for Plain {
         said.extend_from_slice(b" < ");
         said.extend_from_slice(&command.stdin);
         Box::pin(async { Ok(CommandEnd { status: Some(0), stdout: said, stderr: Vec::new() }) })
+    }
+
+    fn child<'a>(
+        &'a self,
+        workflow: &'a Name,
+        inputs: &'a Object,
+    ) -> BoxFuture<'a, Result<ChildEnd, ToolError>> {
+        let (status, error) = match &**workflow {
+            "broken" => (Status::Failed, Some("no such luck".into())),
+            "stopped" => (Status::Stopped, None),
+            _ => (Status::PartialSucceeded, None),
+        };
+        let outputs = inputs.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let end = ChildEnd { name: "1".into(), run: Some("r".into()), status, outputs, error };
+        Box::pin(async { Ok(end) })
     }
 }
 
@@ -133,4 +149,20 @@ stdin = "json"
 "#;
     let said = call(&tools(text, Path::new(".")), &wanted("p", "t"), r#"{"a": "b; c"}"#).await;
     assert_eq!(said.unwrap(), [r#"text /bin/x|--|b; c|a=b; c < {"a":"b; c"}"#]);
+}
+
+#[tokio::test]
+async fn a_workflow_says_what_its_run_gave() {
+    let bound = |name: &str| {
+        let text = format!("[[tools]]\nprovider = \"p\"\nworkflow = \"{name}\"\n");
+        tools(&text, Path::new("."))
+    };
+    let given = r#"{"text": "a", "sum": 3}"#;
+    let said = call(&bound("adds"), &wanted("p", "t"), given).await.unwrap();
+    let expected = ["sum = 3", r#"text {"text": "a", "sum": 3}"#, "json {'text': 'a', 'sum': 3}"];
+    assert_eq!(said, expected);
+    let failed = call(&bound("broken"), &wanted("p", "t"), given).await.unwrap_err();
+    assert_eq!((failed.kind, &*failed.message), (ToolErrorKind::Failed, "no such luck"));
+    let failed = call(&bound("stopped"), &wanted("p", "t"), given).await.unwrap_err();
+    assert_eq!(&*failed.message, "the workflow ended as stopped");
 }

@@ -161,6 +161,8 @@ impl Journal {
             Event::RunFinished(finished) => see(Seen::RunFinished(finished, fact.at)),
             Event::RunTakenUp
             | Event::TaskReturned { .. }
+            | Event::ChildCalled(_)
+            | Event::ChildEnded(_)
             | Event::TaskCancelled { .. }
             | Event::PauseRequested { node: None, .. } => {}
         }

@@ -91,7 +91,7 @@ struct Tiny;
 
 impl Catalogue for Tiny {
     fn compile(&self, source: &Source<'_>, _: &mut Problems) -> Option<Compiled> {
-        let task = |class| Behaviour::Task(TaskNode { class, costly: false });
+        let task = |class| Behaviour::Task(TaskNode::new(class, false));
         let inline = |node: Plain| Behaviour::Inline(Arc::new(node));
         let (category, behaviour) = match source.kind {
             "start" => (Category::Root, inline(Plain::Empty)),

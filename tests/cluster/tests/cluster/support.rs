@@ -98,6 +98,7 @@ fn outside() -> NodeContext {
         services: Arc::default(),
         caller: Arc::default(),
         steps: None,
+        children: None,
         chunks: None,
     }
 }

@@ -144,6 +144,7 @@ impl Cluster {
             services: Arc::default(),
             caller: Arc::default(),
             steps: None,
+            children: None,
             chunks: None,
         };
         let (live, clock) = (MemoryLive::default(), self.clock.clone());

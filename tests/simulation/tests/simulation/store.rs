@@ -164,6 +164,11 @@ impl Shards for Reach {
         self.back(journals).await
     }
 
+    async fn end_of(&self, tenant: &Name, run: &Name) -> Result<Option<RunFinished>, StoreError> {
+        self.go().await?;
+        self.store.end_of(tenant, run).await
+    }
+
     async fn end(&self, tenure: Tenure, run: &Name, end: &RunFinished) -> Result<bool, StoreError> {
         self.go().await?;
         self.store.end(tenure, run, end).await

@@ -111,8 +111,8 @@ impl Intake for SharedStore {
         filter: &Filter,
     ) -> Result<Vec<intake::RunRow>, StoreError> {
         let state = self.lock();
-        let Filter { workflow, status, is_queued, rerun_of, batch, since, until, before, most } =
-            filter;
+        let Filter { workflow, status, is_queued, rerun_of, batch, parent, .. } = filter;
+        let Filter { since, until, before, most, .. } = filter;
         let before =
             before.as_ref().map(|run| state.run_of(tenant, run).map_or(0, |row| row.place));
         let is_of = |row: &RunRow, named: &Name| {
@@ -130,6 +130,7 @@ impl Intake for SharedStore {
                 && since.is_none_or(|since| row.accepted_at >= since)
                 && until.is_none_or(|until| row.accepted_at < until)
                 && (rerun_of.is_none() || *rerun_of == row.rerun_of)
+                && (parent.is_none() || parent.as_ref() == row.parent.as_ref().map(|of| &of.run))
                 && batch
                     .as_ref()
                     .is_none_or(|batch| row.line.as_ref().is_some_and(|line| line.batch == *batch))
@@ -184,7 +185,9 @@ impl State {
                 continue;
             }
             accepted.push(Accepted::New);
-            if self.runs.contains_key(&start.run) {
+            let goes_on = |run: &Name| self.runs.get(run).is_some_and(|r| r.finished_at.is_none());
+            let is_orphan = start.parent.as_ref().is_some_and(|parent| !goes_on(&parent.run));
+            if self.runs.contains_key(&start.run) || is_orphan {
                 continue;
             }
             let mut row = self.new_row(tenant.clone(), plan.clone(), now);
@@ -192,6 +195,7 @@ impl State {
             row.rerun_of = start.adoption.as_ref().map(|adoption| adoption.from.clone());
             row.conversation = turn.as_ref().map(|turn| turn.conversation.clone());
             row.line.clone_from(&start.line);
+            row.parent.clone_from(&start.parent);
             row.attached.clone_from(attached);
             if let Some(turn) = turn {
                 self.count(tenant, turn);
@@ -258,6 +262,7 @@ impl State {
             rerun_of: row.rerun_of.clone(),
             attached: row.attached.clone(),
             line: row.line.clone(),
+            parent: row.parent.as_ref().map(|parent| parent.run.clone()),
         }
     }
 }

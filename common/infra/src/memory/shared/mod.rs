@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use flowmill_engine::fact::{BatchLine, Event, Fact, Status};
+use flowmill_engine::fact::{BatchLine, Event, Fact, Parent, Status};
 use flowmill_engine::plan::Plan;
 use flowmill_engine::report::{History, Report};
 use flowmill_engine::run::{Outcome, Start};
@@ -35,7 +35,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::dead_letters::DeadLetter;
 use crate::intake::{Attached, Conversation, Document, IdempotencyKey};
 use crate::message::{PlanKey, Shard};
-use crate::shards::Signal;
+use crate::shards::{Signal, Wish};
 use crate::shares::{Parts, Party, Share};
 use crate::store::{Batch, Commit, Settled, Standing, Store, StoreError, Tenure};
 use crate::tenants::{ApiKey, DEFAULT_TENANT};
@@ -114,6 +114,8 @@ struct RunRow {
     rerun_of: Option<Name>,
     attached: Attached,
     line: Option<BatchLine>,
+    /// The node of another run that waits for it.
+    parent: Option<Parent>,
 }
 
 #[derive(Debug)]
@@ -273,8 +275,28 @@ impl State {
             let before = row.status;
             row.extend(facts);
             self.tell_endpoints(now, run, before);
+            self.tell_family(run);
         }
         self.keep_said(run, facts);
+    }
+
+    /// The end of a child is told to its parent, and the end of a parent ends its children.
+    fn tell_family(&mut self, run: &Name) {
+        let has_ended = |row: &RunRow| row.finished_at.is_some();
+        let Some(row) = self.runs.get(run).filter(|row| has_ended(row)) else { return };
+        let actor = format!("run {run}").into();
+        if let Some(Parent { run: parent, task, attempt, call, .. }) = row.parent.clone()
+            && self.runs.get(&parent).is_some_and(|row| !has_ended(row))
+        {
+            let wish = Wish::ChildEnded { task, attempt, call, run: run.clone() };
+            self.signal(&parent, &wish, &actor);
+        }
+        let is_child = |row: &RunRow| row.parent.as_ref().is_some_and(|of| of.run == *run);
+        let going = self.runs.iter().filter(|(_, row)| is_child(row) && !has_ended(row));
+        let going: Vec<Name> = going.map(|(child, _)| child.clone()).collect();
+        for child in going {
+            self.signal(&child, &Wish::Stop, &actor);
+        }
     }
 
     /// Keeps what a run that ended wrote to its conversation.
@@ -312,6 +334,7 @@ impl State {
             rerun_of: None,
             attached: Attached::default(),
             line: None,
+            parent: None,
         }
     }
 }

@@ -7,6 +7,7 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 
 use crate::flow::{self, Flow, WaitingFlow};
+use crate::intake::end_of;
 use crate::message::Shard;
 use crate::shards::{Announcement, Damaged, Held, Journal, Queued, Shards, Signal, last_facts};
 use crate::store::{Settled, StoreError, Tenure};
@@ -161,6 +162,10 @@ impl Shards for SharedStore {
         Ok(runs.iter().filter_map(journal).collect())
     }
 
+    async fn end_of(&self, tenant: &Name, run: &Name) -> Result<Option<RunFinished>, StoreError> {
+        end_of(self, tenant, run).await
+    }
+
     async fn end(&self, tenure: Tenure, run: &Name, end: &RunFinished) -> Result<bool, StoreError> {
         let now = self.now();
         let mut state = self.lock();
@@ -178,6 +183,7 @@ impl Shards for SharedStore {
         let before = row.status;
         row.extend(&facts);
         state.tell_endpoints(now, run, before);
+        state.tell_family(run);
         for row in state.signals.iter_mut().filter(|row| row.signal.run == *run) {
             let refused = Some("the run has ended".into());
             row.settled.get_or_insert(Settled { signal: row.signal.id, refused });

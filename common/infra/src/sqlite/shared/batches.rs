@@ -126,7 +126,8 @@ impl Batches for SharedFolder {
             match fed {
                 Fed::Run(submission) => {
                     let start = self.codec.start(&submission.start).await?;
-                    submissions.push(((**submission).clone(), start));
+                    let awaited = self.codec.awaited(&submission.start)?;
+                    submissions.push(((**submission).clone(), start, awaited));
                 }
                 Fed::Rejected { custom_id, problem } => {
                     rejects.push((line, custom_id.clone(), problem.clone()));
@@ -177,7 +178,7 @@ impl Batches for SharedFolder {
         const RUNS: &str = "
             SELECT r.run, r.workflow, coalesce(w.name, '') AS name, r.status, r.accepted_at,
                 r.started_at, r.finished_at, r.wake_at, r.in_flight, r.seq, r.conversation,
-                r.rerun_of, r.batch, r.line, r.custom_id, r.endpoint, r.traceparent,
+                r.rerun_of, r.batch, r.line, r.custom_id, r.parent, r.endpoint, r.traceparent,
                 NULL AS metadata, j.first, j.last,
                 j.version, j.facts
             FROM runs r

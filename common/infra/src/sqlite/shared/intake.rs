@@ -26,7 +26,7 @@ macro_rules! run_rows {
         concat!(
             "SELECT run, workflow, coalesce(name, '') AS name, status, accepted_at, started_at,
                 finished_at, wake_at, in_flight, seq, conversation, rerun_of, endpoint,
-                traceparent, batch, line, custom_id, ",
+                traceparent, batch, line, custom_id, parent, ",
             $metadata,
             " AS metadata
             FROM runs LEFT JOIN workflows
@@ -96,7 +96,8 @@ impl Intake for SharedFolder {
         let mut accepting = Vec::with_capacity(submissions.len());
         for submission in submissions {
             let start = self.codec.start(&submission.start).await?;
-            accepting.push((submission.clone(), start));
+            let awaited = self.codec.awaited(&submission.start)?;
+            accepting.push((submission.clone(), start, awaited));
         }
         self.writer.write(Accepting { submissions: accepting, now }).await
     }
@@ -149,6 +150,7 @@ impl Intake for SharedFolder {
                 AND (?4 IS NULL OR place <
                     (SELECT place FROM runs WHERE tenant = ?1 AND run = ?4))
                 AND (?7 IS NULL OR rerun_of = ?7) AND (?12 IS NULL OR batch = ?12)
+                AND (?13 IS NULL OR parent = ?13)
                 AND place >= CASE WHEN ?8 IS NULL THEN 0 ELSE coalesce((
                     SELECT place FROM runs WHERE run >= ?8 ORDER BY run LIMIT 1), ?11) END
                 AND place < coalesce((
@@ -170,6 +172,7 @@ impl Intake for SharedFolder {
             .bind(since)
             .bind(until)
             .bind(filter.batch.as_deref())
+            .bind(filter.parent.as_deref())
             .fetch_all(&self.readers)
             .await;
         found.map_err(|error| trouble(&error))?.iter().map(run_row).collect()
@@ -315,10 +318,10 @@ impl Change for Keeping {
     }
 }
 
-/// Submissions, each with what it begins with as text.
+/// Submissions, each with what it begins with as text, and what its parent is told of its end.
 #[derive(Debug)]
 pub(super) struct Accepting {
-    pub(super) submissions: Vec<(Submission, String)>,
+    pub(super) submissions: Vec<(Submission, String, Option<String>)>,
     pub(super) now: Time,
 }
 
@@ -332,11 +335,14 @@ impl Change for Accepting {
         const RUN: &str = "
             INSERT INTO runs (run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
                 accepted_at, rerun_of, conversation, batch, line, custom_id, metadata, endpoint,
-                traceparent, flow)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                traceparent, flow, parent, awaited_by)
+            SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+                ?19, ?20
+            WHERE ?19 IS NULL
+                OR EXISTS (SELECT 1 FROM runs WHERE run = ?19 AND finished_at IS NULL)
             ON CONFLICT (run) DO NOTHING";
         let mut accepted = Vec::with_capacity(self.submissions.len());
-        for (submission, text) in &self.submissions {
+        for (submission, text, awaited) in &self.submissions {
             let Submission { tenant, shard, plan, start, wake_at, key, turn, attached } =
                 submission;
             let before = match key {
@@ -369,6 +375,8 @@ impl Change for Accepting {
                 .bind(attached.endpoint.as_deref())
                 .bind(attached.traceparent.as_deref())
                 .bind(flow::key(start.options.lane, tenant, plan, line))
+                .bind(start.parent.as_ref().map(|parent| &*parent.run))
+                .bind(awaited.as_deref())
                 .execute(&mut *to)
                 .await?;
             if let Some(turn) = turn.as_ref().filter(|_| added.rows_affected() > 0) {
@@ -477,6 +485,7 @@ pub(super) fn run_row(row: &SqliteRow) -> Result<RunRow, StoreError> {
         conversation: get::<Option<&str>>(row, "conversation")?.map(Name::from),
         rerun_of: get::<Option<&str>>(row, "rerun_of")?.map(Name::from),
         line: batch_line(row)?,
+        parent: get::<Option<&str>>(row, "parent")?.map(Name::from),
         attached: Attached {
             metadata: get::<Option<&str>>(row, "metadata")?.map(Name::from),
             endpoint: get::<Option<&str>>(row, "endpoint")?.map(Name::from),

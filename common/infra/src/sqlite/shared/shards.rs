@@ -7,6 +7,7 @@ use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use crate::flow::{self, Flow, WaitingFlow};
+use crate::intake::end_of;
 use crate::message::Shard;
 use crate::shards::{Announcement, Damaged, Held, Journal, Queued, Shards, Signal};
 use crate::sqlite::writer::Change;
@@ -192,6 +193,10 @@ impl Shards for SharedFolder {
             }
         }
         Ok(journals)
+    }
+
+    async fn end_of(&self, tenant: &Name, run: &Name) -> Result<Option<RunFinished>, StoreError> {
+        end_of(self, tenant, run).await
     }
 
     async fn end(&self, tenure: Tenure, run: &Name, end: &RunFinished) -> Result<bool, StoreError> {
