@@ -26,6 +26,7 @@ mod terminal;
 mod testing;
 mod tools;
 mod validate;
+mod workflow_tools;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -42,6 +42,7 @@ async fn the_memory_store_that_is_shared() {
     let make = async || SharedStore::new(16, Duration::from_secs(10));
     suite::store::all(make, true).await;
     suite::intake::all(make).await;
+    suite::children::all(make).await;
     suite::batches::all(make).await;
     suite::shares::all(make).await;
     suite::conversations::all(make).await;
@@ -85,6 +86,7 @@ async fn the_shared_store_in_a_folder() {
     };
     suite::store::all(make, true).await;
     suite::intake::all(make).await;
+    suite::children::all(make).await;
     suite::batches::all(make).await;
     suite::shares::all(make).await;
     suite::conversations::all(make).await;
@@ -117,6 +119,7 @@ async fn the_shared_store_for_owners() {
 async fn the_shared_store_for_intake() {
     let schema = Schema::migrated().await;
     suite::intake::all(async || schema.cleared().await.store().await).await;
+    suite::children::all(async || schema.cleared().await.store().await).await;
     suite::batches::all(async || schema.cleared().await.store().await).await;
     suite::shares::all(async || schema.cleared().await.store().await).await;
     suite::batches::a_claim_keeps_others_out(schema.cleared().await.store().await).await;

@@ -24,10 +24,13 @@ const PART: usize = 1024;
 
 /// Lists the runs.
 pub(super) async fn list(args: &List, folder: &Path) -> anyhow::Result<()> {
-    let is_of_folder = args.workflow.is_none() && args.status != Some(Shown::Queued);
+    let is_of_server = args.workflow.is_some() || args.parent.is_some();
     ensure!(
-        is_of_folder && args.since.is_none() && args.until.is_none(),
-        "--workflow, --since, --until and queued are for runs of a server"
+        !is_of_server
+            && args.status != Some(Shown::Queued)
+            && args.since.is_none()
+            && args.until.is_none(),
+        "--workflow, --parent, --since, --until and queued are for runs of a server"
     );
     let store = SqliteStore::look(folder, keys()?).await?;
     let which = args.status.map(which).unwrap_or_default();

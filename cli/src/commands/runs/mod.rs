@@ -87,6 +87,9 @@ struct List {
     /// Only runs of this workflow of a server, by its name or digest.
     #[arg(long, value_name = "WORKFLOW")]
     workflow: Option<String>,
+    /// Only runs of a server that nodes of this run wait for, or waited for.
+    #[arg(long, value_name = "RUN_ID")]
+    parent: Option<String>,
     /// Only runs of a server that were accepted then or later: so long ago (`2h`), or a time as
     /// 2026-11-26T15:04:05Z.
     #[arg(long, value_parser = point, value_name = "TIME")]

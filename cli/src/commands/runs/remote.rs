@@ -29,6 +29,7 @@ pub(super) async fn list(args: &List) -> anyhow::Result<()> {
     while left > 0 {
         let mut query = vec![("limit", left.min(PAGE).to_string())];
         query.extend(args.workflow.clone().map(|workflow| ("workflow", workflow)));
+        query.extend(args.parent.clone().map(|parent| ("parent", parent)));
         query.extend(status.map(|status| ("status", status.to_owned())));
         query.extend(args.since.map(|since| ("submitted_after", since.rfc3339())));
         query.extend(args.until.map(|until| ("submitted_before", until.rfc3339())));

@@ -7,6 +7,7 @@ pub(crate) mod batches;
 pub(crate) mod broker;
 pub(crate) mod channels;
 pub(crate) mod checkpoints;
+pub(crate) mod children;
 pub(crate) mod claims;
 pub(crate) mod clock;
 pub(crate) mod contents;

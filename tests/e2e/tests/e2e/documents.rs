@@ -350,3 +350,36 @@ pub(crate) fn large_list(maker: Maker) -> String {
     let edges = [edge("s", "c"), edge("c", "i"), some, edge("l", "t"), edge("t", "e")];
     document("large-list", &nodes, &edges)
 }
+
+/// start, a call, end: `said` is what it was answered.
+pub(crate) fn one_call(port: u16) -> String {
+    let nodes = [
+        start("word", "text-input"),
+        call("a", port, "{{#s.word#}}", "", ""),
+        end("said", "[a, body]"),
+    ];
+    document("one-call", &nodes, &[edge("s", "a"), edge("a", "e")])
+}
+
+/// A tool that is the workflow `name`, for each element of `data.list`, ten at a time.
+pub(crate) fn workflow_of_list(name: &str) -> String {
+    let start = start("data", "json_object");
+    let iteration = "{id: it, data: {type: iteration, title: I, iterator_selector: [s, data, list], \
+         output_selector: [t, said], output_type: 'array[string]', start_node_id: itstart, \
+         is_parallel: true, parallel_nums: 10, error_handle_mode: terminated}}";
+    let tool = format!(
+        "{{id: t, parentId: it, data: {{type: tool, title: T, isInIteration: true, iteration_id: it, \
+         provider_id: {name}, provider_name: {name}, provider_type: workflow, tool_name: {name}, \
+         tool_label: {name}, tool_configurations: {{}}, \
+         tool_parameters: {{word: {{type: mixed, value: '{{{{#it.item#}}}}'}}}}}}}}"
+    );
+    let nodes = [
+        start,
+        iteration.to_owned(),
+        "{id: itstart, parentId: it, data: {type: iteration-start, title: '', isInIteration: true, iteration_id: it}}"
+            .to_owned(),
+        tool,
+        end("items", "[it, output]"),
+    ];
+    document("workflow-of-list", &nodes, &[edge("s", "it"), edge("itstart", "t"), edge("it", "e")])
+}

@@ -4,6 +4,7 @@ mod agents;
 mod chats;
 mod corpus;
 mod limits;
+mod workflows;
 
 use std::path::Path;
 
