@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use flowmill_scripted_provider::{Answer as ScriptedAnswer, Protocol, Provider, Rule, Script};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -448,5 +449,96 @@ fn a_folder_keeps_tenants_and_their_keys() {
     let serving = Serving::start(&folder, &["--key", admin, "--pepper", "other"]);
     let refused = serving.ask(&["runs", "list", "--api-key", &key]).expect(2);
     refused.says("not a key of this server");
+    serving.stop();
+}
+
+/// start -> a tool that is the workflow Approval -> end.
+fn asking_for_approval() -> String {
+    let tool = "{id: t, data: {type: tool, title: T, provider_id: asks, provider_name: asks, \
+                provider_type: workflow, tool_name: asks, tool_label: T, tool_configurations: {}, \
+                tool_parameters: {item: {type: constant, value: a desk}, amount: {type: constant, \
+                value: 900}}}}";
+    let edges = ["{source: s, target: t}", "{source: t, target: e}"];
+    workflow(&[&start(""), tool, &end("json", "t, json")], &edges)
+}
+
+#[test]
+fn a_tool_that_is_a_workflow_may_wait_for_a_person() {
+    let (_parent, folder) = folder();
+    let services = "[[tools]]\nprovider = \"asks\"\nworkflow = \"Approval\"\n";
+    let services = file("serve-approval.toml", services);
+    let document = file("serve-asking.yml", &asking_for_approval());
+    let serving = Serving::start(&folder, &["--services", &services]);
+    serving.ask(&["workflows", "push", &example("approval.yml"), "--name", "Approval"]).expect(0);
+    let run = serving.submit(&[&document]);
+    let child = || {
+        let children = serving.ask(&["runs", "list", "--parent", &run, "--json"]).expect(0).out;
+        let child = children.lines().next()?;
+        let child: Json = serde_json::from_str(child).unwrap();
+        (child["status"] == "paused").then(|| child["id"].as_str().unwrap().to_owned())
+    };
+    let since = std::time::Instant::now();
+    let child = loop {
+        assert!(since.elapsed() < PATIENCE, "{}", serving.run(&run));
+        if let Some(child) = child() {
+            break child;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert_eq!(
+        (&serving.run(&run)["status"], &serving.run(&run)["in_flight"]),
+        (&"running".into(), &0.into())
+    );
+    let why = serving.ask(&["runs", "explain", &run, "--json"]).expect(0).json();
+    assert_eq!(why["nodes"][0]["code"], "child_run", "{why}");
+    serving.kill();
+
+    let serving = Serving::start(&folder, &["--services", &services]);
+    let answer = ["runs", "answer", &child, "--action", "approve", "--input", "remark=go"];
+    serving.ask(&answer).expect(0);
+    let ended = serving.end(&run);
+    assert_eq!(ended["status"], "succeeded", "{ended}");
+    assert_eq!(serving.run(&child)["parent"], run.as_str());
+    serving.stop();
+}
+
+/// start -> llm -> end.
+fn asking_a_model() -> String {
+    let ask = "{id: m, data: {type: llm, title: Ask, model: {provider: openai, name: gpt-4o, mode: \
+               chat, completion_params: {max_tokens: 10}}, prompt_template: [{role: user, text: \
+               'Say {{#s.word#}}'}], context: {enabled: false}}}";
+    let word = r#"{"variable": "word", "label": "Word", "type": "text-input"}"#;
+    let edges = ["{source: s, target: m}", "{source: m, target: e}"];
+    workflow(&[&start(word), ask, &end("said", "m, text")], &edges)
+}
+
+#[test]
+fn a_batch_spends_no_more_than_its_budget() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let said = ScriptedAnswer { usage: Some((60, 40)), ..ScriptedAnswer::text("hello") };
+    let provider = runtime.block_on(Provider::start(Script::of([Rule::always(said)]))).unwrap();
+    let (_parent, folder) = folder();
+    let url = provider.url(Protocol::OpenAi);
+    let services = format!(
+        "[providers.openai]\nurl = \"{url}\"\nkey = \"k\"\n[budgets]\nbatch = {{ tokens = 250 }}\n"
+    );
+    let services = file("serve-budget.toml", &services);
+    let document = file("serve-model.yml", &asking_a_model());
+    let lines = file("serve-lines.jsonl", &"{\"inputs\": {\"word\": \"a\"}}\n".repeat(5));
+    let serving = Serving::start(&folder, &["--services", &services]);
+    let batch = ["submit", &document, "--batch", &lines, "--concurrency", "1", "--follow"];
+    // some of its lines failed
+    serving.ask(&batch).expect(3);
+    // the third still fitted, by what it might have taken
+    assert_eq!(provider.seen().calls.len(), 3);
+    let failed = serving.ask(&["runs", "list", "--status", "failed", "--json"]).expect(0).out;
+    assert_eq!(failed.lines().count(), 2, "{failed}");
+    let failed: Json = serde_json::from_str(failed.lines().next().unwrap()).unwrap();
+    let run = serving.run(failed["id"].as_str().unwrap());
+    let error = run["error"].as_str().unwrap();
+    assert!(error.contains("the batch ") && error.contains("of 250 tokens"), "{error}");
+    // whoever is of no batch has no such budget
+    let alone = serving.submit(&[&document, "--input", "word=b"]);
+    assert_eq!(serving.end(&alone)["status"], "succeeded");
     serving.stop();
 }

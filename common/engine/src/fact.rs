@@ -15,7 +15,7 @@ use crate::form::Form;
 use crate::plan::{Outputs, Success, TaskClass, Write};
 use crate::time::Time;
 use crate::value::{Name, Value};
-use crate::variables::Variable;
+use crate::variables::{Selector, Variable, Variables};
 
 pub use crate::frame_path::FramePath;
 pub use crate::options::{Dispatch, Lane, Options};
@@ -257,6 +257,21 @@ pub struct ChildEnd {
     pub outputs: Vec<(Name, Value)>,
     /// Why it did not succeed.
     pub error: Option<Name>,
+}
+
+impl BatchLine {
+    /// Where a node reads which batch its run is of: a variable of a node that no document has.
+    pub fn selector() -> Selector {
+        Selector::of(&"#run".into(), "batch")
+    }
+
+    /// The batch that a node's run is of, if it may read that and there is one.
+    pub fn batch_in(variables: &Variables) -> Option<Name> {
+        match variables.get(Self::selector().parts())?.value() {
+            Value::Str(batch) => Some(batch.clone()),
+            _ => None,
+        }
+    }
 }
 
 /// A line of a batch.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use flowmill_engine::error::NodeError;
+use flowmill_engine::fact::BatchLine;
 use flowmill_engine::graph::{Fields, Problem, Problems, Severity};
 use flowmill_engine::plan::{
     Behaviour, Catalogue, Category, Compiled, Evaluation, Inline, Source, Success, TaskClass,
@@ -183,11 +184,16 @@ fn assemble(kind: &NodeType, node: Node) -> (Compiled, Option<Arc<dyn Execute>>)
         Body::Loop(round) => (Behaviour::Loop(Arc::new(round)), None),
         Body::Pause(asks) => (Behaviour::Pause(asks), None),
     };
+    let mut reads = node.reads;
+    if kind.needs == Needs::Service {
+        // budgets count by it
+        reads.push(BatchLine::selector());
+    }
     let compiled = Compiled {
         category: kind.category,
         behaviour,
         retries: kind.retries,
-        reads: node.reads,
+        reads,
         writes: node.writes,
         response: node.response,
     };

@@ -11,4 +11,6 @@ pub struct Caller {
     pub run: Name,
     /// The node's id in the document.
     pub node: Name,
+    /// The batch that the run is a line of.
+    pub batch: Option<Name>,
 }

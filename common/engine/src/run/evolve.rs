@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::fact::{
-    CancelMode, Event, Fact, FramePath, NodeFailed, NodeSucceeded, Pass, RunStarted, Status, Then,
-    Waiting,
+    BatchLine, CancelMode, Event, Fact, FramePath, NodeFailed, NodeSucceeded, Pass, RunStarted,
+    Status, Then, Waiting,
 };
 use crate::form::{Asked, Form};
 use crate::plan::{Behaviour, Category, Outputs, ROOT, Success, Write};
@@ -98,6 +98,10 @@ impl Run {
         }
         for (name, variable) in &started.conversation {
             fill(CONVERSATION, name, variable.clone());
+        }
+        if let (Some(line), Some((node, name))) = (&started.line, BatchLine::selector().variable())
+        {
+            fill(node, name, Variable::infer(Value::Str(line.batch.clone())));
         }
         for (name, value) in &started.inputs {
             fill(&started.root, name, Variable::infer(value.clone()));

@@ -1,7 +1,7 @@
 //! A run for those who want to understand it: what its frames hold, what each node reads, what
 //! waits. It is read, never changed, and nothing is decided by it.
 
-use crate::fact::FramePath;
+use crate::fact::{BatchLine, FramePath};
 use crate::time::Time;
 use crate::value::Name;
 use crate::variables::{Selector, Variable};
@@ -48,6 +48,8 @@ impl Run {
         let place = self.find(frame, node)?;
         let variables = &self.frame(place.frame)?.variables;
         let reads = self.plan.node(place.node).reads.iter();
+        // what it reads of its run is no variable of the document
+        let reads = reads.filter(|selector| **selector != BatchLine::selector());
         Some(reads.map(|selector| (selector, variables.get(selector.parts()))).collect())
     }
 

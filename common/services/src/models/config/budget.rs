@@ -22,11 +22,13 @@ pub struct Budget {
     pub per: Option<Duration>,
 }
 
-/// What runs and tenants may spend.
+/// What runs, batches and tenants may spend.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Budgets {
     /// Each run.
     pub run: Option<Budget>,
+    /// All runs of a batch together.
+    pub batch: Option<Budget>,
     /// Each tenant that is not named.
     pub tenant: Option<Budget>,
     /// Tenants by their names.
@@ -37,6 +39,7 @@ impl Budgets {
     /// Reads the section `budgets`.
     pub(crate) fn read(section: Section<'_>, entries: &[Entry]) -> Self {
         let run = section.section("run").map(|section| read(section, None));
+        let batch = section.section("batch").map(|section| read(section, None));
         let tenant = section.section("tenant").map(|section| read(section, Some(DAY)));
         let tenants: BTreeMap<Name, Budget> = section
             .named("tenants")
@@ -44,7 +47,7 @@ impl Budgets {
             .map(|(name, section)| (name.into(), read(section, Some(DAY))))
             .collect();
         let currency = section.text("currency").unwrap_or("USD");
-        let all = run.iter().chain(&tenant).chain(tenants.values());
+        let all = run.iter().chain(&batch).chain(&tenant).chain(tenants.values());
         let prices = entries.iter().filter_map(|entry| entry.pricing.as_ref());
         let other = prices.map(|price| &price.currency).find(|used| &***used != currency);
         if let Some(other) = other.filter(|_| all.clone().any(|budget| budget.money.is_some())) {
@@ -52,7 +55,7 @@ impl Budgets {
             section.wrong("currency", message);
         }
         section.finish();
-        Self { run, tenant, tenants }
+        Self { run, batch, tenant, tenants }
     }
 
     /// What a tenant may spend.

@@ -1,4 +1,4 @@
-//! What runs and tenants may spend: a call that would go beyond is not made.
+//! What runs, batches and tenants may spend: a call that would go beyond is not made.
 
 use super::super::config::Budget;
 use super::super::limits::{Cost, Party, Spent};
@@ -32,6 +32,8 @@ impl Gateway {
             }
         };
         add("run", &call.caller.run, budgets.run.as_ref());
+        let batch = call.caller.batch.as_deref().unwrap_or_default();
+        add("batch", batch, budgets.batch.as_ref());
         add("tenant", &call.caller.tenant, budgets.of_tenant(&call.caller.tenant));
         if !parties.is_empty()
             && let Err(spent) = self.limiter.reserve(&parties, cost).await
