@@ -10,6 +10,7 @@ mod crash;
 mod describe;
 mod errors;
 mod files;
+mod guides;
 #[cfg(feature = "store")]
 mod kept;
 mod migrate;
