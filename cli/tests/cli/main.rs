@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod backend;
+mod bad_answers;
 mod code;
 mod corpus;
 #[cfg(feature = "store")]
