@@ -1,6 +1,6 @@
 //! The commands of the guides, run as a reader would, with the output that the guides show.
 //!
-//! A block that begins with "```console provider=NAME" is run: each line after `$ ` by a shell in the repository's
+//! A block marked `console provider=NAME` is run: each line after a dollar sign by a shell in the repository's
 //! folder, with the scripted provider of `examples/models/NAME.provider.json`. What follows the command, up to
 //! the next one, is its standard output, word for word.
 

@@ -18,6 +18,7 @@ mod migrate;
 mod model_examples;
 mod models;
 mod people;
+mod protocols;
 #[cfg(feature = "store")]
 mod reruns;
 mod run;
