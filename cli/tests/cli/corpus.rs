@@ -74,7 +74,7 @@ fn every_valid_export_has_a_plan_in_every_form() {
     }
 }
 
-fn corpus() -> Option<Vec<String>> {
+pub(crate) fn corpus() -> Option<Vec<String>> {
     let beside = repository().join("../shared");
     let shared = std::env::var_os("FLOWMILL_SHARED").map_or(beside, PathBuf::from);
     let corpus = shared.join("corpus");

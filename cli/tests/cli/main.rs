@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod backend;
+mod bad_answers;
 mod code;
 mod corpus;
 #[cfg(feature = "store")]
@@ -10,12 +11,14 @@ mod crash;
 mod describe;
 mod errors;
 mod files;
+mod guides;
 #[cfg(feature = "store")]
 mod kept;
 mod migrate;
 mod model_examples;
 mod models;
 mod people;
+mod protocols;
 #[cfg(feature = "store")]
 mod reruns;
 mod run;

@@ -5,12 +5,15 @@ use tokio::runtime::Runtime;
 
 use crate::{Ran, command, end, flowmill, start, workflow};
 
+/// What no output may show.
+pub(crate) const KEY: &str = "sk-secret-0123456789";
+
 /// A provider that runs, a services file that names it, and a document that asks it.
-struct World {
-    provider: Provider,
-    services: String,
-    document: String,
-    folder: tempfile::TempDir,
+pub(crate) struct World {
+    pub(crate) provider: Provider,
+    pub(crate) services: String,
+    pub(crate) document: String,
+    pub(crate) folder: tempfile::TempDir,
     _runtime: Runtime,
 }
 
@@ -20,7 +23,7 @@ const ASK: &str = "{id: m, data: {type: llm, title: Ask, model: {provider: langg
     text: 'Say {{#s.word#}}'}], context: {enabled: false}}}";
 
 impl World {
-    fn new(script: Script, rest: &str) -> Self {
+    pub(crate) fn new(script: Script, rest: &str) -> Self {
         let runtime = Runtime::new().unwrap();
         let provider = runtime.block_on(Provider::start(script)).unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -39,9 +42,9 @@ impl World {
         Self { provider, services, document, folder, _runtime: runtime }
     }
 
-    fn call(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn call(&self, arguments: &[&str]) -> Ran {
         let mut command = command(arguments);
-        command.current_dir(self.folder.path()).env("MODELS_KEY", "sk-secret-0123456789");
+        command.current_dir(self.folder.path()).env("MODELS_KEY", KEY);
         Ran::of(command.output().unwrap())
     }
 
@@ -58,7 +61,7 @@ fn a_workflow_asks_the_model_that_the_services_file_names() {
     assert_eq!(ran.json()["outputs"]["said"], "Say hello", "{ran}");
     let calls = world.provider.seen().calls;
     let [(_, asked)] = &calls[..] else { panic!("{calls:?}") };
-    assert_eq!((&*asked.model, asked.key.as_deref()), ("gpt-4o", Some("sk-secret-0123456789")));
+    assert_eq!((&*asked.model, asked.key.as_deref()), ("gpt-4o", Some(KEY)));
     assert_eq!(asked.body["temperature"], 0.5);
     // the file of the usual name needs no flag
     std::fs::rename(&world.services, world.folder.path().join("flowmill-services.toml")).unwrap();

@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use crate::{Ran, file, flowmill, run, workflow};
 
 /// A server that answers every request with what it was asked, as JSON.
-fn server() -> String {
+pub(crate) fn server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {

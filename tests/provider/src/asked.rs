@@ -130,7 +130,7 @@ impl Asked {
 
     fn gemini(&mut self, path: &str) {
         let name = path.rsplit('/').next().unwrap_or_default();
-        let (model, verb) = name.split_once(':').unwrap_or((name, ""));
+        let (model, verb) = name.rsplit_once(':').unwrap_or((name, ""));
         model.clone_into(&mut self.model);
         self.streams = verb == "streamGenerateContent";
         let contents = list(&self.body["contents"]);
@@ -156,7 +156,7 @@ fn kind(path: &str) -> Option<(Protocol, Want)> {
         "embeddings" => (Protocol::OpenAi, Want::Embedding),
         "rerank" => (Protocol::OpenAi, Want::Rerank),
         "messages" => (Protocol::Anthropic, Want::Chat),
-        other => match other.split_once(':')?.1 {
+        other => match other.rsplit_once(':')?.1 {
             "generateContent" | "streamGenerateContent" => (Protocol::Gemini, Want::Chat),
             "batchEmbedContents" => (Protocol::Gemini, Want::Embedding),
             _ => return None,

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use tokio::net::TcpListener;
@@ -53,7 +53,9 @@ impl Provider {
         let listener = TcpListener::bind(at).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::new(script));
-        let router = Router::new().fallback(answer).with_state(shared.clone());
+        // prompts may be as long as they like
+        let router = Router::new().fallback(answer).layer(DefaultBodyLimit::disable());
+        let router = router.with_state(shared.clone());
         let serving = tokio::spawn(async move {
             // it ends when it is aborted
             let _ = axum::serve(listener, router).await;
