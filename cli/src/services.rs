@@ -46,7 +46,7 @@ impl ServicesFlag {
     /// # Errors
     /// When the file cannot be read or used.
     pub(crate) fn open(&self) -> anyhow::Result<Arc<Services>> {
-        let services = self.read()?.services(Arc::new(MemoryLimiter::default()), &variable);
+        let services = self.read()?.services(Arc::new(MemoryLimiter::default()), &variable, None);
         services.map(Arc::new).map_err(failed)
     }
 
