@@ -185,10 +185,11 @@ impl BoundKnowledge {
     ) -> Result<T, KnowledgeError> {
         let Some(store) = &self.store else { return Err(KnowledgeError::not_bound(base)) };
         let answer = ask(&**store).await;
-        answer.map_err(|error| match is_absent(&error) {
-            true => KnowledgeError::not_bound(base),
-            false => error,
-        })
+        answer.map_err(
+            |error| {
+                if is_absent(&error) { KnowledgeError::not_bound(base) } else { error }
+            },
+        )
     }
 }
 

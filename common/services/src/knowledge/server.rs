@@ -124,8 +124,8 @@ impl Server {
             }
             _ => "it refuses the call",
         };
-        let said = ["message", "error_msg", "error", "detail"].iter();
-        let said = said.filter_map(|key| answer.json.get(key)?.as_str()).next();
+        let mut said = ["message", "error_msg", "error", "detail"].iter();
+        let said = said.find_map(|key| answer.json.get(key)?.as_str());
         let said = said.unwrap_or(answer.text.trim());
         let said = if said.is_empty() { String::new() } else { format!(": {}", cut(said)) };
         let why = format!("{what} (status {}){said}", answer.status);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flowmill_engine::value::Value;
+use flowmill_engine::value::{File, Value};
 use flowmill_services::knowledge::{
     Condition, Cut, Filter, Kept, KnowledgeErrorKind, Method, Operator, Search,
 };
@@ -26,6 +26,18 @@ async fn what_a_knowledge_base_is_is_read() {
     // one without metadata, without settings, without vectors
     let about = world.bound(ANY).about(ECONOMY).await.unwrap();
     assert_eq!((about.fields.len(), about.usual.method), (0, Some(Method::KeywordSearch)));
+}
+
+#[tokio::test]
+async fn what_a_knowledge_base_said_a_moment_ago_is_not_asked_again() {
+    let world = World::new().await;
+    let bases = world.bound(ANY);
+    for _ in 0..3 {
+        bases.about(DATASET).await.unwrap();
+        bases.search(DATASET, &question("hello")).await.unwrap();
+    }
+    let count = |end: &str| world.lines().iter().filter(|line| line.ends_with(end)).count();
+    assert_eq!((count(DATASET), count("/metadata"), count("/retrieve")), (1, 1, 3));
 }
 
 #[tokio::test]
@@ -67,6 +79,9 @@ async fn passages_are_looked_up_as_the_knowledge_base_is_set() {
     assert_eq!(model["reranking_model"]["reranking_model_name"], "rerank-1");
     assert_eq!((&model["top_k"], &model["score_threshold"]), (&json!(3), &json!(0.4)));
     assert_eq!(model.get("metadata_filtering_conditions"), None);
+    // as many as are set there, where more are asked for
+    bases.search(DATASET, &Search { top_k: 9, ..question("hello") }).await.unwrap();
+    assert_eq!(world.sent("/retrieve")["retrieval_model"]["top_k"], 5);
 }
 
 #[tokio::test]
@@ -118,7 +133,7 @@ async fn a_knowledge_base_that_passes_questions_on_answers_with_what_it_is_told(
 #[tokio::test]
 async fn files_alone_find_nothing_and_are_not_asked_for() {
     let world = World::new().await;
-    let search = Search { files: vec![Default::default()], ..question("") };
+    let search = Search { files: vec![File::default()], ..question("") };
     assert_eq!(world.bound(ANY).search(DATASET, &search).await.unwrap(), []);
     assert_eq!(world.lines(), Vec::<String>::new());
 }

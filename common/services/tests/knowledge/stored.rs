@@ -8,7 +8,7 @@ use flowmill_services::knowledge::{
 };
 use futures::future::BoxFuture;
 
-use super::world::{DATASET, World, question};
+use super::world::{Bases, DATASET, World, question};
 
 /// A store with one knowledge base, which says what it is asked.
 #[derive(Debug)]
@@ -51,8 +51,8 @@ impl Knowledge for Store {
     }
 }
 
-fn store() -> Option<Arc<dyn Knowledge>> {
-    Some(Arc::new(Store))
+fn beside_a_store(world: &World, text: &str) -> Bases {
+    world.bound_with(text, Some(Arc::new(Store)))
 }
 
 const ENTRY: &str = "[[knowledge]]\nasked = \"Zm9v*\"\nname = \"Mine\"\nstore = \"handbook\"\n";
@@ -60,13 +60,13 @@ const ENTRY: &str = "[[knowledge]]\nasked = \"Zm9v*\"\nname = \"Mine\"\nstore = 
 #[tokio::test]
 async fn an_entry_names_a_knowledge_base_of_the_store() {
     let world = World::new().await;
-    let bases = world.bound_with(ENTRY, store());
+    let bases = beside_a_store(&world, ENTRY);
     let about = bases.about("Zm9v+/==").await.unwrap();
     assert_eq!((&*about.id, &*about.name), ("handbook", "Mine"));
     assert_eq!(&*bases.search("Zm9v", &question("tea")).await.unwrap()[0].content, "tea");
     let kept = Kept { name: "a.md".into(), ..Kept::default() };
     assert_eq!(&*bases.keep("Zm9v", kept).await.unwrap().document, "a.md");
-    let wrong = world.bound_with(&ENTRY.replace("\"handbook\"", "\"hand\""), store());
+    let wrong = beside_a_store(&world, &ENTRY.replace("\"handbook\"", "\"hand\""));
     let error = wrong.search("Zm9v", &question("tea")).await.unwrap_err();
     assert_eq!(error.kind, KnowledgeErrorKind::Misconfigured);
     assert!(error.message.ends_with("flowmill knowledge create hand"), "{error}");
@@ -75,7 +75,7 @@ async fn an_entry_names_a_knowledge_base_of_the_store() {
 #[tokio::test]
 async fn a_name_of_the_store_needs_no_entry() {
     let world = World::new().await;
-    let bases = world.bound_with("", store());
+    let bases = beside_a_store(&world, "");
     assert_eq!(&*bases.about("handbook").await.unwrap().id, "handbook");
     assert_eq!(bases.search("handbook", &question("tea")).await.unwrap().len(), 1);
     for bases in [bases, world.bound("")] {
@@ -93,7 +93,7 @@ async fn a_name_of_the_store_needs_no_entry() {
 #[tokio::test]
 async fn who_keeps_what_is_told() {
     let world = World::new().await;
-    let bases = world.bound_with(ENTRY, store()).0;
+    let bases = beside_a_store(&world, ENTRY).0;
     let caller = Caller::default();
     let offer = async |base: &str| bases.offer(base, &caller).await.unwrap();
     let keeper = || "the built-in store, handbook".to_owned();
@@ -112,7 +112,7 @@ async fn everybody_who_keeps_knowledge_is_asked_whether_they_answer() {
          knowledge_id = \"k-1\"\n[[knowledge]]\nasked = \"f\"\n[knowledge.external]\nurl = \"URL\"\n\
          key = \"$UNSET\"\nknowledge_id = \"k-1\"\n"
     );
-    let bases = world.bound_with(&text, store()).0;
+    let bases = beside_a_store(&world, &text).0;
     let checked = bases.check(&Caller::default()).await;
     let told = |at: usize| match &checked[at].about {
         Ok(Some(about)) => about.name.to_string(),

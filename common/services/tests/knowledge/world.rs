@@ -48,7 +48,8 @@ impl World {
     pub(super) fn sent(&self, path: &str) -> Json {
         let asked = self.asked.lock().unwrap();
         let found = asked.iter().rev().find(|(line, _)| line.ends_with(path));
-        found.map(|(_, sent)| sent.clone()).unwrap_or_else(|| panic!("no {path} in {asked:#?}"))
+        let Some((_, sent)) = found else { panic!("no {path} in {asked:#?}") };
+        sent.clone()
     }
 
     /// The lines of all that was asked.
@@ -114,11 +115,12 @@ async fn answer(
     if key != format!("Bearer {KEY}") {
         // both repeat what they were given, as careless servers do
         let said = format!("Access token is invalid: {key}");
-        return match is_external {
-            true => (StatusCode::FORBIDDEN, fault(1002, &said)),
-            false => (StatusCode::UNAUTHORIZED, refused("unauthorized", &said)),
-        }
-        .into_response();
+        let answer = if is_external {
+            (StatusCode::FORBIDDEN, fault(1002, &said))
+        } else {
+            (StatusCode::UNAUTHORIZED, refused("unauthorized", &said))
+        };
+        return answer.into_response();
     }
     let asked_for = sent["query"].as_str().unwrap_or_default();
     match asked_for {

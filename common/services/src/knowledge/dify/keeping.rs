@@ -55,8 +55,8 @@ impl Form {
         }
     }
 
-    /// What is sent.
-    pub(super) fn body(self, document: &Kept) -> Result<Json, String> {
+    /// What is sent. `technique` is how the knowledge base indexes, where it says so.
+    pub(super) fn body(self, document: &Kept, technique: Option<&str>) -> Result<Json, String> {
         if self == Self::Hierarchical {
             document.passages.iter().try_for_each(check_lines)?;
         }
@@ -85,7 +85,7 @@ impl Form {
         Ok(json!({
             "name": &*document.name,
             "text": contents.join(&separator),
-            "indexing_technique": "high_quality",
+            "indexing_technique": technique.unwrap_or("high_quality"),
             "doc_form": self.name(),
             "process_rule": {"mode": mode, "rules": rules},
         }))
@@ -146,7 +146,7 @@ mod tests {
     }
 
     fn sent(document: &Kept, kept_as: &str) -> Result<Json, String> {
-        Form::of(document, kept_as)?.body(document)
+        Form::of(document, kept_as)?.body(document, None)
     }
 
     #[test]

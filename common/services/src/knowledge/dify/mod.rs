@@ -6,7 +6,8 @@ mod keeping;
 mod records;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use flowmill_engine::value::Name;
 use reqwest::{Client, Method};
@@ -24,6 +25,9 @@ use crate::tools::pattern::is_id;
 /// Longer questions are refused by the API; Dify itself has no such limit.
 const MOST_CHARACTERS: usize = 250;
 
+/// How long what a knowledge base says of itself counts: nodes ask it before every search.
+const FRESH: Duration = Duration::from_mins(1);
+
 /// What is known of documents without anybody having declared it.
 const BUILT_IN: [(&str, &str); 5] = [
     ("document_name", "string"),
@@ -40,6 +44,8 @@ pub(super) struct Dify {
     dataset: Option<Credential>,
     /// How each knowledge base is set there, as it said last.
     known: Mutex<HashMap<Name, Settings>>,
+    /// What each said of itself, and when.
+    told: Mutex<HashMap<Name, (Instant, About)>>,
 }
 
 /// How a knowledge base is set in its own server.
@@ -54,7 +60,8 @@ struct Settings {
 impl Dify {
     pub(super) fn new(place: &DifyPlace, client: Client) -> Self {
         let server = Server::new("Dify", client, place.url.clone(), place.key.clone());
-        Self { server, dataset: place.dataset.clone(), known: Mutex::default() }
+        let dataset = place.dataset.clone();
+        Self { server, dataset, known: Mutex::default(), told: Mutex::default() }
     }
 
     /// Whom it asks, for people.
@@ -87,6 +94,16 @@ impl Dify {
 
     pub(super) async fn about(&self, base: &str) -> Result<About, KnowledgeError> {
         let dataset = self.dataset(base)?;
+        let told = held(&self.told).get(dataset).cloned();
+        if let Some((_, about)) = told.filter(|(at, _)| at.elapsed() < FRESH) {
+            return Ok(about);
+        }
+        let about = self.ask_about(dataset).await?;
+        held(&self.told).insert(dataset.into(), (Instant::now(), about.clone()));
+        Ok(about)
+    }
+
+    async fn ask_about(&self, dataset: &str) -> Result<About, KnowledgeError> {
         let (said, Settings { retrieval, .. }) = self.settings(dataset).await?;
         let is_limited =
             retrieval.get("score_threshold_enabled").and_then(Json::as_bool).unwrap_or(false);
@@ -116,7 +133,7 @@ impl Dify {
             return Ok(Vec::new());
         }
         let dataset = self.dataset(base)?;
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(dataset).cloned();
+        let known = held(&self.known).get(dataset).cloned();
         let settings = match known {
             Some(known) => known,
             None => self.settings(dataset).await?.1,
@@ -140,7 +157,8 @@ impl Dify {
         let dataset = self.dataset(base)?;
         let (said, _) = self.settings(dataset).await?;
         let form = keeping::Form::of(&document, text(&said, "doc_form").as_ref());
-        let body = form.and_then(|form| form.body(&document));
+        let technique = some_text(&said, "indexing_technique");
+        let body = form.and_then(|form| form.body(&document, technique.as_deref()));
         let body = body.map_err(|why| self.server.failure(KnowledgeErrorKind::Refused, &why))?;
         let mut answer = None;
         if let Some(id) = &document.id {
@@ -149,12 +167,11 @@ impl Dify {
             // one that is not there yet is made
             answer = Some(said).filter(|said| said.status != 404);
         }
-        let answer = match answer {
-            Some(answer) => answer,
-            None => {
-                let path = ["datasets", dataset, "document", "create-by-text"];
-                self.server.ask(Method::POST, &path, Some(&body)).await?
-            }
+        let answer = if let Some(answer) = answer {
+            answer
+        } else {
+            let path = ["datasets", dataset, "document", "create-by-text"];
+            self.server.ask(Method::POST, &path, Some(&body)).await?
         };
         let kept = self.accepted(answer)?;
         let indexed = keeping::indexed(&kept, (dataset, &text(&said, "name")));
@@ -181,8 +198,7 @@ impl Dify {
             retrieval["search_method"] = "keyword_search".into();
         }
         let settings = Settings { is_external, retrieval };
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(dataset.into(), settings.clone());
+        held(&self.known).insert(dataset.into(), settings.clone());
         Ok((said, settings))
     }
 
@@ -230,12 +246,16 @@ impl Dify {
     }
 }
 
+fn held<T>(known: &Mutex<T>) -> MutexGuard<'_, T> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// How a knowledge base is to look: as it is set itself, but for what was asked for.
 fn retrieval(mut own: Json, search: &Search) -> Json {
     let usual = [
         ("search_method", json!("semantic_search")),
         ("reranking_enable", json!(false)),
-        ("top_k", json!(2)),
+        ("top_k", json!(search.top_k.max(1))),
         ("score_threshold_enabled", json!(false)),
     ];
     for (name, value) in usual {
@@ -244,7 +264,10 @@ fn retrieval(mut own: Json, search: &Search) -> Json {
         }
     }
     if search.top_k > 0 {
-        own["top_k"] = search.top_k.into();
+        // where the way is left to it, it looks as it is set, and what is asked for is a limit
+        let set = own["top_k"].as_u64().filter(|_| search.method.is_none());
+        let limit = u64::from(search.top_k);
+        own["top_k"] = set.map_or(limit, |set| set.min(limit)).into();
     }
     if let Some(threshold) = search.score_threshold {
         own["score_threshold_enabled"] = true.into();
