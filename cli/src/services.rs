@@ -16,7 +16,7 @@ const VARIABLE: &str = "FLOWMILL_SERVICES";
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Services")]
 pub(crate) struct ServicesFlag {
-    /// Who offers the models and tools that nodes ask for; also `FLOWMILL_SERVICES` [default:
+    /// Who answers when nodes ask for models, tools and knowledge; also `FLOWMILL_SERVICES` [default:
     /// flowmill-services.toml if it is there, else providers whose keys are in the environment].
     #[arg(long = "services", value_name = "FILE")]
     services: Option<PathBuf>,

@@ -12,6 +12,7 @@ mod errors;
 mod files;
 #[cfg(feature = "store")]
 mod kept;
+mod knowledge;
 mod migrate;
 mod model_examples;
 mod models;
