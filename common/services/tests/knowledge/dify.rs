@@ -23,6 +23,10 @@ async fn what_a_knowledge_base_is_is_read() {
     assert_eq!((about.usual.top_k, about.usual.score_threshold), (Some(5), Some(0.4)));
     let fields: Vec<_> = about.fields.iter().map(|field| (&*field.name, &*field.kind)).collect();
     assert_eq!(fields[..2], [("author", "string"), ("document_name", "string")]);
+    // one that says of itself what is known of its documents
+    let about = world.bound(ANY).about(PASSED_ON).await.unwrap();
+    assert_eq!((about.fields.len(), &*about.fields[0].name), (1, "shelf"));
+    assert!(!world.lines().contains(&format!("GET /v1/datasets/{PASSED_ON}/metadata")));
     // one without metadata, without settings, without vectors
     let about = world.bound(ANY).about(ECONOMY).await.unwrap();
     assert_eq!((about.fields.len(), about.usual.method), (0, Some(Method::KeywordSearch)));
@@ -78,7 +82,7 @@ async fn passages_are_looked_up_as_the_knowledge_base_is_set() {
     assert_eq!(model["search_method"], "hybrid_search");
     assert_eq!(model["reranking_model"]["reranking_model_name"], "rerank-1");
     assert_eq!((&model["top_k"], &model["score_threshold"]), (&json!(3), &json!(0.4)));
-    assert_eq!(model.get("metadata_filtering_conditions"), None);
+    assert_eq!((model.get("metadata_filtering_conditions"), model.get("weights")), (None, None));
     // as many as are set there, where more are asked for
     bases.search(DATASET, &Search { top_k: 9, ..question("hello") }).await.unwrap();
     assert_eq!(world.sent("/retrieve")["retrieval_model"]["top_k"], 5);

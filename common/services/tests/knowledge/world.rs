@@ -193,6 +193,8 @@ fn described(dataset: &str) -> Json {
     match dataset {
         PASSED_ON => json!({
             "id": dataset, "name": "elsewhere", "description": null, "provider": "external",
+            "doc_metadata": [{"id": "f2", "name": "shelf", "type": "number"}],
+            "built_in_field_enabled": false,
             "external_retrieval_model": {"top_k": 9, "score_threshold": 0.0},
         }),
         ECONOMY => json!({
@@ -208,6 +210,8 @@ fn described(dataset: &str) -> Json {
                     "reranking_provider_name": "cohere", "reranking_model_name": "rerank-1",
                 },
                 "top_k": 5, "score_threshold_enabled": true, "score_threshold": 0.4,
+                // this is how the server tells that there are none
+                "weights": {"weight_type": null, "keyword_setting": {"keyword_weight": null}},
             },
         }),
     }

@@ -114,7 +114,7 @@ impl Dify {
             id: dataset.into(),
             name: text(&said, "name"),
             description: text(&said, "description"),
-            fields: self.fields(dataset).await?,
+            fields: self.fields(dataset, &said).await?,
             usual: Usual {
                 method: method.and_then(|method| serde_json::from_value::<Way>(method).ok()),
                 top_k: top_k.map(whole),
@@ -193,6 +193,7 @@ impl Dify {
         };
         let retrieval = names.iter().find_map(|name| said.get(name).filter(|own| own.is_object()));
         let mut retrieval = retrieval.cloned().unwrap_or_else(|| json!({}));
+        prune(&mut retrieval);
         // without vectors there is one way to look
         if &*text(&said, "indexing_technique") == "economy" {
             retrieval["search_method"] = "keyword_search".into();
@@ -202,24 +203,17 @@ impl Dify {
         Ok((said, settings))
     }
 
-    async fn fields(&self, dataset: &str) -> Result<Vec<Field>, KnowledgeError> {
+    /// What is known of its documents: newer servers say it of the knowledge base itself.
+    async fn fields(&self, dataset: &str, said: &Json) -> Result<Vec<Field>, KnowledgeError> {
+        if said.get("doc_metadata").is_some_and(Json::is_array) {
+            return Ok(fields(said));
+        }
         let answer = self.server.ask(Method::GET, &["datasets", dataset, "metadata"], None).await?;
         // servers before 1.1 know of none
         if answer.status == 404 {
             return Ok(Vec::new());
         }
-        let said = self.server.accepted(answer)?;
-        let declared = said.get("doc_metadata").and_then(Json::as_array).into_iter().flatten();
-        let declared = declared.filter_map(|field| {
-            let kind = some_text(field, "type").unwrap_or_else(|| "string".into());
-            Some(Field { name: some_text(field, "name")?, kind })
-        });
-        let mut fields: Vec<Field> = declared.collect();
-        if said.get("built_in_field_enabled").and_then(Json::as_bool).unwrap_or(false) {
-            let field = |(name, kind): (&str, &str)| Field { name: name.into(), kind: kind.into() };
-            fields.extend(BUILT_IN.map(field));
-        }
-        Ok(fields)
+        self.server.accepted(answer).map(|said| fields(&said))
     }
 
     /// The answer's JSON. That there is no such knowledge base is told apart from a wrong address.
@@ -248,6 +242,30 @@ impl Dify {
 
 fn held<T>(known: &Mutex<T>) -> MutexGuard<'_, T> {
     known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn fields(said: &Json) -> Vec<Field> {
+    let declared = said.get("doc_metadata").and_then(Json::as_array).into_iter().flatten();
+    let declared = declared.filter_map(|field| {
+        let kind = some_text(field, "type").unwrap_or_else(|| "string".into());
+        Some(Field { name: some_text(field, "name")?, kind })
+    });
+    let mut fields: Vec<Field> = declared.collect();
+    if said.get("built_in_field_enabled").and_then(Json::as_bool).unwrap_or(false) {
+        let field = |(name, kind): (&str, &str)| Field { name: name.into(), kind: kind.into() };
+        fields.extend(BUILT_IN.map(field));
+    }
+    fields
+}
+
+/// Takes out what is null, and objects that hold nothing else: the server tells what is not set
+/// so, and does not take it back.
+fn prune(json: &mut Json) {
+    let Some(members) = json.as_object_mut() else { return };
+    members.values_mut().for_each(prune);
+    members.retain(|_, value| {
+        !value.is_null() && value.as_object().is_none_or(|members| !members.is_empty())
+    });
 }
 
 /// How a knowledge base is to look: as it is set itself, but for what was asked for.
