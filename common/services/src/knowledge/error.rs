@@ -100,9 +100,8 @@ impl From<ModelError> for KnowledgeError {
 
 /// The lines of a services file that say where a knowledge base lies: one of three ways.
 pub fn suggestion(base: &str) -> String {
-    let base = toml_edit::Value::from(base);
-    let base = base.to_string();
-    let dataset = if is_id(base.trim_matches('"')) { "" } else { "dataset = \"ID THERE\"\n" };
+    let dataset = if is_id(base) { "" } else { "dataset = \"ID THERE\"\n" };
+    let base = format!("{base:?}");
     format!(
         "[[knowledge]]\nasked = {base}\nstore = \"handbook\"    # made by: flowmill knowledge create \
          handbook\n\nor, in a Dify server:\n\n[[knowledge]]\nasked = {base}\n[knowledge.dify]\nurl = \
