@@ -50,12 +50,12 @@ pub(crate) fn needs(graph: &Graph) -> Problems {
             built_in.insert(wanted.provider_id);
             continue;
         }
-        let (what, name) = wants(kind, &node.data);
+        let (what, parts) = wants(kind, &node.data);
         let need = needs.entry(what).or_default();
         need.line = if need.nodes == 0 { node.line } else { need.line };
         need.nodes += 1;
         need.kinds.insert(kind.name);
-        need.names.extend(name);
+        need.names.extend(parts);
     }
     let mut plugins = plugins(&graph.dependencies);
     for plugin in &mut plugins {
@@ -95,6 +95,8 @@ fn here(what: &str) -> &'static str {
         "a services file says who answers (flowmill models list), or mocks do with --mock"
     } else if what.contains("tool") || what.contains("MCP server") {
         "a services file says who answers (flowmill tools list), or mocks do with --mock"
+    } else if what.contains("knowledge base") {
+        "a services file says where it lies ([[knowledge]]), or mocks do with --mock"
     } else {
         "give the nodes mocks with --mock"
     }
@@ -120,8 +122,19 @@ fn kind_of(node: &Node) -> Option<&'static NodeType> {
     registry::find(node.data.get("type")?.as_str()?, version)
 }
 
-/// What a node needs, and which part of it.
-fn wants(kind: &NodeType, data: &Item) -> (String, Option<Name>) {
+/// What a node needs, and which parts of it.
+fn wants(kind: &NodeType, data: &Item) -> (String, Vec<Name>) {
+    if kind.name == "knowledge-retrieval" {
+        let bases = data.get("dataset_ids").and_then(Item::as_seq).unwrap_or_default();
+        let bases = bases.iter().filter_map(Item::as_name).cloned();
+        return ("a knowledge base".to_owned(), bases.collect());
+    }
+    let (what, part) = wants_one(kind, data);
+    (what, part.into_iter().collect())
+}
+
+/// The same, of nodes that need one thing.
+fn wants_one(kind: &NodeType, data: &Item) -> (String, Option<Name>) {
     let text =
         |item: Option<&Item>| item.and_then(Item::as_name).filter(|text| !text.is_empty()).cloned();
     let of = |key: &str| text(data.get(key));
@@ -150,7 +163,7 @@ fn wants(kind: &NodeType, data: &Item) -> (String, Option<Name>) {
             let provider = of("provider_name").filter(|_| what != "tool provider");
             (named(what, provider.or_else(|| of("provider_id"))), of("tool_name"))
         }
-        "knowledge-retrieval" | "knowledge-index" => ("a knowledge base".to_owned(), None),
+        "knowledge-index" => ("a knowledge base".to_owned(), None),
         "datasource" => (named("data source", of("plugin_id")), of("datasource_name")),
         other => (format!("what {other} nodes call"), None),
     }
@@ -220,6 +233,7 @@ graph:
   - {id: d, data: {type: tool, provider_id: langgenius/openai2, provider_type: builtin}}
   - {id: e, data: {type: start}}
   - {id: f, data: {type: tool, provider_id: langgenius/time/time, provider_type: builtin, tool_name: weekday}}
+  - {id: g, data: {type: knowledge-retrieval, dataset_ids: [handbook, Zm9v]}}
 "#;
         let document = flowmill_dsl::document::read(text).unwrap();
         let problems = needs(&document.graph);
@@ -237,6 +251,8 @@ graph:
              who answers (flowmill tools list), or mocks do with --mock)",
                 "11: the tool provider langgenius/openai2 must be configured: 1 node (tool) (a services \
              file says who answers (flowmill tools list), or mocks do with --mock)",
+                "14: a knowledge base (handbook, Zm9v) must be configured: 1 node (knowledge-retrieval) (a \
+             services file says where it lies ([[knowledge]]), or mocks do with --mock)",
                 "5: the document names the plugin x/unused 1.0.0, and no node seems to use it",
             ]
         );

@@ -16,7 +16,7 @@ const VARIABLE: &str = "FLOWMILL_SERVICES";
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Services")]
 pub(crate) struct ServicesFlag {
-    /// Who offers the models and tools that nodes ask for; also `FLOWMILL_SERVICES` [default:
+    /// Who answers when nodes ask for models, tools and knowledge; also `FLOWMILL_SERVICES` [default:
     /// flowmill-services.toml if it is there, else providers whose keys are in the environment].
     #[arg(long = "services", value_name = "FILE")]
     services: Option<PathBuf>,
@@ -46,7 +46,7 @@ impl ServicesFlag {
     /// # Errors
     /// When the file cannot be read or used.
     pub(crate) fn open(&self) -> anyhow::Result<Arc<Services>> {
-        let services = self.read()?.services(Arc::new(MemoryLimiter::default()), &variable);
+        let services = self.read()?.services(Arc::new(MemoryLimiter::default()), &variable, None);
         services.map(Arc::new).map_err(failed)
     }
 

@@ -176,7 +176,7 @@ impl Asked {
     /// # Errors
     /// When one of them can never be called.
     pub(crate) fn open(&self, limiter: Arc<dyn Limiter>) -> Result<Services, String> {
-        let services = self.read()?.services(limiter, &variable);
+        let services = self.read()?.services(limiter, &variable, None);
         services.map_err(|error| format!("failed to {error}"))
     }
 }

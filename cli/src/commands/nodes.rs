@@ -67,7 +67,6 @@ fn list(kinds: &[&NodeType]) -> String {
         let needs = match kind.needs {
             Needs::Nothing => "",
             Needs::Service => " (asks a service)",
-            Needs::Mock => " (runs from mocks only)",
         };
         // writing to a string cannot fail
         let _ = writeln!(text, "{:<width$}  {}{needs}", title(kind), kind.about);
@@ -93,9 +92,6 @@ fn details(kind: &NodeType) -> String {
     match kind.needs {
         Needs::Nothing => {}
         Needs::Service => line("asks", "whoever the services file names (--services)"),
-        Needs::Mock => {
-            line("mock", "this version cannot call its service: it runs only with a mock");
-        }
     }
     if !kind.outputs.is_empty() {
         text.push_str("\noutputs\n");
@@ -219,7 +215,6 @@ fn as_json(kind: &NodeType) -> Json {
         "class": task.map(|task| class(task.class)),
         "costly": task.is_some_and(|task| task.costly),
         "retries": kind.retries,
-        "needs_mock": kind.needs == Needs::Mock,
         "asks_service": kind.needs == Needs::Service,
         "handles": kind.handles,
         "outputs": outputs.collect::<Vec<_>>(),

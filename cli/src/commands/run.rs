@@ -99,6 +99,10 @@ pub(crate) struct Args {
     /// What the user says; for chats (advanced-chat).
     #[arg(long, value_name = "TEXT")]
     query: Option<String>,
+    /// What nodes read as sys.NAME besides what every run has: `dataset_id`, `document_id` and `batch`
+    /// tell a knowledge-index node where passages are kept.
+    #[arg(long = "sys", value_name = "NAME=VALUE", value_parser = pair)]
+    system: Vec<(Name, Name)>,
     /// Canned answers in place of nodes: {"<node id>": {"outputs": {…}}} or {"type:llm": …}.
     #[arg(long, value_name = "FILE")]
     mock: Option<PathBuf>,
@@ -215,8 +219,10 @@ fn start(args: &Args, workflow: &Workflow, files: &LocalFiles) -> anyhow::Result
         talk(format_args!("warning: {dropped}"));
     }
     let run: Name = Uuid::now_v7().to_string().into();
+    let mut system = system(query, workflow, &run, beginning.files);
+    add(&mut system, &args.system)?;
     Ok(Some(Start {
-        system: system(query, workflow, &run, beginning.files),
+        system,
         run,
         workflow: workflow.digest.clone(),
         inputs: beginning.inputs,
@@ -226,6 +232,18 @@ fn start(args: &Args, workflow: &Workflow, files: &LocalFiles) -> anyhow::Result
         line: None,
         parent: None,
     }))
+}
+
+/// Adds what was given to what every run has, which is its own.
+fn add(system: &mut Vec<(Name, Value)>, given: &[(Name, Name)]) -> anyhow::Result<()> {
+    for (name, text) in given {
+        let name: Name = name.strip_prefix("sys.").unwrap_or(name).into();
+        if system.iter().any(|(known, _)| *known == name) {
+            bail!("--sys gives sys.{name}, which the run has already; leave it out");
+        }
+        system.push((name, Value::Str(text.clone())));
+    }
+    Ok(())
 }
 
 fn options(args: &Args) -> Options {

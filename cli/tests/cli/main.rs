@@ -14,6 +14,7 @@ mod files;
 mod guides;
 #[cfg(feature = "store")]
 mod kept;
+mod knowledge;
 mod migrate;
 mod model_examples;
 mod models;

@@ -47,8 +47,6 @@ pub enum Needs {
     Nothing,
     /// A service that the services file names. Where answers are compared with Dify's engine, a mock.
     Service,
-    /// A mock: this version cannot call what it asks for.
-    Mock,
 }
 
 /// Who executes a node type.

@@ -6,11 +6,13 @@
 //! [`knowledge::Knowledge`]), the file, and the clients behind both.
 
 pub mod caller;
-#[cfg(any(feature = "clients", feature = "tools"))]
+#[cfg(any(feature = "clients", feature = "knowledge", feature = "tools"))]
 mod causes;
 pub mod file;
 pub mod knowledge;
 pub mod models;
+#[cfg(any(feature = "knowledge", feature = "tools"))]
+mod outgoing;
 pub mod secret;
 #[cfg(feature = "clients")]
 pub mod source;

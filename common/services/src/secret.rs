@@ -4,6 +4,13 @@ use std::fmt;
 
 use flowmill_engine::value::Name;
 
+/// What stands in the place of a secret.
+pub(crate) const MASK: &str = "***";
+
+/// Shorter values are found in ordinary text by chance, and guessed as easily.
+#[cfg(any(feature = "tools", feature = "knowledge"))]
+const SHORTEST: usize = 4;
+
 /// Looks up a variable of the environment. Nothing here reads the environment by itself.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -25,7 +32,7 @@ impl Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+        f.write_str(MASK)
     }
 }
 
@@ -111,6 +118,18 @@ fn name_of(text: &str) -> Option<(&str, &str)> {
     let begins_well = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
     let rest = if braced { rest.strip_prefix('}')? } else { rest };
     begins_well.then_some((name, rest))
+}
+
+/// A text without any of the values.
+#[cfg(any(feature = "tools", feature = "knowledge"))]
+pub(crate) fn masked<'a>(text: &str, values: impl Iterator<Item = &'a str>) -> String {
+    let mut shown = text.to_owned();
+    for value in values.filter(|value| value.len() >= SHORTEST) {
+        if shown.contains(value) {
+            shown = shown.replace(value, MASK);
+        }
+    }
+    shown
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::Services;
 use crate::file::{FileError, ServicesFile, USUAL_NAME};
+use crate::knowledge::Knowledge;
 use crate::models::limits::Limiter;
 use crate::models::{ClientError, Gateway, Routes};
 use crate::secret::Environment;
@@ -39,6 +40,10 @@ pub enum OpenError {
     #[cfg(feature = "tools")]
     #[error("use the services file: {0}")]
     Tools(#[from] crate::tools::ConfigError),
+    /// Nobody can be asked for knowledge.
+    #[cfg(feature = "knowledge")]
+    #[error("reach knowledge bases: {0}")]
+    Knowledge(String),
 }
 
 impl Source {
@@ -91,7 +96,20 @@ impl Source {
         crate::tools::BoundTools::new(self.file.tools.clone(), origin)
     }
 
-    /// All services that it names.
+    /// The knowledge bases that it binds, and those of the built-in store.
+    ///
+    /// # Errors
+    /// [`OpenError::Knowledge`] when this machine cannot ask servers at all.
+    #[cfg(feature = "knowledge")]
+    pub fn knowledge(
+        &self,
+        store: Option<Arc<dyn Knowledge>>,
+    ) -> Result<crate::knowledge::BoundKnowledge, OpenError> {
+        let bindings = self.file.knowledge.clone();
+        crate::knowledge::BoundKnowledge::new(bindings, store).map_err(OpenError::Knowledge)
+    }
+
+    /// All services that it names. `store` is the built-in store of knowledge, where there is one.
     ///
     /// # Errors
     /// [`OpenError`] when one of them can never be called.
@@ -99,6 +117,7 @@ impl Source {
         &self,
         limiter: Arc<dyn Limiter>,
         environment: Environment<'_>,
+        store: Option<Arc<dyn Knowledge>>,
     ) -> Result<Services, OpenError> {
         let models = Arc::new(self.models(limiter)?);
         #[cfg(feature = "tools")]
@@ -108,6 +127,10 @@ impl Source {
             let (_, _) = (environment, &self.folder);
             Arc::new(crate::tools::NoTools)
         };
-        Ok(Services { models, tools, ..Services::default() })
+        #[cfg(feature = "knowledge")]
+        let knowledge: Arc<dyn Knowledge> = Arc::new(self.knowledge(store)?);
+        #[cfg(not(feature = "knowledge"))]
+        let knowledge = store.unwrap_or_else(|| Services::default().knowledge);
+        Ok(Services { models, tools, knowledge })
     }
 }

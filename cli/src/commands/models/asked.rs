@@ -45,7 +45,7 @@ fn of_node(node: &Node) -> Vec<Asking> {
     let places: &[&str] = match &*kind {
         "llm" | "question-classifier" | "parameter-extractor" => &["model"],
         "agent" => &["agent_parameters"],
-        "knowledge-retrieval" => &["multiple_retrieval_config", "single_retrieval_config"],
+        "knowledge-retrieval" => knowledge_places(&node.data),
         _ => &[],
     };
     for place in places {
@@ -56,6 +56,20 @@ fn of_node(node: &Node) -> Vec<Asking> {
     let id: Name = node.id.to_value().to_python().into();
     let asking = |wanted| Asking { node: id.clone(), kind: kind.clone(), wanted };
     found.into_iter().map(asking).collect()
+}
+
+/// What a retrieval asks a model for depends on how it looks and filters; the editor leaves the rest
+/// in the document.
+fn knowledge_places(data: &Item) -> &'static [&'static str] {
+    let word = |key: &str| data.get(key).and_then(Item::as_str);
+    match (word("retrieval_mode"), word("metadata_filtering_mode")) {
+        (Some("single"), Some("automatic")) => {
+            &["single_retrieval_config", "metadata_model_config"]
+        }
+        (Some("single"), _) => &["single_retrieval_config"],
+        (_, Some("automatic")) => &["multiple_retrieval_config", "metadata_model_config"],
+        _ => &["multiple_retrieval_config"],
+    }
 }
 
 fn within(item: &Item, found: &mut Vec<Wanted>) {

@@ -39,6 +39,7 @@ pub(crate) struct Fake {
     known: Known,
     answers: Mutex<VecDeque<Result<Reply, ModelError>>>,
     asked: Mutex<Vec<Ask>>,
+    reranked: Mutex<Vec<String>>,
 }
 
 impl Fake {
@@ -47,7 +48,7 @@ impl Fake {
         answers: impl IntoIterator<Item = Result<Reply, ModelError>>,
     ) -> Arc<Self> {
         let answers = Mutex::new(answers.into_iter().collect());
-        Arc::new(Self { known, answers, asked: Mutex::default() })
+        Arc::new(Self { known, answers, asked: Mutex::default(), reranked: Mutex::default() })
     }
 
     /// One that answers with this text.
@@ -58,6 +59,16 @@ impl Fake {
     /// What it was asked last.
     pub(crate) fn asked(&self) -> Ask {
         self.asked.lock().unwrap().last().cloned().expect("it was not asked")
+    }
+
+    /// How often it was asked.
+    pub(crate) fn count(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+
+    /// The questions that documents were put in order for: `model: question`.
+    pub(crate) fn reranked(&self) -> Vec<String> {
+        self.reranked.lock().unwrap().clone()
     }
 
     /// The messages of its last question: `user: text`, with `[image]` and the like for files.
@@ -118,14 +129,20 @@ impl Models for Fake {
         Box::pin(std::future::ready(Ok(Embeddings::default())))
     }
 
+    /// The last fits best.
     fn rerank<'a>(
         &'a self,
-        _: &'a Wanted,
-        _: Name,
-        _: Vec<Name>,
+        wanted: &'a Wanted,
+        query: Name,
+        documents: Vec<Name>,
         _: &'a Caller,
     ) -> BoxFuture<'a, Result<Vec<Ranked>, ModelError>> {
-        Box::pin(std::future::ready(Ok(Vec::new())))
+        self.reranked.lock().unwrap().push(format!("{}: {query}", wanted.name));
+        let count = documents.len();
+        #[expect(clippy::cast_precision_loss, reason = "documents of a test are few")]
+        let score = |index: usize| (index + 1) as f64 / count as f64;
+        let ranked = (0..count).rev().map(|index| Ranked { index, score: score(index) });
+        Box::pin(std::future::ready(Ok(ranked.collect())))
     }
 }
 

@@ -13,6 +13,7 @@ use flowmill_engine::value::Name;
 
 pub use section::{Document, Problem, Section};
 
+use crate::knowledge::Bindings as Knowledge;
 use crate::models::config::Config as Models;
 use crate::secret::Environment;
 use crate::tools::Bindings;
@@ -27,6 +28,8 @@ pub struct ServicesFile {
     pub models: Models,
     /// Who answers for which tool.
     pub tools: Bindings,
+    /// Where knowledge bases lie.
+    pub knowledge: Knowledge,
 }
 
 /// A services file that cannot be used.
@@ -59,6 +62,7 @@ impl ServicesFile {
         let document = Document::parse(text).map_err(|problem| refused(vec![problem]))?;
         let root = document.root();
         let models = Models::read(&root, file, environment);
+        let knowledge = Knowledge::read(&root, environment);
         root.leave("tools");
         root.finish();
         let mut problems = document.into_problems();
@@ -67,12 +71,16 @@ impl ServicesFile {
             problems.push(Problem { line: None, key: Name::default(), message });
             Bindings::default()
         });
-        if problems.is_empty() { Ok(Self { models, tools }) } else { Err(refused(problems)) }
+        if problems.is_empty() {
+            Ok(Self { models, tools, knowledge })
+        } else {
+            Err(refused(problems))
+        }
     }
 
     /// What there is without a file: the providers whose usual variables are set.
     pub fn of_environment(environment: Environment<'_>) -> Self {
         let models = Models::of_environment(environment);
-        Self { models, tools: Bindings::default() }
+        Self { models, ..Self::default() }
     }
 }

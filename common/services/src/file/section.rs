@@ -151,6 +151,11 @@ impl<'a> Section<'a> {
         found
     }
 
+    /// Whether a key is there, whatever it holds.
+    pub fn has(&self, key: &'static str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// Leaves a key to somebody else.
     pub fn leave(&self, key: &'static str) {
         self.asked.borrow_mut().push(key);

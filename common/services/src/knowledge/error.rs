@@ -7,6 +7,7 @@ use flowmill_engine::value::Name;
 
 use crate::file::USUAL_NAME;
 use crate::models::ModelError;
+use crate::tools::pattern::is_id;
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,10 +98,37 @@ impl From<ModelError> for KnowledgeError {
     }
 }
 
-/// The lines of a services file that say where a knowledge base lies.
-pub(super) fn suggestion(base: &str) -> String {
-    let base = base.escape_default();
+/// The lines of a services file that say where a knowledge base lies: one of three ways.
+pub fn suggestion(base: &str) -> String {
+    let dataset = if is_id(base) { "" } else { "dataset = \"ID THERE\"\n" };
+    let base = format!("{base:?}");
     format!(
-        "[[knowledge]]\nasked = \"{base}\"\nstore = \"handbook\"    # made by: flowmill knowledge create handbook\n"
+        "[[knowledge]]\nasked = {base}\nstore = \"handbook\"    # made by: flowmill knowledge create \
+         handbook\n\nor, in a Dify server:\n\n[[knowledge]]\nasked = {base}\n[knowledge.dify]\nurl = \
+         \"https://api.dify.ai/v1\"\nkey = \"$DIFY_KNOWLEDGE_KEY\"\n{dataset}\nor, with somebody who \
+         speaks Dify's External Knowledge API:\n\n[[knowledge]]\nasked = {base}\n\
+         [knowledge.external]\nurl = \"https://HOST\"    # before /retrieval\nkey = \
+         \"$KNOWLEDGE_KEY\"\nknowledge_id = \"ID THERE\"\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::ServicesFile;
+
+    #[test]
+    fn each_of_the_ways_that_are_suggested_binds_the_base() {
+        for base in ["Zm9v+/==", "a \"quoted\" one", "5c7e9a04-1c8b-4f1e-9d63-0f4c8b2a7e11"] {
+            let all = suggestion(base);
+            let ways: Vec<&str> = all.split("[[knowledge]]").skip(1).collect();
+            assert_eq!(ways.len(), 3, "{all}");
+            for way in ways {
+                let lines = way.split("\nor, ").next().unwrap_or_default();
+                let text = format!("[[knowledge]]{lines}");
+                let read = ServicesFile::read("s.toml", &text, &|_| None).unwrap().knowledge;
+                assert!(read.entries[0].answers(base), "{text}");
+            }
+        }
+    }
 }

@@ -11,6 +11,24 @@ pub struct Filter {
     pub conditions: Vec<Condition>,
 }
 
+impl Filter {
+    /// As Dify's services take it.
+    #[cfg(feature = "knowledge")]
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        let condition = |Condition { field, operator, value }: &Condition| {
+            let number = matches!(value, Some(Value::Int(_) | Value::Float(_)));
+            serde_json::json!({
+                "name": &**field,
+                "comparison_operator": operator.word(number),
+                "value": value.as_ref().map(Value::to_json),
+            })
+        };
+        let conditions: Vec<_> = self.conditions.iter().map(condition).collect();
+        let operator = if self.all { "and" } else { "or" };
+        serde_json::json!({"logical_operator": operator, "conditions": conditions})
+    }
+}
+
 /// A condition on what is known of a document.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {

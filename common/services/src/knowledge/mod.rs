@@ -1,8 +1,18 @@
 //! Knowledge bases behind one contract, wherever their passages lie.
 
+mod config;
 mod error;
 mod filter;
 mod passage;
+
+#[cfg(feature = "knowledge")]
+mod bound;
+#[cfg(feature = "knowledge")]
+mod dify;
+#[cfg(feature = "knowledge")]
+mod external;
+#[cfg(feature = "knowledge")]
+mod server;
 
 use std::fmt::Debug;
 
@@ -12,7 +22,10 @@ use futures::future::BoxFuture;
 use crate::caller::Caller;
 use crate::models;
 
-pub use error::{KnowledgeError, KnowledgeErrorKind};
+#[cfg(feature = "knowledge")]
+pub use bound::{BoundKnowledge, Checked, Listed, Offer};
+pub use config::{Bindings, DifyPlace, Entry, ExternalPlace, Place};
+pub use error::{KnowledgeError, KnowledgeErrorKind, suggestion};
 pub use filter::{Condition, Filter, Operator};
 pub use passage::{Child, Document, Passage, Segment};
 

@@ -10,11 +10,11 @@ use super::http::HttpCall;
 use super::mcp::{Mcp, Servers};
 use super::openapi::OpenApi;
 use super::parameter::{Form, Parameter, ParameterKind};
-use super::secret::masked;
 use super::web::Web;
 use super::workflow::WorkflowCall;
 use super::{Call, Description, ToolError, ToolErrorKind, Tools, Wanted};
 use crate::caller::Caller;
+use crate::secret::masked;
 
 /// Tools by the entries of a services file; the first entry that fits a tool answers for it.
 #[derive(Debug)]

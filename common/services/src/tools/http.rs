@@ -12,6 +12,7 @@ use super::config::{HttpEntry, Origin};
 use super::fill::{Fill, FillError, escaped};
 use super::web::{Ask, Content, Web};
 use super::{Call, ToolError, ToolErrorKind};
+use crate::outgoing::server_of;
 
 /// An HTTP call with places for arguments.
 #[derive(Debug)]
@@ -100,7 +101,7 @@ impl HttpCall {
     pub(super) fn shown(&self) -> String {
         let server = self.url.head().ok().and_then(|head| Url::parse(head).ok());
         match server {
-            Some(url) => format!("{} {}", self.method, super::web::server_of(&url)),
+            Some(url) => format!("{} {}", self.method, server_of(&url)),
             None => self.method.to_string(),
         }
     }

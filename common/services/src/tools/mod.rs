@@ -5,7 +5,7 @@ mod description;
 mod error;
 mod message;
 mod parameter;
-mod pattern;
+pub(crate) mod pattern;
 
 #[cfg(feature = "tools")]
 mod answer;

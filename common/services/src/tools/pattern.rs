@@ -22,7 +22,7 @@ pub(super) fn short(name: &str) -> Option<&str> {
 }
 
 /// Whether a name is an id that means nothing to people.
-pub(super) fn is_id(name: &str) -> bool {
+pub(crate) fn is_id(name: &str) -> bool {
     let places = [8, 13, 18, 23];
     name.len() == 36
         && name.char_indices().all(|(at, character)| {

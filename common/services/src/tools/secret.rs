@@ -4,19 +4,13 @@ use std::fmt;
 
 use crate::secret::{self, Environment, Filled};
 
-/// Shorter values are found in ordinary text by chance, and guessed as easily.
-const SHORTEST: usize = 4;
-
-/// What stands in the place of a secret.
-const MASK: &str = "***";
-
 /// A text whose variables were filled in. What it says is nobody's to see.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Secret(Result<String, String>, Vec<String>);
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(MASK)
+        f.write_str(secret::MASK)
     }
 }
 
@@ -48,20 +42,10 @@ impl Secret {
     }
 }
 
-/// A text without any of the values.
-pub(super) fn masked<'a>(text: &str, values: impl Iterator<Item = &'a str>) -> String {
-    let mut shown = text.to_owned();
-    for value in values.filter(|value| value.len() >= SHORTEST) {
-        if shown.contains(value) {
-            shown = shown.replace(value, MASK);
-        }
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::masked;
 
     fn environment(name: &str) -> Option<String> {
         match name {

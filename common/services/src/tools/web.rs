@@ -3,20 +3,15 @@
 
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use reqwest::{Client, Method, Url, multipart, redirect};
+use reqwest::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap};
+use reqwest::{Client, Method, Url, multipart};
 
 use super::{ToolError, ToolErrorKind};
 use crate::causes::causes;
+use crate::outgoing::{self, retry_after, server_of};
 
 /// The most that is read of an answer.
 const MOST_BYTES: usize = 32 << 20;
-
-/// How long to wait for a connection, as Dify does.
-const CONNECT: Duration = Duration::from_secs(10);
-
-/// How many redirects are followed, and only within one server: what is sent may hold keys.
-const MAX_REDIRECTS: usize = 5;
 
 /// Asks servers.
 #[derive(Clone, Debug)]
@@ -69,15 +64,7 @@ pub(super) struct Answer {
 impl Web {
     /// A client. It reads nothing of the environment.
     pub(super) fn new() -> Result<Self, String> {
-        // an error only says that one is installed
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .connect_timeout(CONNECT)
-            .no_proxy()
-            .user_agent(concat!("flowmill/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::custom(within_one_server))
-            .build();
-        client.map(|client| Self { client }).map_err(|error| error.to_string())
+        outgoing::client().map(|client| Self { client })
     }
 
     #[cfg(feature = "mcp")]
@@ -139,29 +126,6 @@ impl Answer {
     }
 }
 
-fn within_one_server(attempt: redirect::Attempt<'_>) -> redirect::Action {
-    let is_same = attempt.previous().first().is_some_and(|first| {
-        let next = attempt.url();
-        first.host_str() == next.host_str()
-            && (first.scheme() == next.scheme() || next.scheme() == "https")
-            && (first.scheme() != next.scheme() || first.port() == next.port())
-    });
-    if is_same && attempt.previous().len() <= MAX_REDIRECTS {
-        attempt.follow()
-    } else {
-        attempt.stop()
-    }
-}
-
-/// A server's name without what may be secret of its address.
-pub(super) fn server_of(url: &Url) -> String {
-    match (url.host_str(), url.port()) {
-        (Some(host), Some(port)) => format!("{host}:{port}"),
-        (Some(host), None) => host.to_owned(),
-        (None, _) => "the server".to_owned(),
-    }
-}
-
 fn broken(server: &str, error: &reqwest::Error) -> ToolError {
     let why = causes(error);
     let kind = if error.is_timeout() {
@@ -202,11 +166,6 @@ fn filename(headers: &HeaderMap) -> Option<String> {
     // a name is no path
     let name = name.rsplit(['/', '\\']).next()?;
     (!name.is_empty()).then(|| name.to_owned())
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }
 
 #[cfg(test)]

@@ -20,8 +20,9 @@ use tokio::task::JoinSet;
 use super::super::config::{McpEntry, Origin};
 use super::super::http::header;
 use super::super::secret::Secret;
-use super::super::web::{Web, server_of};
+use super::super::web::Web;
 use super::super::{ToolError, ToolErrorKind};
+use crate::outgoing::server_of;
 
 /// How long a server may take until it has said which tools it has.
 const PATIENCE: Duration = Duration::from_secs(30);

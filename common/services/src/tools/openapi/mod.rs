@@ -17,6 +17,7 @@ use super::config::{OpenApiEntry, Origin};
 use super::secret::Secret;
 use super::web::{self, Ask, Web};
 use super::{Call, Description, Message, ToolError, ToolErrorKind, Wanted};
+use crate::outgoing::server_of;
 use auth::Auth;
 use document::Document;
 use operation::Operation;
@@ -79,7 +80,7 @@ impl OpenApi {
             Schema::File(path) => format!("OpenAPI {}", path.display()),
             Schema::At(address) => {
                 let url = address.expose().ok().and_then(|address| Url::parse(address).ok());
-                format!("OpenAPI of {}", url.map(|url| web::server_of(&url)).unwrap_or_default())
+                format!("OpenAPI of {}", url.map(|url| server_of(&url)).unwrap_or_default())
             }
         }
     }
