@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use crate::caller::Caller;
 use crate::models;
 
-pub use error::{KnowledgeError, KnowledgeErrorKind};
+pub use error::{KnowledgeError, KnowledgeErrorKind, suggestion};
 pub use filter::{Condition, Filter, Operator};
 pub use passage::{Child, Document, Passage, Segment};
 
