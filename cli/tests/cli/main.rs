@@ -12,6 +12,8 @@ mod errors;
 mod files;
 #[cfg(feature = "store")]
 mod kept;
+#[cfg(feature = "store")]
+mod knowledge;
 mod migrate;
 mod model_examples;
 mod models;
