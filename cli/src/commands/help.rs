@@ -23,7 +23,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ),
     ("Write workflows", &["validate", "plan", "nodes", "test"]),
     ("Measure and compare", &["bench", "conform"]),
-    ("Set up", &["models", "tools", "sandbox", "migrate", "completions"]),
+    ("Set up", &["models", "tools", "knowledge", "sandbox", "migrate", "completions"]),
 ];
 
 /// The command line with its verbs in groups.

@@ -9,6 +9,8 @@ mod help;
 #[cfg(feature = "store")]
 mod kept;
 mod keys;
+#[cfg(feature = "store")]
+mod knowledge;
 mod limits;
 mod migrate;
 mod models;
@@ -110,6 +112,9 @@ enum Command {
     Nodes(nodes::Args),
     /// Show who answers when workflows ask for models, and whether they do.
     Models(models::Args),
+    /// Make knowledge bases, add documents to them, and ask them.
+    #[cfg(feature = "store")]
+    Knowledge(Box<knowledge::Args>),
     /// Show how code and the converter of documents are isolated on this machine.
     Sandbox(sandbox::Args),
     /// Measure runs of one workflow in this process.
@@ -161,6 +166,8 @@ impl Cli {
             Command::Plan(args) => plan::run(args),
             Command::Nodes(args) => nodes::run(args),
             Command::Models(args) => models::run(args),
+            #[cfg(feature = "store")]
+            Command::Knowledge(args) => knowledge::run(&args),
             Command::Sandbox(args) => sandbox::run(&args),
             Command::Bench(args) => bench::run(args),
             Command::Migrate(args) => migrate::run(args),

@@ -14,7 +14,9 @@ mod files;
 mod guides;
 #[cfg(feature = "store")]
 mod kept;
+#[cfg(feature = "store")]
 mod knowledge;
+mod knowledge_nodes;
 mod migrate;
 mod model_examples;
 mod models;

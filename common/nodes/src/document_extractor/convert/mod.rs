@@ -107,7 +107,7 @@ pub enum ConvertError {
 }
 
 /// The blocks of an HTML page as text.
-pub(crate) fn html_lines(page: &str) -> Vec<String> {
+pub fn html_lines(page: &str) -> Vec<String> {
     html::lines(page)
 }
 
