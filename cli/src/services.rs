@@ -6,12 +6,23 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use flowmill_infra::memory::MemoryLimiter;
 use flowmill_services::Services;
+#[cfg(feature = "store")]
+use flowmill_services::knowledge::BoundKnowledge;
+use flowmill_services::knowledge::Knowledge;
 use flowmill_services::models::Gateway;
 use flowmill_services::source::Source;
 use flowmill_services::tools::BoundTools;
 
 /// Names the file where the flag does not.
 const VARIABLE: &str = "FLOWMILL_SERVICES";
+
+/// Says where the built-in store of knowledge lies.
+#[cfg(feature = "store")]
+pub(crate) const KNOWLEDGE_VARIABLE: &str = "FLOWMILL_KNOWLEDGE";
+
+/// The file that it is where nobody says.
+#[cfg(feature = "store")]
+const KNOWLEDGE_FILE: &str = "knowledge.db";
 
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Services")]
@@ -46,8 +57,21 @@ impl ServicesFlag {
     /// # Errors
     /// When the file cannot be read or used.
     pub(crate) fn open(&self) -> anyhow::Result<Arc<Services>> {
-        let services = self.read()?.services(Arc::new(MemoryLimiter::default()), &variable, None);
+        let (source, limiter) = (self.read()?, Arc::new(MemoryLimiter::default()));
+        let store = store(&source, limiter.clone())?;
+        let services = source.services(limiter, &variable, store);
         services.map(Arc::new).map_err(failed)
+    }
+
+    /// The knowledge bases alone.
+    ///
+    /// # Errors
+    /// When the file cannot be read or used.
+    #[cfg(feature = "store")]
+    pub(crate) fn knowledge(&self) -> anyhow::Result<BoundKnowledge> {
+        let source = self.read()?;
+        let store = store(&source, Arc::new(MemoryLimiter::default()))?;
+        source.knowledge(store).map_err(failed)
     }
 
     /// The folder of the file; without one, where the program was started.
@@ -76,6 +100,37 @@ impl ServicesFlag {
         let models = self.read()?.models(Arc::new(MemoryLimiter::default()));
         models.context("failed to reach the models")
     }
+}
+
+/// The built-in store of knowledge. It is neither connected to nor made before it is needed.
+#[cfg(feature = "store")]
+fn store(
+    source: &Source,
+    limiter: Arc<MemoryLimiter>,
+) -> anyhow::Result<Option<Arc<dyn Knowledge>>> {
+    let models = source.models(limiter).context("failed to reach the models")?;
+    let store = flowmill_knowledge::open(&store_url(None), Arc::new(models))?;
+    Ok(Some(Arc::new(store)))
+}
+
+/// The built-in store of knowledge: this program was built without one.
+#[cfg(not(feature = "store"))]
+#[expect(clippy::unnecessary_wraps, reason = "where there is one it may be out of reach")]
+fn store(_: &Source, _: Arc<MemoryLimiter>) -> anyhow::Result<Option<Arc<dyn Knowledge>>> {
+    Ok(None)
+}
+
+/// Where the built-in store lies: as somebody says, else the environment; else in a file beside.
+#[cfg(feature = "store")]
+pub(crate) fn store_url(said: Option<&str>) -> String {
+    let named = std::env::var(KNOWLEDGE_VARIABLE).ok();
+    let said = said.map(str::to_owned).or(named).filter(|url| !url.is_empty());
+    let url = said.unwrap_or_else(|| KNOWLEDGE_FILE.to_owned());
+    let file = url.strip_prefix("sqlite:").unwrap_or(&url);
+    if Path::new(file).is_dir() {
+        return format!("sqlite:{}", Path::new(file).join(KNOWLEDGE_FILE).display());
+    }
+    url
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -159,6 +159,8 @@ pub struct Asked {
     /// The services file; None: providers whose keys are in the environment.
     #[serde(with = "blank")]
     pub file: Option<String>,
+    /// Where the built-in store of knowledge lies; empty: in the worker's own database.
+    pub knowledge: Secret,
 }
 
 impl Asked {
@@ -175,8 +177,21 @@ impl Asked {
     ///
     /// # Errors
     /// When one of them can never be called.
-    pub(crate) fn open(&self, limiter: Arc<dyn Limiter>) -> Result<Services, String> {
-        let services = self.read()?.services(limiter, &variable, None);
+    pub(crate) fn open(
+        &self,
+        limiter: Arc<dyn Limiter>,
+        database: &Database,
+    ) -> Result<Services, String> {
+        let source = self.read()?;
+        let models = source.models(limiter.clone());
+        let models = Arc::new(models.map_err(|error| format!("failed to {error}"))?);
+        let url = match self.knowledge.expose() {
+            "" => database.url.expose(),
+            url => url,
+        };
+        // nothing is connected to before it is needed
+        let store = flowmill_knowledge::open(url, models).map_err(|error| error.to_string())?;
+        let services = source.services(limiter, &variable, Some(Arc::new(store)));
         services.map_err(|error| format!("failed to {error}"))
     }
 }
@@ -215,7 +230,8 @@ impl Settings for Config {
             let why = "code.trusted and code.unsafe are about code on this machine";
             problems.add("code.sandbox_url", why);
         }
-        if let Err(error) = self.services.open(Arc::new(MemoryLimiter::default())) {
+        let limiter = Arc::new(MemoryLimiter::default());
+        if let Err(error) = self.services.open(limiter, &self.postgres) {
             problems.add("services.file", error);
         }
         self.postgres.check(problems);

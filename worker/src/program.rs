@@ -129,7 +129,8 @@ async fn work(
     let watching = tokio::spawn(watch(health.clone(), store.clone(), tasks.contact()));
     let workflows = Arc::new(Workflows::new(store.clone()));
     let files = Arc::new(UploadedFiles::new(store.clone(), outside.files.clone()));
-    let services = config.services.open(Arc::new(redis.limiter())).map_err(Failure::Broken)?;
+    let services = config.services.open(Arc::new(redis.limiter()), &config.postgres);
+    let services = services.map_err(Failure::Broken)?;
     let outside = NodeContext { files, services: Arc::new(services), ..outside };
     let settings = Settings {
         name: name.into(),

@@ -253,3 +253,35 @@ fn an_agent_asks_a_server_of_mcp() {
     }
     assert_eq!(world.asked(), 4);
 }
+
+#[cfg(feature = "store")]
+#[test]
+fn a_handbook_answers() {
+    let world = World::of("handbook");
+    let base = tempfile::tempdir().unwrap();
+    let ask = |arguments: &[&str]| {
+        let mut command = world.command(arguments);
+        command.env("FLOWMILL_KNOWLEDGE", base.path());
+        Ran::of(command.output().unwrap())
+    };
+    let question = |question: &str| {
+        let arguments = run_of("handbook", &[&format!("question={question}")]);
+        ask(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let nobody = question("How many days of leave are there?").expect(1);
+    assert_eq!(nobody.json()["errors"][0]["error_type"], "NotConfiguredError", "{nobody}");
+    ask(&["knowledge", "create", "handbook"]).expect(0);
+    let handbook = folder().join("handbook");
+    ask(&["knowledge", "add", "handbook", handbook.to_str().unwrap()]).expect(0);
+    let check = ["knowledge", "check", "--workflow", "handbook.yml", "--json"];
+    let checked = ask(&check).expect(0).json();
+    assert_eq!(checked["asked"][0]["keeper"], "the built-in store, handbook", "{checked}");
+    for (asked, answer) in [
+        ("How many days of leave are there?", "There are 28 days of leave in a year."),
+        ("Who won?", "The handbook does not tell it."),
+    ] {
+        let ran = question(asked).expect(0);
+        assert_eq!(outputs(&ran), json!({"answer": answer}), "{ran}");
+    }
+    assert_eq!(world.asked(), 2);
+}

@@ -34,6 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "flowmill-dsl",
             "flowmill-nodes",
             "flowmill-infra",
+            "flowmill-knowledge",
             "flowmill-services",
             "flowmill-workflow",
         ],

@@ -2,11 +2,11 @@
 
 mod add;
 mod bases;
+mod check;
 mod files;
 mod filter;
 mod query;
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -17,10 +17,7 @@ use flowmill_knowledge::{Base, Store, open};
 use flowmill_services::caller::Caller;
 use flowmill_services::models::{Models, NoModels};
 
-use crate::services::ServicesFlag;
-
-/// The file that knowledge bases lie in where nobody says.
-const USUAL: &str = "knowledge.db";
+use crate::services::{KNOWLEDGE_VARIABLE, ServicesFlag, store_url};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -32,7 +29,8 @@ Examples:
   flowmill knowledge create papers --embedding openai/text-embedding-3-small
   flowmill knowledge add handbook docs/ --metadata team=support
   flowmill knowledge query handbook 'how do I get my money back?'
-  flowmill knowledge list")]
+  flowmill knowledge list
+  flowmill knowledge check --workflow answers.yml")]
 pub(crate) struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -48,6 +46,8 @@ enum Verb {
     Query(query::Args),
     /// List knowledge bases.
     List(bases::List),
+    /// Ask everybody whom the services file names for knowledge, and say who keeps what documents ask for.
+    Check(check::Check),
     /// Show a knowledge base and its documents.
     Show(bases::Show),
     /// Remove a document from a knowledge base.
@@ -63,7 +63,7 @@ enum Verb {
 struct Place {
     /// Where knowledge bases lie: sqlite:FILE, a file, a folder with knowledge.db in it, or
     /// `postgres://…` [default: knowledge.db].
-    #[arg(long = "store", value_name = "URL", env = "FLOWMILL_KNOWLEDGE", hide_env_values = true)]
+    #[arg(long = "store", value_name = "URL", env = KNOWLEDGE_VARIABLE, hide_env_values = true)]
     store: Option<String>,
     /// Whose they are.
     #[arg(long, value_name = "NAME", default_value = DEFAULT_TENANT)]
@@ -72,17 +72,12 @@ struct Place {
 
 impl Place {
     fn url(&self) -> String {
-        let url = self.store.as_deref().filter(|url| !url.is_empty()).unwrap_or(USUAL);
-        let file = url.strip_prefix("sqlite:").unwrap_or(url);
-        if Path::new(file).is_dir() {
-            return format!("sqlite:{}", Path::new(file).join(USUAL).display());
-        }
-        url.to_owned()
+        store_url(self.store.as_deref())
     }
 
     fn caller(&self) -> Caller {
         let tenant = Name::from(self.tenant.as_str());
-        Caller { tenant, run: Name::default(), node: "flowmill knowledge".into() }
+        Caller { tenant, run: Name::default(), node: "flowmill knowledge".into(), batch: None }
     }
 
     /// The store without models.
@@ -110,6 +105,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Verb::Create(args) => bases::create(args).await,
             Verb::Add(args) => return add::run(args).await,
             Verb::Query(args) => query::run(args).await,
+            Verb::Check(args) => return check::run(args).await,
             Verb::List(args) => bases::list(args).await,
             Verb::Show(args) => bases::show(args).await,
             Verb::Remove(args) => bases::remove(args).await,

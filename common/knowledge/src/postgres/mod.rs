@@ -10,6 +10,7 @@ mod writing;
 
 use std::fmt;
 use std::str::FromStr as _;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
@@ -38,7 +39,9 @@ const MIGRATIONS: [&str; 1] =
 
 /// A database with knowledge bases.
 pub(crate) struct PostgresShelf {
-    pool: PgPool,
+    options: PgConnectOptions,
+    /// Made when it is needed first: whoever reads settings may have no runtime yet.
+    pool: OnceLock<PgPool>,
     /// Filled once the tables are known to be there in the present form.
     form: OnceCell<()>,
 }
@@ -59,28 +62,37 @@ impl PostgresShelf {
         let options = PgConnectOptions::from_str(url);
         let options =
             options.map_err(|_| OpenError::Address { url: "postgres://…".to_owned() })?;
-        let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(PATIENCE)
-            .connect_lazy_with(options.application_name("flowmill-knowledge"));
-        Ok(Self { pool, form: OnceCell::new() })
+        let options = options.application_name("flowmill-knowledge");
+        Ok(Self { options, pool: OnceLock::new(), form: OnceCell::new() })
+    }
+
+    /// The connections, made as they are needed.
+    fn connections(&self) -> &PgPool {
+        self.pool.get_or_init(|| {
+            PgPoolOptions::new()
+                .max_connections(CONNECTIONS)
+                .acquire_timeout(PATIENCE)
+                .connect_lazy_with(self.options.clone())
+        })
     }
 
     /// The tables; they are made where they are missing.
     async fn made(&self) -> Result<&PgPool, ShelfError> {
-        self.form.get_or_try_init(|| migrate(&self.pool)).await?;
-        Ok(&self.pool)
+        let pool = self.connections();
+        self.form.get_or_try_init(|| migrate(pool)).await?;
+        Ok(pool)
     }
 
     /// The tables, if they are there.
     async fn there(&self) -> Result<Option<&PgPool>, ShelfError> {
         if self.form.initialized() {
-            return Ok(Some(&self.pool));
+            return Ok(Some(self.connections()));
         }
         let asked = sqlx::query_scalar::<_, bool>(
             "SELECT to_regclass('flowmill_knowledge.bases') IS NOT NULL",
         );
-        let is_there = asked.fetch_one(&self.pool).await.map_err(|error| trouble(&error))?;
+        let is_there =
+            asked.fetch_one(self.connections()).await.map_err(|error| trouble(&error))?;
         if is_there { self.made().await.map(Some) } else { Ok(None) }
     }
 

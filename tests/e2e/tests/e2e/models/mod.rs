@@ -3,6 +3,7 @@
 mod agents;
 mod chats;
 mod corpus;
+mod knowledge;
 mod limits;
 mod workflows;
 
