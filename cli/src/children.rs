@@ -26,6 +26,9 @@ const ENDINGS: [&str; 3] = ["", ".yml", ".yaml"];
 /// What is said to runs whose parent ended.
 const ABORTED: &str = "the run that waited for it has ended";
 
+/// A child that goes on, and what tells that it moves no more.
+type Going = (Name, watch::Receiver<()>);
+
 /// The runs that others wait for.
 #[derive(Debug)]
 pub(crate) struct ChildRuns {
@@ -36,8 +39,8 @@ pub(crate) struct ChildRuns {
     folders: RwLock<Vec<PathBuf>>,
     /// Those that pause with their parents; a store in memory keeps no journals.
     paused: Mutex<HashMap<Name, Run>>,
-    /// The children of each parent, with what tells that they move no more.
-    going: Mutex<HashMap<Name, Vec<(Name, watch::Receiver<()>)>>>,
+    /// The children of each parent.
+    going: Mutex<HashMap<Name, Vec<Going>>>,
 }
 
 impl ChildRuns {
@@ -119,7 +122,7 @@ impl ChildRuns {
             }
             None => {
                 self.register(run, &workflow).await?;
-                let start = self.start(order, options, run, &workflow)?;
+                let start = start(order, options, run, &workflow)?;
                 self.handle.run(Submission { plan: workflow.plan.clone(), start }).await
             }
         };
@@ -143,31 +146,6 @@ impl ChildRuns {
                 ))
             }
         }
-    }
-
-    fn start(
-        &self,
-        order: &ChildOrder,
-        options: Options,
-        run: &Name,
-        workflow: &Workflow,
-    ) -> Result<Start, String> {
-        let values = order.call.inputs.clone();
-        let given = Given { values, texts: Vec::new(), files: GivenFiles::default() };
-        let beginning = workflow.begin(None, &given).map_err(|rejections| {
-            let each = rejections.iter().map(|one| one.message.as_str());
-            each.collect::<Vec<_>>().join("; ")
-        })?;
-        let Options { lane, dispatch, dify_sizes, .. } = options;
-        Ok(Start {
-            system: system(None, workflow, run, beginning.files),
-            run: run.clone(),
-            workflow: workflow.digest.clone(),
-            inputs: beginning.inputs,
-            options: Options { lane, dispatch, dify_sizes, ..Options::default() },
-            parent: Some(order.parent.clone()),
-            ..Start::default()
-        })
     }
 
     /// The document of a name.
@@ -225,7 +203,7 @@ impl ChildRuns {
         }
     }
 
-    fn of(&self, parent: &Name) -> Vec<(Name, watch::Receiver<()>)> {
+    fn of(&self, parent: &Name) -> Vec<Going> {
         let going = self.going.lock().unwrap_or_else(PoisonError::into_inner);
         going.get(parent).cloned().unwrap_or_default()
     }
@@ -239,6 +217,31 @@ impl ChildRuns {
             }
         }
     }
+}
+
+/// What a child begins with.
+fn start(
+    order: &ChildOrder,
+    options: Options,
+    run: &Name,
+    workflow: &Workflow,
+) -> Result<Start, String> {
+    let values = order.call.inputs.clone();
+    let given = Given { values, texts: Vec::new(), files: GivenFiles::default() };
+    let beginning = workflow.begin(None, &given).map_err(|rejections| {
+        let each = rejections.iter().map(|one| one.message.as_str());
+        each.collect::<Vec<_>>().join("; ")
+    })?;
+    let Options { lane, dispatch, dify_sizes, .. } = options;
+    Ok(Start {
+        system: system(None, workflow, run, beginning.files),
+        run: run.clone(),
+        workflow: workflow.digest.clone(),
+        inputs: beginning.inputs,
+        options: Options { lane, dispatch, dify_sizes, ..Options::default() },
+        parent: Some(order.parent.clone()),
+        ..Start::default()
+    })
 }
 
 /// The folders where documents are looked for: beside the services file, beside the document, and
@@ -260,9 +263,9 @@ fn id(order: &ChildOrder) -> Name {
     let numbers = format!("{} {}", task.generation, parent.attempt);
     let place = [&*parent.run, task.frame.as_str(), &*task.node, &numbers, &*parent.call];
     let digest = digest(&place.join("\u{1f}"));
-    let hex: String = digest.chars().filter(char::is_ascii_hexdigit).take(32).collect();
     // a UUID of version 8: whose bits are its maker's to choose
-    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    let [a, b, c, d, e] = [part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32)];
-    format!("{a}-{b}-8{c}-8{d}-{e}").into()
+    let part = |from: usize, to: usize| digest.get(from..to).unwrap_or_default();
+    let (first, second) = (part(0, 8), part(8, 12));
+    let (third, fourth, last) = (part(13, 16), part(17, 20), part(20, 32));
+    format!("{first}-{second}-8{third}-8{fourth}-{last}").into()
 }

@@ -27,7 +27,7 @@ use crate::api::{
 };
 use crate::config::{Config, Role};
 use crate::sending::{self, Sending};
-use crate::{Children, Near, READS, Service, Sharded, deal_with_dead_letters};
+use crate::{ChildNews, Children, Near, READS, Service, Sharded, deal_with_dead_letters};
 
 /// What the program is called.
 pub const NAME: &str = "flowmill-scheduler";
@@ -167,11 +167,7 @@ async fn own(
     let router = router.merge(explaining).merge(of_others(&store, &broker, courier, guard));
     let announcing = announce(&store, &broker, [ended, acceptor.batch_ends()]);
     let (enough, is_enough) = oneshot::channel::<()>();
-    let (enough_children, stop_children) = oneshot::channel::<()>();
-    let beginning = tokio::spawn(begin_children(acceptor.clone(), called, async {
-        // an error says the same
-        let _ = stop_children.await;
-    }));
+    let (beginning, enough_children) = begin(acceptor.clone(), called);
     let taking = take_in(config, &broker, acceptor, is_enough);
     let mut owning = tokio::spawn(service.run());
     door.open(router);
@@ -197,11 +193,7 @@ async fn own(
         Some(Ok(())) => Err(Failure::Broken("the broker cannot be used any more".to_owned())),
         Some(Err(error)) => Err(broken(&error)),
         None => {
-            tokio::select! {
-                ended = &mut owning => ended.map_err(|error| broken(&error))?,
-                // its shards are taken up when the leases have run out
-                () = stop.told(2) => owning.abort(),
-            }
+            left(&mut owning, stop).await?;
             announcing.abort();
             if let Some(sending) = sending {
                 sending.stop().await;
@@ -210,6 +202,29 @@ async fn own(
             Ok(())
         }
     }
+}
+
+/// Waits until what it has in hand is done, unless it is told twice.
+async fn left(owning: &mut JoinHandle<()>, stop: &Stop) -> Result<(), Failure> {
+    tokio::select! {
+        ended = &mut *owning => ended.map_err(|error| broken(&error))?,
+        // its shards are taken up when the leases have run out
+        () = stop.told(2) => owning.abort(),
+    }
+    Ok(())
+}
+
+/// Begins the runs that nodes wait for, until what is given back is gone.
+fn begin(
+    acceptor: Acceptor<PostgresStore>,
+    called: ChildNews,
+) -> (JoinHandle<()>, oneshot::Sender<()>) {
+    let (enough, is_enough) = oneshot::channel();
+    let beginning = tokio::spawn(begin_children(acceptor, called, async {
+        // an error says the same
+        let _ = is_enough.await;
+    }));
+    (beginning, enough)
 }
 
 /// What else can be asked: about what waits for people, and about whoever is told of runs.

@@ -168,7 +168,8 @@ impl Flags {
         let mut drive = drive.kept_in(Some(self.folder()));
         let ended = match begin {
             Begin::Anew(start) => drive.run(workflow, *start, &mut show).await?,
-            Begin::Again(run) => drive.resume(*run, &mut show).await?,
+            // a large future: on the heap
+            Begin::Again(run) => Box::pin(drive.resume(*run, &mut show)).await?,
         };
         show.ended(&ended, began.elapsed())?;
         drop(drive);

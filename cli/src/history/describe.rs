@@ -50,9 +50,8 @@ fn event(event: &Event) -> String {
             format!("node waits for a run of {workflow}: {}", at(&task.frame, &task.node))
         }
         Event::ChildEnded(ended) => {
-            let (task, status) = (&ended.task, ended.end.status.name());
-            let run = ended.end.run.as_deref().unwrap_or("that did not begin");
-            format!("its run {run} ended ({status}): {}", at(&task.frame, &task.node))
+            let status = ended.end.status.name();
+            format!("its run ended ({status}): {}", at(&ended.task.frame, &ended.task.node))
         }
         Event::TaskCancelled { task: Some(task), .. } => {
             format!("task cancelled: {}", at(&task.frame, &task.node))

@@ -166,9 +166,7 @@ impl Play {
                 }];
             }
             ("tick", wait) => {
-                let wait = duration_ms(wait.trim_start_matches('+'));
-                let wait = Duration::from_millis(u64::try_from(wait).unwrap());
-                self.driver.now = self.driver.now.after(wait);
+                self.pass(wait);
                 Input::Tick
             }
             ("grant", class) => Input::Grant {
@@ -180,9 +178,7 @@ impl Play {
             ("pause", _) => Input::Pause { reason: words[1..].join(" ").into() },
             ("resume", _) => Input::Resume,
             ("away", wait) => {
-                let wait = duration_ms(wait.trim_start_matches('+'));
-                let wait = Duration::from_millis(u64::try_from(wait).unwrap());
-                self.driver.now = self.driver.now.after(wait);
+                self.pass(wait);
                 Input::TakeUp
             }
             ("stop", _) => {
@@ -218,28 +214,11 @@ impl Play {
             }
             ("return" | "lost" | "suspect", _) => self.give_back(&words),
             ("call", name) => {
-                let (task, attempt, dispatch) = self.task(name);
-                let call = ChildCall {
-                    name: words.get(2).map_or("1", |name| name).into(),
-                    workflow: "child".into(),
-                    inputs: Vec::new(),
-                };
-                let outcome = Ok(Success::calling(call));
-                let facts = self.driver.complete(&task, (attempt, dispatch), outcome);
+                let facts = self.call(name, words.get(2));
                 self.follow(facts, &mut lines);
                 return lines;
             }
-            ("ended", name) => {
-                let (task, attempt, _) = self.task(name);
-                let end = ChildEnd {
-                    name: words.get(2).map_or("1", |name| name).into(),
-                    run: Some("r".into()),
-                    status: Status::Succeeded,
-                    outputs: vec![("x".into(), Value::int(1))],
-                    error: None,
-                };
-                Input::ChildEnded(Box::new(ChildEnded { task, attempt, end }))
-            }
+            ("ended", name) => self.ended(name, words.get(2)),
             (other, _) => panic!("no such input: {other}"),
         };
         self.tell(input, &mut lines);
@@ -259,6 +238,37 @@ impl Play {
         let (outcomes, end) = (nodes.iter().map(one).collect(), End::More);
         let completion = Completion { task, attempt, dispatch, outcomes, end };
         self.driver.apply(Input::Completed(completion))
+    }
+
+    /// Time passes: `+5s`.
+    fn pass(&mut self, wait: &str) {
+        let wait = duration_ms(wait.trim_start_matches('+'));
+        let wait = Duration::from_millis(u64::try_from(wait).unwrap());
+        self.driver.now = self.driver.now.after(wait);
+    }
+
+    /// A node needs a run of its own.
+    fn call(&mut self, name: &str, call: Option<&String>) -> Result<Vec<Fact>, Rejected> {
+        let (task, attempt, dispatch) = self.task(name);
+        let call = ChildCall {
+            name: call.map_or("1", |name| name).into(),
+            workflow: "child".into(),
+            inputs: Vec::new(),
+        };
+        self.driver.complete(&task, (attempt, dispatch), Ok(Success::calling(call)))
+    }
+
+    /// The run that a node needed has ended.
+    fn ended(&self, name: &str, call: Option<&String>) -> Input {
+        let (task, attempt, _) = self.task(name);
+        let end = ChildEnd {
+            name: call.map_or("1", |name| name).into(),
+            run: Some("r".into()),
+            status: Status::Succeeded,
+            outputs: vec![("x".into(), Value::int(1))],
+            error: None,
+        };
+        Input::ChildEnded(Box::new(ChildEnded { task, attempt, end }))
     }
 
     fn give_back(&self, words: &[String]) -> Input {

@@ -24,14 +24,12 @@ impl Children {
     /// The end of the run that a call stands for. Where it has not ended, this never returns:
     /// whoever executes the node gives it up.
     pub async fn end_of(&self, call: ChildCall) -> ChildEnd {
-        match self.end.as_ref().filter(|end| end.name == call.name) {
-            Some(end) => end.clone(),
-            None => {
-                self.call.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(call);
-                self.is_called.notify_one();
-                std::future::pending().await
-            }
+        if let Some(end) = self.end.as_ref().filter(|end| end.name == call.name) {
+            return end.clone();
         }
+        self.call.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(call);
+        self.is_called.notify_one();
+        std::future::pending().await
     }
 
     /// Returns once the node waits for a run that has not ended.

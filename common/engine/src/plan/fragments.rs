@@ -35,7 +35,7 @@ pub(super) fn chain_from(plan: &Plan, head: NodeIx, fused: bool) -> Vec<NodeIx> 
         && let Some(next) = only_successor(plan, at)
     {
         match plan.node(next).behaviour {
-            Behaviour::Task(TaskNode { waits: true, .. }) => break,
+            _ if plan.node(next).behaviour.waits() => break,
             Behaviour::Task(_) => last_task = chain.len() + 1,
             Behaviour::Inline(_) if fused => last_task = chain.len() + 1,
             Behaviour::Inline(_) => {}

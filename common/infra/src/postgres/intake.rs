@@ -334,6 +334,51 @@ impl Intake for PostgresStore {
     }
 }
 
+/// Makes submissions durable: those whose key is new, and whose parent goes on.
+const SUBMIT: &str = "
+    WITH asked AS MATERIALIZED (
+        SELECT * FROM unnest($1::text[], $2::text[], $3::int4[], $4::text[], $5::bool[],
+            $6::text[], $7::text[], $8::int8[], $9::text[], $10::text[], $11::text[],
+            $12::text[], $13::text[], $14::bool[], $15::text[], $16::int8[], $17::text[],
+            $18::text[], $19::text[], $20::text[], $21::text[], $22::text[],
+            $23::text[])
+            WITH ORDINALITY AS asked (run, tenant, shard, workflow, dify_sizes,
+                mocks, start, wake_at, key, fingerprint, rerun_of, conversation, app,
+                counts, batch, line, custom_id, metadata, endpoint, traceparent, flow,
+                parent, awaited_by, nth)
+    ), waiting AS MATERIALIZED (
+        -- a parent cannot end meanwhile, and whoever ends it later sees its children
+        SELECT held.run, held.has_children FROM asked CROSS JOIN LATERAL (
+            SELECT run, has_children FROM runs
+            WHERE runs.run = asked.parent AND finished_at IS NULL FOR NO KEY UPDATE) AS held
+        WHERE asked.parent IS NOT NULL
+    ), marked AS (
+        UPDATE runs SET has_children = true FROM waiting
+        WHERE runs.run = waiting.run AND NOT waiting.has_children
+    ), keyed AS (
+        INSERT INTO idempotency (tenant, key, fingerprint, run)
+        SELECT tenant, key, fingerprint, run FROM asked WHERE key IS NOT NULL
+        ORDER BY tenant, key, nth
+        ON CONFLICT DO NOTHING
+        RETURNING run
+    ), accepted AS (
+        INSERT INTO runs (run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
+            rerun_of, conversation, batch, line, custom_id, metadata,
+            endpoint, traceparent, flow, parent, awaited_by)
+        SELECT run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
+            rerun_of, conversation, batch, line, custom_id, metadata,
+            endpoint, traceparent, flow, parent, awaited_by
+        FROM asked WHERE (key IS NULL OR run IN (SELECT run FROM keyed))
+            AND (parent IS NULL OR parent IN (SELECT run FROM waiting)) ORDER BY nth
+        ON CONFLICT (run) DO NOTHING
+        RETURNING run)
+    INSERT INTO conversations (tenant, conversation, app, turns)
+    SELECT tenant, conversation, min(app), count(*) FILTER (WHERE counts) FROM asked
+    WHERE conversation IS NOT NULL AND run IN (SELECT run FROM accepted)
+    GROUP BY tenant, conversation ORDER BY tenant, conversation
+    ON CONFLICT (tenant, conversation) DO UPDATE
+        SET turns = conversations.turns + excluded.turns";
+
 /// Submissions as the statement takes them, each key and run once.
 #[derive(Debug, Default)]
 pub(super) struct Form {
@@ -408,49 +453,6 @@ impl Form {
     /// Keys and conversations are taken in their order, so that no two calls wait for each other; of
     /// a key that is there twice, the first submission takes it.
     pub(super) async fn write(&self, to: &mut PgConnection) -> Result<Known, sqlx::Error> {
-        const SUBMIT: &str = "
-            WITH asked AS MATERIALIZED (
-                SELECT * FROM unnest($1::text[], $2::text[], $3::int4[], $4::text[], $5::bool[],
-                    $6::text[], $7::text[], $8::int8[], $9::text[], $10::text[], $11::text[],
-                    $12::text[], $13::text[], $14::bool[], $15::text[], $16::int8[], $17::text[],
-                    $18::text[], $19::text[], $20::text[], $21::text[], $22::text[],
-                    $23::text[])
-                    WITH ORDINALITY AS asked (run, tenant, shard, workflow, dify_sizes,
-                        mocks, start, wake_at, key, fingerprint, rerun_of, conversation, app,
-                        counts, batch, line, custom_id, metadata, endpoint, traceparent, flow,
-                        parent, awaited_by, nth)
-            ), waiting AS MATERIALIZED (
-                -- a parent cannot end meanwhile, and whoever ends it later sees its children
-                SELECT held.run, held.has_children FROM asked CROSS JOIN LATERAL (
-                    SELECT run, has_children FROM runs
-                    WHERE runs.run = asked.parent AND finished_at IS NULL FOR NO KEY UPDATE) AS held
-                WHERE asked.parent IS NOT NULL
-            ), marked AS (
-                UPDATE runs SET has_children = true FROM waiting
-                WHERE runs.run = waiting.run AND NOT waiting.has_children
-            ), keyed AS (
-                INSERT INTO idempotency (tenant, key, fingerprint, run)
-                SELECT tenant, key, fingerprint, run FROM asked WHERE key IS NOT NULL
-                ORDER BY tenant, key, nth
-                ON CONFLICT DO NOTHING
-                RETURNING run
-            ), accepted AS (
-                INSERT INTO runs (run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
-                    rerun_of, conversation, batch, line, custom_id, metadata,
-                    endpoint, traceparent, flow, parent, awaited_by)
-                SELECT run, tenant, shard, workflow, dify_sizes, mocks, start, wake_at,
-                    rerun_of, conversation, batch, line, custom_id, metadata,
-                    endpoint, traceparent, flow, parent, awaited_by
-                FROM asked WHERE (key IS NULL OR run IN (SELECT run FROM keyed))
-                    AND (parent IS NULL OR parent IN (SELECT run FROM waiting)) ORDER BY nth
-                ON CONFLICT (run) DO NOTHING
-                RETURNING run)
-            INSERT INTO conversations (tenant, conversation, app, turns)
-            SELECT tenant, conversation, min(app), count(*) FILTER (WHERE counts) FROM asked
-            WHERE conversation IS NOT NULL AND run IN (SELECT run FROM accepted)
-            GROUP BY tenant, conversation ORDER BY tenant, conversation
-            ON CONFLICT (tenant, conversation) DO UPDATE
-                SET turns = conversations.turns + excluded.turns";
         sqlx::query(SUBMIT)
             .bind(&self.runs)
             .bind(&self.tenants)
