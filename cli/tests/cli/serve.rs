@@ -470,6 +470,8 @@ fn a_tool_that_is_a_workflow_may_wait_for_a_person() {
     let document = file("serve-asking.yml", &asking_for_approval());
     let serving = Serving::start(&folder, &["--services", &services]);
     serving.ask(&["workflows", "push", &example("approval.yml"), "--name", "Approval"]).expect(0);
+    // a child begins though its parent has the only place
+    serving.ask(&["limits", "set", "--runs", "1"]).expect(0);
     let run = serving.submit(&[&document]);
     let child = || {
         let children = serving.ask(&["runs", "list", "--parent", &run, "--json"]).expect(0).out;

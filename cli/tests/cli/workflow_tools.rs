@@ -171,3 +171,33 @@ fn a_process_that_is_killed_goes_on_with_its_children() {
     let listed = flowmill(&["runs", "list", "--store", store, "--json"]).expect(0).out;
     assert_eq!(listed.lines().filter(|line| line.contains("succeeded")).count(), 3, "{listed}");
 }
+
+#[test]
+fn a_file_goes_into_a_workflow_and_comes_out_of_it() {
+    let (port, _) = server(Duration::ZERO);
+    let (folder, parent) = folder(port, "reads");
+    let variable = "{variable: doc, label: Doc, type: file, required: true, allowed_file_types: \
+                    [document], allowed_file_upload_methods: [local_file, remote_url]}";
+    let start = format!("{{id: start, data: {{type: start, title: S, variables: [{variable}]}}}}");
+    let read = "{id: read, data: {type: document-extractor, title: R, variable_selector: [start, doc], \
+                is_array_file: false}}";
+    let end = "{id: end, data: {type: end, title: End, outputs: [{variable: said, value_selector: \
+               [read, text]}, {variable: doc, value_selector: [start, doc]}]}}";
+    let edges = ["{id: a, source: start, target: read}", "{id: b, source: read, target: end}"];
+    std::fs::write(folder.path().join("reads.yml"), workflow(&[&start, read, end], &edges))
+        .unwrap();
+    let tool = "{id: t, data: {type: tool, title: T, provider_id: greets, provider_name: greets, \
+                provider_type: workflow, tool_name: greets, tool_label: T, tool_configurations: {}, \
+                tool_parameters: {doc: {type: variable, value: [start, doc]}}}}";
+    let end = "{id: end, data: {type: end, title: End, outputs: [{variable: said, value_selector: [t, \
+               said]}, {variable: files, value_selector: [t, files]}]}}";
+    let edges = ["{id: a, source: start, target: t}", "{id: b, source: t, target: end}"];
+    std::fs::write(&parent, workflow(&[&start, tool, end], &edges)).unwrap();
+    let doc = folder.path().join("note.txt");
+    std::fs::write(&doc, "remember the milk").unwrap();
+    let given = format!("doc={}", doc.display());
+    let ran = ["run", parent.to_str().unwrap(), "--file", &given, "--output", "json"];
+    let outputs = run(folder.path(), &ran).expect(0).json()["outputs"].clone();
+    assert_eq!(outputs["said"], "remember the milk", "{outputs}");
+    assert_eq!(outputs["files"][0]["filename"], "note.txt", "{outputs}");
+}

@@ -2,6 +2,7 @@
 //! one lane.
 
 use flowmill_engine::fact::{BatchLine, Lane};
+use flowmill_engine::run::Start;
 use flowmill_engine::value::Name;
 
 use crate::message::PlanKey;
@@ -31,8 +32,20 @@ pub struct WaitingFlow {
     pub flow: Flow,
 }
 
+/// The flow of runs that nodes of other runs wait for: they are of nobody, and nothing is kept from
+/// them, since what they would wait for may wait for them.
+pub const OF_CHILDREN: &str = "";
+
+/// What a store knows the flow of a run by.
+pub(crate) fn key_of(start: &Start, tenant: &Name, plan: &PlanKey) -> String {
+    if start.parent.is_some() {
+        return OF_CHILDREN.to_owned();
+    }
+    key(start.options.lane, tenant, plan, start.line.as_ref())
+}
+
 /// What a store knows a flow by that runs wait in.
-pub(crate) fn key(lane: Lane, tenant: &Name, plan: &PlanKey, line: Option<&BatchLine>) -> String {
+fn key(lane: Lane, tenant: &Name, plan: &PlanKey, line: Option<&BatchLine>) -> String {
     let lane = match lane {
         Lane::Interactive => 'a',
         Lane::Batch => 'b',

@@ -213,7 +213,10 @@ impl Owner {
         let batch = run.line().map(|line| line.batch.clone());
         let flow = Flow { lane: run.options().lane, tenant: tenant.clone(), workflow, batch };
         let flow = Arc::new(flow);
-        *self.census.entry(flow.clone()).or_default() += 1;
+        if run.parent().is_none() {
+            // its parent is counted for it
+            *self.census.entry(flow.clone()).or_default() += 1;
+        }
         let home = Home { tenant, shard: Shard::of(&id, self.shards) };
         self.again.again(&run, &home);
         let active = Active {
@@ -435,7 +438,8 @@ impl Owner {
             self.timers.remove(&(at, id.clone()));
         }
         self.gate.moved(&active.flow, active.out, PerClass::default());
-        if let Some(runs) = self.census.get_mut(&active.flow) {
+        let counts = active.run.parent().is_none();
+        if let Some(runs) = self.census.get_mut(&active.flow).filter(|_| counts) {
             *runs -= 1;
             if *runs == 0 {
                 self.census.remove(&active.flow);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use flowmill_engine::fact::Lane;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
-use flowmill_infra::flow::{Flow, WaitingFlow};
+use flowmill_infra::flow::{Flow, OF_CHILDREN, WaitingFlow};
 use flowmill_infra::shards::{Damaged, Queued, Shards};
 use flowmill_infra::shares::{Party, Shares};
 use flowmill_infra::store::StoreError;
@@ -68,7 +68,7 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
         let room = ACTIVE.saturating_sub(owner.active());
         if room == 0 {
             self.admission.is_backlogged = true;
-            return Ok(());
+            return self.begin_children(owner, now).await;
         }
         let most = room.min(ROWS);
         if !self.admission.is_backlogged {
@@ -83,12 +83,26 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
         }
         let before = owner.active();
         if self.admission.is_backlogged {
+            self.begin_children(owner, now).await?;
             self.begin_in_turns(owner, now, most).await?;
         }
         self.admission.active = owner.active();
         // what cannot begin is asked for again in its time, not at once
         if owner.active() > before {
             self.sweep_at = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Begins runs that nodes of others wait for, whatever is full: those end with them.
+    async fn begin_children(&mut self, owner: &mut Owner, now: Time) -> Result<(), StoreError> {
+        let children = [(OF_CHILDREN.into(), ROWS)];
+        let queued = self.store.queued_of(&self.shards(), &children).await?;
+        if queued.len() == ROWS {
+            self.sweep_at = Instant::now();
+        }
+        for queued in queued {
+            self.begin_one(owner, queued, now).await;
         }
         Ok(())
     }
@@ -125,7 +139,7 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
     /// Whether the limits of its flow allow one more run.
     fn may_begin(&self, owner: &Owner, queued: &Queued) -> bool {
         let allotments = self.allotting.allotments();
-        if !allotments.has_limits() {
+        if !allotments.has_limits() || queued.start.parent.is_some() {
             return true;
         }
         let flow = Flow {

@@ -442,7 +442,7 @@ impl Form {
             form.custom_ids.push(custom_id.map(|id| id.replace('\0', "\u{fffd}")));
             form.metadata.push(attached.metadata.as_ref().map(ToString::to_string));
             form.endpoints.push(attached.endpoint.as_ref().map(ToString::to_string));
-            form.flows.push(flow::key(start.options.lane, tenant, plan, line));
+            form.flows.push(flow::key_of(start, tenant, plan));
             form.parents.push(start.parent.as_ref().map(|parent| parent.run.to_string()));
             form.awaited.push(codec.awaited(start)?);
             form.traces.push(attached.traceparent.as_ref().map(ToString::to_string));

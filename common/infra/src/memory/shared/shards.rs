@@ -243,5 +243,5 @@ impl State {
 
 /// What the flow of a run is known by.
 fn key_of(Queued { plan, tenant, start, .. }: &Queued) -> String {
-    flow::key(start.options.lane, tenant, plan, start.line.as_ref())
+    flow::key_of(start, tenant, plan)
 }

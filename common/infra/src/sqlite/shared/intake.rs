@@ -374,7 +374,7 @@ impl Change for Accepting {
                 .bind(attached.metadata.as_deref())
                 .bind(attached.endpoint.as_deref())
                 .bind(attached.traceparent.as_deref())
-                .bind(flow::key(start.options.lane, tenant, plan, line))
+                .bind(flow::key_of(start, tenant, plan))
                 .bind(start.parent.as_ref().map(|parent| &*parent.run))
                 .bind(awaited.as_deref())
                 .execute(&mut *to)
