@@ -110,6 +110,9 @@ pub struct Usage {
     pub used: Amount,
     /// What could be, beside it.
     pub wanted: Amount,
+    /// The most that it was told it may have, since it looked at what is in flight: so much may be by
+    /// now, and others count with that.
+    pub held: Amount,
 }
 
 /// How much a scheduler may have of a party.
@@ -200,7 +203,10 @@ pub(crate) fn quota(
     let runs = of(share.runs, |amount| amount.runs);
     let tasks = of(share.tasks, |amount| amount.tasks);
     let (tenant, party) = (usage.tenant.clone(), usage.party.clone());
-    let told = Amount { runs: runs.unwrap_or(0), tasks: tasks.unwrap_or(0) };
+    let told = Amount {
+        runs: runs.unwrap_or(0).max(usage.held.runs),
+        tasks: tasks.unwrap_or(0).max(usage.held.tasks),
+    };
     (Quota { tenant, party, runs, tasks }, told)
 }
 
@@ -246,6 +252,7 @@ impl Parts {
                 party: party.clone(),
                 used: alive().map(|part| part.used).sum(),
                 wanted: alive().map(|part| part.wanted).sum(),
+                held: Amount::default(),
             }
         });
         whole.collect()
@@ -306,6 +313,33 @@ fn apportion(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn others_count_with_what_may_have_begun() {
+        let amount = |runs| Amount { runs, tasks: 0 };
+        let usage = |used, held| Usage {
+            tenant: "t".into(),
+            party: Party::Tenant,
+            used: amount(used),
+            wanted: amount(9),
+            held: amount(held),
+        };
+        let share = Share { weight: 1, runs: Some(5), tasks: None };
+        let mut parts = Parts::default();
+        let mut say = |me: &str, usage: Usage| {
+            let quotas = parts.say(&me.into(), &[usage], |_| share, |_| true, Time(0));
+            quotas[0].runs
+        };
+        assert_eq!(say("a", usage(0, 0)), Some(5));
+        assert_eq!(say("b", usage(0, 0)), Some(0));
+        // what it says is older than the five that it was told it may have
+        let lowered = say("a", usage(0, 5)).unwrap();
+        assert!(lowered < 5, "{lowered}");
+        assert_eq!(say("b", usage(0, 0)), Some(0));
+        // it has looked again, and began none
+        say("a", usage(0, lowered));
+        assert_eq!(say("b", usage(0, 0)), Some(5 - lowered));
+    }
 
     /// Lets each of these ask in turn, again and again, as they would of a store.
     fn settled(limit: u32, wants: &[(u32, u32)], turn: u64) -> Vec<u32> {

@@ -50,7 +50,8 @@ impl Owner {
         let tasks = self.gate.out_of(&tenant, &party);
         let used = Amount { runs: count(sum(&self.census)), tasks: count(tasks) };
         let wanted = Amount { runs: 0, tasks: count(sum(ready)) };
-        Usage { tenant, party, used, wanted }
+        // whoever asks knows what it was told
+        Usage { tenant, party, used, wanted, held: Amount::default() }
     }
 
     /// Notes how long a task waited for its worker.

@@ -353,7 +353,7 @@ impl<S: Shards + Shares, P: Plans> Duties for Sharded<S, P> {
                 None => std::future::pending().await,
             }
         };
-        let (has_said, say_at) = (!self.allotting.said().is_empty(), self.say_at);
+        let (has_said, say_at) = (self.allotting.has_said(), self.say_at);
         let saying = async {
             if has_said {
                 tokio::time::sleep_until(say_at).await;

@@ -96,7 +96,8 @@ impl Shares for PostgresStore {
         let usage = |row: &PgRow| {
             let used = amount(row, ["runs", "tasks"])?;
             let wanted = amount(row, ["more_runs", "more_tasks"])?;
-            Ok(Usage { tenant: text(row, "tenant")?, party: party(row)?, used, wanted })
+            let held = Amount::default();
+            Ok(Usage { tenant: text(row, "tenant")?, party: party(row)?, used, wanted, held })
         };
         let mut usages: Vec<Usage> = found.iter().map(usage).collect::<Result<_, StoreError>>()?;
         usages.sort_by(|one, other| (&one.tenant, &one.party).cmp(&(&other.tenant, &other.party)));

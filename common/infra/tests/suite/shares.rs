@@ -57,7 +57,7 @@ async fn shares_are_set_and_cleared<S: Shares>(store: S) {
 fn usage(used: u32, wanted: u32) -> Usage {
     let amount = |runs| Amount { runs, tasks: runs * 2 };
     let (used, wanted) = (amount(used), amount(wanted));
-    Usage { tenant: "acme".into(), party: Party::Tenant, used, wanted }
+    Usage { tenant: "acme".into(), party: Party::Tenant, used, wanted, held: Amount::default() }
 }
 
 fn quota(runs: u32, tasks: u32) -> Quota {
