@@ -207,7 +207,13 @@ impl Api {
     }
 
     /// Asks whichever scheduler answers.
-    pub(crate) async fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &(impl AsRef<[u8]> + ?Sized),
+    ) -> Answer {
         let asking = async {
             loop {
                 let turn = self.turn.load(Ordering::Relaxed);

@@ -23,15 +23,16 @@ pub(crate) async fn ask(
     method: &str,
     path: &str,
     headers: &str,
-    body: &str,
+    body: &(impl AsRef<[u8]> + ?Sized),
 ) -> Option<Answer> {
+    let body = body.as_ref();
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
     let request = format!(
         "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nconnection: close\r\n\
-         content-length: {}\r\n{headers}\r\n{body}",
+         content-length: {}\r\n{headers}\r\n",
         body.len(),
     );
-    stream.write_all(request.as_bytes()).await.ok()?;
+    stream.write_all(&[request.as_bytes(), body].concat()).await.ok()?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.ok()?;
     let answer = String::from_utf8(answer).ok()?;

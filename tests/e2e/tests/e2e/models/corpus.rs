@@ -1,57 +1,64 @@
-//! Other people's workflows, run for real: models and tools are asked, in one process and on a cluster,
-//! with the same result.
+//! Other people's workflows, run for real: models, tools and a knowledge base are asked, in one process and
+//! on a cluster, over every protocol of models, with the same result.
 //!
-//! The corpus lies outside the repository (`FLOWMILL_SHARED`, or `shared` beside it); without it there is
-//! nothing to test.
+//! The corpus lies outside the repository; without it there is nothing to test.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use flowmill_engine::graph::{Item, Mode, Node};
-use flowmill_scripted_provider::{Provider, Script};
+use flowmill_scripted_provider::{Protocol, Provider, Script};
 use futures::future::join_all;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::cluster::{Api, Cluster, ours};
+use crate::cluster::{Api, Asked, Cluster, ours};
 use crate::http::Counter;
-use crate::models::services;
+use crate::models::exports::{Export, exports};
+use crate::models::services_over;
 use crate::process::{PATIENCE, Process, free_port, until};
 use crate::servers::folder;
-
-/// Node types that ask a model or a tool.
-const ASKING: [&str; 5] = ["llm", "question-classifier", "parameter-extractor", "agent", "tool"];
 
 /// How many documents are under way at a time.
 const ABREAST: usize = 6;
 
-/// A document and what it begins with.
-struct Export {
-    name: String,
-    text: String,
-    inputs: Map<String, Value>,
-    is_chat: bool,
+/// Whose outputs differ from one second to the next.
+const TELLS_THE_TIME: &str = "a1sh-4-02-schedule-triggered.yml";
+
+/// A picture of one pixel.
+const PNG: &[u8] =
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89\0\0\0\rIDATx\
+    \x9cc\xf8\xff\xff?\0\x05\xfe\x02\xfe\xa75\x81\x84\0\0\0\0IEND\xaeB`\x82";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_exports_run_alike_in_one_process_and_on_a_cluster_over_openai() {
+    run_alike(Protocol::OpenAi).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn real_exports_run_alike_in_one_process_and_on_a_cluster() {
-    let Some(corpus) = corpus() else { return };
-    let exports = exports(&corpus);
-    assert!(exports.len() > 40, "{} exports ask a model or a tool", exports.len());
+async fn real_exports_run_alike_in_one_process_and_on_a_cluster_over_anthropic() {
+    run_alike(Protocol::Anthropic).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_exports_run_alike_in_one_process_and_on_a_cluster_over_gemini() {
+    run_alike(Protocol::Gemini).await;
+}
+
+async fn run_alike(protocol: Protocol) {
+    let Some(exports) = exports() else { return };
+    assert!(exports.len() > 50, "{} exports ask a model, a tool or knowledge", exports.len());
     let folder = folder();
     let provider = Provider::start(Script::default()).await.unwrap();
     let counter = Counter::start(Duration::ZERO).await;
-    let asked = services(folder.path(), &provider, counter.port);
+    let asked = services_over(protocol, folder.path(), &provider, counter.port);
+    bind(&asked.file);
     let cluster = Cluster::with_services(1, 2, &asked).await;
-    let (port, data) = (free_port(), folder.path().join("data"));
-    let mut served = Process::new("serve", folder.path(), move || {
-        let mut command = ours("flowmill");
-        command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
-        command.args(["--allow-net", "127.0.0.1"]);
-        command.arg("--data").arg(&data).arg("--services").arg(&asked.file);
-        command.args(["--proxy", &asked.proxy]);
-        command
-    });
+    let store = folder.path().join("knowledge.db");
+    for store in [cluster.postgres.url(), store.display().to_string()] {
+        learn(folder.path(), &store);
+    }
+    let port = free_port();
+    let mut served = serve(folder.path(), port, &asked, &store);
     served.start();
     let alone = Api::at(port);
     until("flowmill serve", async || alone.is_up().await).await;
@@ -64,8 +71,7 @@ async fn real_exports_run_alike_in_one_process_and_on_a_cluster() {
         for ((export, here), there) in some.iter().zip(here).zip(there) {
             *ends.entry(here["status"].to_string()).or_default() += 1;
             if !matches!(here["status"].as_str(), Some("succeeded" | "partial-succeeded")) {
-                let why = here["error"].to_string();
-                let why: String = why.chars().take(300).collect();
+                let why: String = here["error"].to_string().chars().take(300).collect();
                 eprintln!("{} {}: {why}", export.name, here["status"]);
             }
             if here != there {
@@ -76,12 +82,42 @@ async fn real_exports_run_alike_in_one_process_and_on_a_cluster() {
     let asked = provider.seen().calls.len();
     eprintln!("{} exports, {asked} questions to models: {ends:?}", exports.len());
     assert!(wrong.is_empty(), "{} exports differ:\n{}", wrong.len(), wrong.join("\n"));
-    // most go through to their end; what fails needs a knowledge base, or more than the scripted
-    // model and the proxy say
+    // most go through to their end; what fails needs more than the scripted model and the proxy say
     let good = ["\"succeeded\"", "\"partial-succeeded\""].map(|status| ends.get(status).copied());
     let good: usize = good.into_iter().flatten().sum();
     assert!(good * 2 > exports.len(), "{ends:?}");
     assert!(asked > 100, "{asked} questions");
+}
+
+/// All questions to knowledge go to one base.
+fn bind(services: &Path) {
+    let bound = "\n[[knowledge]]\nasked = \"*\"\nstore = \"handbook\"\n";
+    let before = std::fs::read_to_string(services).unwrap();
+    std::fs::write(services, before + bound).unwrap();
+}
+
+/// Makes that base in a store.
+fn learn(folder: &Path, store: &str) {
+    let file = folder.join("hello.md");
+    std::fs::write(&file, "# Hello\n\nWhoever says hello is greeted.\n").unwrap();
+    for words in [vec!["create", "handbook"], vec!["add", "handbook", file.to_str().unwrap()]] {
+        let mut command = ours("flowmill");
+        command.arg("knowledge").args(words).env("FLOWMILL_KNOWLEDGE", store);
+        let made = command.output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+}
+
+fn serve(folder: &Path, port: u16, asked: &Asked, knowledge: &Path) -> Process {
+    let (data, asked, knowledge) = (folder.join("data"), asked.clone(), knowledge.to_owned());
+    Process::new("serve", folder, move || {
+        let mut command = ours("flowmill");
+        command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
+        command.args(["--allow-net", "127.0.0.1"]);
+        command.arg("--data").arg(&data).arg("--services").arg(&asked.file);
+        command.args(["--proxy", &asked.proxy]).env("FLOWMILL_KNOWLEDGE", &knowledge);
+        command
+    })
 }
 
 /// Runs a document; what others can see of its end, without what differs from run to run.
@@ -91,7 +127,16 @@ async fn story(api: &Api, export: &Export) -> Value {
     let Some(workflow) = pushed.body["id"].as_str() else {
         return json!({ "status": pushed.body["code"], "problems": pushed.body["problems"] });
     };
-    let mut body = json!({ "workflow": workflow, "inputs": export.inputs });
+    let mut inputs = export.inputs.clone();
+    let mut ids = Vec::new();
+    for wanted in &export.files {
+        let (id, kind) = (upload(api, wanted.kind).await, wanted.kind);
+        let file = json!({ "transfer_method": "local_file", "upload_file_id": id, "type": kind });
+        let file = if wanted.is_list { json!([file]) } else { file };
+        inputs.insert(wanted.variable.clone(), file);
+        ids.push(id);
+    }
+    let mut body = json!({ "workflow": workflow, "inputs": inputs });
     if export.is_chat {
         body["query"] = "What do you think of {}?".into();
     }
@@ -100,94 +145,61 @@ async fn story(api: &Api, export: &Export) -> Value {
     if answer.status != 202 {
         return json!({ "refused": answer.status, "status": answer.body["code"] });
     }
-    let id = answer.body["id"].as_str().unwrap().to_owned();
+    let run = answer.body["id"].as_str().unwrap().to_owned();
+    let ended = end(api, &run, &export.name).await;
+    let mut told =
+        json!({ "status": ended["status"], "error": ended["error"], "outputs": ended["outputs"] });
+    if export.name == TELLS_THE_TIME {
+        told["outputs"] = Value::Null;
+    }
+    ids.push(run);
+    plain(&mut told, &ids);
+    told
+}
+
+/// Uploads a small file of a kind; its id.
+async fn upload(api: &Api, kind: &str) -> String {
+    let (name, mime, content) = match kind {
+        "image" => ("dot.png", "image/png", PNG),
+        "audio" => ("tone.mp3", "audio/mpeg", b"no tone".as_slice()),
+        "video" => ("film.mp4", "video/mp4", b"no film".as_slice()),
+        _ => ("note.txt", "text/plain", b"A small note.".as_slice()),
+    };
+    let path = format!("/api/v1/files?name={name}");
+    let answer = api.ask("POST", &path, &format!("content-type: {mime}\r\n"), content).await;
+    answer.body["id"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned()
+}
+
+/// A run when it does not go on.
+async fn end(api: &Api, run: &str, name: &str) -> Value {
     let ending = async {
         loop {
-            let run = api.run(&id).await;
-            if !matches!(run["status"].as_str(), Some("queued" | "running")) {
-                return run;
+            let told = api.run(run).await;
+            if !matches!(told["status"].as_str(), Some("queued" | "running")) {
+                return told;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    let run = tokio::time::timeout(PATIENCE, ending).await;
-    let run = run.unwrap_or_else(|_| panic!("{} does not end", export.name));
-    let mut told =
-        json!({ "status": run["status"], "error": run["error"], "outputs": run["outputs"] });
-    plain(&mut told, &id);
-    told
+    let ended = tokio::time::timeout(PATIENCE, ending).await;
+    ended.unwrap_or_else(|_| panic!("{name} does not end"))
 }
 
-/// Takes out what is different in every run: times, and the run's own id.
-fn plain(value: &mut Value, run: &str) {
+/// Takes out what is different in every run: times, and ids of the run and its files.
+fn plain(value: &mut Value, ids: &[String]) {
     match value {
-        Value::String(text) => *text = text.replace(run, "RUN"),
-        Value::Array(items) => items.iter_mut().for_each(|item| plain(item, run)),
+        Value::String(text) => {
+            for id in ids {
+                *text = text.replace(id, "ID");
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| plain(item, ids)),
         Value::Object(members) => {
             for name in ["latency", "time_to_first_token", "time_to_generate"] {
                 members.remove(name);
             }
-            members.values_mut().for_each(|item| plain(item, run));
+            members.values_mut().for_each(|item| plain(item, ids));
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
-}
-
-/// The exports that ask a model or a tool, and that can be begun without files.
-fn exports(corpus: &Path) -> Vec<Export> {
-    let mut found = Vec::new();
-    for folder in [corpus.to_owned(), corpus.join("legacy_no_kind")] {
-        let mut files: Vec<PathBuf> =
-            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        files.sort();
-        for file in files {
-            if file.extension().is_some_and(|extension| extension == "yml") {
-                found.extend(export(&file));
-            }
-        }
-    }
-    found
-}
-
-fn export(file: &Path) -> Option<Export> {
-    let text = std::fs::read_to_string(file).ok()?;
-    let document = flowmill_dsl::document::read(&text).ok()?;
-    let kind =
-        |node: &Node| node.data.get("type").and_then(Item::as_str).unwrap_or_default().to_owned();
-    let nodes = &document.graph.nodes;
-    if !nodes.iter().any(|node| ASKING.contains(&&*kind(node))) {
-        return None;
-    }
-    let mut inputs = Map::new();
-    for node in nodes.iter().filter(|node| kind(node) == "start") {
-        for variable in node.data.get("variables").and_then(Item::as_seq).unwrap_or_default() {
-            let text = |key: &str| variable.get(key).and_then(Item::as_str).unwrap_or_default();
-            let value = match text("type") {
-                "number" => json!(3),
-                "checkbox" => json!(true),
-                "json_object" => json!({}),
-                "select" => {
-                    let options = variable.get("options").and_then(Item::as_seq)?;
-                    json!(options.first()?.as_str()?)
-                }
-                // whoever asks for a file has a document of its own to test with
-                "file" | "file-list" => return None,
-                _ => json!("hello"),
-            };
-            inputs.insert(text("variable").to_owned(), value);
-        }
-    }
-    let name = file.file_name()?.to_str()?.to_owned();
-    Some(Export { name, text, inputs, is_chat: document.graph.mode == Mode::Chat })
-}
-
-fn corpus() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
-    let shared = std::env::var_os("FLOWMILL_SHARED").map_or(beside, PathBuf::from);
-    let corpus = shared.join("corpus");
-    if corpus.is_dir() {
-        return Some(corpus);
-    }
-    eprintln!("skipped: there is no corpus at {}", corpus.display());
-    None
 }

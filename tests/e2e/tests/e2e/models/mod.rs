@@ -3,6 +3,7 @@
 mod agents;
 mod chats;
 mod corpus;
+mod exports;
 mod knowledge;
 mod limits;
 mod workflows;
@@ -16,15 +17,28 @@ use crate::cluster::Asked;
 /// Services by a file in a folder: all models are the provider's, all tools are calls of a server that
 /// answers with its path. Nothing else of the world is reached: that server is also the proxy.
 fn services(folder: &Path, provider: &Provider, tools_port: u16) -> Asked {
-    let url = provider.url(Protocol::OpenAi);
+    services_over(Protocol::OpenAi, folder, provider, tools_port)
+}
+
+/// The same, over a protocol of models.
+fn services_over(protocol: Protocol, folder: &Path, provider: &Provider, tools_port: u16) -> Asked {
+    let url = provider.url(protocol);
+    let kind = match protocol {
+        Protocol::OpenAi => "openai",
+        Protocol::Anthropic => "anthropic",
+        Protocol::Gemini => "gemini",
+    };
     let text = format!(
         "[providers.scripted]
-kind = \"openai\"
+kind = \"{kind}\"
 url = \"{url}\"
+key = \"scripted\"
 
 [[models]]
 asked = {{ provider = \"*\", model = \"*\" }}
 provider = \"scripted\"
+tools = true
+schema = true
 images = true
 
 [[tools]]
