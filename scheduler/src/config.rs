@@ -7,7 +7,7 @@ use std::time::Duration;
 use flowmill_engine::plan::TaskClass;
 use flowmill_infra::config::{Problems, Secret, Settings, blank, period};
 use flowmill_infra::postgres;
-use flowmill_infra::program::{Common, Database, Log, Memory, Messages, Sealing};
+use flowmill_infra::program::{Common, Database, Log, Memory, Messages, Otlp, Sealing};
 use flowmill_nodes::outbound::{AllowRule, Options, OutboundPolicy};
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +23,7 @@ const TIMEOUT: Duration = Duration::from_mins(2);
 const LEASE: Duration = Duration::from_secs(2);
 
 /// All settings of the program.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Config {
     /// Its name; empty: its own.
     pub name: String,
@@ -53,6 +53,8 @@ pub struct Config {
     pub window: Tasks,
     /// What it says.
     pub log: Log,
+    /// Where its spans go.
+    pub otlp: Otlp,
 }
 
 /// What a process does.
@@ -296,12 +298,17 @@ impl Settings for Config {
         self.redis.check(problems);
         self.secrets.check(problems);
         self.log.check(problems);
+        self.otlp.check(problems);
     }
 }
 
 impl Common for Config {
     fn log(&self) -> &Log {
         &self.log
+    }
+
+    fn otlp(&self) -> &Otlp {
+        &self.otlp
     }
 
     fn threads(&self) -> usize {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use flowmill_engine::fact::{CancelMode, Event, Fact, TaskDispatched};
+use flowmill_engine::fact::{CancelMode, Event, Fact, RunFinished, TaskDispatched};
 use flowmill_engine::run::{ChildOrder, Run, Seed};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_infra::message::{Control, PlanKey, Shard, Task};
+use flowmill_infra::traces::{self, RunSpan};
 
 use crate::children::{Called, News};
 
@@ -16,6 +17,8 @@ pub(crate) struct Effects {
     pub(crate) tasks: Vec<Task>,
     pub(crate) controls: Vec<Control>,
     pub(crate) children: Vec<News>,
+    /// The spans of runs that are traced and have ended.
+    pub(crate) ended: Vec<RunSpan>,
 }
 
 /// Where a run belongs.
@@ -47,7 +50,8 @@ impl Effects {
                     let order = run.child(&called.task);
                     self.children.extend(order.map(|order| child(run, home, order)));
                 }
-                Event::RunFinished(_) => {
+                Event::RunFinished(finished) => {
+                    self.ended.extend(span(run, finished, fact.at));
                     let parent = run.parent().map(|parent| parent.run.clone());
                     self.children.extend(parent.map(|parent| News::Ended { parent }));
                 }
@@ -66,12 +70,26 @@ impl Effects {
         self.tasks.append(&mut other.tasks);
         self.controls.append(&mut other.controls);
         self.children.append(&mut other.children);
+        self.ended.append(&mut other.ended);
     }
 }
 
 fn child(run: &Run, home: &Home, order: ChildOrder) -> News {
     let (tenant, options) = (home.tenant.clone(), run.options().clone());
     News::Called(Box::new(Called { tenant, order, options }))
+}
+
+/// What is told of a run that has ended where traces go.
+fn span(run: &Run, finished: &RunFinished, at: Time) -> Option<RunSpan> {
+    Some(RunSpan {
+        run: run.id().clone(),
+        trace: run.options().trace.clone()?,
+        workflow: run.workflow().clone(),
+        began: run.started_at(),
+        ended: at,
+        status: finished.status,
+        error: finished.error.clone(),
+    })
 }
 
 /// The message for a task. None when the run has no use for it any more.
@@ -93,6 +111,6 @@ fn task(run: &Run, home: &Home, sent: &TaskDispatched, at: Time) -> Option<Task>
         variables,
         timeout,
         sent_at: Some(at),
-        trace: None,
+        trace: run.options().trace.as_deref().and_then(|trace| traces::within(run.id(), trace)),
     })
 }

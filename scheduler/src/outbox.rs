@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use flowmill_infra::broker::{Closed, TaskPublisher};
 use flowmill_infra::message::{Control, Task};
+use flowmill_infra::traces::{self, Begun};
 use tokio::sync::mpsc::{
     UnboundedReceiver as Receiver, UnboundedSender as Sender, unbounded_channel as channel,
 };
@@ -102,9 +103,12 @@ async fn publish<P: TaskPublisher>(
 ) -> Result<(), Closed> {
     let mut commits = Vec::new();
     while committed.recv_many(&mut commits, COMMITS).await > 0 {
-        let tasks: Vec<Task> = commits.drain(..).flatten().collect();
+        let mut tasks: Vec<Task> = commits.drain(..).flatten().collect();
         let sent = tasks.iter().map(Sent::from).collect();
+        // they end when the broker has the tasks
+        let spans: Vec<Begun> = tasks.iter_mut().filter_map(traces::published).collect();
         publisher.publish(tasks).await?;
+        drop(spans);
         // nobody asks any more: the scheduler ends
         let _ = confirmed.send(sent);
     }

@@ -13,6 +13,7 @@ use flowmill_infra::clock::Clock;
 use flowmill_infra::live::{Event, Live};
 use flowmill_infra::message::Delivery;
 use flowmill_infra::store::{Batch, Commit, Store, StoreError};
+use flowmill_infra::traces;
 use tokio::sync::mpsc::{self, error::TryRecvError};
 
 use crate::children::{Children, News};
@@ -243,6 +244,7 @@ impl<S: Store, I: Inbox, L: Live, C: Clock, D: Duties> Serving<S, I, L, C, D> {
                 effects.append(self.owner.take_effects(&commit.run));
                 self.live.publish(&commit.run, Event::Facts(commit.facts.clone())).await;
             }
+            effects.ended.drain(..).for_each(|run| traces::ended(&run));
             self.call(now, std::mem::take(&mut effects.children));
             self.outbox.put(effects);
             for commit in &commits {

@@ -22,6 +22,7 @@ use flowmill_services::caller::Caller;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
+use tracing::{Instrument as _, field};
 
 use crate::chunks::feed;
 use crate::claims;
@@ -255,9 +256,24 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
             context.steps = Some(Arc::new(steps));
         }
         let (place, number) = (one.place.clone(), one.attempt);
+        let span = tracing::info_span!(
+            "node",
+            node.id = %place.node,
+            attempt = i64::from(number),
+            otel.status_code = field::Empty,
+            error.r#type = field::Empty,
+        );
         let execution = async {
             let at = (&task.run, &place);
-            let outcome = attempt(&*loaded.node, at, &one.variables, &context).await;
+            let attempt = attempt(&*loaded.node, at, &one.variables, &context);
+            let outcome = attempt.instrument(span.clone()).await;
+            if let Err(error) = &outcome {
+                span.record("otel.status_code", "ERROR");
+                span.record("error.type", &*error.kind);
+                // what it says may be the workflow's own business
+                tracing::debug!(parent: &span, error.kind = &*error.kind, "a node failed");
+            }
+            drop(span);
             feed.close();
             then(self.outcome(one, started_at, outcome)).await
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use flowmill_infra::config::{Problems, Secret, Settings, blank, period};
 use flowmill_infra::memory::MemoryLimiter;
-use flowmill_infra::program::{Common, Database, Log, Memory, Messages, Sealing};
+use flowmill_infra::program::{Common, Database, Log, Memory, Messages, Otlp, Sealing};
 use flowmill_infra::rabbitmq;
 use flowmill_nodes::code::{CodeSettings, JinjaSettings, RemoteSettings};
 use flowmill_nodes::outbound::{AllowRule, Options, OutboundPolicy};
@@ -22,7 +22,7 @@ use crate::Slots;
 const BEAT: Duration = Duration::from_secs(10);
 
 /// All settings of the program.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Config {
     /// Its name; empty: its own.
     pub name: String,
@@ -54,6 +54,8 @@ pub struct Config {
     pub services: Asked,
     /// What it says.
     pub log: Log,
+    /// Where its spans go.
+    pub otlp: Otlp,
 }
 
 /// The section `http`.
@@ -239,12 +241,17 @@ impl Settings for Config {
         self.redis.check(problems);
         self.secrets.check(problems);
         self.log.check(problems);
+        self.otlp.check(problems);
     }
 }
 
 impl Common for Config {
     fn log(&self) -> &Log {
         &self.log
+    }
+
+    fn otlp(&self) -> &Otlp {
+        &self.otlp
     }
 
     fn threads(&self) -> usize {

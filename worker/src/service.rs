@@ -11,9 +11,11 @@ use flowmill_infra::broker::{CompletionPublisher, Receipt, TaskConsumer, Work};
 use flowmill_infra::clock::Clock;
 use flowmill_infra::live::Live;
 use flowmill_infra::message::{Beat, Control, Shard, Task};
+use flowmill_infra::traces;
 use flowmill_nodes::context::NodeContext;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{Id, JoinError, JoinSet};
+use tracing::Instrument as _;
 
 use crate::bench::{Bench, CLASSES, is_alone};
 use crate::execute::Library;
@@ -239,12 +241,14 @@ where
         }
         let key = Key::of(&task);
         let (line, order) = watch::channel(said);
+        let span = traces::processed(&task);
         let handle = if is_alone(&task) {
             // asked for here, so that tasks get their slots in the order in which they came
             let turn = self.bench.turn(task.class);
-            self.running.spawn(self.bench.clone().hold(task, receipt, turn, order))
+            self.running.spawn(self.bench.clone().hold(task, receipt, turn, order).instrument(span))
         } else {
-            self.running.spawn(self.bench.clone().hold_fragment(task, receipt, order))
+            self.running
+                .spawn(self.bench.clone().hold_fragment(task, receipt, order).instrument(span))
         };
         self.held.insert(handle.id(), key, line);
     }

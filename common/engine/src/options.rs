@@ -36,6 +36,9 @@ pub struct Options {
     /// Before which others it comes when there is not room for all.
     #[serde(default, skip_serializing_if = "Lane::is_interactive")]
     pub lane: Lane,
+    /// Its place in a trace, as W3C's `traceparent`; None when it is not traced. It changes nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Name>,
 }
 
 impl Default for Options {
@@ -51,6 +54,7 @@ impl Default for Options {
             dispatch: Dispatch::Hop,
             mocks: None,
             lane: Lane::Interactive,
+            trace: None,
         }
     }
 }

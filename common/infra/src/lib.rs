@@ -58,6 +58,7 @@ pub mod store;
 pub mod submissions;
 pub mod tenants;
 pub mod texts;
+pub mod traces;
 pub mod webhooks;
 #[cfg(feature = "rabbitmq")]
 pub mod wire;

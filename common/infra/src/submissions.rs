@@ -29,6 +29,8 @@ pub struct Submitted {
     pub tenant: Option<Name>,
     /// Of a batch: what is asked for, as the query of an address.
     pub batch: Option<Name>,
+    /// Its place in a trace, as W3C's header `traceparent` has it.
+    pub traceparent: Option<Name>,
 }
 
 /// Why a message is set aside.

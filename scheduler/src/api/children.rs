@@ -7,8 +7,9 @@ use std::time::Duration;
 use flowmill_engine::fact::Options;
 use flowmill_engine::run::ChildOrder;
 use flowmill_engine::value::{Name, Object};
-use flowmill_infra::intake::{Accepted, IdempotencyKey, Submission};
+use flowmill_infra::intake::{Accepted, Attached, IdempotencyKey, Submission};
 use flowmill_infra::shards::Wish;
+use flowmill_infra::traces;
 use flowmill_workflow::digest;
 use flowmill_workflow::inputs::{Given, GivenFiles};
 use tokio::task::JoinSet;
@@ -119,7 +120,10 @@ async fn submit<S: ApiStore>(api: &Session<Api<S>>, called: &Called) -> Result<(
     let mut start = submission.start.clone();
     start.parent = Some(parent.clone());
     let key = Some(key(&called.order));
-    match api.submitter.submit(Submission { start, key, ..submission }).await? {
+    let trace = called.options.trace.as_deref();
+    let traceparent = trace.and_then(|trace| traces::within(&parent.run, trace));
+    let attached = Attached { traceparent, ..submission.attached.clone() };
+    match api.submitter.submit(Submission { start, key, attached, ..submission }).await? {
         Accepted::New => Ok(()),
         Accepted::Before(run) | Accepted::Other(run) => remind(api, &called.order, run).await,
     }

@@ -253,21 +253,12 @@ impl Hold {
             ("type", Value::Str(self.kind)),
             ("gate", self.gate.into()),
             ("code", self.code.into()),
-            ("class", self.class.map_or(Value::None, |class| word(class).into())),
+            ("class", self.class.map_or(Value::None, |class| class.name().into())),
             ("worker", text(self.worker.as_ref())),
             ("since", time(self.since)),
             ("until", time(self.until)),
             ("detail", Value::from(self.detail)),
         ])
-    }
-}
-
-fn word(class: TaskClass) -> &'static str {
-    match class {
-        TaskClass::Light => "light",
-        TaskClass::Code => "code",
-        TaskClass::Http => "http",
-        TaskClass::Llm => "llm",
     }
 }
 
@@ -360,7 +351,7 @@ fn sent(plan: &Plan, out: &Outstanding<'_>, note: Option<&Note>) -> Hold {
         return gate.held("sent", "just_sent", detail);
     }
     if !serves(note, out.class) {
-        let detail = format!("no worker is heard of that serves {}; {times}", word(out.class));
+        let detail = format!("no worker is heard of that serves {}; {times}", out.class.name());
         return gate.held("class", "no_worker", detail);
     }
     if out.number > note.mark {
@@ -369,7 +360,7 @@ fn sent(plan: &Plan, out: &Outstanding<'_>, note: Option<&Note>) -> Hold {
     }
     let detail = format!(
         "it lies in the broker's queue until a slot for {} is free; {times}",
-        word(out.class)
+        out.class.name()
     );
     gate.held("class", "waits_for_slot", detail)
 }
@@ -443,14 +434,14 @@ fn waits(
             "it is ready and waits for a place; its owner's notes cannot be read (Redis)",
         ),
         Some(note) if !serves(note, class) => {
-            let detail = format!("it is ready; no worker is heard of that serves {}", word(class));
+            let detail = format!("it is ready; no worker is heard of that serves {}", class.name());
             gate.held("class", "no_worker", detail)
         }
         Some(note) if note.out[class as usize] >= note.window[class as usize] => {
             let (out, most) = (note.out[class as usize], note.window[class as usize]);
             let detail = format!(
                 "it is ready and waits for a place: {out} of {most} tasks of class {} are out",
-                word(class)
+                class.name()
             );
             gate.held("class", "window_full", detail)
         }

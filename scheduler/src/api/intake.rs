@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use flowmill_infra::intake::{Accepted, Intake, Submission};
 use flowmill_infra::store::StoreError;
+use flowmill_infra::traces::{self, Begun};
 use tokio::sync::{mpsc, oneshot};
 
 use super::pokes::Pokes;
@@ -27,12 +28,35 @@ impl Submitter {
     /// # Errors
     /// When the store cannot be reached or changed. It may be durable all the same if the
     /// connection broke at the wrong moment.
-    pub(super) async fn submit(&self, submission: Submission) -> Answer {
+    pub(super) async fn submit(&self, mut submission: Submission) -> Answer {
+        // its span ends when the answer is there
+        let mut span = traced(&mut submission);
+        let taken = self.take(submission).await;
+        if let (Some(span), Err(error)) = (&mut span, &taken) {
+            span.failed(&error.to_string());
+        }
+        taken
+    }
+
+    async fn take(&self, submission: Submission) -> Answer {
         let (answer, answered) = oneshot::channel();
         let gone = || StoreError::Unavailable("the process is about to end".to_owned());
         self.0.send((submission, answer)).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
+}
+
+/// Gives a run its place in a trace, if it is to have one.
+pub(super) fn traced(submission: &mut Submission) -> Option<Begun> {
+    let Submission { start, attached, .. } = submission;
+    // of a run that nobody traces, none that its nodes wait for is traced
+    let is_left_out = start.parent.is_some() && attached.traceparent.is_none();
+    let given = attached.traceparent.as_deref();
+    let taken = (!is_left_out).then(|| traces::taken_in(&start.run, given)).flatten();
+    let (place, span) = taken.unzip();
+    start.options.trace.clone_from(&place);
+    attached.traceparent = attached.traceparent.take().or(place);
+    span
 }
 
 /// The way in, and what takes in until all its ends are gone.

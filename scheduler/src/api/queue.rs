@@ -7,7 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use flowmill_engine::value::{Name, Style, Value, dumps};
 use flowmill_infra::submissions::{Refusal, SubmissionConsumer, SubmissionReceipt, Submitted};
 use flowmill_infra::tenants::DEFAULT_TENANT;
@@ -26,6 +26,9 @@ const KIND: &str = "flowmill.submit.v1";
 
 /// What it says if it is a batch.
 const BATCH: &str = "flowmill.batch.v1";
+
+/// The header of a place in a trace.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Who wants what a message asks for.
 const PUBLISHER: &str = "queue";
@@ -101,7 +104,10 @@ impl<S: ApiStore> Acceptor<S> {
         let body = std::str::from_utf8(&message.body)
             .map_err(|_| Problem::new(Code::InvalidBody, "it is not UTF-8 text"))?;
         let key = named.or_else(|| key_from_body.then(|| key_of_body(message, body)));
-        Ok(accept(&api, body, key, &HeaderMap::new()).await?.shown())
+        let trace = message.traceparent.as_deref().map(HeaderValue::from_str);
+        let trace = trace.and_then(Result::ok).map(|trace| (TRACEPARENT, trace));
+        let headers: HeaderMap = trace.into_iter().collect();
+        Ok(accept(&api, body, key, &headers).await?.shown())
     }
 
     /// For whom a message is: whoever may publish is believed.

@@ -4,11 +4,11 @@ use axum::http::HeaderMap;
 use flowmill_engine::fact::{Dispatch, Options};
 use flowmill_engine::time::parse_duration;
 use flowmill_engine::value::{Name, Object, Style, Value, dumps};
+use flowmill_infra::traces::trace_id;
 use flowmill_workflow::inputs::{Given, GivenFiles};
 
 use super::json::Members;
 use super::problem::Problem;
-use super::webhooks::trace_id;
 
 /// What a caller asks for.
 #[derive(Debug)]

@@ -47,6 +47,18 @@ pub enum TaskClass {
     Llm,
 }
 
+impl TaskClass {
+    /// What it is called wherever it is shown, and in the names of queues.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Light => "light",
+            Self::Code => "code",
+            Self::Http => "http",
+            Self::Llm => "llm",
+        }
+    }
+}
+
 /// Who executes a node.
 #[derive(Clone, Debug)]
 pub enum Behaviour {

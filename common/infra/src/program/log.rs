@@ -1,9 +1,12 @@
 //! What a program says on standard error.
 
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, filter, fmt};
 
 use crate::config::Problems;
+use crate::traces::Tracing;
 
 /// How it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -25,21 +28,33 @@ pub struct Log {
 }
 
 impl Log {
-    /// Begins to log, once in a process.
+    /// Begins to log, once in a process; spans of this project also go where `tracing` sends them.
     ///
     /// # Errors
     /// When it has begun before.
-    pub(super) fn start(&self) -> Result<(), String> {
+    pub(super) fn start(&self, tracing: Option<&Tracing>) -> Result<(), String> {
         let filter = self.filter().map_err(|error| error.to_string())?;
-        let lines = tracing_subscriber::fmt()
+        let lines = fmt::layer()
             .with_writer(std::io::stderr)
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-            .with_env_filter(filter);
-        match self.format {
-            Format::Text => lines.try_init(),
-            Format::Json => lines.json().flatten_event(true).try_init(),
-        }
-        .map_err(|error| error.to_string())
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+        let lines = match self.format {
+            Format::Text => lines.with_filter(filter).boxed(),
+            Format::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
+        };
+        let spans = tracing.map(|tracing| {
+            let ours = |data: &tracing::Metadata<'_>| {
+                data.is_span() && data.target().starts_with("flowmill")
+            };
+            tracing_opentelemetry::layer()
+                .with_tracer(tracing.tracer())
+                .with_location(false)
+                .with_threads(false)
+                .with_target(false)
+                .with_tracked_inactivity(false)
+                .with_filter(filter::filter_fn(ours))
+        });
+        let all = tracing_subscriber::registry().with(lines).with(spans);
+        all.try_init().map_err(|error| error.to_string())
     }
 
     /// Notes what is wrong with it.

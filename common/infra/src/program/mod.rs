@@ -19,6 +19,7 @@ use arguments::{Action, Arguments};
 
 pub use crate::http::{Check, Health, Listener, Stop};
 pub use crate::redis::Redis;
+pub use crate::traces::Otlp;
 pub use log::{Format, Log};
 pub use name::name_or;
 pub use servers::{Database, Kind, Memory, Messages, Sealing, patiently, watch, watch_database};
@@ -27,6 +28,9 @@ pub use servers::{Database, Kind, Memory, Messages, Sealing, patiently, watch, w
 pub trait Common: Settings {
     /// How it logs.
     fn log(&self) -> &Log;
+
+    /// Where its spans go.
+    fn otlp(&self) -> &Otlp;
 
     /// Threads that its tasks run on; 0: one for each processor.
     fn threads(&self) -> usize;
@@ -96,10 +100,17 @@ pub fn main<C: Common>(
         Action::Defaults | Action::Run => {}
     }
     let settings = loaded.settings;
-    if let Err(error) = settings.log().start() {
-        complain(name, &error);
-        return ExitCode::from(USAGE);
-    }
+    let tracing = settings.otlp().start(name).and_then(|tracing| {
+        settings.log().start(tracing.as_ref())?;
+        Ok(tracing)
+    });
+    let tracing = match tracing {
+        Ok(tracing) => tracing,
+        Err(error) => {
+            complain(name, &error);
+            return ExitCode::from(USAGE);
+        }
+    };
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if settings.threads() > 0 {
         builder.worker_threads(settings.threads());
@@ -118,6 +129,9 @@ pub fn main<C: Common>(
     });
     // what still blocks a thread does not keep the program
     runtime.shutdown_background();
+    if let Some(tracing) = tracing {
+        tracing.end();
+    }
     match ended {
         Ok(()) => {
             tracing::info!(program = name, "stopped");

@@ -20,7 +20,8 @@ const NODE: &str = "flowmill-node";
 const GENERATION: &str = "flowmill-generation";
 const ATTEMPT: &str = "flowmill-attempt";
 const DISPATCH: &str = "flowmill-dispatch";
-const TRACE: &str = "traceparent";
+/// Its place in a trace.
+pub(super) const TRACE: &str = "traceparent";
 
 /// It was published before, and may be there twice.
 const AGAIN: &str = "flowmill-again";

@@ -44,12 +44,7 @@ impl Names {
 
     /// Where tasks of a class wait.
     pub(super) fn tasks(&self, class: TaskClass, lane: Lane) -> ShortString {
-        let class = match class {
-            TaskClass::Light => "light",
-            TaskClass::Code => "code",
-            TaskClass::Http => "http",
-            TaskClass::Llm => "llm",
-        };
+        let class = class.name();
         format!("{}.tasks.v1.{class}.{}", self.prefix, lane.name()).into()
     }
 

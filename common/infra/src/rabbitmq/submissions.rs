@@ -163,6 +163,7 @@ fn read(delivery: &Delivery) -> Submitted {
         kind: given(properties.kind()),
         tenant: header(headers::TENANT),
         batch: header(headers::BATCH),
+        traceparent: header(headers::TRACE),
     }
 }
 

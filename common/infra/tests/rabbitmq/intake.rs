@@ -113,6 +113,7 @@ async fn a_submission_is_the_brokers_until_it_is_settled() {
         kind: Some("flowmill.submit.v1".into()),
         tenant: None,
         batch: None,
+        traceparent: None,
     };
     assert_eq!(first, expected);
     let (second, unsettled) = soon(queue.next()).await.unwrap();

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
 use super::super::access::Session;
+use super::super::intake::traced;
 use super::super::problem::{Code, Problem};
 use super::super::request::{Own, Request, Webhook};
 use super::super::{Api, ApiStore};
@@ -183,6 +184,12 @@ async fn step<S: ApiStore>(api: &Session<Api<S>>, batch: &Batch) -> Result<(), P
             for (text, line) in lines.iter().zip(batch.fed + 1..) {
                 fed.push(becomes(api, batch, &mut endpoints, line, text).await?);
             }
+            let runs = fed.iter_mut().filter_map(|fed| match fed {
+                Fed::Run(submission) => Some(submission),
+                Fed::Rejected { .. } => None,
+            });
+            // they end once the runs are durable
+            let _spans: Vec<_> = runs.filter_map(|submission| traced(submission)).collect();
             if !fed.is_empty() && api.store.feed(&batch.batch, batch.fed, &fed).await? {
                 for fed in &fed {
                     if let Fed::Run(submission) = fed {

@@ -7,6 +7,7 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Style, Value, dumps, loads};
 use flowmill_infra::batches::{Batch, State};
 use flowmill_infra::intake::RunRow;
+use flowmill_infra::traces::trace_id;
 use flowmill_infra::webhooks::{BATCH_COMPLETED, Delivery, Endpoint, Format};
 
 use crate::api::batches;
@@ -243,22 +244,6 @@ fn name_of(endpoint: &Endpoint, status: Status) -> Name {
         Some((_, name)) => name.clone(),
         None => usual().map_or_else(|| status.name().into(), |(_, name)| Name::from(*name)),
     }
-}
-
-/// The trace that a `traceparent` names; None when it is none.
-pub(in crate::api) fn trace_id(traceparent: &str) -> Option<&str> {
-    let mut parts = traceparent.split('-');
-    let is_hex = |part: &str, digits: usize| {
-        let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        part.len() == digits && part.bytes().all(digit)
-    };
-    let is_some = |part: &&str| part.bytes().any(|byte| byte != b'0');
-    let version = parts.next().filter(|version| is_hex(version, 2) && *version != "ff")?;
-    let trace = parts.next().filter(|trace| is_hex(trace, 32)).filter(is_some)?;
-    parts.next().filter(|parent| is_hex(parent, 16)).filter(is_some)?;
-    parts.next().filter(|flags| is_hex(flags, 2))?;
-    // later versions may have more
-    (version != "00" || parts.next().is_none()).then_some(trace)
 }
 
 /// When a sample happened, and what it is called.

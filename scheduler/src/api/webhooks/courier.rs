@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use flowmill_engine::value::Name;
 use flowmill_infra::clock::{Clock as _, SystemClock};
+use flowmill_infra::traces;
 use flowmill_infra::webhooks::{Answer, Delivery, Endpoint, Format, Secret};
 use flowmill_nodes::outbound::{Call, Class, Client, Denied, SendError};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
@@ -56,15 +57,17 @@ impl Courier {
         &self,
         endpoint: &Endpoint,
         delivery: &Delivery,
-        body: &Name,
+        (body, trace): (&Name, Option<&str>),
     ) -> Outcome {
         let begun = Instant::now();
-        let sent = match self.call(endpoint, delivery, body) {
+        let told = trace.and_then(|trace| traces::told(&delivery.subject, trace, &delivery.event));
+        let (place, mut span) = told.unzip();
+        let sent = match self.call(endpoint, delivery, body, place.as_deref()) {
             Ok(call) => self.send(call).await,
             Err(why) => Err(why),
         };
         let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let (answer, wish) = match sent {
+        let (answer, wish): (Answer, _) = match sent {
             Ok(response) => {
                 let status = response.status();
                 let wish = wish(&response);
@@ -75,6 +78,9 @@ impl Courier {
             }
             Err(why) => (Answer { error: Some(why.into()), elapsed_ms, ..Answer::default() }, None),
         };
+        if let (Some(span), Some(error)) = (&mut span, &answer.error) {
+            span.failed(error);
+        }
         Outcome { answer, wish }
     }
 
@@ -104,7 +110,13 @@ impl Courier {
         }
     }
 
-    fn call(&self, endpoint: &Endpoint, delivery: &Delivery, body: &Name) -> Result<Call, String> {
+    fn call(
+        &self,
+        endpoint: &Endpoint,
+        delivery: &Delivery,
+        body: &Name,
+        place: Option<&str>,
+    ) -> Result<Call, String> {
         let own = endpoint.secrets.as_ref().map_err(ToString::to_string)?;
         let common = self.settings.url_secret.iter();
         let common: Vec<Secret> =
@@ -119,13 +131,17 @@ impl Courier {
         };
         let seconds = signature::seconds(now).to_string();
         let mut headers = HeaderMap::new();
+        let place = place.map(|place| ("traceparent", place));
         for (name, value) in [
             ("content-type", kind),
             ("user-agent", concat!("flowmill/", env!("CARGO_PKG_VERSION"))),
             ("webhook-id", &delivery.message),
             ("webhook-timestamp", &seconds),
             ("webhook-signature", &signed),
-        ] {
+        ]
+        .into_iter()
+        .chain(place)
+        {
             let value = HeaderValue::from_str(value).map_err(|error| error.to_string())?;
             headers.insert(HeaderName::from_static(name), value);
         }

@@ -185,7 +185,7 @@ pub(super) async fn test<S: Webhooks>(
     let sample = Uuid::now_v7().to_string();
     let delivery = body::sample_delivery(&sample, &endpoint, &event, hooks.clock.now());
     let sent = body::sample(&endpoint, &delivery);
-    let outcome = hooks.courier.deliver(&endpoint, &delivery, &sent).await;
+    let outcome = hooks.courier.deliver(&endpoint, &delivery, (&sent, None)).await;
     let mut shown = vec![
         ("endpoint", Value::Str(endpoint.id)),
         ("webhook_id", Value::Str(delivery.message)),

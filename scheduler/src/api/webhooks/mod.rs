@@ -29,7 +29,6 @@ use flowmill_nodes::outbound::Options;
 use super::access::Guard;
 use super::{guard, no_method};
 
-pub(super) use body::trace_id;
 pub use chosen::AllowedUrl;
 pub use courier::Courier;
 pub use schedule::Schedule;

@@ -152,8 +152,9 @@ async fn send<S: Deliveries + Intake + Contents + Batches>(
 ) {
     let id = claimed.delivery.id;
     let written = match prepared(&*store, &courier, &claimed).await {
-        Ok(Ok(body)) => {
-            let outcome = courier.deliver(&claimed.endpoint, &claimed.delivery, &body).await;
+        Ok(Ok((body, trace))) => {
+            let said = (&body, trace.as_deref());
+            let outcome = courier.deliver(&claimed.endpoint, &claimed.delivery, said).await;
             record(&*store, courier.settings(), &claimed, outcome).await
         }
         Ok(Err(why)) => give_up(&*store, &claimed, why).await,
@@ -164,15 +165,16 @@ async fn send<S: Deliveries + Intake + Contents + Batches>(
     }
 }
 
-/// What is sent; else why that can never be known.
+/// What is sent, and the run's place in a trace; else why that can never be known.
 async fn prepared<S: Deliveries + Intake + Contents + Batches>(
     store: &S,
     courier: &Courier,
     claimed: &Claimed,
-) -> Result<Result<Name, String>, StoreError> {
+) -> Result<Result<(Name, Option<Name>), String>, StoreError> {
     let Claimed { tenant, delivery, endpoint } = claimed;
     if let Some(body) = &delivery.body {
-        return Ok(Ok(body.clone()));
+        let run = store.run(tenant, &delivery.subject).await?;
+        return Ok(Ok((body.clone(), run.and_then(|run| run.attached.traceparent))));
     }
     let settings = courier.settings();
     let terms = Terms { public_url: &settings.public_url, outputs_bytes: settings.outputs_bytes };
@@ -181,7 +183,7 @@ async fn prepared<S: Deliveries + Intake + Contents + Batches>(
             return Ok(Err("the batch is not kept any more".to_owned()));
         };
         let body = body::of_batch(terms, endpoint, delivery, &batch);
-        return store.freeze(delivery.id, &body).await.map(Ok);
+        return Ok(Ok((store.freeze(delivery.id, &body).await?, None)));
     }
     let Some(run) = store.run(tenant, &delivery.subject).await? else {
         return Ok(Err("the run is not kept any more".to_owned()));
@@ -192,7 +194,7 @@ async fn prepared<S: Deliveries + Intake + Contents + Batches>(
         Err(error) => return Ok(Err(format!("the run's end cannot be read: {error}"))),
     };
     let body = body::of_run(terms, endpoint, delivery, &run, end.as_ref());
-    store.freeze(delivery.id, &body).await.map(Ok)
+    Ok(Ok((store.freeze(delivery.id, &body).await?, run.attached.traceparent)))
 }
 
 /// How the run ended, if that is what happened. Outputs of more than `most` bytes are not read.

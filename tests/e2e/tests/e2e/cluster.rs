@@ -24,6 +24,9 @@ pub(crate) struct Asked {
     pub(crate) proxy: String,
 }
 
+/// What is in the environment of a program besides what all have.
+pub(crate) type Variables = [(&'static str, String)];
+
 /// A scheduler or a worker.
 pub(crate) struct Program {
     pub(crate) process: Process,
@@ -37,6 +40,7 @@ impl Program {
         urls: &[String; 3],
         (folder, roles): (&Path, &'static str),
         services: Option<Asked>,
+        more: &Variables,
     ) -> Self {
         let port = free_port();
         let name = format!("{}-{number}", kind.trim_start_matches("flowmill-"));
@@ -48,10 +52,10 @@ impl Program {
             ("FLOWMILL_HTTP__LISTEN", format!("127.0.0.1:{port}")),
             ("FLOWMILL_SECRETS__KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned()),
         ];
-        let slots = SLOTS.to_string();
+        let (slots, more) = (SLOTS.to_string(), more.to_vec());
         let make = move || {
             let mut command = ours(kind);
-            command.envs(settings.clone());
+            command.envs(settings.clone()).envs(more.clone());
             if kind == "flowmill-worker" {
                 for class in ["LIGHT", "CODE", "HTTP", "LLM"] {
                     command.env(format!("FLOWMILL_SLOTS__{class}"), &slots);
@@ -114,17 +118,27 @@ pub(crate) fn ours(name: &str) -> Command {
 
 impl Cluster {
     pub(crate) async fn start(schedulers: usize, workers: usize) -> Self {
-        Self::make(schedulers, workers, false, None).await
+        Self::make(schedulers, workers, false, None, &[]).await
     }
 
     /// The workers' nodes ask these.
     pub(crate) async fn with_services(schedulers: usize, workers: usize, asked: &Asked) -> Self {
-        Self::make(schedulers, workers, false, Some(asked.clone())).await
+        Self::make(schedulers, workers, false, Some(asked.clone()), &[]).await
+    }
+
+    /// The same, with further variables in the environment of all programs.
+    pub(crate) async fn with_variables(
+        schedulers: usize,
+        workers: usize,
+        asked: &Asked,
+        more: &Variables,
+    ) -> Self {
+        Self::make(schedulers, workers, false, Some(asked.clone()), more).await
     }
 
     /// The programs reach the broker by ways of the test's own.
     pub(crate) async fn with_ways(schedulers: usize, workers: usize) -> Self {
-        Self::make(schedulers, workers, true, None).await
+        Self::make(schedulers, workers, true, None, &[]).await
     }
 
     async fn make(
@@ -132,6 +146,7 @@ impl Cluster {
         workers: usize,
         has_ways: bool,
         services: Option<Asked>,
+        more: &Variables,
     ) -> Self {
         let folder = servers::folder();
         let (postgres, rabbit, redis) = tokio::join!(
@@ -157,7 +172,7 @@ impl Cluster {
             let program = |kind, number, broker: &String| {
                 let urls = [postgres.url(), broker.clone(), redis.url()];
                 let place = (folder.path(), "runs,webhooks");
-                Program::new(kind, number, &urls, place, services.clone())
+                Program::new(kind, number, &urls, place, services.clone(), more)
             };
             std::array::from_fn(|role| {
                 let (kind, count) = of[role];
@@ -185,7 +200,8 @@ impl Cluster {
         // no broker is there for it
         let urls = [self.postgres.url(), "amqp://127.0.0.1:1".to_owned(), self.redis.url()];
         let number = self.schedulers.len();
-        Program::new("flowmill-scheduler", number, &urls, (self.folder.path(), "webhooks"), None)
+        let place = (self.folder.path(), "webhooks");
+        Program::new("flowmill-scheduler", number, &urls, place, None, &[])
     }
 }
 

@@ -18,6 +18,7 @@ mod process;
 mod random;
 mod servers;
 mod tenants;
+mod traces;
 mod volume;
 mod walkthroughs;
 mod watching;

@@ -99,9 +99,14 @@ impl Process {
         self.child = None;
     }
 
+    /// All that it wrote.
+    pub(crate) fn words(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// The last lines that it wrote, for whoever reads why a test failed.
     pub(crate) fn last_words(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let text = self.words();
         let lines: Vec<&str> = text.lines().collect();
         format!("{}:\n{}\n", self.name, lines[lines.len().saturating_sub(400)..].join("\n"))
     }

@@ -6,6 +6,7 @@
 
 mod admission;
 mod budget;
+mod span;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,7 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::sync::Notify;
+use tracing::Instrument as _;
 
 use super::clients::{ClientError, Clients};
 use super::limits::{Cost, Limiter, Outcome, Standing};
@@ -26,6 +28,7 @@ use super::{
 };
 use crate::caller::Caller;
 use admission::Admitted;
+use span::{note, span};
 
 /// The models of a services file.
 #[derive(Debug)]
@@ -124,7 +127,9 @@ impl Gateway {
                     return Err(error);
                 }
             };
-            let answer = ask().await;
+            let span = span(offer, call);
+            let answer = ask().instrument(span.clone()).await;
+            note(&span, &answer);
             let (outcome, cost) = judged(&answer, &admitted);
             admitted.settle(outcome, cost.tokens).await;
             self.correct(&reserved, cost).await;
@@ -217,6 +222,8 @@ impl Gateway {
 /// A call, whoever is asked.
 struct Call<'a> {
     caller: &'a Caller,
+    /// What is asked for, in the words of traces.
+    operation: &'static str,
     /// How many tokens are read and written, by estimate.
     tokens: (u64, u64),
     /// Whether a piece of an answer was handed on.
@@ -224,8 +231,8 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    fn new(caller: &'a Caller, tokens: (u64, u64)) -> Self {
-        Self { caller, tokens, heard: AtomicBool::new(false) }
+    fn new(caller: &'a Caller, operation: &'static str, tokens: (u64, u64)) -> Self {
+        Self { caller, operation, tokens, heard: AtomicBool::new(false) }
     }
 
     fn was_heard(&self) -> bool {
@@ -312,7 +319,11 @@ impl Models for Gateway {
     ) -> BoxFuture<'a, Result<Reply, ModelError>> {
         Box::pin(async move {
             let route = self.routes.find(wanted, caller)?;
-            let call = Call::new(caller, estimate(&ask));
+            let operation = match wanted.mode {
+                Mode::Chat => "chat",
+                Mode::Completion => "text_completion",
+            };
+            let call = Call::new(caller, operation, estimate(&ask));
             let how = (wanted.mode, &ask);
             let mut offers: Vec<&Offer> = vec![&route.first];
             if !route.race.is_empty() {
@@ -342,7 +353,7 @@ impl Models for Gateway {
     ) -> BoxFuture<'a, Result<Embeddings, ModelError>> {
         Box::pin(async move {
             let route = self.routes.find(wanted, caller)?;
-            let call = Call::new(caller, of_texts(texts.iter()));
+            let call = Call::new(caller, "embeddings", of_texts(texts.iter()));
             let (offers, texts) = (in_turns(&route), &texts);
             let ask = |offer| -> BoxFuture<'_, _> {
                 Box::pin(async move {
@@ -364,7 +375,7 @@ impl Models for Gateway {
     ) -> BoxFuture<'a, Result<Vec<Ranked>, ModelError>> {
         Box::pin(async move {
             let route = self.routes.find(wanted, caller)?;
-            let call = Call::new(caller, of_texts(documents.iter().chain([&query])));
+            let call = Call::new(caller, "rerank", of_texts(documents.iter().chain([&query])));
             let (offers, query, documents) = (in_turns(&route), &query, &documents);
             let ask = |offer| -> BoxFuture<'_, _> {
                 Box::pin(async move {

@@ -16,7 +16,7 @@ use crate::cluster::Asked;
 
 /// Services by a file in a folder: all models are the provider's, all tools are calls of a server that
 /// answers with its path. Nothing else of the world is reached: that server is also the proxy.
-fn services(folder: &Path, provider: &Provider, tools_port: u16) -> Asked {
+pub(crate) fn services(folder: &Path, provider: &Provider, tools_port: u16) -> Asked {
     services_over(Protocol::OpenAi, folder, provider, tools_port)
 }
 
