@@ -17,6 +17,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::access::Session;
 use super::announce::EndsHeard;
+use super::entries::Entry;
 use super::problem::{Code, Problem};
 use super::submit::{accept, key_of};
 use super::{Api, ApiStore, batches};
@@ -101,7 +102,9 @@ impl<S: ApiStore> Acceptor<S> {
         let body = std::str::from_utf8(&message.body)
             .map_err(|_| Problem::new(Code::InvalidBody, "it is not UTF-8 text"))?;
         let key = named.or_else(|| key_from_body.then(|| key_of_body(message, body)));
-        Ok(accept(&api, body, key, &HeaderMap::new()).await?.shown())
+        let taken = accept(&api, body, key, &HeaderMap::new()).await;
+        api.entries.note(Entry::Queue, &taken);
+        Ok(taken?.shown())
     }
 
     /// For whom a message is: whoever may publish is believed.

@@ -184,6 +184,7 @@ async fn step<S: ApiStore>(api: &Session<Api<S>>, batch: &Batch) -> Result<(), P
                 fed.push(becomes(api, batch, &mut endpoints, line, text).await?);
             }
             if !fed.is_empty() && api.store.feed(&batch.batch, batch.fed, &fed).await? {
+                api.entries.note_lines(&fed);
                 for fed in &fed {
                     if let Fed::Run(submission) = fed {
                         api.pokes.poke(&submission.start.run);
