@@ -15,6 +15,7 @@ use flowmill_engine::value::Name;
 use flowmill_infra::clock::{Clock as _, SystemClock};
 use flowmill_infra::memory::{MemoryBroker, MemoryLive};
 use flowmill_infra::message::PlanKey;
+use flowmill_infra::metrics::Metrics;
 use flowmill_nodes::code::{CodeRunner, CodeSettings};
 use flowmill_nodes::context::NodeContext;
 use flowmill_nodes::document_extractor::converter::{DocumentSettings, Documents};
@@ -27,7 +28,9 @@ use flowmill_scheduler::{
     Children, Finished, Handle, Service as Scheduler, Submission, SubmitError, Window,
 };
 use flowmill_services::Services;
-use flowmill_worker::{Library, Loaded, Missing, Service as Worker, Settings, Slots};
+use flowmill_worker::{
+    Library, Loaded, Missing, OutsideMeters, Service as Worker, Settings, Slots,
+};
 use tokio::task::JoinHandle;
 
 use crate::children::ChildRuns;
@@ -265,13 +268,30 @@ pub(crate) fn outside(
     reach: outbound::Options,
     services: Arc<Services>,
 ) -> anyhow::Result<NodeContext> {
+    let counted = OutsideMeters::of(&Metrics::off());
+    watched_outside(code, policy, reach, services, &counted)
+}
+
+/// The same; what nodes do there is counted.
+///
+/// # Errors
+/// When there can be no HTTP client.
+pub(crate) fn watched_outside(
+    code: &CodeSettings,
+    policy: Policy,
+    reach: outbound::Options,
+    services: Arc<Services>,
+    meters: &Arc<OutsideMeters>,
+) -> anyhow::Result<NodeContext> {
     let options = HttpOptions { policy, ..HttpOptions::default() };
-    let outbound = Arc::new(outbound::Client::new(reach)?);
-    let http = NetworkClient::new(options, outbound);
+    let outbound = outbound::Client::new(reach)?.watched_by(meters.clone());
+    let http = NetworkClient::new(options, Arc::new(outbound));
+    let runner = CodeRunner::new(code);
+    runner.watched_by(meters.clone());
     Ok(NodeContext {
         attempt: 1,
         timeout: std::time::Duration::from_hours(1),
-        code: Arc::new(CodeRunner::new(code)),
+        code: Arc::new(runner),
         http: Arc::new(http),
         files: Arc::new(MemoryFiles::default()),
         documents: Arc::new(documents(code.unsafe_code)?),

@@ -29,6 +29,7 @@ mod services;
 mod settings;
 mod show;
 mod testing;
+mod top;
 mod words;
 mod workflow;
 

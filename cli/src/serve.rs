@@ -13,6 +13,7 @@ use flowmill_infra::dead_letters::NoLetters;
 use flowmill_infra::memory::{
     MemoryBroker, MemoryClaims, MemoryCompletions, MemoryLive, MemoryNotes, MemoryQueue,
 };
+use flowmill_infra::metrics::{Metrics, Requests};
 use flowmill_infra::shards::Announcement;
 use flowmill_infra::sqlite::SharedFolder;
 use flowmill_infra::store::StoreError;
@@ -22,7 +23,7 @@ use flowmill_nodes::files::TenantFolders;
 use flowmill_scheduler::api::{
     self, Background, Courier, Guard, Listened, begin_children, send_webhooks,
 };
-use flowmill_scheduler::{Children, Handle, READS, Service as Scheduler, Sharded, Window};
+use flowmill_scheduler::{Children, Handle, Meters, READS, Service as Scheduler, Sharded, Window};
 use flowmill_worker::{
     Checkpointed, Claiming, Service as Worker, Settings as Hands, Slots, UploadedFiles,
 };
@@ -59,6 +60,8 @@ pub struct Settings {
     pub drain: Duration,
     /// What sends webhooks.
     pub courier: Arc<Courier>,
+    /// Where what happens is counted.
+    pub metrics: Metrics,
 }
 
 /// The services at work.
@@ -91,7 +94,9 @@ impl Serving {
         settings: Settings,
         outside: NodeContext,
     ) -> Result<Self, StoreError> {
-        let Settings { api_key, pepper, allow_mocks, file_bytes, slots, drain, courier } = settings;
+        let Settings { api_key, pepper, allow_mocks, file_bytes, slots, drain, courier, metrics } =
+            settings;
+        let meters = Meters::of(&metrics);
         let shards = store.shards().await?;
         let store = Arc::new(store);
         let (tasks, inbox, consumer, answers) = MemoryBroker::new();
@@ -100,6 +105,7 @@ impl Serving {
         let (live, clock) = (MemoryLive::default(), SystemClock::new());
         let api = api::Settings::new(shards);
         let api = api::Settings { key: api_key, pepper, allow_mocks, file_bytes, ..api };
+        let api = api::Settings { metrics: metrics.clone(), ..api };
         let (notes, guard) = (MemoryNotes::default(), Guard::new(store.clone(), &api));
         let (flows, told) = (workflows.clone(), notes.clone());
         let explain = api::explain(store.clone(), flows, told, api.shards, guard.clone());
@@ -110,9 +116,11 @@ impl Serving {
         let (router, acceptor, background) =
             api::with_acceptor(store.clone(), flows, pokes, live.clone(), guard, api);
         let router = router.merge(explain).merge(letters).merge(hooks);
+        let router = Requests::of(&metrics).watch(router);
 
         let me = Announcement { scheduler: NAME.into(), reads: READS };
         let duties = Sharded::new(store.clone(), workflows.clone(), me).with_notes(notes);
+        let duties = duties.with_meters(meters.clone());
         let window = Window::for_slots(|class| slots.of(class));
         let ends = (tasks, inbox);
         // nothing is announced here: there is no broker
@@ -126,7 +134,7 @@ impl Serving {
             Scheduler::sharing(store.clone(), ends, shown, clock.clone(), window, duties);
 
         let (children, called) = Children::new();
-        let scheduler = scheduler.with_children(children);
+        let scheduler = scheduler.with_children(children).with_meters(meters);
         let (enough_children, stop_children) = oneshot::channel::<()>();
         let beginning = begin_children(acceptor, called, async {
             // an error says the same
@@ -142,6 +150,7 @@ impl Serving {
         let recall = Claiming::new(recall, MemoryClaims::default(), &NAME.into());
         let ends = (consumer, answers);
         let worker = Worker::remembering(ends, live, workflows, clock, hands, (outside, recall));
+        let worker = worker.with_metrics(&metrics);
         let ((stop, told), (hurry, hurried)) = (oneshot::channel(), oneshot::channel());
         let worker = async move {
             // whoever would tell it may be gone: then it is time as well

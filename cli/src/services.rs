@@ -10,6 +10,8 @@ use flowmill_services::Services;
 use flowmill_services::knowledge::BoundKnowledge;
 use flowmill_services::knowledge::Knowledge;
 use flowmill_services::models::Gateway;
+#[cfg(feature = "serve")]
+use flowmill_services::models::ModelWatch;
 use flowmill_services::source::Source;
 use flowmill_services::tools::BoundTools;
 
@@ -57,10 +59,16 @@ impl ServicesFlag {
     /// # Errors
     /// When the file cannot be read or used.
     pub(crate) fn open(&self) -> anyhow::Result<Arc<Services>> {
-        let (source, limiter) = (self.read()?, Arc::new(MemoryLimiter::default()));
-        let store = store(&source, limiter.clone())?;
-        let services = source.services(limiter, &variable, store);
-        services.map(Arc::new).map_err(failed)
+        services(self.read()?)
+    }
+
+    /// The same; `watch` hears of calls of models.
+    ///
+    /// # Errors
+    /// When the file cannot be read or used.
+    #[cfg(feature = "serve")]
+    pub(crate) fn watched(&self, watch: Arc<dyn ModelWatch>) -> anyhow::Result<Arc<Services>> {
+        services(self.read()?.watched_by(watch))
     }
 
     /// The knowledge bases alone.
@@ -100,6 +108,14 @@ impl ServicesFlag {
         let models = self.read()?.models(Arc::new(MemoryLimiter::default()));
         models.context("failed to reach the models")
     }
+}
+
+/// What a file says, as services of this process.
+fn services(source: Source) -> anyhow::Result<Arc<Services>> {
+    let limiter = Arc::new(MemoryLimiter::default());
+    let store = store(&source, limiter.clone())?;
+    let services = source.services(limiter, &variable, store);
+    services.map(Arc::new).map_err(failed)
 }
 
 /// The built-in store of knowledge. It is neither connected to nor made before it is needed.

@@ -35,6 +35,8 @@ pub(crate) struct Active {
     pub(crate) out: PerClass,
     pub(crate) wake_at: Option<Time>,
     pub(crate) is_hungry: [bool; CLASSES.len()],
+    /// Since when it has had something ready of each class.
+    pub(crate) ready_since: [Option<Time>; CLASSES.len()],
     pub(crate) is_busy: bool,
     pub(crate) is_changed: bool,
 }

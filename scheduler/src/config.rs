@@ -7,7 +7,7 @@ use std::time::Duration;
 use flowmill_engine::plan::TaskClass;
 use flowmill_infra::config::{Problems, Secret, Settings, blank, period};
 use flowmill_infra::postgres;
-use flowmill_infra::program::{Common, Database, Log, Memory, Messages, Otlp, Sealing};
+use flowmill_infra::program::{Common, Database, Log, Memory, Messages, Metering, Otlp, Sealing};
 use flowmill_nodes::outbound::{AllowRule, Options, OutboundPolicy};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,8 @@ pub struct Config {
     pub roles: Vec<Role>,
     /// The listener.
     pub http: Http,
+    /// What it counts.
+    pub metrics: Metering,
     /// Who may do what over it.
     pub api: Api,
     /// Runs that come by messages.

@@ -12,6 +12,8 @@ use flowmill_infra::dead_letters::{DeadLetter, DeadLetterConsumer, DeadLetters, 
 use flowmill_infra::message::Delivery;
 use flowmill_infra::store::StoreError;
 
+use crate::meters::Meters;
+
 /// How long a store that is away is left alone before each new try; the last repeats.
 const PATIENCE: [Duration; 4] = [
     Duration::from_millis(200),
@@ -23,17 +25,25 @@ const PATIENCE: [Duration; 4] = [
 /// Deals with dead letters until the broker closes: an unanswered task is answered with an error,
 /// so that its run's error strategy decides what follows; what people shall see is kept for them.
 /// A letter leaves the broker when both are done. Every scheduler may do this at the same time.
-pub async fn deal_with_dead_letters<L, A, S, C>(mut letters: L, answers: A, store: Arc<S>, clock: C)
-where
+pub async fn deal_with_dead_letters<L, A, S, C>(
+    (mut letters, answers): (L, A),
+    store: Arc<S>,
+    clock: C,
+    meters: Arc<Meters>,
+) where
     L: DeadLetterConsumer,
     A: CompletionPublisher,
     S: DeadLetters,
     C: Clock,
 {
     while let Some((letter, receipt)) = letters.next().await {
+        meters.dead_letter(letter.unanswered.is_some());
         if letter.is_odd && !park(&*store, &letter, &clock).await {
             // unsettled, it stays with the broker and comes again over the next connection
             continue;
+        }
+        if letter.is_odd {
+            meters.parked();
         }
         if let Some(sending) = &letter.unanswered
             && let Err(Closed) = answer(&answers, sending, &letter, &clock).await

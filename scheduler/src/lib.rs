@@ -10,7 +10,7 @@
 //! reaches workers, `fence` what keeps a
 //! fault of one run from the others, `shards` the share of one of several schedulers,
 //! `children` the way to runs that nodes wait for,
-//! `dead_letters` what becomes of messages that nobody could use. With the feature `api`
+//! `meters` what is counted, `dead_letters` what becomes of messages that nobody could use. With the feature `api`
 //! there is what it answers over HTTP, with `service` the program: `config` its settings, `program`
 //! how it is joined, `sending` its part that sends webhooks.
 
@@ -27,6 +27,7 @@ mod effects;
 mod fence;
 mod gate;
 mod handle;
+mod meters;
 mod outbox;
 mod owner;
 mod pace;
@@ -43,6 +44,7 @@ pub use dead_letters::deal_with_dead_letters;
 pub use duties::{Alone, Duties};
 pub use gate::Window;
 pub use handle::{Finished, Handle, Submission, SubmitError};
+pub use meters::Meters;
 pub use plans::{PlanError, Plans};
 pub use service::{Service, load};
 pub use shards::{Near, NearOr, Sharded};

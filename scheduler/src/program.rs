@@ -10,8 +10,12 @@ use std::time::Duration;
 
 use axum::Router;
 use flowmill_infra::clock::SystemClock;
+use flowmill_infra::metrics::{Metrics, Program, Requests};
 use flowmill_infra::postgres::{self, OpenError, PostgresStore};
-use flowmill_infra::program::{Failure, Health, Listener, Redis, Stop, name_or, patiently, watch};
+use flowmill_infra::program::{
+    Failure, Health, Listener, Redis, Stop, look_at_broker, look_at_health, look_at_pools, name_or,
+    patiently, watch,
+};
 use flowmill_infra::rabbitmq::{
     self, RabbitCompletions, RabbitDeadLetters, RabbitInbox, RabbitTasks,
 };
@@ -27,7 +31,7 @@ use crate::api::{
 };
 use crate::config::{Config, Role};
 use crate::sending::{self, Sending};
-use crate::{ChildNews, Children, Near, READS, Service, Sharded, deal_with_dead_letters};
+use crate::{ChildNews, Children, Meters, Near, READS, Service, Sharded, deal_with_dead_letters};
 
 /// What the program is called.
 pub const NAME: &str = "flowmill-scheduler";
@@ -67,13 +71,15 @@ pub async fn run(config: Config, stop: Stop) -> Result<(), Failure> {
     let name = name_or(&config.name);
     let courier = config.webhooks.settings().map_err(Failure::Broken)?;
     let courier = Courier::new(courier).map_err(|error| Failure::Broken(error.to_string()))?;
-    let courier = Arc::new(courier);
+    let metrics = config.metrics.metrics(Program::Scheduler);
+    let courier = Arc::new(courier.with_metrics(&metrics));
+    let apart = config.metrics.apart(&metrics, &stop).await?;
     if !config.roles.contains(&Role::Runs) {
-        return sending::send(&config, courier, stop).await;
+        return sending::send(&config, (courier, metrics, apart), stop).await;
     }
     let health = Health::waiting_for(&["postgres", "rabbitmq", "api"]);
     let door = Door::default();
-    let router = health.router().merge(door.router());
+    let router = health.router().merge(config.metrics.beside(&metrics)).merge(door.router());
     let listener = Listener::open(config.http.listen, router, stop.clone()).await?;
     let reached = tokio::select! {
         reached = reach(&config, &name, &health) => Some(reached),
@@ -82,12 +88,14 @@ pub async fn run(config: Config, stop: Stop) -> Result<(), Failure> {
     let served = match reached {
         Some(Ok(servers)) => {
             let ends = (&health, &door);
-            Box::pin(own(&config, &name, ends, (servers, courier), &stop)).await
+            Box::pin(own(&config, (&name, &metrics), ends, (servers, courier), &stop)).await
         }
         Some(Err(failure)) => Err(failure),
         None => Ok(()),
     };
-    listener.finish().await;
+    for listener in [Some(listener), apart].into_iter().flatten() {
+        listener.finish().await;
+    }
     served
 }
 
@@ -127,7 +135,7 @@ async fn reach(config: &Config, name: &str, health: &Health) -> Result<Servers, 
 /// Owns runs until it is told to stop.
 async fn own(
     config: &Config,
-    name: &str,
+    (name, metrics): (&str, &Metrics),
     (health, door): (&Health, &Door),
     (servers, courier): (Servers, Arc<Courier>),
     stop: &Stop,
@@ -135,17 +143,22 @@ async fn own(
     let Servers { store, shards, tasks, inbox, letters: (letters, answers), redis, keys } = servers;
     let watching = tokio::spawn(watch(health.clone(), store.clone(), inbox.contact()));
     let looking_after = tokio::spawn(look_after(config.postgres.url.expose().to_owned()));
+    look_at_health(metrics, health, &redis);
+    look_at_pools(metrics, &store);
+    look_at_broker(metrics, tasks.pressure());
+    let meters = Meters::of(metrics);
     let workflows = Arc::new(Workflows::new(store.clone()));
     let me = Announcement { scheduler: name.into(), reads: READS };
     let near = Arc::new(Near::default());
     let pokes = near.or(rabbitmq::pokes(&config.rabbitmq.settings(name)));
     let watched = redis.subscriptions(keys.clone());
-    let (settings, plans) = (config.api(shards), workflows.clone());
+    let settings = api::Settings { metrics: metrics.clone(), ..config.api(shards) };
+    let plans = workflows.clone();
     let guard = Guard::new(store.clone(), &settings);
     let (router, acceptor, answering) =
         api::with_acceptor(store.clone(), plans, pokes, watched, guard.clone(), settings);
     let duties = Sharded::new(store.clone(), workflows.clone(), me).with_notes(redis.clone());
-    let duties = duties.with_near(near);
+    let duties = duties.with_near(near).with_meters(meters.clone());
     let (live, ended) = Listened::to(redis.live(keys));
     let live = live.telling(acceptor.ends());
     let sends = config.roles.contains(&Role::Webhooks);
@@ -159,8 +172,9 @@ async fn own(
         duties,
     );
     let (children, called) = Children::new();
-    let service = service.with_children(children);
-    let dealing = deal_with_dead_letters(letters, answers, store.clone(), SystemClock::new());
+    let service = service.with_children(children).with_meters(meters.clone());
+    let ends = (letters, answers);
+    let dealing = deal_with_dead_letters(ends, store.clone(), SystemClock::new(), meters);
     let dealing = tokio::spawn(dealing);
     let broker = config.rabbitmq.settings(name);
     let explaining = api::explain(store.clone(), workflows, redis, shards, guard.clone());
@@ -170,7 +184,7 @@ async fn own(
     let (beginning, enough_children) = begin(acceptor.clone(), called);
     let taking = take_in(config, &broker, acceptor, is_enough);
     let mut owning = tokio::spawn(service.run());
-    door.open(router);
+    door.open(Requests::of(metrics).watch(router));
     health.has("api");
     tracing::info!(scheduler.name = name, "serving");
     let ended = tokio::select! {

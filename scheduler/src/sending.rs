@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use flowmill_infra::metrics::Metrics;
 use flowmill_infra::postgres::PostgresStore;
-use flowmill_infra::program::{Failure, Health, Listener, Stop, watch_database};
+use flowmill_infra::program::{
+    Failure, Health, Listener, Stop, look_at_health, look_at_pools, watch_database,
+};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
@@ -14,11 +17,12 @@ use crate::program::{REQUESTS, open, open_redis};
 /// Sends webhooks and does nothing else, until it is told to stop.
 pub(crate) async fn send(
     config: &Config,
-    courier: Arc<Courier>,
+    (courier, metrics, apart): (Arc<Courier>, Metrics, Option<Listener>),
     stop: Stop,
 ) -> Result<(), Failure> {
     let health = Health::waiting_for(&["postgres"]);
-    let listener = Listener::open(config.http.listen, health.router(), stop.clone()).await?;
+    let router = health.router().merge(config.metrics.beside(&metrics));
+    let listener = Listener::open(config.http.listen, router, stop.clone()).await?;
     let keys = config.secrets.keys().map_err(|error| Failure::Broken(error.to_string()))?;
     let redis = open_redis(config)?;
     let opened = tokio::select! {
@@ -28,6 +32,8 @@ pub(crate) async fn send(
     let sent = match opened {
         Some(Ok(store)) => {
             tracing::info!("sending webhooks");
+            look_at_health(&metrics, &health, &redis);
+            look_at_pools(&metrics, &store);
             let watching = tokio::spawn(watch_database(health.clone(), store.clone()));
             let sending = Sending::start(store.clone(), courier, Arc::default());
             stop.told(1).await;
@@ -40,7 +46,9 @@ pub(crate) async fn send(
         Some(Err(failure)) => Err(failure),
         None => Ok(()),
     };
-    listener.finish().await;
+    for listener in [Some(listener), apart].into_iter().flatten() {
+        listener.finish().await;
+    }
     sent
 }
 

@@ -15,12 +15,14 @@ use flowmill_infra::message::Delivery;
 use flowmill_infra::store::{Batch, Commit, Store, StoreError};
 use flowmill_infra::traces;
 use tokio::sync::mpsc::{self, error::TryRecvError};
+use tokio::time::Instant;
 
 use crate::children::{Children, News};
 use crate::duties::{Alone, Duties};
 use crate::effects::Effects;
 use crate::gate::Window;
 use crate::handle::{Handle, Request};
+use crate::meters::Meters;
 use crate::outbox::Outbox;
 use crate::owner::Owner;
 
@@ -56,6 +58,7 @@ pub struct Service<S, P, I, L, C, D = Alone> {
     owner: Owner,
     /// Where runs are begun that nodes wait for; None where there is nobody.
     children: Option<Children>,
+    meters: Arc<Meters>,
 }
 
 /// A run as the store's journal has it. None when the store holds no journal of it.
@@ -103,6 +106,7 @@ impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock, D: Duties> Service
             is_open,
             owner,
             children,
+            meters: Arc::default(),
         };
         (service, Handle { requests: sender })
     }
@@ -112,6 +116,12 @@ impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock, D: Duties> Service
     #[must_use]
     pub fn with_children(self, children: Children) -> Self {
         Self { children: Some(children), ..self }
+    }
+
+    /// The same; what happens is counted with these.
+    #[must_use]
+    pub fn with_meters(self, meters: Arc<Meters>) -> Self {
+        Self { owner: self.owner.with_meters(meters.clone()), meters, ..self }
     }
 
     /// Serves until every [`Handle`] is gone and no run is live, unless others take over what is.
@@ -128,6 +138,7 @@ impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock, D: Duties> Service
             is_open,
             owner,
             children,
+            meters,
         } = self;
         let outbox = Outbox::start(publisher);
         let is_restless = false;
@@ -142,6 +153,7 @@ impl<S: Store, P: TaskPublisher, I: Inbox, L: Live, C: Clock, D: Duties> Service
             is_open,
             owner,
             children,
+            meters,
             is_restless,
         };
         if let Err(Closed) = serving.serve().await {
@@ -166,6 +178,7 @@ struct Serving<S, I, L, C, D> {
     is_open: bool,
     owner: Owner,
     children: Option<Children>,
+    meters: Arc<Meters>,
     /// Runs were told something after the last look at them.
     is_restless: bool,
 }
@@ -178,6 +191,7 @@ impl<S: Store, I: Inbox, L: Live, C: Clock, D: Duties> Serving<S, I, L, C, D> {
             let now = self.clock.now();
             let sent = self.outbox.confirmed();
             if !sent.is_empty() {
+                self.meters.published(&sent);
                 self.duties.published(now, sent);
             }
             let (duties, owner, inbox) = (&mut self.duties, &mut self.owner, &mut self.inbox);
@@ -193,6 +207,8 @@ impl<S: Store, I: Inbox, L: Live, C: Clock, D: Duties> Serving<S, I, L, C, D> {
             self.owner.wake(now);
             self.owner.grant(now);
             self.settle(now).await;
+            let owner = &self.owner;
+            self.meters.stand(now, owner.active(), owner.places(), || owner.ready_tasks(now));
         }
         Ok(())
     }
@@ -242,6 +258,7 @@ impl<S: Store, I: Inbox, L: Live, C: Clock, D: Duties> Serving<S, I, L, C, D> {
             let commits = self.commit(now, batch, &mut effects).await;
             for commit in &commits {
                 effects.append(self.owner.take_effects(&commit.run));
+                self.meters.stored(commit, self.owner.run(&commit.run));
                 self.live.publish(&commit.run, Event::Facts(commit.facts.clone())).await;
             }
             effects.ended.drain(..).for_each(|run| traces::ended(&run));
@@ -291,7 +308,10 @@ impl<S: Store, I: Inbox, L: Live, C: Clock, D: Duties> Serving<S, I, L, C, D> {
             if batch.commits.is_empty() && batch.signals.is_empty() {
                 continue;
             }
-            let Err(error) = self.store.commit(&batch).await else {
+            let begun = Instant::now();
+            let tried = self.store.commit(&batch).await;
+            self.meters.committed(begun.elapsed(), tried.is_ok());
+            let Err(error) = tried else {
                 stored.append(&mut batch.commits);
                 continue;
             };

@@ -8,7 +8,7 @@ use flowmill_engine::child;
 use flowmill_engine::error::{ErrorClass, NodeError};
 use flowmill_engine::fact::{BatchLine, Returned, TaskId};
 use flowmill_engine::plan::TaskClass;
-use flowmill_engine::run::{Completion, Fragment, Outcome};
+use flowmill_engine::run::{Completion, End, Fragment, Outcome};
 use flowmill_engine::time::Time;
 use flowmill_engine::variables::Variables;
 use flowmill_infra::broker::{CompletionPublisher, Receipt};
@@ -22,12 +22,14 @@ use flowmill_services::caller::Caller;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 use tracing::{Instrument as _, field};
 
 use crate::chunks::feed;
 use crate::claims;
 use crate::execute::{Library, Loaded, Missing, attempt};
 use crate::held::Order;
+use crate::meters::{Meters, Over};
 use crate::pulse::Pulse;
 use crate::recall::Recall;
 use crate::steps::KeptSteps;
@@ -58,6 +60,7 @@ pub(crate) struct Bench<A, V, L, C, R> {
     pub(crate) outside: NodeContext,
     pub(crate) slots: [Arc<Semaphore>; 4],
     pub(crate) pulse: Pulse,
+    pub(crate) meters: Meters,
 }
 
 /// Leave to execute; the semaphore is never closed.
@@ -141,6 +144,7 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
         turn: Turn,
         mut order: watch::Receiver<Order>,
     ) {
+        let since = Instant::now();
         let past = Past::of(&task, &receipt, self.clock.now());
         let stops = |order: &Order| matches!(order, Order::Drop | Order::HandBack);
         let outcome = tokio::select! {
@@ -154,23 +158,44 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
                 let completion = Completion::of(task.dispatch, outcome);
                 Delivery::Completed { run: task.run.clone(), completion }
             }
-            Ok(Err(why)) => return release(&task, receipt, &why).await,
+            Ok(Err(why)) => return self.release(&task, (receipt, since), &why).await,
             Err(Order::HandBack) => handed_back(&task),
             Err(_) => {
+                self.meters.over(&task, since, Over::Dropped);
                 receipt.settle().await;
                 return;
             }
         };
-        self.reply(&task, receipt, delivery).await;
+        self.reply(&task, (receipt, since), delivery).await;
     }
 
-    /// Gives a task its answer.
-    pub(crate) async fn reply<E: Receipt>(&self, task: &Task, receipt: E, delivery: Delivery) {
+    /// Gives a task its answer that came then.
+    pub(crate) async fn reply<E: Receipt>(
+        &self,
+        task: &Task,
+        (receipt, since): (E, Instant),
+        delivery: Delivery,
+    ) {
+        let how = over(&delivery);
         if self.answers.answer(task.shard, delivery).await.is_err() {
             tracing::debug!(node.id = %task.task.node, "the broker closed before an answer");
             return;
         }
+        self.meters.over(task, since, how);
         receipt.settle().await;
+    }
+
+    /// A task that could not be begun here goes to others, after a while.
+    pub(crate) async fn release<E: Receipt>(
+        &self,
+        task: &Task,
+        (receipt, since): (E, Instant),
+        why: &Missing,
+    ) {
+        tracing::warn!(run.id = %task.run, node.id = %task.task.node, %why, "a task goes back");
+        tokio::time::sleep(PAUSE).await;
+        self.meters.over(task, since, Over::Released);
+        receipt.release().await;
     }
 
     /// Executes a node once there is a slot. What is known of it already is not done again.
@@ -303,11 +328,16 @@ impl From<&Task> for Execution {
     }
 }
 
-/// A task that could not be begun here goes to others, after a while.
-pub(crate) async fn release<E: Receipt>(task: &Task, receipt: E, why: &Missing) {
-    tracing::warn!(run.id = %task.run, node.id = %task.task.node, %why, "a task goes back");
-    tokio::time::sleep(PAUSE).await;
-    receipt.release().await;
+/// What an answer means for a worker.
+fn over(delivery: &Delivery) -> Over {
+    match delivery {
+        Delivery::Returned { .. } => Over::HandedBack,
+        Delivery::Completed { completion, .. } => match completion.end {
+            End::Returned(Returned::HandedBack) => Over::HandedBack,
+            _ => Over::Answered,
+        },
+        Delivery::Poke { .. } | Delivery::Beat(_) | Delivery::Lost { .. } => Over::Answered,
+    }
 }
 
 /// What an attempt of a node inside a task is known by.

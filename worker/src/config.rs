@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use flowmill_infra::config::{Problems, Secret, Settings, blank, period};
 use flowmill_infra::memory::MemoryLimiter;
-use flowmill_infra::program::{Common, Database, Log, Memory, Messages, Otlp, Sealing};
+use flowmill_infra::program::{Common, Database, Log, Memory, Messages, Metering, Otlp, Sealing};
 use flowmill_infra::rabbitmq;
 use flowmill_nodes::code::{CodeSettings, JinjaSettings, RemoteSettings};
 use flowmill_nodes::outbound::{AllowRule, Options, OutboundPolicy};
 use flowmill_services::Services;
+use flowmill_services::models::ModelWatch;
 use flowmill_services::models::limits::Limiter;
 use flowmill_services::source::Source;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,8 @@ pub struct Config {
     pub beat: Duration,
     /// The listener.
     pub http: Http,
+    /// What it counts.
+    pub metrics: Metering,
     /// Nodes that run at a time.
     pub slots: Classes,
     /// The database.
@@ -175,7 +178,7 @@ impl Asked {
         source.map_err(|error| format!("failed to {error}"))
     }
 
-    /// The services of the file, behind limits.
+    /// The services of the file, behind limits; `watch` hears of calls of models.
     ///
     /// # Errors
     /// When one of them can never be called.
@@ -183,8 +186,13 @@ impl Asked {
         &self,
         limiter: Arc<dyn Limiter>,
         database: &Database,
+        watch: Option<Arc<dyn ModelWatch>>,
     ) -> Result<Services, String> {
         let source = self.read()?;
+        let source = match watch {
+            Some(watch) => source.watched_by(watch),
+            None => source,
+        };
         let models = source.models(limiter.clone());
         let models = Arc::new(models.map_err(|error| format!("failed to {error}"))?);
         let url = match self.knowledge.expose() {
@@ -233,7 +241,7 @@ impl Settings for Config {
             problems.add("code.sandbox_url", why);
         }
         let limiter = Arc::new(MemoryLimiter::default());
-        if let Err(error) = self.services.open(limiter, &self.postgres) {
+        if let Err(error) = self.services.open(limiter, &self.postgres, None) {
             problems.add("services.file", error);
         }
         self.postgres.check(problems);

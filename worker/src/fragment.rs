@@ -28,11 +28,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::bench::{
-    Bench, CLASSES, Execution, Past, Slot, checkpoint_key, is_call, key_of, release, unloadable,
+    Bench, CLASSES, Execution, Past, Slot, checkpoint_key, is_call, key_of, unloadable,
 };
 use crate::claims;
 use crate::execute::{Library, Missing};
 use crate::held::Order;
+use crate::meters::Over;
 use crate::recall::Recall;
 
 /// How often a fragment may be lost before its parts go out one by one.
@@ -87,18 +88,22 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
         receipt: E,
         order: watch::Receiver<Order>,
     ) {
+        let since = Instant::now();
         let past = Past::of(&task, &receipt, self.clock.now());
         let completion = match self.begin(&task, past).await {
             Ok(Some(inside)) => inside.finish(&self, order).await,
             Ok(None) => Some(returned(&task, Vec::new(), Returned::Suspected)),
-            Err(why) => return release(&task, receipt, &why).await,
+            Err(why) => return self.release(&task, (receipt, since), &why).await,
         };
         match completion {
             Some(completion) => {
                 let delivery = Delivery::Completed { run: task.run.clone(), completion };
-                self.reply(&task, receipt, delivery).await;
+                self.reply(&task, (receipt, since), delivery).await;
             }
-            None => receipt.settle().await,
+            None => {
+                self.meters.over(&task, since, Over::Dropped);
+                receipt.settle().await;
+            }
         }
     }
 

@@ -7,8 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_infra::clock::SystemClock;
+use flowmill_infra::metrics::{Metrics, Program};
 use flowmill_infra::postgres::{self, PostgresStore};
-use flowmill_infra::program::{Failure, Health, Listener, Redis, Stop, name_or, patiently, watch};
+use flowmill_infra::program::{
+    Failure, Health, Listener, Redis, Stop, look_at_broker, look_at_health, look_at_pools, name_or,
+    patiently, watch,
+};
 use flowmill_infra::rabbitmq::{self, RabbitCompletions, RabbitWorker};
 use flowmill_infra::seal::Keys;
 use flowmill_infra::wire::Transit;
@@ -21,7 +25,7 @@ use flowmill_nodes::outbound;
 use flowmill_workflow::Workflows;
 
 use crate::config::Config;
-use crate::{Checkpointed, Claiming, Service, Settings, UploadedFiles};
+use crate::{Checkpointed, Claiming, OutsideMeters, Service, Settings, UploadedFiles};
 
 /// What the program is called.
 pub const NAME: &str = "flowmill-worker";
@@ -48,34 +52,42 @@ struct Servers {
 /// [`Failure`] when it cannot go on.
 pub async fn run(config: Config, stop: Stop) -> Result<(), Failure> {
     let name = name_or(&config.name);
-    let outside = outside(&config)?;
+    let metrics = config.metrics.metrics(Program::Worker);
+    let meters = OutsideMeters::of(&metrics);
+    let outside = outside(&config, &meters)?;
     let health = Health::waiting_for(&["postgres", "rabbitmq"]);
+    let router = health.router().merge(config.metrics.beside(&metrics));
     let listener = match config.http.listen {
-        Some(at) => Some(Listener::open(at, health.router(), stop.clone()).await?),
+        Some(at) => Some(Listener::open(at, router, stop.clone()).await?),
         None => None,
     };
+    let apart = config.metrics.apart(&metrics, &stop).await?;
     let reached = tokio::select! {
         reached = reach(&config, &name, &health) => Some(reached),
         () = stop.told(1) => None,
     };
     let worked = match reached {
-        Some(Ok(servers)) => work(&config, &name, &health, (servers, outside), &stop).await,
+        Some(Ok(servers)) => {
+            let counted = (&metrics, meters);
+            Box::pin(work(&config, (&name, counted), &health, (servers, outside), &stop)).await
+        }
         Some(Err(failure)) => Err(failure),
         None => Ok(()),
     };
-    if let Some(listener) = listener {
+    for listener in [listener, apart].into_iter().flatten() {
         listener.finish().await;
     }
     worked
 }
 
 /// What nodes may reach in this process.
-fn outside(config: &Config) -> Result<NodeContext, Failure> {
+fn outside(config: &Config, meters: &Arc<OutsideMeters>) -> Result<NodeContext, Failure> {
     let code = config.code.settings().map_err(Failure::Broken)?;
     let reach = config.outbound.reach().map_err(Failure::Broken)?;
     let client = outbound::Client::new(reach);
     let client =
         client.map_err(|error| Failure::Broken(format!("there can be no HTTP client: {error}")))?;
+    let client = client.watched_by(meters.clone());
     // documents are converted by this program, started anew for each
     let helper = std::env::current_exe();
     let helper = helper.map_err(|error| {
@@ -86,10 +98,12 @@ fn outside(config: &Config) -> Result<NodeContext, Failure> {
         unsafe_conversion: code.unsafe_code,
         ..DocumentSettings::default()
     };
+    let runner = CodeRunner::new(&code);
+    runner.watched_by(meters.clone());
     Ok(NodeContext {
         attempt: 1,
         timeout: LONGEST,
-        code: Arc::new(CodeRunner::new(&code)),
+        code: Arc::new(runner),
         http: Arc::new(NetworkClient::new(HttpOptions::default(), Arc::new(client))),
         files: Arc::new(MemoryFiles::default()),
         documents: Arc::new(Documents::new(documents)),
@@ -120,7 +134,7 @@ async fn reach(config: &Config, name: &str, health: &Health) -> Result<Servers, 
 /// Works until it is told to stop.
 async fn work(
     config: &Config,
-    name: &str,
+    (name, (metrics, meters)): (&str, (&Metrics, Arc<OutsideMeters>)),
     health: &Health,
     (servers, outside): (Servers, NodeContext),
     stop: &Stop,
@@ -129,7 +143,11 @@ async fn work(
     let watching = tokio::spawn(watch(health.clone(), store.clone(), tasks.contact()));
     let workflows = Arc::new(Workflows::new(store.clone()));
     let files = Arc::new(UploadedFiles::new(store.clone(), outside.files.clone()));
-    let services = config.services.open(Arc::new(redis.limiter()), &config.postgres);
+    look_at_health(metrics, health, &redis);
+    look_at_pools(metrics, &store);
+    look_at_broker(metrics, answers.pressure());
+    let limiter = Arc::new(redis.limiter());
+    let services = config.services.open(limiter, &config.postgres, Some(meters));
     let services = services.map_err(Failure::Broken)?;
     let outside = NodeContext { files, services: Arc::new(services), ..outside };
     let settings = Settings {
@@ -148,6 +166,7 @@ async fn work(
         settings,
         (outside, recall),
     );
+    let service = service.with_metrics(metrics);
     tracing::info!(worker.name = name, "working");
     let mut was_told = false;
     let told = async {

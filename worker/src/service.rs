@@ -11,15 +11,18 @@ use flowmill_infra::broker::{CompletionPublisher, Receipt, TaskConsumer, Work};
 use flowmill_infra::clock::Clock;
 use flowmill_infra::live::Live;
 use flowmill_infra::message::{Beat, Control, Shard, Task};
+use flowmill_infra::metrics::Metrics;
 use flowmill_infra::traces;
 use flowmill_nodes::context::NodeContext;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::bench::{Bench, CLASSES, is_alone};
 use crate::execute::Library;
 use crate::held::{Held, Key, Order};
+use crate::meters::{Meters, Over};
 use crate::pulse::Pulse;
 use crate::recall::{Forgetful, Recall};
 
@@ -124,10 +127,21 @@ where
         let slots = CLASSES.map(|class| Arc::new(Semaphore::new(settings.slots.of(class).max(1))));
         let began = clock.now();
         let pulse = Pulse::start();
-        let bench = Bench { answers, live, library, clock, recall, outside, slots, pulse };
+        let meters = Meters::default();
+        let bench = Bench { answers, live, library, clock, recall, outside, slots, pulse, meters };
         let bench = Arc::new(bench);
         let (held, running, concerned) = (Held::default(), JoinSet::new(), BTreeSet::new());
         Self { tasks, bench, settings, held, running, began, concerned }
+    }
+
+    /// The same; what happens is counted in these.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: &Metrics) -> Self {
+        // nobody shares it before it works
+        if let Some(bench) = Arc::get_mut(&mut self.bench) {
+            bench.meters = Meters::of(metrics, self.settings.slots, &bench.slots);
+        }
+        self
     }
 
     /// Works until the broker closes, then finishes what it holds.
@@ -171,6 +185,7 @@ where
     }
 
     async fn finish(&mut self, mut beat: Beats, hurry: impl Future<Output = ()> + Send) {
+        self.bench.meters.drains();
         self.held.tell_all(Order::Halt);
         let drain = self.settings.drain;
         let mut time_is_over = std::pin::pin!(async {
@@ -233,9 +248,11 @@ where
     /// Begins a task at once; it waits for a slot by itself, so that no class waits for another.
     /// How many there are is bounded by the scheduler's window.
     async fn start(&mut self, task: Task, receipt: T::Receipt) {
+        self.bench.meters.came(receipt.is_redelivered());
         let said = self.held.order(&task);
         if said == Order::Drop {
             tracing::debug!(run.id = %task.run, node.id = %task.task.node, "a task came too late");
+            self.bench.meters.over(&task, Instant::now(), Over::Dropped);
             receipt.settle().await;
             return;
         }

@@ -31,6 +31,7 @@ mod submit;
 mod tenants;
 mod test;
 mod tools;
+mod top;
 mod validate;
 mod webhooks;
 mod workflows;
@@ -100,6 +101,8 @@ enum Command {
     Tenants(tenants::Args),
     /// List, make and revoke the keys by which a server knows its callers.
     Keys(keys::Args),
+    /// Watch what servers and workers do.
+    Top(top::Args),
     /// Say who answers for the tools that workflows ask for.
     Tools(tools::Args),
     /// Hold workflows against what they must do: tests in files.
@@ -160,6 +163,7 @@ impl Cli {
             Command::Webhooks(args) => webhooks::run(args),
             Command::Tenants(args) => tenants::run(args),
             Command::Keys(args) => keys::run(args),
+            Command::Top(args) => top::run(&args),
             Command::Tools(args) => tools::run(args),
             Command::Test(args) => test::run(args),
             Command::Validate(args) => validate::run(args),

@@ -10,16 +10,17 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use flowmill_engine::time::parse_duration;
 use flowmill_infra::http::{Health, Listener, Stop};
+use flowmill_infra::metrics::{Metrics, Program};
 use flowmill_infra::sqlite::SharedFolder;
 use flowmill_nodes::http_request::client::Policy;
 use flowmill_scheduler::api::{Courier, Door, Key, Pepper, WebhookSettings};
-use flowmill_worker::Slots;
+use flowmill_worker::{OutsideMeters, Slots};
 use tracing_subscriber::EnvFilter;
 
 use super::run::code;
 use crate::code::{CodeFlags, warn};
 use crate::console::talk;
-use crate::embedded::{cores, outside};
+use crate::embedded::{cores, watched_outside};
 use crate::keep::keys;
 use crate::net::Net;
 use crate::serve::{SHARDS, Serving, Settings};
@@ -85,6 +86,9 @@ pub(crate) struct Args {
     /// How others reach it, such as <https://flowmill.example>: what links in webhooks begin with.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "URL")]
     public_url: String,
+    /// Count nothing: no `/metrics` for Prometheus.
+    #[arg(long)]
+    no_metrics: bool,
     /// What is logged: error, warn, info or debug, also of parts: `warn,flowmill_worker=debug`.
     #[arg(long, env = "FLOWMILL_LOG", default_value = "warn", value_name = "LEVELS")]
     log: String,
@@ -149,25 +153,29 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
         allowed_by: ["--allow-net", "--allow-private-network"],
         ..WebhookSettings::default()
     });
-    let courier = Arc::new(courier.context("failed to prepare webhooks")?);
+    let courier = courier.context("failed to prepare webhooks")?;
+    let metrics = if args.no_metrics { Metrics::off() } else { Metrics::of(Program::Serve) };
+    let courier = Arc::new(courier.with_metrics(&metrics));
     let file_bytes = usize::from(args.file_mib.get()) << 20;
     let pepper = Pepper::of(&args.pepper);
-    Ok(Settings { api_key, pepper, allow_mocks, file_bytes, slots, drain, courier })
+    Ok(Settings { api_key, pepper, allow_mocks, file_bytes, slots, drain, courier, metrics })
 }
 
 /// Serves until it is told to stop.
 async fn serve(args: &Args, settings: Settings) -> anyhow::Result<ExitCode> {
     let stop = Stop::on_signals().context("failed to listen to signals")?;
-    let outside = outside(
+    let counted = OutsideMeters::of(&settings.metrics);
+    let outside = watched_outside(
         &args.code.settings()?,
         Policy::default(),
         args.net.reach(),
-        args.services.open()?,
+        args.services.watched(counted.clone())?,
+        &counted,
     )?;
     let (code, documents) = (outside.code.clone(), outside.documents.clone());
     let store = SharedFolder::open(&args.data, SHARDS, keys()?).await?;
     let (health, door) = (Health::waiting_for(&["api"]), Door::default());
-    let router = health.router().merge(door.router());
+    let router = health.router().merge(settings.metrics.router()).merge(door.router());
     let listener = Listener::open(args.listen, router, stop.clone()).await;
     let listener = listener.context("--listen names another address")?;
     let drain = settings.drain;

@@ -4,6 +4,7 @@
 mod events;
 mod inputs;
 mod large;
+mod metrics;
 mod stream;
 mod uploads;
 mod wait;
@@ -21,6 +22,7 @@ use reqwest::{Method, RequestBuilder, StatusCode, Url};
 pub(crate) use events::Events;
 pub(crate) use inputs::inputs;
 pub(crate) use large::{follow, save};
+pub(crate) use metrics::metrics_of;
 pub(crate) use stream::Upload;
 pub(crate) use uploads::with_files;
 pub(crate) use wait::{ended, errors, status, told, wait};

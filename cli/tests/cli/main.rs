@@ -31,6 +31,8 @@ mod show;
 mod terminal;
 mod testing;
 mod tools;
+#[cfg(feature = "serve")]
+mod top;
 mod validate;
 mod workflow_tools;
 

@@ -19,16 +19,16 @@ use crate::crash::{self, Counter};
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A process that serves a folder.
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
-    base: String,
+    pub(crate) base: String,
     /// What it said so far.
     said: Arc<Mutex<String>>,
     rest: Option<JoinHandle<()>>,
 }
 
 impl Serving {
-    fn start(folder: &str, more: &[&str]) -> Self {
+    pub(crate) fn start(folder: &str, more: &[&str]) -> Self {
         let serve =
             ["serve", "--data", folder, "--listen", "127.0.0.1:0", "--allow-private-network"];
         Self::of(&mut command(&[&serve, more].concat()), folder)
@@ -72,7 +72,7 @@ impl Serving {
     }
 
     /// A verb that asks it.
-    fn ask(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Ran {
         let mut command = command(arguments);
         command.env("FLOWMILL_SERVER", &self.base).env_remove("FLOWMILL_API_KEY");
         Ran::of(command.output().unwrap())
@@ -130,7 +130,7 @@ impl Serving {
 
     /// Stops in order.
     #[track_caller]
-    fn stop(self) {
+    pub(crate) fn stop(self) {
         self.signal(Signal::SIGTERM);
         let (code, said) = self.ended();
         assert_eq!(code, Some(0), "{said}");
@@ -206,7 +206,7 @@ fn calling(port: u16) -> String {
     workflow(&[&start(""), &call, &end("body", "h, body")], &edges)
 }
 
-fn folder() -> (tempfile::TempDir, String) {
+pub(crate) fn folder() -> (tempfile::TempDir, String) {
     let parent = tempfile::tempdir().unwrap();
     let folder = parent.path().join("data").to_str().unwrap().to_owned();
     (parent, folder)

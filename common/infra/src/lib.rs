@@ -6,7 +6,7 @@
 //! (`seal`), and large values become `payloads`. With `rabbitmq` there is a broker between
 //! processes, and messages are bytes (`wire`).
 //! With `redis` processes share what may vanish: the live feed, claims, copies of checkpoints.
-//! `config` reads settings; `http` is a port that answers; `program`, with `service`, is what the
+//! `metrics` is what programs count of themselves; `config` reads settings; `http` is a port that answers; `program`, with `service`, is what the
 //! programs of a cluster share.
 //! What works over these ports works over any others that pass the same
 //! suite (`tests/ports.rs`).
@@ -33,6 +33,7 @@ mod journal;
 pub mod live;
 pub mod memory;
 pub mod message;
+pub mod metrics;
 pub mod notes;
 #[cfg(feature = "payloads")]
 pub mod payloads;

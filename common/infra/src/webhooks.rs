@@ -393,6 +393,24 @@ pub trait Deliveries: Send + Sync + 'static {
         patience: Duration,
         keep: Duration,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// What waits.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    fn backlog(&self) -> impl Future<Output = Result<Backlog, StoreError>> + Send;
+}
+
+/// The most deliveries that are counted as waiting.
+pub(crate) const MOST_COUNTED: usize = 100_000;
+
+/// Deliveries that wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// How many, up to 100,000.
+    pub waiting: usize,
+    /// For how long the oldest of them has been tried.
+    pub oldest: Duration,
 }
 
 /// Why a delivery that waits is given up: `endpoint` says whether its endpoint is disabled, None

@@ -7,7 +7,7 @@ use crate::Services;
 use crate::file::{FileError, ServicesFile, USUAL_NAME};
 use crate::knowledge::Knowledge;
 use crate::models::limits::Limiter;
-use crate::models::{ClientError, Gateway, Routes};
+use crate::models::{ClientError, Gateway, ModelWatch, Routes};
 use crate::secret::Environment;
 
 /// A services file as it was read, or what there is without one.
@@ -17,6 +17,8 @@ pub struct Source {
     pub file: ServicesFile,
     /// What its paths are relative to.
     folder: PathBuf,
+    /// Who hears of calls of models, if anybody does.
+    watch: Option<Arc<dyn ModelWatch>>,
 }
 
 /// Why there are no services.
@@ -54,14 +56,21 @@ impl Source {
     pub fn read(path: Option<&Path>, environment: Environment<'_>) -> Result<Self, OpenError> {
         let Some(path) = path else {
             let file = ServicesFile::of_environment(environment);
-            return Ok(Self { file, folder: PathBuf::from(".") });
+            return Ok(Self { file, folder: PathBuf::from("."), watch: None });
         };
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path);
         let text = text.map_err(|why| OpenError::Unreadable { file: name.clone(), why })?;
         let file = ServicesFile::read(&name, &text, environment)?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        Ok(Self { file, folder: folder.unwrap_or_else(|| Path::new(".")).to_owned() })
+        let folder = folder.unwrap_or_else(|| Path::new(".")).to_owned();
+        Ok(Self { file, folder, watch: None })
+    }
+
+    /// The same; this one hears of calls of models.
+    #[must_use]
+    pub fn watched_by(self, watch: Arc<dyn ModelWatch>) -> Self {
+        Self { watch: Some(watch), ..self }
     }
 
     /// The file that is read when nobody names one: [`USUAL_NAME`] in a folder, if it is there.
@@ -80,7 +89,8 @@ impl Source {
     /// # Errors
     /// [`ClientError`] when a provider can never be connected to.
     pub fn models(&self, limiter: Arc<dyn Limiter>) -> Result<Gateway, ClientError> {
-        Gateway::new(Routes::new(self.file.models.clone()), limiter)
+        let gateway = Gateway::new(Routes::new(self.file.models.clone()), limiter)?;
+        Ok(gateway.watched_by(self.watch.clone()))
     }
 
     /// The tools that it binds.

@@ -74,7 +74,9 @@ pub async fn begin_children<S: ApiStore>(
 async fn begin<S: ApiStore>(api: Session<Api<S>>, called: Called) {
     let mut waits = PATIENCE.iter();
     loop {
-        let Err(problem) = submit(&api, &called).await else { return };
+        let begun = submit(&api, &called).await;
+        api.entries.note_child(&begun);
+        let Err(problem) = begun else { return };
         let run = &called.order.parent.run;
         if !matches!(problem.code(), Code::Unavailable | Code::NotReady) {
             let why = problem.detail().to_owned();
@@ -91,7 +93,8 @@ async fn begin<S: ApiStore>(api: Session<Api<S>>, called: Called) {
     }
 }
 
-async fn submit<S: ApiStore>(api: &Session<Api<S>>, called: &Called) -> Result<(), Problem> {
+/// Begins one; false when it was begun before.
+async fn submit<S: ApiStore>(api: &Session<Api<S>>, called: &Called) -> Result<bool, Problem> {
     let ChildOrder { parent, call } = &called.order;
     let version = api.versions.find(&api.tenant, &call.workflow).await?;
     let version = version.ok_or_else(|| Problem::no_workflow(&call.workflow))?;
@@ -124,8 +127,11 @@ async fn submit<S: ApiStore>(api: &Session<Api<S>>, called: &Called) -> Result<(
     let traceparent = trace.and_then(|trace| traces::within(&parent.run, trace));
     let attached = Attached { traceparent, ..submission.attached.clone() };
     match api.submitter.submit(Submission { start, key, attached, ..submission }).await? {
-        Accepted::New => Ok(()),
-        Accepted::Before(run) | Accepted::Other(run) => remind(api, &called.order, run).await,
+        Accepted::New => Ok(true),
+        Accepted::Before(run) | Accepted::Other(run) => {
+            remind(api, &called.order, run).await?;
+            Ok(false)
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod batches;
 mod children;
 mod conversations;
 mod door;
+mod entries;
 mod events;
 mod explain;
 mod files;
@@ -53,6 +54,7 @@ use flowmill_infra::clock::SystemClock;
 use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::Intake;
 use flowmill_infra::live::Subscribe;
+use flowmill_infra::metrics::Metrics;
 use flowmill_infra::shares::Shares;
 use flowmill_infra::tenants::Tenants;
 use flowmill_infra::texts::Texts;
@@ -61,6 +63,7 @@ use flowmill_workflow::Workflows;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
+use entries::Entries;
 use events::Streams;
 use intake::Submitter;
 use pokes::Pokes;
@@ -102,6 +105,8 @@ pub struct Settings {
     pub allowed_urls: Vec<AllowedUrl>,
     /// The largest file that is taken in, in bytes.
     pub file_bytes: usize,
+    /// Where submissions are counted.
+    pub metrics: Metrics,
 }
 
 impl Settings {
@@ -116,6 +121,7 @@ impl Settings {
             submission_bytes: 10 << 20,
             allowed_urls: Vec::new(),
             file_bytes: 15 << 20,
+            metrics: Metrics::off(),
         }
     }
 }
@@ -159,6 +165,7 @@ struct Api<S> {
     store: Arc<S>,
     workflows: Arc<Workflows<S>>,
     submitter: Submitter,
+    entries: Entries,
     versions: Versions,
     ends: Waits<Name, ()>,
     verdicts: Waits<i64, Option<Name>>,
@@ -237,6 +244,7 @@ where
         store,
         workflows,
         submitter,
+        entries: Entries::of(&settings.metrics),
         versions,
         ends,
         verdicts,

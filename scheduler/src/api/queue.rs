@@ -17,6 +17,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::access::Session;
 use super::announce::EndsHeard;
+use super::entries::Entry;
 use super::problem::{Code, Problem};
 use super::submit::{accept, key_of};
 use super::{Api, ApiStore, batches};
@@ -107,7 +108,9 @@ impl<S: ApiStore> Acceptor<S> {
         let trace = message.traceparent.as_deref().map(HeaderValue::from_str);
         let trace = trace.and_then(Result::ok).map(|trace| (TRACEPARENT, trace));
         let headers: HeaderMap = trace.into_iter().collect();
-        Ok(accept(&api, body, key, &headers).await?.shown())
+        let taken = accept(&api, body, key, &headers).await;
+        api.entries.note(Entry::Queue, &taken);
+        Ok(taken?.shown())
     }
 
     /// For whom a message is: whoever may publish is believed.

@@ -20,6 +20,7 @@ use flowmill_workflow::rerun::{TakenOver, node_id, output};
 use uuid::Uuid;
 
 use super::access::Session;
+use super::entries::Entry;
 use super::guard::{parameters, read};
 use super::json::{Members, number, object};
 use super::problem::{Code, Problem};
@@ -106,9 +107,10 @@ pub(super) async fn rerun<S: ApiStore>(
         ("kept", object(counts.map(|(name, count)| (name, number(count))))),
         ("warnings", Value::array(warning.into_iter().map(Value::from).collect())),
     ];
-    let taken =
-        submit::take(&api, Submission { key, attached, ..submission }, workflow, more).await?;
-    Ok(taken.answer())
+    let submission = Submission { key, attached, ..submission };
+    let taken = submit::take(&api, submission, workflow, more).await;
+    api.entries.note(Entry::Http, &taken);
+    Ok(taken?.answer())
 }
 
 /// The new run of what failed in an earlier one, without a key; what never began, or failed nowhere,

@@ -26,6 +26,7 @@ use uuid::Uuid;
 use super::Api;
 use super::access::Session;
 use super::conversations;
+use super::entries::Entry;
 use super::files;
 use super::guard::{parameters, read};
 use super::json::{Answer, object};
@@ -72,7 +73,9 @@ pub(super) async fn submit<S: Intake + Texts + Contents + Webhooks>(
     let [] = parameters(&uri, [])?;
     let key = idempotency_key(&headers)?;
     let body = read(&headers, body, api.settings.submission_bytes).await?;
-    Ok(accept(&api, &body, key, &headers).await?.answer())
+    let taken = accept(&api, &body, key, &headers).await;
+    api.entries.note(Entry::Http, &taken);
+    Ok(taken?.answer())
 }
 
 /// A run that is durable.

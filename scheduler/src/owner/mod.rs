@@ -24,6 +24,7 @@ use crate::effects::{Effects, Home};
 use crate::fence::{crash, fenced};
 use crate::gate::{CLASSES, Gate, PerClass, Window};
 use crate::handle::{Done, Finished, SubmitError};
+use crate::meters::Meters;
 
 /// How long a task waits at first that no queue took.
 const WITHOUT_A_QUEUE: Duration = Duration::from_secs(5);
@@ -60,6 +61,7 @@ pub struct Owner {
     workers: u32,
     /// What runs call for that were taken up.
     again: Effects,
+    meters: Arc<Meters>,
 }
 
 impl Owner {
@@ -76,7 +78,18 @@ impl Owner {
             numbers: BTreeMap::new(),
             workers: 1,
             again: Effects::default(),
+            meters: Arc::default(),
         }
+    }
+
+    /// The same; what happens is counted with these.
+    pub(crate) fn with_meters(self, meters: Arc<Meters>) -> Self {
+        Self { meters, ..self }
+    }
+
+    /// A run in memory.
+    pub(crate) fn run(&self, run: &Name) -> Option<&Run> {
+        self.runs.get(run).map(|active| &active.run)
     }
 
     /// There are so many workers, and so many of their slots are for this owner.
@@ -229,6 +242,7 @@ impl Owner {
             out: PerClass::default(),
             wake_at: None,
             is_hungry: Default::default(),
+            ready_since: Default::default(),
             is_busy: false,
             is_changed: !fresh.is_empty(),
             fresh,
@@ -256,7 +270,16 @@ impl Owner {
             // whoever owns shards looks after these
             Delivery::Poke { .. } | Delivery::Beat(_) | Delivery::Lost { .. } => return,
         };
-        if let Err(reason) = self.apply(now, &run, input) {
+        let returned = match &input {
+            Input::Returned { reason, .. } => Some(*reason),
+            _ => None,
+        };
+        if returned == Some(Returned::Unroutable) {
+            self.meters.unroutable();
+        }
+        let told = self.apply(now, &run, input);
+        self.meters.answered(returned.is_some(), &told);
+        if let Err(reason) = told {
             tracing::debug!(run.id = %run, node.id = %task.node, %reason, "an answer does not apply");
         }
     }
@@ -295,6 +318,8 @@ impl Owner {
             active.wake_at = wake_at;
         }
         for class in CLASSES {
+            let ready_since = &mut active.ready_since[class as usize];
+            *ready_since = wants.ready[class as usize].then(|| ready_since.unwrap_or(now));
             let is_hungry = &mut active.is_hungry[class as usize];
             if wants.ready[class as usize] && !*is_hungry {
                 *is_hungry = true;

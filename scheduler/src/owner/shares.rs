@@ -11,6 +11,7 @@ use flowmill_infra::shares::{Amount, Party, Usage};
 
 use crate::allotments::{Allotments, is_of};
 use crate::gate::CLASSES;
+use crate::meters::Ready;
 use crate::pace::Times;
 
 use super::Owner;
@@ -34,6 +35,20 @@ impl Owner {
             *ready.entry(active.flow.clone()).or_default() += more;
         }
         ready
+    }
+
+    /// What could be sent if there were places for it. It looks at all runs.
+    pub(crate) fn ready_tasks(&self, now: Time) -> [Ready; CLASSES.len()] {
+        let mut all = [Ready::default(); CLASSES.len()];
+        for active in self.runs.values().filter(|active| active.is_hungry.contains(&true)) {
+            for class in CLASSES {
+                let ready = &mut all[class as usize];
+                ready.tasks += active.run.ready(class, now);
+                let since = active.ready_since[class as usize];
+                ready.since = ready.since.into_iter().chain(since).min();
+            }
+        }
+        all
     }
 
     /// What there is of a party, and how many more tasks it could have out by what is ready.
@@ -63,6 +78,7 @@ impl Owner {
         }
         let (class, took) = (out.class, now.since(out.sent_at));
         if let Some(times) = Times::of(completion, took) {
+            self.meters.waited(class as usize, times.waited);
             let (out, _) = self.gate.places();
             self.gate.pace().answered(now, class, times, out[class as usize]);
         }

@@ -32,6 +32,7 @@ use tokio::time::Instant;
 
 use crate::duties::{Duties, Sent};
 use crate::fence::fenced;
+use crate::meters::Meters;
 use crate::owner::Owner;
 use crate::plans::{PlanError, Plans};
 
@@ -101,6 +102,7 @@ pub struct Sharded<S, P> {
     told: Option<note::Told>,
     /// Told by this process that there is something to look at.
     near: Arc<Near>,
+    meters: Arc<Meters>,
 }
 
 impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
@@ -127,7 +129,14 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
             watch_at: Instant::now(),
             told: None,
             near: Arc::default(),
+            meters: Arc::default(),
         }
+    }
+
+    /// The same; what happens is counted with these.
+    #[must_use]
+    pub fn with_meters(self, meters: Arc<Meters>) -> Self {
+        Self { meters, ..self }
     }
 
     /// The same; `near` tells it without a broker.
@@ -161,6 +170,7 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
         if !word.is_good() {
             return Ok(false);
         }
+        self.meters.lost_epochs(lost.len());
         let fair = usize::from(share(&word.held));
         let (kept, spare) = tenures.split_at(fair.min(tenures.len()));
         // what was said once is done once: the next word comes in seconds
@@ -201,6 +211,7 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
         );
         owner.count_from(tenure.shard, tenure.last);
         self.tenures.insert(tenure.shard, tenure);
+        self.meters.owns(self.tenures.len());
         self.near.own(tenure.shard);
         let Tenure { shard, mark, last, .. } = tenure;
         self.doubts.push(Doubt {
@@ -216,6 +227,7 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
             self.give_up(owner, inbox, &[tenure.shard]).await;
             return Ok(false);
         }
+        self.meters.took_over();
         Ok(true)
     }
 
@@ -232,6 +244,7 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
             self.visits.remove(shard);
             self.doubts.retain(|doubt| doubt.shard != *shard);
         }
+        self.meters.owns(self.tenures.len());
     }
 
     /// Brings runs into memory, if they are of ours and go on. A run that cannot be read or planned
@@ -459,7 +472,10 @@ impl<S: Shards + Shares, P: Plans> Duties for Sharded<S, P> {
     fn failed(&mut self, owner: &Owner, error: &StoreError) -> Option<Vec<Shard>> {
         self.settled.clear();
         Some(match error {
-            StoreError::Fenced { shard } => vec![*shard],
+            StoreError::Fenced { shard } => {
+                self.meters.lost_epochs(1);
+                vec![*shard]
+            }
             // what is in memory of it is not what the store has
             StoreError::Conflict { run, .. } => vec![owner.shard_of(run)],
             _ => self.shards(),

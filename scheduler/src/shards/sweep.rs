@@ -203,6 +203,7 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
         }
         self.watch_at = Instant::now() + WATCH;
         let runs = self.store.without_deadline(&self.shards(), NAMED).await?;
+        self.meters.without_deadline(runs.len());
         if !runs.is_empty() {
             let runs: Vec<&str> = runs.iter().map(|run| &**run).collect();
             tracing::error!(

@@ -78,7 +78,7 @@ const PURE: &[(&str, &[&str])] = &[
 
 /// Crates that speak to servers or fix the form of messages: only flowmill-infra knows them, and
 /// flowmill-knowledge its own databases.
-pub(crate) const FENCED: [&str; 5] = ["lapin", "sqlx", "redis", "bincode", "backoff"];
+pub(crate) const FENCED: [&str; 6] = ["lapin", "sqlx", "redis", "bincode", "backoff", "prometheus"];
 
 /// A dependency of a crate of the workspace.
 struct Dependency {

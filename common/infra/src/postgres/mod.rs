@@ -166,6 +166,19 @@ pub struct PostgresStore {
     readers: PgPool,
 }
 
+/// How the connections of one kind stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolState {
+    /// What they are for: `writers`, `readers` or `payloads`.
+    pub name: &'static str,
+    /// How many are open.
+    pub open: usize,
+    /// How many of these nobody uses.
+    pub idle: usize,
+    /// How many there may be.
+    pub most: usize,
+}
+
 impl PostgresStore {
     /// Opens a store that [`migrate`] made.
     ///
@@ -216,6 +229,21 @@ impl PostgresStore {
     pub async fn ping(&self) -> Result<(), StoreError> {
         let asked = sqlx::query("SELECT 1").execute(&self.readers).await;
         asked.map(drop).map_err(|error| trouble(&error))
+    }
+
+    /// How its connections stand.
+    pub fn pools(&self) -> [PoolState; 3] {
+        let of = |name, pool: &PgPool| PoolState {
+            name,
+            open: usize::try_from(pool.size()).unwrap_or(usize::MAX),
+            idle: pool.num_idle(),
+            most: usize::try_from(pool.options().get_max_connections()).unwrap_or(usize::MAX),
+        };
+        [
+            of("writers", &self.writers),
+            of("readers", &self.readers),
+            of("payloads", &self.payloads.pool),
+        ]
     }
 
     /// How many shards there are. It never changes.

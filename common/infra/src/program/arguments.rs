@@ -15,6 +15,8 @@ pub(super) enum Action {
     Print,
     /// Say whether the settings can be used.
     Check,
+    /// Show what is counted.
+    Metrics,
 }
 
 #[derive(Debug, Parser)]
@@ -46,6 +48,9 @@ pub(super) struct Arguments {
     /// Show all settings with their defaults, as a file to begin with, and end.
     #[arg(long, group = "instead")]
     print_defaults: bool,
+    /// Show all metrics that the programs count, as a page in Markdown, and end.
+    #[arg(long, group = "instead")]
+    print_metrics: bool,
 }
 
 impl Arguments {
@@ -56,12 +61,14 @@ impl Arguments {
     }
 
     pub(super) fn action(&self) -> Action {
-        match (self.print_defaults, self.print_config, self.check_config) {
-            (true, _, _) => Action::Defaults,
-            (_, true, _) => Action::Print,
-            (_, _, true) => Action::Check,
-            _ => Action::Run,
-        }
+        let asked = [
+            (self.print_defaults, Action::Defaults),
+            (self.print_metrics, Action::Metrics),
+            (self.print_config, Action::Print),
+            (self.check_config, Action::Check),
+        ];
+        // the command line takes one of them at most
+        asked.iter().find(|(is_asked, _)| *is_asked).map_or(Action::Run, |(_, action)| *action)
     }
 
     /// The file and the flags.

@@ -5,6 +5,7 @@
 
 mod arguments;
 mod log;
+mod metering;
 mod name;
 mod servers;
 
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 
 use crate::config::{Loaded, Settings, Sources, load};
 use crate::http::ListenError;
+use crate::metrics::page;
 
 use arguments::{Action, Arguments};
 
@@ -21,6 +23,7 @@ pub use crate::http::{Check, Health, Listener, Stop};
 pub use crate::redis::Redis;
 pub use crate::traces::Otlp;
 pub use log::{Format, Log};
+pub use metering::{Metering, look_at_broker, look_at_health, look_at_pools};
 pub use name::name_or;
 pub use servers::{Database, Kind, Memory, Messages, Sealing, patiently, watch, watch_database};
 
@@ -82,10 +85,12 @@ pub fn main<C: Common>(
     run: impl AsyncFnOnce(C, Stop) -> Result<(), Failure>,
 ) -> ExitCode {
     let arguments = Arguments::read(name, about);
-    if arguments.action() == Action::Defaults {
-        return say(C::DEFAULTS);
-    }
     let action = arguments.action();
+    match action {
+        Action::Defaults => return say(C::DEFAULTS),
+        Action::Metrics => return say(&page()),
+        Action::Run | Action::Print | Action::Check => {}
+    }
     let (file, flags) = arguments.sources();
     let loaded: Loaded<C> = match load(&Sources::of_process(file, flags)) {
         Ok(loaded) => loaded,
@@ -97,7 +102,7 @@ pub fn main<C: Common>(
     match action {
         Action::Print => return say(&loaded.show()),
         Action::Check => return say("the settings can be used\n"),
-        Action::Defaults | Action::Run => {}
+        Action::Defaults | Action::Metrics | Action::Run => {}
     }
     let settings = loaded.settings;
     let tracing = settings.otlp().start(name).and_then(|tracing| {

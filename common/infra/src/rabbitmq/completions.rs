@@ -6,6 +6,7 @@ use lapin::BasicProperties;
 use lapin::types::ShortString;
 
 use super::Settings;
+use super::contact::Pressure;
 use super::headers::of_delivery;
 use super::link::{Care, Link, Outgoing};
 use super::names::Names;
@@ -29,6 +30,11 @@ impl RabbitCompletions {
     pub(super) fn start(settings: &Settings, role: &'static str) -> Self {
         let (link, transit) = (Link::start(settings, role), settings.transit.clone());
         Self { link, names: settings.names(), transit }
+    }
+
+    /// Whether the server holds back what is published here.
+    pub fn pressure(&self) -> Pressure {
+        self.link.pressure()
     }
 }
 

@@ -1,5 +1,8 @@
 //! Whether a part is in touch with the broker, for whoever watches over the process.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lapin::ConnectionStatus;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -23,5 +26,23 @@ impl Contact {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// Tells whether the server holds back a publisher: it lacks memory or disk, and says so
+/// (`connection.blocked`). Copies tell the same.
+#[derive(Clone, Debug, Default)]
+pub struct Pressure(Arc<Mutex<Option<ConnectionStatus>>>);
+
+impl Pressure {
+    /// The publisher has this connection now, or none.
+    pub(super) fn is_of(&self, connection: Option<ConnectionStatus>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = connection;
+    }
+
+    /// Whether it takes nothing for now. Without a connection there is nobody who would say so.
+    pub fn is_blocked(&self) -> bool {
+        let connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        connection.as_ref().is_some_and(ConnectionStatus::blocked)
     }
 }

@@ -12,6 +12,7 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, PublisherConfirm
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::contact::Pressure;
 use super::{End, PATIENCE, RabbitError, Settings, connect, headers, topology, waits};
 use crate::broker::Closed;
 use crate::retry::Waits;
@@ -73,16 +74,29 @@ struct Queued {
 #[derive(Clone, Debug)]
 pub(super) struct Link {
     queue: mpsc::Sender<Queued>,
+    pressure: Pressure,
 }
 
 impl Link {
     pub(super) fn start(settings: &Settings, role: &'static str) -> Self {
         let (queue, queued) = mpsc::channel(QUEUED);
         let settings = settings.clone();
-        let publisher =
-            Publisher { settings, role, queued, waiting: VecDeque::new(), missing_since: None };
+        let pressure = Pressure::default();
+        let publisher = Publisher {
+            settings,
+            role,
+            queued,
+            waiting: VecDeque::new(),
+            missing_since: None,
+            pressure: pressure.clone(),
+        };
         tokio::spawn(publisher.run());
-        Self { queue }
+        Self { queue, pressure }
+    }
+
+    /// Whether the server holds it back, for others to look at.
+    pub(super) fn pressure(&self) -> Pressure {
+        self.pressure.clone()
     }
 
     /// Hands a message over, in order, once there is room.
@@ -120,6 +134,7 @@ struct Publisher {
     waiting: VecDeque<Queued>,
     /// Since when a queue is missing.
     missing_since: Option<Instant>,
+    pressure: Pressure,
 }
 
 /// What the server said of a message.
@@ -155,7 +170,9 @@ impl Publisher {
         let end = match self.open().await {
             Ok((connection, confirmed, plain)) => {
                 waits.reset();
+                self.pressure.is_of(Some(connection.status().clone()));
                 let end = self.publish(&mut out, (&connection, &confirmed, &plain)).await;
+                self.pressure.is_of(None);
                 connection.close(200, "done".into()).await.ok();
                 end
             }

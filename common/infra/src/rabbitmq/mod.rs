@@ -35,7 +35,7 @@ use crate::wire::Transit;
 
 pub use completions::RabbitCompletions;
 pub use consumer::{RabbitReceipt, RabbitWorker, Slots};
-pub use contact::Contact;
+pub use contact::{Contact, Pressure};
 pub use dead_letters::RabbitDeadLetters;
 pub use events::RabbitEvents;
 pub use inbox::RabbitInbox;

@@ -9,6 +9,7 @@ use lapin::BasicProperties;
 use tokio::sync::mpsc;
 
 use super::Settings;
+use super::contact::Pressure;
 use super::headers::{of_task, seconds};
 use super::link::{Care, Fate, Link, Outgoing};
 use super::names::{CLASSES, Lane, Names};
@@ -41,6 +42,11 @@ impl RabbitTasks {
             unroutable: Default::default(),
             without_queue: Default::default(),
         }
+    }
+
+    /// Whether the server holds back what is published here.
+    pub fn pressure(&self) -> Pressure {
+        self.link.pressure()
     }
 
     /// How many tasks of each class came back because no queue took them: light, code, http, llm.

@@ -33,6 +33,11 @@ impl Breaker {
         Self { pause, failures: 0, shut_until: None }
     }
 
+    /// Whether it is left alone.
+    pub(super) fn is_shut(&self) -> bool {
+        self.shut_until.is_some()
+    }
+
     /// Whether to ask. While it is away, one in each pause tries it.
     pub(super) fn allows(&mut self, now: Instant) -> bool {
         match self.shut_until {

@@ -114,6 +114,11 @@ impl Link {
         Err(Away)
     }
 
+    /// Whether the server answers, as far as is known; None: there is none.
+    pub(super) fn is_there(&self) -> Option<bool> {
+        self.client.as_ref().map(|_| !lock(&self.breaker).is_shut())
+    }
+
     /// Whether there is a server at all.
     pub(super) fn is_absent(&self) -> bool {
         self.client.is_none()

@@ -101,6 +101,11 @@ impl Redis {
     pub fn absent() -> Self {
         Self(Arc::new(Link::new(None, &Settings::new(""))))
     }
+
+    /// Whether it answers, as far as is known; None: there is none.
+    pub fn is_there(&self) -> Option<bool> {
+        self.0.is_there()
+    }
 }
 
 /// As Redis counts time.

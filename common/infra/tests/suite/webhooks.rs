@@ -10,8 +10,8 @@ use flowmill_infra::intake::{Attached, Filter, Intake, Submission};
 use flowmill_infra::shards::Shards;
 use flowmill_infra::store::{Commit, Store};
 use flowmill_infra::webhooks::{
-    Added, Answer, BATCH_COMPLETED, Claim, Claimed, Deliveries, Delivery, DeliveryFilter, Endpoint,
-    Failure, Format, MOST_ENDPOINTS, Replay, SUSPECT, Secret, State, Webhooks,
+    Added, Answer, BATCH_COMPLETED, Backlog, Claim, Claimed, Deliveries, Delivery, DeliveryFilter,
+    Endpoint, Failure, Format, MOST_ENDPOINTS, Replay, SUSPECT, Secret, State, Webhooks,
 };
 
 use super::facts;
@@ -419,6 +419,8 @@ where
     for run in ["a", "b"] {
         ended(&store, run, None, Status::Succeeded).await;
     }
+    let waits = store.backlog().await.unwrap();
+    assert!(waits.waiting == 2 && waits.oldest < DAY, "{waits:?}");
     let seen = found(&store, "all").await;
     let Delivery { id, tries, .. } = claimed(&store, &claim(1)).await[0].delivery;
     let gone = Failure { again: None, disables: Some("gone".into()), ..refused(410) };
@@ -430,6 +432,7 @@ where
     ended(&store, "c", None, Status::Succeeded).await;
     assert_eq!(told(&store).await.len(), 2, "nothing is noted for it");
     assert_eq!(store.tidy(DAY, DAY).await.unwrap(), 1);
+    assert_eq!(store.backlog().await.unwrap(), Backlog::default());
     let exhausted = DeliveryFilter { state: Some(State::Exhausted), ..DeliveryFilter::default() };
     let given_up = listed(&store, exhausted).await;
     let why: Vec<&str> =

@@ -1,5 +1,6 @@
 //! Where code nodes run: what a process needs once, shared by all code nodes it executes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::error::{ErrorClass, NodeError};
@@ -11,7 +12,9 @@ use super::program;
 use super::remote::{Remote, RemoteSettings};
 use super::spec::Language;
 use super::templates::{JinjaSettings, Rendering, Templates};
-use crate::sandbox::{Finished, Holding, Isolation, Program, Python, PythonError, PythonSettings};
+use crate::sandbox::{
+    Finished, Holding, Isolation, Program, Python, PythonError, PythonSettings, SandboxWatch,
+};
 
 /// `error_type` of a program that failed.
 const EXECUTION: &str = "CodeExecutionError";
@@ -116,6 +119,11 @@ impl CodeRunner {
     /// How Python programs are held; None before the first one.
     pub fn isolation(&self) -> Option<Isolation> {
         self.python.isolation()
+    }
+
+    /// This one hears of the Python programs of nodes from now on.
+    pub fn watched_by(&self, watch: Arc<dyn SandboxWatch>) {
+        self.python.watched_by(watch);
     }
 
     /// Sets up what holds Python programs, as the first of them would, and says what it is.

@@ -10,6 +10,7 @@ use reqwest::{Method, Proxy, Url, redirect};
 
 use super::policy::{Denied, OutboundPolicy};
 use super::resolve::{Guard, Resolver, SystemResolver};
+use super::watch::{OutboundWatch, Sent};
 
 /// How many kinds of connections are pooled.
 const MAX_POOLS: usize = 32;
@@ -76,6 +77,7 @@ pub struct Client {
     options: Options,
     policy: Arc<OutboundPolicy>,
     pools: Mutex<BTreeMap<PoolKey, reqwest::Client>>,
+    watch: Option<Arc<dyn OutboundWatch>>,
 }
 
 /// What all connections of a pool have in common.
@@ -103,7 +105,13 @@ impl Client {
             Proxy::all(proxy).map_err(|error| SendError::unusable(&error))?;
         }
         let policy = Arc::new(options.policy.clone());
-        Ok(Self { options, policy, pools: Mutex::default() })
+        Ok(Self { options, policy, pools: Mutex::default(), watch: None })
+    }
+
+    /// The same; this one hears of requests.
+    #[must_use]
+    pub fn watched_by(self, watch: Arc<dyn OutboundWatch>) -> Self {
+        Self { watch: Some(watch), ..self }
     }
 
     /// Whether a host that is an address itself may be connected to; names pass here.
@@ -113,6 +121,18 @@ impl Client {
 
     /// Sends a request and gives the answer once its head is there.
     pub async fn send(&self, call: Call) -> Result<reqwest::Response, SendError> {
+        let answer = self.sent(call).await;
+        if let Some(watch) = &self.watch {
+            watch.sent(match &answer {
+                Ok(_) => Sent::Answered,
+                Err(SendError::Denied(_)) => Sent::Denied,
+                Err(SendError::Unusable(_) | SendError::Failed(_)) => Sent::Failed,
+            });
+        }
+        answer
+    }
+
+    async fn sent(&self, call: Call) -> Result<reqwest::Response, SendError> {
         let is_https = call.url.scheme() == "https";
         let port = call.url.port_or_known_default().unwrap_or_default();
         // names are checked when they are resolved, by whoever connects

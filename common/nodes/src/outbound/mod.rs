@@ -15,6 +15,7 @@ mod client;
 mod policy;
 #[cfg(feature = "http")]
 mod resolve;
+mod watch;
 
 pub use address::{Class, classify, literal};
 #[cfg(feature = "http")]
@@ -24,3 +25,4 @@ pub use client::{Call, Client, Options, SendError, install_tls_provider};
 pub use policy::{AllowRule, Denied, InvalidRule, OutboundPolicy};
 #[cfg(feature = "http")]
 pub use resolve::{Resolver, SystemResolver};
+pub use watch::{OutboundWatch, Sent};

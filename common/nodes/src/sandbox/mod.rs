@@ -12,11 +12,14 @@ pub(crate) mod launch;
 mod pooled;
 mod process;
 mod python;
+mod watch;
 mod zygote;
 
 use std::fmt;
 
 pub use python::PythonSettings;
+pub use watch::{Ran, SandboxWatch};
+
 pub(crate) use python::{Holding, Python, default_interpreter};
 
 /// Layers without which no program runs.

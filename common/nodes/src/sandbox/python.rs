@@ -4,12 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::pooled::Pool;
 use super::process::Options;
+use super::watch::{SandboxWatch, Watch};
 use super::zygote::Zygote;
 use super::{Finished, Isolation, Program, PythonError};
 
@@ -70,6 +71,7 @@ pub(crate) struct Python {
     processes: Processes,
     permits: Arc<Semaphore>,
     isolation: Mutex<Option<Isolation>>,
+    watch: Watch,
 }
 
 #[derive(Debug)]
@@ -109,7 +111,13 @@ impl Python {
             Processes::Forked((0..processes).map(|_| Arc::default()).collect())
         };
         let permits = Arc::new(Semaphore::new(concurrency));
-        Self { options, processes, permits, isolation: Mutex::default() }
+        let (isolation, watch) = (Mutex::default(), Watch::default());
+        Self { options, processes, permits, isolation, watch }
+    }
+
+    /// This one hears of programs from now on.
+    pub(crate) fn watched_by(&self, watch: Arc<dyn SandboxWatch>) {
+        self.watch.set(watch);
     }
 
     /// How programs are held; None before the first one.
@@ -126,7 +134,18 @@ impl Python {
         program: Program<'_>,
         timeout: Duration,
     ) -> Result<Finished, PythonError> {
+        let begun = Instant::now();
         let permit = self.permit().await?;
+        self.watch.waited(begun.elapsed());
+        self.watch.over(self.run_in(permit, program, timeout)).await
+    }
+
+    async fn run_in(
+        &self,
+        permit: OwnedSemaphorePermit,
+        program: Program<'_>,
+        timeout: Duration,
+    ) -> Result<Finished, PythonError> {
         let slots = match &self.processes {
             Processes::Forked(slots) => slots,
             Processes::Shared(pool) => {

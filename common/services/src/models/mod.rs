@@ -10,6 +10,7 @@ mod gateway;
 pub mod limits;
 mod reply;
 mod routes;
+mod watch;
 
 pub use ask::{Ask, Detail, Media, MediaKind, Message, Part, Role, Schema, Source, ToolSpec};
 #[cfg(feature = "clients")]
@@ -19,6 +20,7 @@ pub use error::{ErrorKind, ModelError};
 pub use gateway::Gateway;
 pub use reply::{Embeddings, Piece, Price, Ranked, Reply, ToolCall, Usage};
 pub use routes::{Offer, Policy, Route, Routes};
+pub use watch::{Called, ModelWatch};
 
 use std::fmt::Debug;
 

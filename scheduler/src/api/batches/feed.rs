@@ -191,6 +191,7 @@ async fn step<S: ApiStore>(api: &Session<Api<S>>, batch: &Batch) -> Result<(), P
             // they end once the runs are durable
             let _spans: Vec<_> = runs.filter_map(|submission| traced(submission)).collect();
             if !fed.is_empty() && api.store.feed(&batch.batch, batch.fed, &fed).await? {
+                api.entries.note_lines(&fed);
                 for fed in &fed {
                     if let Fed::Run(submission) = fed {
                         api.pokes.poke(&submission.start.run);

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use flowmill_engine::value::Name;
 use flowmill_infra::clock::{Clock as _, SystemClock};
+use flowmill_infra::metrics::Metrics;
 use flowmill_infra::traces;
 use flowmill_infra::webhooks::{Answer, Delivery, Endpoint, Format, Secret};
 use flowmill_nodes::outbound::{Call, Class, Client, Denied, SendError};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Response, Url};
 
+use super::meters::Meters;
 use super::{WebhookSettings, signature};
 
 /// Bytes of an answer that are read.
@@ -28,6 +30,7 @@ pub struct Courier {
     client: Client,
     settings: WebhookSettings,
     clock: SystemClock,
+    meters: Meters,
 }
 
 /// What came of a try.
@@ -45,7 +48,17 @@ impl Courier {
     /// When the way out cannot be used.
     pub fn new(settings: WebhookSettings) -> Result<Self, SendError> {
         let client = Client::new(settings.reach.clone())?;
-        Ok(Self { client, settings, clock: SystemClock::new() })
+        Ok(Self { client, settings, clock: SystemClock::new(), meters: Meters::default() })
+    }
+
+    /// The same; what it sends is counted in these.
+    #[must_use]
+    pub fn with_metrics(self, metrics: &Metrics) -> Self {
+        Self { meters: Meters::of(metrics), ..self }
+    }
+
+    pub(super) fn meters(&self) -> &Meters {
+        &self.meters
     }
 
     pub(super) fn settings(&self) -> &WebhookSettings {

@@ -10,6 +10,7 @@ pub(super) mod chosen;
 mod courier;
 mod deliveries;
 mod endpoints;
+mod meters;
 mod schedule;
 mod sender;
 mod signature;

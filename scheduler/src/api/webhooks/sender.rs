@@ -19,9 +19,9 @@ use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
-use super::WebhookSettings;
 use super::body::{self, End, Terms};
 use super::courier::{Courier, GONE, Outcome};
+use super::meters::Tried;
 use super::schedule::PATIENCE;
 use super::signature::luck;
 
@@ -36,6 +36,9 @@ const GAP: Duration = Duration::from_millis(5);
 /// How often what nobody waits for any more is put away.
 const TIDY: Duration = Duration::from_mins(1);
 
+/// How often what waits is counted, for whoever looks.
+const COUNT: Duration = Duration::from_secs(15);
+
 /// Sends webhooks until it is told to stop; what is under way then is finished. Whoever drops the
 /// call leaves that to others, a little later. Several may do this at the same time.
 pub async fn send_webhooks<S: Deliveries + Intake + Contents + Batches>(
@@ -47,11 +50,15 @@ pub async fn send_webhooks<S: Deliveries + Intake + Contents + Batches>(
     let mut stop = std::pin::pin!(stop);
     let (under_way, held) = (JoinSet::new(), HashMap::new());
     let mut sender = Sender { store, courier, under_way, held, is_away: false };
-    let mut tidy_at = Instant::now();
+    let (mut tidy_at, mut count_at) = (Instant::now(), Instant::now());
     loop {
         if tidy_at <= Instant::now() {
             let is_done = sender.tidy().await;
             tidy_at = Instant::now() + if is_done { TIDY } else { SWEEP };
+        }
+        if count_at <= Instant::now() {
+            sender.count().await;
+            count_at = Instant::now() + COUNT;
         }
         sender.take().await;
         let pause = Instant::now() + GAP;
@@ -132,6 +139,18 @@ impl<S: Deliveries + Intake + Contents + Batches> Sender<S> {
         self.held.remove(&id);
     }
 
+    /// Tells how much waits, of all processes.
+    async fn count(&self) {
+        let meters = self.courier.meters();
+        if !meters.is_on {
+            return;
+        }
+        match self.store.backlog().await {
+            Ok(backlog) => meters.waits(backlog),
+            Err(error) => tracing::debug!(%error, "what waits was not counted"),
+        }
+    }
+
     /// Puts away what nobody waits for; whether that is all.
     async fn tidy(&self) -> bool {
         match self.store.tidy(PATIENCE, self.courier.settings().keep).await {
@@ -155,9 +174,12 @@ async fn send<S: Deliveries + Intake + Contents + Batches>(
         Ok(Ok((body, trace))) => {
             let said = (&body, trace.as_deref());
             let outcome = courier.deliver(&claimed.endpoint, &claimed.delivery, said).await;
-            record(&*store, courier.settings(), &claimed, outcome).await
+            record(&*store, &courier, &claimed, outcome).await
         }
-        Ok(Err(why)) => give_up(&*store, &claimed, why).await,
+        Ok(Err(why)) => {
+            courier.meters().tried(Tried::GivenUp);
+            give_up(&*store, &claimed, why).await
+        }
         Err(error) => Err(error),
     };
     if let Err(error) = written {
@@ -246,20 +268,25 @@ fn of_stash(error: &StashError) -> StoreError {
 
 async fn record<S: Deliveries>(
     store: &S,
-    settings: &WebhookSettings,
+    courier: &Courier,
     claimed: &Claimed,
     outcome: Outcome,
 ) -> Result<(), StoreError> {
+    let (settings, meters) = (courier.settings(), courier.meters());
     let Claimed { delivery, endpoint, .. } = claimed;
     let Outcome { answer, wish } = outcome;
+    meters.took(Duration::from_millis(answer.elapsed_ms));
     let Some(why) = answer.error.clone() else {
         tracing::debug!(delivery = delivery.id, run.id = %delivery.subject, "a webhook is delivered");
+        meters.tried(Tried::Delivered);
         return store.delivered(delivery.id, &answer).await;
     };
     let is_gone = answer.status == Some(GONE);
     let again = settings.schedule.again(delivery.tries, wish, luck()).filter(|_| !is_gone);
     let rest = settings.schedule.rest(endpoint.failures.saturating_add(1), wish, luck());
+    meters.tried(if again.is_some() { Tried::Again } else { Tried::GivenUp });
     if is_gone {
+        meters.disabled();
         tracing::warn!(endpoint = %endpoint.id, "an endpoint answered 410 and is disabled");
     } else if again.is_none() {
         tracing::warn!(delivery = delivery.id, endpoint = %endpoint.id, %why, "a webhook is given up");

@@ -156,7 +156,12 @@ impl Cluster {
         let window = Window::for_slots(|class: TaskClass| SLOTS.of(class) * 2);
         let (live, clock) = (MemoryLive::default(), SystemClock::new());
         let (letters, answers) = rabbitmq::dead_letters(&self.broker).await.unwrap();
-        let dealing = deal_with_dead_letters(letters, answers, store.clone(), clock.clone());
+        let dealing = deal_with_dead_letters(
+            (letters, answers),
+            store.clone(),
+            clock.clone(),
+            Arc::default(),
+        );
         let (service, handle) = Scheduler::sharing(store, ends, live, clock, window, duties);
         Owner {
             service: tokio::spawn(service.run()),

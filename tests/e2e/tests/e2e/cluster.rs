@@ -74,6 +74,13 @@ impl Program {
         Self { process: Process::new(&name, folder, make), port }
     }
 
+    /// What it counts, as text.
+    pub(crate) async fn metrics(&self) -> String {
+        let answer = ask(self.port, "GET", "/metrics", "", "").await.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.text
+    }
+
     async fn is_ready(&self) -> bool {
         let answer = ask(self.port, "GET", "/readyz", "", "").await;
         answer.is_some_and(|answer| answer.status == 200)

@@ -15,6 +15,8 @@ use crate::process::PATIENCE;
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Value,
+    /// The body as it came.
+    pub(crate) text: String,
 }
 
 /// A request and its answer; None when the server is away or breaks off.
@@ -38,7 +40,8 @@ pub(crate) async fn ask(
     let answer = String::from_utf8(answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some(Answer { status, body: serde_json::from_str(body).unwrap_or_default() })
+    let (text, body) = (body.to_owned(), serde_json::from_str(body).unwrap_or_default());
+    Some(Answer { status, body, text })
 }
 
 /// An answer that is read line by line while it comes.

@@ -12,6 +12,7 @@ mod http;
 mod intake;
 mod large;
 mod memory;
+mod metrics;
 mod models;
 mod people;
 mod process;

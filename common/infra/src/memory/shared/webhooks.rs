@@ -9,8 +9,9 @@ use flowmill_engine::value::Name;
 
 use crate::store::StoreError;
 use crate::webhooks::{
-    Added, Answer, BATCH_COMPLETED, Claim, Claimed, Deliveries, Delivery, DeliveryFilter, Endpoint,
-    Failure, MOST_ENDPOINTS, Replay, SUSPECT, State as Fate, Webhooks, forlorn,
+    Added, Answer, BATCH_COMPLETED, Backlog, Claim, Claimed, Deliveries, Delivery, DeliveryFilter,
+    Endpoint, Failure, MOST_COUNTED, MOST_ENDPOINTS, Replay, SUSPECT, State as Fate, Webhooks,
+    forlorn,
 };
 
 use super::{SharedStore, State};
@@ -244,6 +245,15 @@ impl Deliveries for SharedStore {
         let is_old = |at: Time| now.since(at) >= keep;
         deliveries.retain(|row| !row.delivery.settled_at.is_some_and(is_old));
         Ok(count + (before - deliveries.len()) as u64)
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        let now = self.now();
+        let state = self.lock();
+        let waiting = state.deliveries.iter().filter(|row| row.delivery.state == Fate::Waiting);
+        let waiting: Vec<Time> = waiting.map(|row| row.begun_at).take(MOST_COUNTED).collect();
+        let oldest = waiting.iter().min().map(|begun_at| now.since(*begun_at));
+        Ok(Backlog { waiting: waiting.len(), oldest: oldest.unwrap_or_default() })
     }
 }
 

@@ -7,7 +7,8 @@ use flowmill_engine::value::Name;
 
 use crate::store::StoreError;
 use crate::webhooks::{
-    Answer, Claim, Claimed, Deliveries, Delivery, Endpoint, Failure, SUSPECT, forlorn,
+    Answer, Backlog, Claim, Claimed, Deliveries, Delivery, Endpoint, Failure, MOST_COUNTED,
+    SUSPECT, forlorn,
 };
 
 use super::super::{PostgresStore, Tries, get, most as rows, number, text, trouble};
@@ -169,6 +170,16 @@ impl Deliveries for PostgresStore {
         let forgotten = sqlx::query(FORGET).bind(SOME).bind(micros(keep)).execute(&self.writers);
         let forgotten = forgotten.await.map_err(|error| trouble(&error))?;
         Ok(given_up.rows_affected() + forgotten.rows_affected())
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        const BACKLOG: &str = "
+            SELECT count(*), coalesce(flowmill_now() - min(begun_at), 0) FROM (
+                SELECT begun_at FROM webhook_deliveries WHERE state = 'waiting' LIMIT $1) AS waiting";
+        let backlog = sqlx::query_as::<_, (i64, i64)>(BACKLOG).bind(rows(MOST_COUNTED));
+        let found = backlog.fetch_one(&self.readers).await.map_err(|error| trouble(&error))?;
+        let waiting = usize::try_from(found.0).unwrap_or(usize::MAX);
+        Ok(Backlog { waiting, oldest: Duration::from_micros(found.1.max(0).unsigned_abs()) })
     }
 }
 

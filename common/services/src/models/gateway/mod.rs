@@ -23,8 +23,8 @@ use tracing::Instrument as _;
 use super::clients::{ClientError, Clients};
 use super::limits::{Cost, Limiter, Outcome, Standing};
 use super::{
-    Ask, Embeddings, ErrorKind, Known, Mode, ModelError, Models, Offer, OnPiece, Piece, Ranked,
-    Reply, Routes, Usage, Wanted,
+    Ask, Called, Embeddings, ErrorKind, Known, Mode, ModelError, ModelWatch, Models, Offer,
+    OnPiece, Piece, Ranked, Reply, Routes, Usage, Wanted,
 };
 use crate::caller::Caller;
 use admission::Admitted;
@@ -38,6 +38,8 @@ pub struct Gateway {
     limiter: Arc<dyn Limiter>,
     /// Where calls of one key wait in this process, each behind the other.
     turns: Mutex<HashMap<Name, Arc<Turn>>>,
+    /// Who hears of calls, if anybody does.
+    watch: Option<Arc<dyn ModelWatch>>,
 }
 
 /// Where calls of one key wait.
@@ -57,7 +59,13 @@ impl Gateway {
     pub fn new(routes: Routes, limiter: Arc<dyn Limiter>) -> Result<Self, ClientError> {
         let providers = routes.providers().iter().map(|provider| &**provider);
         let clients = Clients::new(providers, routes.config().times)?;
-        Ok(Self { routes, clients, limiter, turns: Mutex::default() })
+        Ok(Self { routes, clients, limiter, turns: Mutex::default(), watch: None })
+    }
+
+    /// The same; this one hears of its calls.
+    #[must_use]
+    pub fn watched_by(self, watch: Option<Arc<dyn ModelWatch>>) -> Self {
+        Self { watch, ..self }
     }
 
     /// Who answers what.
@@ -118,7 +126,10 @@ impl Gateway {
     ) -> Result<T, ModelError> {
         let waited = tokio::time::Instant::now();
         loop {
-            let mut admitted = self.admit(offer, call, is_last, waited).await?;
+            let asked = tokio::time::Instant::now();
+            let admitted = self.admit(offer, call, is_last, waited).await;
+            self.note_wait(offer, asked.elapsed());
+            let mut admitted = admitted?;
             // what is set aside from here on stays spent if the call is cut: it was asked
             let reserved = match self.reserve(offer, call).await {
                 Ok(reserved) => reserved,
@@ -128,9 +139,12 @@ impl Gateway {
                 }
             };
             let span = span(offer, call);
+            let begun = tokio::time::Instant::now();
             let answer = ask().instrument(span.clone()).await;
             note(&span, &answer);
             let (outcome, cost) = judged(&answer, &admitted);
+            let usage = answer.as_ref().ok().map(|(_, usage)| usage);
+            self.note_call(offer, outcome, begun.elapsed(), usage);
             admitted.settle(outcome, cost.tokens).await;
             self.correct(&reserved, cost).await;
             if outcome == Outcome::Failed {
@@ -154,9 +168,33 @@ impl Gateway {
         }
     }
 
+    fn note_wait(&self, offer: &Offer, waited: Duration) {
+        if let Some(watch) = &self.watch {
+            watch.waited(&offer.provider.name, waited);
+        }
+    }
+
+    fn note_call(&self, offer: &Offer, outcome: Outcome, took: Duration, usage: Option<&Usage>) {
+        let Some(watch) = &self.watch else { return };
+        let provider = &*offer.provider.name;
+        let how = match outcome {
+            Outcome::Answered => {
+                watch.is_left_alone(provider, false);
+                Called::Answered
+            }
+            Outcome::Cooled(_) => Called::Limited,
+            Outcome::Failed => Called::Failed,
+            Outcome::Neither => Called::Refused,
+        };
+        watch.called(provider, how, took, usage);
+    }
+
     /// Says that a provider is left alone from now on.
     async fn tell(&self, offer: &Offer) {
         let Standing { shut, failures, .. } = self.standing(offer).await;
+        if let Some(watch) = &self.watch {
+            watch.is_left_alone(&offer.provider.name, shut.is_some());
+        }
         if let Some(shut) = shut {
             let provider = &*offer.provider.name;
             tracing::warn!(

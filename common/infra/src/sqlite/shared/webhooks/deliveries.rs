@@ -11,7 +11,8 @@ use sqlx::{Row as _, SqliteConnection};
 use crate::sqlite::writer::Change;
 use crate::store::StoreError;
 use crate::webhooks::{
-    Answer, Claim, Claimed, Deliveries, Delivery, Endpoint, Failure, SUSPECT, forlorn,
+    Answer, Backlog, Claim, Claimed, Deliveries, Delivery, Endpoint, Failure, MOST_COUNTED,
+    SUSPECT, forlorn,
 };
 
 use super::super::{SharedFolder, get, list, most as rows, number, text, trouble};
@@ -52,6 +53,18 @@ impl Deliveries for SharedFolder {
     async fn failed(&self, id: i64, tries: u32, failure: &Failure) -> Result<(), StoreError> {
         let (failure, now) = (failure.clone(), self.now());
         self.writer.write(Failed { id, tries, failure, now }).await
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        const BACKLOG: &str = "
+            SELECT count(*), coalesce(min(begun_at), ?2) FROM (
+                SELECT begun_at FROM webhook_deliveries WHERE state = 'waiting' LIMIT ?1)";
+        let now = number(self.now().0);
+        let backlog = sqlx::query_as::<_, (i64, i64)>(BACKLOG).bind(rows(MOST_COUNTED)).bind(now);
+        let found = backlog.fetch_one(&self.readers).await.map_err(|error| trouble(&error))?;
+        let waiting = usize::try_from(found.0).unwrap_or(usize::MAX);
+        let oldest = Duration::from_micros(now.saturating_sub(found.1).max(0).unsigned_abs());
+        Ok(Backlog { waiting, oldest })
     }
 
     async fn tidy(&self, patience: Duration, keep: Duration) -> Result<u64, StoreError> {
