@@ -12,6 +12,7 @@
 //! suite (`tests/ports.rs`).
 
 pub mod announcements;
+pub mod audit;
 pub mod batches;
 pub mod broker;
 pub mod checkpoints;

@@ -8,6 +8,7 @@
 //! Times of leases are the server's. Secrets are sealed, and large values are payloads.
 
 mod announcements;
+mod audit;
 mod batches;
 mod checkpoints;
 mod commit;

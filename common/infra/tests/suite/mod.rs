@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 pub(crate) mod announcements;
+pub(crate) mod audit;
 pub(crate) mod batches;
 pub(crate) mod broker;
 pub(crate) mod channels;

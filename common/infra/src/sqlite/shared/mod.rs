@@ -9,6 +9,7 @@
 //! The folder's lock says which process owns its shards, so leases lie in that process's memory;
 //! epochs are kept. Large values are files of the folder.
 
+mod audit;
 mod batches;
 mod checkpoints;
 mod commit;
