@@ -18,7 +18,8 @@ pub(crate) async fn send(
     stop: Stop,
 ) -> Result<(), Failure> {
     let health = Health::waiting_for(&["postgres"]);
-    let listener = Listener::open(config.http.listen, health.router(), stop.clone()).await?;
+    let (at, terms) = (config.http.listen, config.listener.terms());
+    let listener = Listener::open_with(at, terms, health.router(), stop.clone()).await?;
     let keys = config.secrets.keys().map_err(|error| Failure::Broken(error.to_string()))?;
     let redis = open_redis(config)?;
     let opened = tokio::select! {

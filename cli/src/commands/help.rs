@@ -19,6 +19,8 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "dlq",
             "tenants",
             "keys",
+            "audit",
+            "secrets",
         ],
     ),
     ("Write workflows", &["validate", "plan", "nodes", "test"]),

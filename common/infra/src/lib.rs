@@ -45,6 +45,8 @@ pub mod program;
 pub mod rabbitmq;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(feature = "seal")]
+pub mod reseal;
 #[cfg(feature = "rabbitmq")]
 mod retry;
 #[cfg(feature = "seal")]

@@ -29,6 +29,10 @@ const BATCH: Duration = Duration::from_hours(6);
 #[derive(Clone, Debug)]
 pub(super) struct Subject(pub(super) Name);
 
+/// Goes on with what was noted when it was begun.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unnoted;
+
 /// Lets through who may ask and is no page of another origin; handlers are told who it is. What
 /// somebody did is noted before it is answered.
 pub(super) async fn admit<T: GuardStore>(
@@ -57,13 +61,14 @@ pub(super) async fn admit<T: GuardStore>(
     } else {
         not_allowed(&caller, &action).into_response()
     };
-    let (said, code) = {
+    let (said, code, unnoted) = {
         let extensions = response.extensions_mut();
-        (extensions.remove::<Subject>(), extensions.get::<Code>().copied())
+        let unnoted = extensions.remove::<Unnoted>();
+        (extensions.remove::<Subject>(), extensions.get::<Code>().copied(), unnoted)
     };
     // nothing was there to be done
     let was_nothing = matches!(code, Some(Code::MethodNotAllowed | Code::NotFound));
-    if action.is_noted && !was_nothing {
+    if action.is_noted && !was_nothing && unnoted.is_none() {
         let object = said.map_or_else(|| object.into(), |Subject(object)| object);
         let outcome = outcome(code, &response);
         guard.note(&caller, Done { action, object, outcome, address }).await;

@@ -32,6 +32,7 @@ mod queue;
 mod request;
 mod rerun;
 mod runs;
+mod secrets;
 mod show;
 mod submit;
 mod tenants;
@@ -54,6 +55,7 @@ use flowmill_infra::clock::SystemClock;
 use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::Intake;
 use flowmill_infra::live::Subscribe;
+use flowmill_infra::reseal::Reseal;
 use flowmill_infra::shares::Shares;
 use flowmill_infra::tenants::Rate;
 use flowmill_infra::texts::Texts;
@@ -149,12 +151,12 @@ impl Background {
 
 /// A store that the API works on.
 pub trait ApiStore:
-    Intake + Texts + Contents + Checkpoints + Batches + Shares + Webhooks + GuardStore
+    Intake + Texts + Contents + Checkpoints + Batches + Shares + Webhooks + GuardStore + Reseal
 {
 }
 
-impl<S: Intake + Texts + Contents + Checkpoints + Batches + Shares + Webhooks + GuardStore> ApiStore
-    for S
+impl<S> ApiStore for S where
+    S: Intake + Texts + Contents + Checkpoints + Batches + Shares + Webhooks + GuardStore + Reseal
 {
 }
 
@@ -309,6 +311,8 @@ fn routes<S: ApiStore>(files_fit: axum::extract::DefaultBodyLimit) -> Router<Arc
         .route("/api/v1/keys/{id}", delete(keys::revoke::<S>))
         .route("/api/v1/keys/{id}/rotate", post(keys::rotate::<S>))
         .route("/api/v1/audit", get(audit::list::<S>))
+        .route("/api/v1/secrets", get(secrets::status::<S>))
+        .route("/api/v1/secrets/rotate", post(secrets::rotate::<S>))
 }
 
 async fn no_method() -> Problem {

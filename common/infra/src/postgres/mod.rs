@@ -19,6 +19,7 @@ mod end;
 mod intake;
 mod payloads;
 mod reading;
+mod reseal;
 mod schema;
 mod shards;
 mod shares;

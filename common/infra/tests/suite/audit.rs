@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use flowmill_engine::time::Time;
 use flowmill_infra::audit::{Audit, Deed, Entry, EntryFilter};
 
+use super::server::Schema;
+
 pub(crate) async fn all<S: Audit>(make: impl AsyncFn() -> S) {
     a_deed_is_kept_as_it_was_given(make().await).await;
     deeds_are_found_by_who_and_what(make().await).await;
@@ -80,4 +82,16 @@ async fn deeds_are_found_by_who_and_what<S: Audit>(store: S) {
     );
     assert!(found(of(&|filter| filter.since = Some(noted_at))).await.len() >= 2);
     assert_eq!(found(all_of(1)).await, ["keysmith.create"]);
+}
+
+#[tokio::test]
+async fn in_the_database_rows_are_only_ever_added() {
+    let schema = Schema::migrated().await;
+    let store = schema.store().await;
+    store.note_deed(&deed("default", "api", "keys.create")).await.unwrap();
+    for change in ["UPDATE audit SET actor = 'nobody'", "DELETE FROM audit", "TRUNCATE audit"] {
+        let refused = schema.meddle(change).await.unwrap_err().to_string();
+        assert!(refused.contains("only ever added"), "{change}: {refused}");
+    }
+    assert_eq!(store.deeds(&all_of(9)).await.unwrap().len(), 1);
 }

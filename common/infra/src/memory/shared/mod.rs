@@ -14,6 +14,8 @@ mod batches;
 mod contents;
 mod intake;
 mod letters;
+#[cfg(feature = "seal")]
+mod reseal;
 mod shards;
 mod shares;
 mod tenants;

@@ -19,6 +19,7 @@ mod end;
 mod intake;
 mod leases;
 mod reading;
+mod reseal;
 mod shards;
 mod shares;
 mod tenants;
