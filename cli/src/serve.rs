@@ -17,7 +17,7 @@ use flowmill_infra::metrics::{Metrics, Requests};
 use flowmill_infra::shards::Announcement;
 use flowmill_infra::sqlite::SharedFolder;
 use flowmill_infra::store::StoreError;
-use flowmill_infra::tenants::DEFAULT_TENANT;
+use flowmill_infra::tenants::{DEFAULT_TENANT, Rate};
 use flowmill_nodes::context::NodeContext;
 use flowmill_nodes::files::TenantFolders;
 use flowmill_scheduler::api::{
@@ -50,6 +50,8 @@ pub struct Settings {
     pub api_key: Option<api::Key>,
     /// What further keys are hashed with.
     pub pepper: api::Pepper,
+    /// How often further keys may ask for which nothing else is said; None: as often as they like.
+    pub rate: Option<Rate>,
     /// Whether runs may bring canned answers in place of nodes.
     pub allow_mocks: bool,
     /// The largest file that is taken in, in bytes.
@@ -94,8 +96,17 @@ impl Serving {
         settings: Settings,
         outside: NodeContext,
     ) -> Result<Self, StoreError> {
-        let Settings { api_key, pepper, allow_mocks, file_bytes, slots, drain, courier, metrics } =
-            settings;
+        let Settings {
+            api_key,
+            pepper,
+            rate,
+            allow_mocks,
+            file_bytes,
+            slots,
+            drain,
+            courier,
+            metrics,
+        } = settings;
         let meters = Meters::of(&metrics);
         let shards = store.shards().await?;
         let store = Arc::new(store);
@@ -104,7 +115,7 @@ impl Serving {
         let workflows = Arc::new(Workflows::new(store.clone()));
         let (live, clock) = (MemoryLive::default(), SystemClock::new());
         let api = api::Settings::new(shards);
-        let api = api::Settings { key: api_key, pepper, allow_mocks, file_bytes, ..api };
+        let api = api::Settings { key: api_key, pepper, rate, allow_mocks, file_bytes, ..api };
         let api = api::Settings { metrics: metrics.clone(), ..api };
         let (notes, guard) = (MemoryNotes::default(), Guard::new(store.clone(), &api));
         let (flows, told) = (workflows.clone(), notes.clone());

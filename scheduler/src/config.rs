@@ -1,13 +1,15 @@
 //! The program's settings. What each is for stands beside its default, in `config.default.toml`.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use flowmill_engine::plan::TaskClass;
 use flowmill_infra::config::{Problems, Secret, Settings, blank, period};
+use flowmill_infra::http::{Limits, TlsFiles};
 use flowmill_infra::postgres;
 use flowmill_infra::program::{Common, Database, Log, Memory, Messages, Metering, Otlp, Sealing};
+use flowmill_infra::tenants::Rate;
 use flowmill_nodes::outbound::{AllowRule, Options, OutboundPolicy};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +20,12 @@ const KEEP: Duration = Duration::from_hours(7 * 24);
 
 /// The longest time that an endpoint may take to answer.
 const TIMEOUT: Duration = Duration::from_mins(2);
+
+/// The shortest time that headers may take.
+const HEADERS: Duration = Duration::from_secs(1);
+
+/// The least KiB of headers: what the reader works with.
+const HEADER_KIB: u16 = 8;
 
 /// The shortest lease: a pause that any machine takes must not cost a shard.
 const LEASE: Duration = Duration::from_secs(2);
@@ -33,6 +41,8 @@ pub struct Config {
     pub roles: Vec<Role>,
     /// The listener.
     pub http: Http,
+    /// What its connections are held to.
+    pub listener: Connections,
     /// What it counts.
     pub metrics: Metering,
     /// Who may do what over it.
@@ -76,6 +86,56 @@ pub struct Http {
     pub listen: SocketAddr,
 }
 
+/// The section `listener`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Connections {
+    /// How long headers may take.
+    #[serde(with = "period")]
+    pub header_time: Duration,
+    /// The most of them, in KiB.
+    pub header_kib: NonZeroU16,
+    /// The most connections.
+    pub connections: NonZeroU16,
+    /// The file with the certificate; None: there is none.
+    #[serde(with = "blank")]
+    pub certificate: Option<String>,
+    /// The file with its key.
+    #[serde(with = "blank")]
+    pub key: Option<String>,
+}
+
+impl Connections {
+    /// What connections are held to, and what encrypts them.
+    pub(crate) fn terms(&self) -> (Limits, Option<TlsFiles>) {
+        let limits = Limits {
+            header_time: self.header_time,
+            header_bytes: usize::from(self.header_kib.get()) << 10,
+            connections: usize::from(self.connections.get()),
+        };
+        let pair = self.certificate.as_ref().zip(self.key.as_ref());
+        let files = pair.map(|(certificate, key)| TlsFiles {
+            certificate: certificate.into(),
+            key: key.into(),
+        });
+        (limits, files)
+    }
+
+    fn check(&self, problems: &mut Problems<'_>) {
+        if self.header_time < HEADERS {
+            problems.add("listener.header_time", "1s at least: networks are slow at times");
+        }
+        if self.header_kib.get() < HEADER_KIB {
+            problems.add("listener.header_kib", "8 at least");
+        }
+        let lacks = match (&self.certificate, &self.key) {
+            (Some(_), None) => "listener.key",
+            (None, Some(_)) => "listener.certificate",
+            (Some(_), Some(_)) | (None, None) => return,
+        };
+        problems.add(lacks, "a certificate and its key belong together: name both files");
+    }
+}
+
 /// The section `api`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Api {
@@ -83,6 +143,10 @@ pub struct Api {
     pub key: Secret,
     /// What keys of the store are hashed with.
     pub pepper: Secret,
+    /// How many requests a second other keys may ask; 0: as many as they like.
+    pub rate: u32,
+    /// How many at once.
+    pub burst: u32,
     /// Whether runs may bring mocks.
     pub allow_mocks: bool,
     /// The largest file that is taken in, in MiB.
@@ -236,8 +300,10 @@ impl Config {
         // what is none was found when they were checked
         let allowed_urls = self.webhooks.allowed_urls().unwrap_or_default();
         let pepper = api::Pepper::of(self.api.pepper.expose());
+        let rate = NonZeroU32::new(self.api.rate).zip(NonZeroU32::new(self.api.burst));
+        let rate = rate.map(|(per_second, burst)| Rate { per_second, burst });
         let usual = api::Settings::new(shards);
-        api::Settings { key, pepper, allow_mocks, allowed_urls, file_bytes, ..usual }
+        api::Settings { key, pepper, rate, allow_mocks, allowed_urls, file_bytes, ..usual }
     }
 }
 
@@ -281,6 +347,10 @@ impl Settings for Config {
         {
             problems.add("api.key", why);
         }
+        if self.api.rate > 0 && self.api.burst == 0 {
+            problems.add("api.burst", "with none at once nothing could be asked: twice the rate");
+        }
+        self.listener.check(problems);
         if self.roles.is_empty() {
             problems.add("roles", "it does nothing at all: runs, webhooks or both");
         }

@@ -80,7 +80,8 @@ pub async fn run(config: Config, stop: Stop) -> Result<(), Failure> {
     let health = Health::waiting_for(&["postgres", "rabbitmq", "api"]);
     let door = Door::default();
     let router = health.router().merge(config.metrics.beside(&metrics)).merge(door.router());
-    let listener = Listener::open(config.http.listen, router, stop.clone()).await?;
+    let (at, terms) = (config.http.listen, config.listener.terms());
+    let listener = Listener::open_with(at, terms, router, stop.clone()).await?;
     let reached = tokio::select! {
         reached = reach(&config, &name, &health) => Some(reached),
         () = stop.told(1) => None,

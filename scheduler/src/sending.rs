@@ -22,7 +22,8 @@ pub(crate) async fn send(
 ) -> Result<(), Failure> {
     let health = Health::waiting_for(&["postgres"]);
     let router = health.router().merge(config.metrics.beside(&metrics));
-    let listener = Listener::open(config.http.listen, router, stop.clone()).await?;
+    let (at, terms) = (config.http.listen, config.listener.terms());
+    let listener = Listener::open_with(at, terms, router, stop.clone()).await?;
     let keys = config.secrets.keys().map_err(|error| Failure::Broken(error.to_string()))?;
     let redis = open_redis(config)?;
     let opened = tokio::select! {

@@ -20,6 +20,8 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "dlq",
             "tenants",
             "keys",
+            "audit",
+            "secrets",
         ],
     ),
     ("Write workflows", &["validate", "plan", "nodes", "test"]),

@@ -10,23 +10,28 @@ use reqwest::Method;
 use super::dlq::{line, second};
 use crate::console::{one_line, print, talk};
 use crate::result::member;
-use crate::server::{Access, Call, Flags, text};
+use crate::server::{Access, Call, Flags, Reply, number, text};
 
 /// Letters of a name in a list.
 const NAME: usize = 60;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A key is of a tenant and of a scope: `read` looks, `write` does whatever can be done for its tenant,
-`admin` does that for every tenant and looks after tenants and keys. It is shown once, when it is made;
-the server keeps a hash of it. A key that is revoked is refused within ten seconds.
+A key is of a tenant and for a role: a viewer looks; a submitter submits runs and batches, too; an operator
+does whatever can be done for its tenant; an admin does that for every tenant and looks after tenants and
+keys. It is shown once, when it is made; the server keeps a hash of it. A key that is revoked is refused
+within ten seconds.
 
-Whoever looks after keys needs the server's own key, or one of scope admin. docs/tenants.md says more.
+`rotate` gives a key another secret under the same id. The one before is of use for a while yet, so that
+whoever uses it can change over.
+
+Whoever looks after keys needs the server's own key, or one of an admin. docs/tenants.md says more.
 
 Examples:
-  flowmill keys create --tenant acme --name nightly --scope write --expires 90d
-  KEY=$(flowmill keys create --name dashboards --scope read)
+  flowmill keys create --tenant acme --name nightly --role submitter --expires 90d
+  KEY=$(flowmill keys create --name dashboards --role viewer --rate 20)
   flowmill keys list --tenant acme
+  flowmill keys rotate k3v2mzq7yhpa --overlap 1h --expires 90d
   flowmill keys revoke k3v2mzq7yhpa")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -39,6 +44,8 @@ enum Verb {
     List(List),
     /// Make a key, and print it alone; it is shown this once.
     Create(Create),
+    /// Give a key another secret, and print it alone; it is shown this once.
+    Rotate(Rotate),
     /// Make keys of no more use.
     Revoke(Revoke),
 }
@@ -59,24 +66,54 @@ struct Create {
     /// What it is for.
     #[arg(long, value_name = "TEXT")]
     name: String,
-    /// What it allows.
-    #[arg(long, value_enum, value_name = "SCOPE")]
-    scope: Scope,
+    /// What it is for: it says what the key allows.
+    #[arg(long, value_enum, value_name = "ROLE", required_unless_present = "scope")]
+    role: Option<Role>,
+    /// The same by the last thing that it allows.
+    #[arg(long, value_enum, value_name = "SCOPE", conflicts_with = "role", hide = true)]
+    scope: Option<Scope>,
     /// After which time it is of no more use: 12h, 90d [default: never].
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
+    /// How many requests a second it may ask in the long run [default: as the server says].
+    #[arg(long, value_name = "NUMBER")]
+    rate: Option<u32>,
+    /// How many it may ask at once [default: twice --rate].
+    #[arg(long, value_name = "NUMBER", requires = "rate")]
+    burst: Option<u32>,
     /// Print it as one JSON object.
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Scope {
+enum Role {
     /// To look at what its tenant has.
-    Read,
+    Viewer,
+    /// To submit runs and batches, to run them again, to hand in files, to answer forms, too.
+    Submitter,
     /// To do whatever can be done for its tenant.
-    Write,
+    Operator,
     /// To do that for every tenant, and to look after tenants and keys.
+    Admin,
+}
+
+impl Role {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Submitter => "submitter",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Scope {
+    Read,
+    Submit,
+    Write,
     Admin,
 }
 
@@ -84,10 +121,29 @@ impl Scope {
     fn word(self) -> &'static str {
         match self {
             Self::Read => "read",
+            Self::Submit => "submit",
             Self::Write => "write",
             Self::Admin => "admin",
         }
     }
+}
+
+#[derive(Debug, clap::Args)]
+struct Rotate {
+    /// The key's id: what stands behind fm_ in it.
+    #[arg(value_name = "ID")]
+    id: String,
+    #[command(flatten)]
+    server: Access,
+    /// How long the secret of before is of use: 0s, 1h, 7d; 30d at most.
+    #[arg(long, default_value = "24h", value_name = "TIME")]
+    overlap: String,
+    /// After which time from now the key is of no more use [default: as it was].
+    #[arg(long, value_name = "TIME")]
+    expires: Option<String>,
+    /// Print it as one JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -105,6 +161,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         match &args.verb {
             Verb::List(args) => list(args).await,
             Verb::Create(args) => create(args).await,
+            Verb::Rotate(args) => rotate(args).await,
             Verb::Revoke(args) => revoke(args).await,
         }
     })?;
@@ -125,7 +182,7 @@ fn row(key: &Object) -> String {
         "{}  {}  {}  {}",
         text(key, "id"),
         text(key, "tenant"),
-        text(key, "scope"),
+        text(key, "role"),
         one_line(text(key, "name"), NAME)
     );
     // writing to a string cannot fail
@@ -134,6 +191,12 @@ fn row(key: &Object) -> String {
         ("", at) => write!(out, "  expires {}", second(at)),
         (at, _) => write!(out, "  revoked {}", second(at)),
     };
+    if key.get("rate").is_some_and(|rate| *rate != Value::None) {
+        let _ = write!(out, "  {}/s, {} at once", number(key, "rate"), number(key, "burst"));
+    }
+    if !text(key, "former_until").is_empty() {
+        let _ = write!(out, "  former secret until {}", second(text(key, "former_until")));
+    }
     let _ = match text(key, "used_at") {
         "" => write!(out, "  never used"),
         at => write!(out, "  used {}", second(at)),
@@ -144,13 +207,35 @@ fn row(key: &Object) -> String {
 
 async fn create(args: &Create) -> anyhow::Result<()> {
     let server = args.server.access().server()?;
-    let mut members =
-        vec![member("name", args.name.as_str().into()), member("scope", args.scope.word().into())];
+    let mut members = vec![member("name", args.name.as_str().into())];
+    members.extend(args.role.map(|role| member("role", role.word().into())));
+    members.extend(args.scope.map(|scope| member("scope", scope.word().into())));
     members.extend(args.server.tenant().map(|tenant| member("tenant", tenant.into())));
     members.extend(args.expires.as_deref().map(|expires| member("expires_in", expires.into())));
+    members.extend(args.rate.map(|rate| member("rate", Value::int(rate.into()))));
+    members.extend(args.burst.map(|burst| member("burst", Value::int(burst.into()))));
     let body = Some(dumps(&Value::object(members), Style::Compact));
     let reply = server.call(Call { path: &["keys"], body, ..Call::default() }).await?;
-    if args.json {
+    tell(&reply, args.json, "")
+}
+
+async fn rotate(args: &Rotate) -> anyhow::Result<()> {
+    let mut members = vec![member("overlap", args.overlap.as_str().into())];
+    members.extend(args.expires.as_deref().map(|expires| member("expires_in", expires.into())));
+    let body = Some(dumps(&Value::object(members), Style::Compact));
+    let path = ["keys", &args.id, "rotate"];
+    let call = Call { path: &path, body, ..Call::default() };
+    let reply = args.server.server()?.call(call).await?;
+    let former = match reply.text("former_until") {
+        "" => "; the secret of before is of no more use".to_owned(),
+        at => format!("; the secret of before is of use until {}", second(at)),
+    };
+    tell(&reply, args.json, &former)
+}
+
+/// Prints a key, alone, and says what it is.
+fn tell(reply: &Reply, as_json: bool, more: &str) -> anyhow::Result<()> {
+    if as_json {
         return print(&format!("{}\n", reply.text.trim_end()));
     }
     let until = match reply.text("expires_at") {
@@ -158,10 +243,10 @@ async fn create(args: &Create) -> anyhow::Result<()> {
         at => format!("until {}", second(at)),
     };
     talk(format_args!(
-        "key {} of tenant {}, scope {}, {until}; it is shown this once",
+        "key {} of tenant {} for the role {}, {until}; it is shown this once{more}",
         reply.text("id"),
         reply.text("tenant"),
-        reply.text("scope"),
+        reply.text("role"),
     ));
     print(&format!("{}\n", reply.text("key")))
 }

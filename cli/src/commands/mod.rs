@@ -1,5 +1,6 @@
 //! The verbs, one file each.
 
+mod audit;
 mod batches;
 mod bench;
 mod completions;
@@ -24,6 +25,7 @@ mod resume;
 mod run;
 mod runs;
 mod sandbox;
+mod secrets;
 #[cfg(feature = "serve")]
 mod serve;
 pub(crate) mod start;
@@ -99,10 +101,14 @@ enum Command {
     Webhooks(webhooks::Args),
     /// List, add and remove the tenants of a server.
     Tenants(tenants::Args),
-    /// List, make and revoke the keys by which a server knows its callers.
+    /// List, make, rotate and revoke the keys by which a server knows its callers.
     Keys(keys::Args),
     /// Watch what servers and workers do.
     Top(top::Args),
+    /// Say what people did to a server.
+    Audit(audit::Args),
+    /// See which keys seal the secrets of a server, and seal all with the present one.
+    Secrets(secrets::Args),
     /// Say who answers for the tools that workflows ask for.
     Tools(tools::Args),
     /// Hold workflows against what they must do: tests in files.
@@ -164,6 +170,8 @@ impl Cli {
             Command::Tenants(args) => tenants::run(args),
             Command::Keys(args) => keys::run(args),
             Command::Top(args) => top::run(&args),
+            Command::Audit(args) => audit::run(args),
+            Command::Secrets(args) => secrets::run(args),
             Command::Tools(args) => tools::run(args),
             Command::Test(args) => test::run(args),
             Command::Validate(args) => validate::run(args),

@@ -1,7 +1,7 @@
 //! `flowmill serve`: the whole HTTP API in this process, over a folder.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use flowmill_engine::time::parse_duration;
-use flowmill_infra::http::{Health, Listener, Stop};
+use flowmill_infra::http::{Health, Limits, Listener, Stop, TlsFiles};
 use flowmill_infra::metrics::{Metrics, Program};
 use flowmill_infra::sqlite::SharedFolder;
+use flowmill_infra::tenants::Rate;
 use flowmill_nodes::http_request::client::Policy;
 use flowmill_scheduler::api::{Courier, Door, Key, Pepper, WebhookSettings};
 use flowmill_worker::{OutsideMeters, Slots};
@@ -70,6 +71,17 @@ pub(crate) struct Args {
         value_name = "TEXT"
     )]
     pepper: String,
+    /// How many requests a second a further key may ask in the long run, and twice as many at once,
+    /// unless it was made with a --rate of its own; 0: as many as it likes.
+    #[arg(long, default_value = "1000", value_name = "NUMBER")]
+    rate: u32,
+    /// The certificate that it answers with, as PEM, those that lead to it behind it. It is read again
+    /// when it changes.
+    #[arg(long, requires = "tls_key", value_name = "FILE")]
+    tls_certificate: Option<PathBuf>,
+    /// The key of the certificate, as PEM.
+    #[arg(long, requires = "tls_certificate", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
     /// Let runs bring canned answers in place of nodes.
     #[arg(long)]
     allow_mocks: bool,
@@ -158,7 +170,10 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
     let courier = Arc::new(courier.with_metrics(&metrics));
     let file_bytes = usize::from(args.file_mib.get()) << 20;
     let pepper = Pepper::of(&args.pepper);
-    Ok(Settings { api_key, pepper, allow_mocks, file_bytes, slots, drain, courier, metrics })
+    let burst = NonZeroU32::new(args.rate.saturating_mul(2));
+    let rate = NonZeroU32::new(args.rate).zip(burst);
+    let rate = rate.map(|(per_second, burst)| Rate { per_second, burst });
+    Ok(Settings { api_key, pepper, rate, allow_mocks, file_bytes, slots, drain, courier, metrics })
 }
 
 /// Serves until it is told to stop.
@@ -176,14 +191,18 @@ async fn serve(args: &Args, settings: Settings) -> anyhow::Result<ExitCode> {
     let store = SharedFolder::open(&args.data, SHARDS, keys()?).await?;
     let (health, door) = (Health::waiting_for(&["api"]), Door::default());
     let router = health.router().merge(settings.metrics.router()).merge(door.router());
-    let listener = Listener::open(args.listen, router, stop.clone()).await;
-    let listener = listener.context("--listen names another address")?;
+    let files = args.tls_certificate.clone().zip(args.tls_key.clone());
+    let files = files.map(|(certificate, key)| TlsFiles { certificate, key });
+    let scheme = if files.is_some() { "https" } else { "http" };
+    let terms = (Limits::default(), files);
+    let listener = Listener::open_with(args.listen, terms, router, stop.clone()).await;
+    let listener = listener.context("see --listen, --tls-certificate and --tls-key")?;
     let drain = settings.drain;
     let mut serving = Serving::start(store, settings, outside).await?;
     door.open(serving.router());
     health.has("api");
     let folder = args.data.display();
-    talk(format_args!("serving http://{}, kept in {folder}; Ctrl-C stops it", listener.at()));
+    talk(format_args!("serving {scheme}://{}, kept in {folder}; Ctrl-C stops it", listener.at()));
 
     let broken = tokio::select! {
         broken = serving.broken() => Some(broken),

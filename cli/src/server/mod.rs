@@ -11,6 +11,7 @@ mod wait;
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -41,6 +42,9 @@ const AGAIN: [Duration; 5] = [
     Duration::from_secs(2),
     Duration::from_secs(4),
 ];
+
+/// How long it is waited at least when the server has had too many requests.
+const BREATH: Duration = Duration::from_secs(1);
 
 /// Which server, the key to it, and for whom.
 #[derive(Clone, Debug, clap::Args)]
@@ -74,6 +78,9 @@ pub(crate) struct Access {
     /// Its key; better in the environment, where other users do not see it.
     #[arg(long, env = "FLOWMILL_API_KEY", hide_env_values = true, value_name = "KEY")]
     api_key: Option<String>,
+    /// A file with certificates (PEM) that its own may lead to, besides those that are trusted anyway.
+    #[arg(long, env = "FLOWMILL_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 impl fmt::Debug for Access {
@@ -173,6 +180,13 @@ impl Access {
             // a proxy does not lead back to this machine
             client = client.no_proxy();
         }
+        if let Some(file) = self.ca.as_ref().filter(|file| !file.as_os_str().is_empty()) {
+            let read = std::fs::read(file);
+            let read = read.with_context(|| format!("failed to read {}", file.display()))?;
+            let trusted = reqwest::Certificate::from_pem_bundle(&read);
+            let no_pem = || format!("{} holds no certificates as PEM", file.display());
+            client = client.tls_certs_merge(trusted.with_context(no_pem)?);
+        }
         let client = client.build().context("failed to make a client")?;
         let key = self.api_key.clone().filter(|key| !key.is_empty());
         Ok(Server { client, base, key, tenant: None })
@@ -207,6 +221,16 @@ impl Server {
         let mut waits = AGAIN.iter();
         loop {
             let failed = match self.send(&call).await {
+                Ok((status, text)) if status == StatusCode::TOO_MANY_REQUESTS => {
+                    // nothing was done: it is safe to send it again
+                    match (self.read(status, text), waits.next()) {
+                        (Err(_), Some(wait)) => {
+                            tokio::time::sleep(*wait.max(&BREATH)).await;
+                            continue;
+                        }
+                        (read, _) => return read,
+                    }
+                }
                 Ok((status, text)) if status != StatusCode::SERVICE_UNAVAILABLE => {
                     return self.read(status, text);
                 }
@@ -275,6 +299,7 @@ impl Server {
         let code = reply.text("code").to_owned();
         let advice = match &*code {
             "unauthorized" => "; name the key with FLOWMILL_API_KEY or --api-key",
+            "key_expired" => "; `flowmill keys create` makes another one",
             "tenant_not_found" => "; `flowmill tenants` lists and adds them",
             "mocks_refused" => "; the server's setting allow_mocks takes them",
             _ => "",

@@ -21,6 +21,8 @@ mod migrate;
 mod model_examples;
 mod models;
 mod people;
+#[cfg(feature = "serve")]
+mod planted;
 mod protocols;
 #[cfg(feature = "store")]
 mod reruns;
@@ -30,6 +32,8 @@ mod serve;
 mod show;
 mod terminal;
 mod testing;
+#[cfg(feature = "serve")]
+mod tls;
 mod tools;
 #[cfg(feature = "serve")]
 mod top;

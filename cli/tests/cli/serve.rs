@@ -50,7 +50,7 @@ impl Serving {
         Self::of(&mut limited, folder)
     }
 
-    fn of(command: &mut Command, folder: &str) -> Self {
+    pub(crate) fn of(command: &mut Command, folder: &str) -> Self {
         let mut child = command.spawn().unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap());
         let mut first = String::new();
@@ -79,7 +79,7 @@ impl Serving {
     }
 
     /// Submits a document, and answers the run's id.
-    fn submit(&self, arguments: &[&str]) -> String {
+    pub(crate) fn submit(&self, arguments: &[&str]) -> String {
         let submit = [&["submit", "--json"], arguments].concat();
         self.ask(&submit).expect(0).json()["id"].as_str().unwrap().to_owned()
     }
@@ -90,7 +90,7 @@ impl Serving {
     }
 
     /// A run when it is like this.
-    fn run_once(&self, id: &str, is: impl Fn(&Json) -> bool) -> Json {
+    pub(crate) fn run_once(&self, id: &str, is: impl Fn(&Json) -> bool) -> Json {
         let since = std::time::Instant::now();
         loop {
             let run = self.run(id);
@@ -115,13 +115,13 @@ impl Serving {
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.child.id()).unwrap();
         kill(Pid::from_raw(id), signal).unwrap();
     }
 
     /// Told to stop by then: its exit code and what it said.
-    fn ended(mut self) -> (Option<i32>, String) {
+    pub(crate) fn ended(mut self) -> (Option<i32>, String) {
         let code = self.child.wait().unwrap().code();
         self.rest.take().unwrap().join().unwrap();
         let said = self.said.lock().unwrap().clone();

@@ -12,6 +12,7 @@
 //! suite (`tests/ports.rs`).
 
 pub mod announcements;
+pub mod audit;
 pub mod batches;
 pub mod broker;
 pub mod checkpoints;
@@ -45,6 +46,8 @@ pub mod program;
 pub mod rabbitmq;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(feature = "seal")]
+pub mod reseal;
 #[cfg(feature = "rabbitmq")]
 mod retry;
 #[cfg(feature = "seal")]

@@ -162,6 +162,11 @@ impl Keys {
         self.0.is_empty()
     }
 
+    /// The id of the key that seals.
+    pub fn sealing(&self) -> Option<&str> {
+        self.0.last().map(|key| &*key.id)
+    }
+
     /// These keys, and then others: the last one of those seals.
     #[must_use]
     pub fn and(mut self, others: Self) -> Self {

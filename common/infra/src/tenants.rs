@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use flowmill_engine::time::Time;
@@ -51,11 +52,13 @@ pub fn objection(name: &str) -> Option<String> {
     })
 }
 
-/// What a key allows; each allows what those before it do.
+/// Something that a caller may be let do. They are in order: whoever may do one may do those before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// To look at what its tenant has.
     Read,
+    /// To submit runs and batches, to run them again, to hand in files, to answer forms.
+    Submit,
     /// To do whatever can be done for its tenant.
     Write,
     /// To do that for every tenant, and to look after tenants and keys.
@@ -64,12 +67,13 @@ pub enum Scope {
 
 impl Scope {
     /// All there are.
-    pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
+    pub const ALL: [Self; 4] = [Self::Read, Self::Submit, Self::Write, Self::Admin];
 
     /// Its word.
     pub fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
+            Self::Submit => "submit",
             Self::Write => "write",
             Self::Admin => "admin",
         }
@@ -79,6 +83,78 @@ impl Scope {
     pub fn of(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.name() == word)
     }
+}
+
+/// What a key is made for: a set of scopes with a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Looks on.
+    Viewer,
+    /// Is a program that has work done.
+    Submitter,
+    /// Looks after the workflows and runs of a tenant.
+    Operator,
+    /// Looks after the deployment.
+    Admin,
+}
+
+impl Role {
+    /// All there are.
+    pub const ALL: [Self; 4] = [Self::Viewer, Self::Submitter, Self::Operator, Self::Admin];
+
+    /// Its word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Submitter => "submitter",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// What a word means.
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.name() == word)
+    }
+
+    /// The last of its scopes, by which it is kept.
+    pub fn scope(self) -> Scope {
+        match self {
+            Self::Viewer => Scope::Read,
+            Self::Submitter => Scope::Submit,
+            Self::Operator => Scope::Write,
+            Self::Admin => Scope::Admin,
+        }
+    }
+
+    /// The role whose last scope this is.
+    pub fn up_to(scope: Scope) -> Self {
+        match scope {
+            Scope::Read => Self::Viewer,
+            Scope::Submit => Self::Submitter,
+            Scope::Write => Self::Operator,
+            Scope::Admin => Self::Admin,
+        }
+    }
+
+    /// What it may.
+    pub fn scopes(self) -> impl Iterator<Item = Scope> {
+        Scope::ALL.into_iter().filter(move |scope| self.allows(*scope))
+    }
+
+    /// Whether it may.
+    pub fn allows(self, scope: Scope) -> bool {
+        scope <= self.scope()
+    }
+}
+
+/// How often somebody may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Requests a second, in the long run.
+    pub per_second: NonZeroU32,
+    /// How many may come at once.
+    pub burst: NonZeroU32,
 }
 
 /// The keyed hash of a key. The key itself is kept nowhere.
@@ -101,9 +177,15 @@ pub struct ApiKey {
     /// What it is for.
     pub name: Name,
     /// What it allows.
-    pub scope: Scope,
+    pub role: Role,
     /// What the whole key is compared with.
     pub hash: KeyHash,
+    /// The secret that this one replaced, while that is still of use.
+    pub former: Option<Former>,
+    /// When its secret was replaced last.
+    pub rotated_at: Option<Time>,
+    /// How often it may ask; None: as the deployment says.
+    pub rate: Option<Rate>,
     /// Since when it is there.
     pub created_at: Time,
     /// From when on it is of no more use by itself.
@@ -112,6 +194,37 @@ pub struct ApiKey {
     pub revoked_at: Option<Time>,
     /// When it was used last, to a minute or so.
     pub used_at: Option<Time>,
+}
+
+/// A secret that was replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Former {
+    /// What the whole key is compared with.
+    pub hash: KeyHash,
+    /// Until when it is of use.
+    pub until: Time,
+}
+
+/// A new secret for a key.
+#[derive(Clone, Copy, Debug)]
+pub struct Rotation {
+    /// What the whole key is compared with from now on.
+    pub hash: KeyHash,
+    /// How long the present one stays of use.
+    pub overlap: Duration,
+    /// From when on the key is of no more use; None: as it was.
+    pub expires_at: Option<Time>,
+}
+
+/// What became of a key whose secret was to be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotated {
+    /// It has the new one. The one before the present one is of no more use.
+    Done,
+    /// It was revoked or has expired.
+    Ended,
+    /// There is none.
+    Unknown,
 }
 
 /// What became of a tenant that was to be added.
@@ -205,6 +318,16 @@ pub trait Tenants: Send + Sync + 'static {
     /// When the store cannot be reached or changed.
     fn add_key(&self, key: &ApiKey) -> impl Future<Output = Result<AddedKey, StoreError>> + Send;
 
+    /// Gives a key another secret; what else is known of it stays.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or changed.
+    fn rotate_key(
+        &self,
+        id: &Name,
+        rotation: &Rotation,
+    ) -> impl Future<Output = Result<Rotated, StoreError>> + Send;
+
     /// Makes a key of no more use; one that is so already stays as it is. False when there is none.
     ///
     /// # Errors
@@ -233,8 +356,12 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_allows_what_those_before_it_do() {
-        assert!(Scope::Read < Scope::Write && Scope::Write < Scope::Admin);
+    fn a_role_allows_its_scope_and_those_before() {
+        for (at, role) in Role::ALL.into_iter().enumerate() {
+            assert_eq!((Role::of(role.name()), Role::up_to(role.scope())), (Some(role), role));
+            assert_eq!(role.scopes().collect::<Vec<_>>(), Scope::ALL[..=at]);
+            assert!(!Scope::ALL[at + 1..].iter().any(|scope| role.allows(*scope)));
+        }
         for scope in Scope::ALL {
             assert_eq!(Scope::of(scope.name()), Some(scope));
         }

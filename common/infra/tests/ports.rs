@@ -51,6 +51,7 @@ async fn the_memory_store_that_is_shared() {
     suite::webhooks::all(make).await;
     suite::letters::all(make).await;
     suite::tenants::all(make).await;
+    suite::audit::all(make).await;
     suite::tenants::letters_are_their_tenants(make().await).await;
     suite::checkpoints::all(make).await;
     let hasty = async || {
@@ -93,6 +94,7 @@ async fn the_shared_store_in_a_folder() {
     suite::webhooks::all(make).await;
     suite::contents::all(make).await;
     suite::tenants::all(make).await;
+    suite::audit::all(make).await;
     suite::checkpoints::all(make).await;
     let hasty = async || {
         let store = make().await;
@@ -139,6 +141,7 @@ async fn the_shared_store_for_webhooks() {
 async fn the_shared_store_for_tenants() {
     let schema = Schema::migrated().await;
     suite::tenants::all(async || schema.cleared().await.store().await).await;
+    suite::audit::all(async || schema.cleared().await.store().await).await;
     suite::tenants::letters_are_their_tenants(schema.cleared().await.store().await).await;
 }
 

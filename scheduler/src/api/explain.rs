@@ -23,11 +23,10 @@ use flowmill_infra::intake::{Intake, RunRow};
 use flowmill_infra::message::Shard;
 use flowmill_infra::notes::{Note, Notes};
 use flowmill_infra::shares::Shares;
-use flowmill_infra::tenants::Tenants;
 use flowmill_infra::texts::Texts;
 use flowmill_workflow::Workflows;
 
-use super::access::{Guard, Session};
+use super::access::{Guard, GuardStore, Session};
 use super::guard::{self, parameters};
 use super::json::{Answer, object, text, time};
 use super::limits::{Reached, reached};
@@ -57,7 +56,7 @@ pub fn explain<S, N, T>(
 where
     S: Intake + Texts + Contents + Shares,
     N: Notes,
-    T: Tenants,
+    T: GuardStore,
 {
     let explain = Explain { store, workflows, notes, shards, clock: SystemClock::new() };
     Router::new()

@@ -1,15 +1,18 @@
-//! Who may ask, and how long and how large a request may be.
+//! Who may ask for what, that it is noted, and how long and how large a request may be.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use flowmill_infra::tenants::{Scope, Tenants};
+use flowmill_engine::value::Name;
+use flowmill_infra::tenants::Role;
 
-use super::access::{Caller, Guard};
+use super::access::actions::Action;
+use super::access::{Caller, Done, Guard, GuardStore};
 use super::problem::{Code, Problem};
 
 /// How long a body may take to come.
@@ -22,38 +25,82 @@ const WHOLE: Duration = Duration::from_secs(100);
 const BATCHES: &str = "/api/v1/batches";
 const BATCH: Duration = Duration::from_hours(6);
 
-/// Lets through who may ask and is no page of another origin; handlers are told who it is.
-pub(super) async fn admit<T: Tenants>(
+/// What a request made or was about, where its path does not say it: for whoever notes what was done.
+#[derive(Clone, Debug)]
+pub(super) struct Subject(pub(super) Name);
+
+/// Goes on with what was noted when it was begun.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unnoted;
+
+/// Lets through who may ask and is no page of another origin; handlers are told who it is. What
+/// somebody did is noted before it is answered.
+pub(super) async fn admit<T: GuardStore>(
     State(guard): State<Guard<T>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    match let_in(&guard, request.headers(), request.method()).await {
-        Ok(caller) => {
-            let patience = patience(&request);
-            request.extensions_mut().insert(caller);
-            match tokio::time::timeout(patience, next.run(request)).await {
-                Ok(response) => response,
-                Err(_) => Problem::new(Code::Unavailable, "it took too long").into_response(),
-            }
+    let caller = match recognised(&guard, request.headers()).await {
+        Ok(caller) => caller,
+        Err(problem) => return problem.into_response(),
+    };
+    let pattern = request.extensions().get::<MatchedPath>().cloned();
+    let pattern = pattern.as_ref().map(MatchedPath::as_str);
+    let action = Action::of(request.method(), pattern);
+    let path = request.uri().path();
+    let object = pattern.map(|pattern| Action::object(pattern, path)).unwrap_or_default();
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let address = peer.map(|ConnectInfo(peer)| peer.ip());
+    let mut response = if caller.role.allows(action.needs) {
+        let patience = patience(&request);
+        request.extensions_mut().insert(caller.clone());
+        match tokio::time::timeout(patience, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => Problem::new(Code::Unavailable, "it took too long").into_response(),
         }
-        Err(problem) => problem.into_response(),
+    } else {
+        not_allowed(&caller, &action).into_response()
+    };
+    let (said, code, unnoted) = {
+        let extensions = response.extensions_mut();
+        let unnoted = extensions.remove::<Unnoted>();
+        (extensions.remove::<Subject>(), extensions.get::<Code>().copied(), unnoted)
+    };
+    // nothing was there to be done
+    let was_nothing = matches!(code, Some(Code::MethodNotAllowed | Code::NotFound));
+    if action.is_noted && !was_nothing && unnoted.is_none() {
+        let object = said.map_or_else(|| object.into(), |Subject(object)| object);
+        let outcome = outcome(code, &response);
+        guard.note(&caller, Done { action, object, outcome, address }).await;
     }
+    response
 }
 
-async fn let_in<T: Tenants>(
+async fn recognised<T: GuardStore>(
     guard: &Guard<T>,
     headers: &HeaderMap,
-    method: &Method,
 ) -> Result<Caller, Problem> {
     of_same_origin(headers)?;
-    let caller = guard.caller(headers).await?;
-    let only_looks = [Method::GET, Method::HEAD].contains(method);
-    if caller.scope == Scope::Read && !only_looks {
-        let detail = "this key is for looking at things (scope read) and changes none";
-        return Err(Problem::new(Code::Forbidden, detail));
+    guard.caller(headers).await
+}
+
+fn not_allowed(caller: &Caller, action: &Action) -> Problem {
+    let (role, scope, needed) = (caller.role.name(), caller.role.scope().name(), action.needs);
+    let detail = format!(
+        "this key is for a {role} (scope {scope}), and that needs scope {} ({})",
+        needed.name(),
+        Role::up_to(needed).name()
+    );
+    Problem::new(Code::Forbidden, detail)
+}
+
+/// What came of it, in a word.
+fn outcome(code: Option<Code>, response: &Response) -> Name {
+    match code {
+        Some(code) => code.name().into(),
+        None if response.status().is_success() => "done".into(),
+        None => response.status().as_str().into(),
     }
-    Ok(caller)
 }
 
 /// How long a request may take: a batch is taken in while it comes, and that its sender lives is

@@ -10,9 +10,8 @@ use axum::routing::{get, post};
 use flowmill_engine::value::{Name, Value};
 use flowmill_infra::dead_letters::{Claim, Fate, LetterBox, LetterFilter, Parked, PutBack};
 use flowmill_infra::store::StoreError;
-use flowmill_infra::tenants::Tenants;
 
-use super::access::{Guard, Session};
+use super::access::{Guard, GuardStore, Session};
 use super::guard::{self, parameters};
 use super::json::{Answer, number, object, text, time};
 use super::no_method;
@@ -42,7 +41,7 @@ pub fn letters<S, B, T>(store: Arc<S>, back: B, guard: Guard<T>) -> Router
 where
     S: LetterBox,
     B: PutBack,
-    T: Tenants,
+    T: GuardStore,
 {
     let letters = Letters { store, back };
     Router::new()

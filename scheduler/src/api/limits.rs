@@ -11,7 +11,7 @@ use flowmill_infra::intake::{Intake, RunRow};
 use flowmill_infra::shares::{Amount, MOST_WEIGHT, Party, Share, Shares};
 use flowmill_infra::store::StoreError;
 
-use super::access::{Admin, Session};
+use super::access::Session;
 use super::guard::{parameters, read};
 use super::json::{Answer, Members, number, object};
 use super::problem::{Code, Problem};
@@ -31,7 +31,6 @@ pub(super) async fn list<S: ApiStore>(api: Session<Api<S>>, uri: Uri) -> Result<
 /// Sets the share of the tenant itself, which others feel: whoever looks after the deployment does.
 pub(super) async fn set_own<S: ApiStore>(
     api: Session<Api<S>>,
-    _: Admin,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
@@ -54,7 +53,6 @@ pub(super) async fn set_named<S: ApiStore>(
 /// Takes the share of the tenant itself away.
 pub(super) async fn clear_own<S: ApiStore>(
     api: Session<Api<S>>,
-    _: Admin,
     uri: Uri,
 ) -> Result<Response, Problem> {
     clear(&api, &Party::Tenant, &uri).await
@@ -153,7 +151,11 @@ pub(super) fn share(members: &mut Members) -> Result<Share, Problem> {
     Ok(Share { weight: weight.unwrap_or(1), runs, tasks })
 }
 
-fn whole(
+/// A whole number from among members.
+///
+/// # Errors
+/// When it is none, or out of range.
+pub(super) fn whole(
     members: &mut Members,
     name: &str,
     range: std::ops::RangeInclusive<u32>,

@@ -7,6 +7,7 @@
 
 mod access;
 mod announce;
+mod audit;
 mod batches;
 mod children;
 mod conversations;
@@ -32,6 +33,7 @@ mod queue;
 mod request;
 mod rerun;
 mod runs;
+mod secrets;
 mod show;
 mod submit;
 mod tenants;
@@ -55,8 +57,9 @@ use flowmill_infra::contents::Contents;
 use flowmill_infra::intake::Intake;
 use flowmill_infra::live::Subscribe;
 use flowmill_infra::metrics::Metrics;
+use flowmill_infra::reseal::Reseal;
 use flowmill_infra::shares::Shares;
-use flowmill_infra::tenants::Tenants;
+use flowmill_infra::tenants::Rate;
 use flowmill_infra::texts::Texts;
 use flowmill_infra::webhooks::Webhooks;
 use flowmill_workflow::Workflows;
@@ -71,8 +74,8 @@ use problem::Problem;
 use versions::Versions;
 use waits::{Ends, Verdicts, Waits, waits};
 
-pub use access::Guard;
 pub use access::secret::{Key, Pepper};
+pub use access::{Guard, GuardStore};
 pub use announce::{EndsHeard, Listened, announce_ends};
 pub use children::begin_children;
 pub use door::Door;
@@ -93,6 +96,9 @@ pub struct Settings {
     pub key: Option<Key>,
     /// What keys of the store are hashed with.
     pub pepper: Pepper,
+    /// How often keys of the store may ask for which nothing else is said; None: as often as they
+    /// like.
+    pub rate: Option<Rate>,
     /// How many shards the store has.
     pub shards: u16,
     /// Whether runs may bring canned answers in place of nodes.
@@ -115,6 +121,7 @@ impl Settings {
         Self {
             key: None,
             pepper: Pepper::default(),
+            rate: None,
             shards,
             allow_mocks: false,
             document_bytes: 10 << 20,
@@ -150,12 +157,12 @@ impl Background {
 
 /// A store that the API works on.
 pub trait ApiStore:
-    Intake + Texts + Contents + Checkpoints + Batches + Shares + Webhooks + Tenants
+    Intake + Texts + Contents + Checkpoints + Batches + Shares + Webhooks + GuardStore + Reseal
 {
 }
 
-impl<S: Intake + Texts + Contents + Checkpoints + Batches + Shares + Webhooks + Tenants> ApiStore
-    for S
+impl<S> ApiStore for S where
+    S: Intake + Texts + Contents + Checkpoints + Batches + Shares + Webhooks + GuardStore + Reseal
 {
 }
 
@@ -308,8 +315,12 @@ fn routes<S: ApiStore>(files_fit: axum::extract::DefaultBodyLimit) -> Router<Arc
         .route("/api/v1/tenants", post(tenants::add::<S>).get(tenants::list::<S>))
         .route("/api/v1/tenants/{tenant}", get(tenants::show::<S>).delete(tenants::remove::<S>))
         .route("/api/v1/keys", post(keys::add::<S>).get(keys::list::<S>))
-        .route("/api/v1/keys/self", get(keys::this))
+        .route("/api/v1/keys/self", get(keys::this::<S>))
         .route("/api/v1/keys/{id}", delete(keys::revoke::<S>))
+        .route("/api/v1/keys/{id}/rotate", post(keys::rotate::<S>))
+        .route("/api/v1/audit", get(audit::list::<S>))
+        .route("/api/v1/secrets", get(secrets::status::<S>))
+        .route("/api/v1/secrets/rotate", post(secrets::rotate::<S>))
 }
 
 async fn no_method() -> Problem {

@@ -1,5 +1,7 @@
 //! What a caller is told who does not get what was asked for: RFC 9457, with codes that stay.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -19,6 +21,12 @@ const AGAIN_S: &str = "2";
 pub enum Code {
     /// No bearer key, another one, or one that is of no more use.
     Unauthorized,
+    /// The time of the key is over.
+    KeyExpired,
+    /// The key was revoked.
+    KeyRevoked,
+    /// The key asks too often.
+    TooManyRequests,
     /// The key does not allow it, or is another tenant's.
     Forbidden,
     /// A web page of another origin asks.
@@ -51,6 +59,8 @@ pub enum Code {
     KeyNotFound,
     /// The tenant has too many keys.
     TooManyKeys,
+    /// The key was revoked or has expired, and gets no other secret.
+    KeyEnded,
     /// There is no such path.
     NotFound,
     /// There is no such workflow.
@@ -127,8 +137,11 @@ pub enum Code {
 
 impl Code {
     /// All there are.
-    pub const ALL: [Self; 53] = [
+    pub const ALL: [Self; 57] = [
         Self::Unauthorized,
+        Self::KeyExpired,
+        Self::KeyRevoked,
+        Self::TooManyRequests,
         Self::Forbidden,
         Self::CrossOrigin,
         Self::MocksRefused,
@@ -145,6 +158,7 @@ impl Code {
         Self::TooManyTenants,
         Self::KeyNotFound,
         Self::TooManyKeys,
+        Self::KeyEnded,
         Self::NotFound,
         Self::WorkflowNotFound,
         Self::RunNotFound,
@@ -188,6 +202,9 @@ impl Code {
         use StatusCode as S;
         match self {
             Self::Unauthorized => ("unauthorized", S::UNAUTHORIZED),
+            Self::KeyExpired => ("key_expired", S::UNAUTHORIZED),
+            Self::KeyRevoked => ("key_revoked", S::UNAUTHORIZED),
+            Self::TooManyRequests => ("too_many_requests", S::TOO_MANY_REQUESTS),
             Self::Forbidden => ("forbidden", S::FORBIDDEN),
             Self::CrossOrigin => ("cross_origin", S::FORBIDDEN),
             Self::MocksRefused => ("mocks_refused", S::FORBIDDEN),
@@ -204,6 +221,7 @@ impl Code {
             Self::TooManyTenants => ("too_many_tenants", S::CONFLICT),
             Self::KeyNotFound => ("key_not_found", S::NOT_FOUND),
             Self::TooManyKeys => ("too_many_keys", S::CONFLICT),
+            Self::KeyEnded => ("key_ended", S::CONFLICT),
             Self::NotFound => ("not_found", S::NOT_FOUND),
             Self::WorkflowNotFound => ("workflow_not_found", S::NOT_FOUND),
             Self::RunNotFound => ("run_not_found", S::NOT_FOUND),
@@ -247,6 +265,9 @@ impl Code {
     fn title(self) -> &'static str {
         match self {
             Self::Unauthorized => "the key is missing, wrong or of no more use",
+            Self::KeyExpired => "the time of the key is over",
+            Self::KeyRevoked => "the key was revoked",
+            Self::TooManyRequests => "the key asks too often",
             Self::Forbidden => "the key does not allow it",
             Self::CrossOrigin => "pages of other origins may not ask",
             Self::MocksRefused => "mocks are not allowed here",
@@ -263,6 +284,7 @@ impl Code {
             Self::TooManyTenants => "there are too many tenants",
             Self::KeyNotFound => "there is no such key",
             Self::TooManyKeys => "the tenant has too many keys",
+            Self::KeyEnded => "the key is of no more use",
             Self::NotFound => "there is no such path",
             Self::WorkflowNotFound => "there is no such workflow",
             Self::RunNotFound => "there is no such run",
@@ -320,18 +342,27 @@ pub(super) struct Problem {
     detail: String,
     /// Further members.
     more: Vec<(&'static str, Value)>,
+    /// After how many seconds it may be asked again, where that is known.
+    again_s: Option<u64>,
 }
 
 impl Problem {
     /// With what it is in this case, a fragment.
     pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), more: Vec::new() }
+        Self { code, detail: detail.into(), more: Vec::new(), again_s: None }
     }
 
     /// The same with one more member.
     pub(super) fn with(mut self, name: &'static str, value: Value) -> Self {
         self.more.push((name, value));
         self
+    }
+
+    /// Whoever asks may ask again after this time.
+    pub(super) fn too_often(wait: Duration) -> Self {
+        let again = u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1);
+        let detail = format!("this key may ask again in {again} s");
+        Self { again_s: Some(again), ..Self::new(Code::TooManyRequests, detail) }
     }
 
     /// A wrong member, parameter or header.
@@ -463,20 +494,25 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let code = self.code;
+        let Self { code, again_s, .. } = self;
         let mut response = Response::new(Body::from(self.written()));
         *response.status_mut() = code.status();
+        // for whoever notes what came of it
+        response.extensions_mut().insert(code);
         let headers = response.headers_mut();
         let kind = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, kind);
         match code {
-            Code::Unauthorized => {
+            Code::Unauthorized | Code::KeyExpired | Code::KeyRevoked => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             Code::Unavailable | Code::NotReady => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static(AGAIN_S));
             }
             _ => {}
+        }
+        if let Some(again) = again_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(again));
         }
         response
     }

@@ -58,8 +58,8 @@ pub(super) async fn list<S: Intake>(api: Session<Api<S>>, uri: Uri) -> Result<An
         rerun_of: rerun_of.map(Name::from),
         batch: batch.map(Name::from),
         parent: parent.map(Name::from),
-        since: time(SINCE, after.as_deref())?,
-        until: time(UNTIL, until.as_deref())?,
+        since: point(SINCE, after.as_deref())?,
+        until: point(UNTIL, until.as_deref())?,
         before: before.map(Name::from),
         // one more tells whether there is another page
         most: most + 1,
@@ -82,7 +82,7 @@ fn status_of(word: &str) -> Result<Status, Problem> {
 }
 
 /// A point in time.
-fn time(name: &str, given: Option<&str>) -> Result<Option<Time>, Problem> {
+pub(super) fn point(name: &str, given: Option<&str>) -> Result<Option<Time>, Problem> {
     let time = given.map(Time::of_rfc3339).transpose();
     time.map_err(|why| {
         let hint = "in an address + is written %2B";

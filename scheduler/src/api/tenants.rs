@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use flowmill_engine::value::{Name, Value};
 use flowmill_infra::tenants::{
-    AddedTenant, DEFAULT_TENANT, MOST_TENANTS, RemovedTenant, Tenant, Tenants, objection,
+    AddedTenant, DEFAULT_TENANT, MOST_TENANTS, RemovedTenant, Tenant, objection,
 };
 
 use super::Api;
-use super::access::Admin;
-use super::guard::{parameters, read};
+use super::access::GuardStore;
+use super::guard::{Subject, parameters, read};
 use super::json::{Answer, Members, object, time};
 use super::problem::{Code, Problem};
 
@@ -20,9 +21,8 @@ use super::problem::{Code, Problem};
 const REQUEST: usize = 64 << 10;
 
 /// All tenants.
-pub(super) async fn list<S: Tenants>(
+pub(super) async fn list<S: GuardStore>(
     State(api): State<Arc<Api<S>>>,
-    _: Admin,
     uri: Uri,
 ) -> Result<Answer, Problem> {
     let [] = parameters(&uri, [])?;
@@ -32,13 +32,12 @@ pub(super) async fn list<S: Tenants>(
 }
 
 /// Adds a tenant.
-pub(super) async fn add<S: Tenants>(
+pub(super) async fn add<S: GuardStore>(
     State(api): State<Arc<Api<S>>>,
-    _: Admin,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
-) -> Result<Answer, Problem> {
+) -> Result<(Extension<Subject>, Answer), Problem> {
     let [] = parameters(&uri, [])?;
     let mut members = Members::read(&read(&headers, body, REQUEST).await?)?;
     let name = members.text("name")?;
@@ -61,13 +60,13 @@ pub(super) async fn add<S: Tenants>(
         }
     }
     tracing::info!(tenant = %name, "a tenant was added");
-    Ok(Answer(StatusCode::CREATED, shown(&find(&api, &name).await?)))
+    let answer = Answer(StatusCode::CREATED, shown(&find(&api, &name).await?));
+    Ok((Extension(Subject(name)), answer))
 }
 
 /// A tenant.
-pub(super) async fn show<S: Tenants>(
+pub(super) async fn show<S: GuardStore>(
     State(api): State<Arc<Api<S>>>,
-    _: Admin,
     Path(name): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -76,9 +75,8 @@ pub(super) async fn show<S: Tenants>(
 }
 
 /// Removes a tenant for which nothing goes on; its keys go with it.
-pub(super) async fn remove<S: Tenants>(
+pub(super) async fn remove<S: GuardStore>(
     State(api): State<Arc<Api<S>>>,
-    _: Admin,
     Path(name): Path<String>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -103,7 +101,7 @@ pub(super) async fn remove<S: Tenants>(
 }
 
 /// A tenant that must be there.
-pub(super) async fn find<S: Tenants>(api: &Api<S>, name: &Name) -> Result<Tenant, Problem> {
+pub(super) async fn find<S: GuardStore>(api: &Api<S>, name: &Name) -> Result<Tenant, Problem> {
     // no store takes every text
     let found = match objection(name) {
         Some(_) => None,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flowmill_infra::seal::Keys;
-use flowmill_infra::tenants::{ApiKey, MOST_KEYS, Tenants as _};
+use flowmill_infra::tenants::{ApiKey, MOST_KEYS, Rate, Tenants as _};
 use flowmill_scheduler::api::{Pepper, Settings};
 use reqwest::Method;
 use serde_json::json;
@@ -16,7 +16,10 @@ async fn a_key_is_told_once_and_says_who_asks() {
     let mut server = Server::with(locked).await;
     let admin = Asker::new(&server, ADMIN);
     let who = admin.get("/api/v1/keys/self").await.json(200);
-    assert_eq!(who, json!({"tenant": "default", "actor": "api", "scope": "admin", "key": null}));
+    let all = json!(["read", "submit", "write", "admin"]);
+    let of_server = json!({"tenant": "default", "actor": "api", "role": "admin", "scope": "admin",
+        "scopes": all, "key": null});
+    assert_eq!(who, of_server);
     admin.post("/api/v1/tenants", &json!({"name": "acme"})).await.json(201);
     let asked = json!({"tenant": "acme", "name": "nightly", "scope": "write", "expires_in": "90d"});
     let made = admin.post("/api/v1/keys", &asked).await.json(201);
@@ -127,11 +130,13 @@ async fn a_key_that_is_of_no_more_use_is_refused_and_says_so() {
     let asked = json!({"tenant": "acme", "name": "short", "scope": "read", "expires_in": "1ms"});
     let short = admin.post("/api/v1/keys", &asked).await.json(201);
     tokio::time::sleep(Duration::from_millis(5)).await;
-    let refused = async |key: &str| {
+    let refused_as = async |key: &str, code: &str| {
         let answer = Asker::new(&server, key).get("/api/v1/runs").await;
-        answer.problem(401, "unauthorized")["detail"].as_str().unwrap().to_owned()
+        assert_eq!(answer.header("www-authenticate"), "Bearer");
+        answer.problem(401, code)["detail"].as_str().unwrap().to_owned()
     };
-    let why = refused(short["key"].as_str().unwrap()).await;
+    let refused = async |key: &str| refused_as(key, "unauthorized").await;
+    let why = refused_as(short["key"].as_str().unwrap(), "key_expired").await;
     assert!(why.starts_with(&format!("key {} expired at 2", id(&short))), "{why}");
 
     Asker::new(&server, &key).get("/api/v1/runs").await.json(200);
@@ -140,7 +145,7 @@ async fn a_key_that_is_of_no_more_use_is_refused_and_says_so() {
     assert_eq!(refused(&wrong).await, "this is not a key of this server");
     let revoked = admin.delete(&format!("/api/v1/keys/{}", &key[3..15])).await.json(200);
     assert!(revoked["revoked_at"].is_string() && revoked.get("key").is_none(), "{revoked}");
-    let why = refused(&key).await;
+    let why = refused_as(&key, "key_revoked").await;
     assert!(why.starts_with(&format!("key {} was revoked at 2", &key[3..15])), "{why}");
     assert_eq!(refused(&wrong).await, "this is not a key of this server");
     let twice = admin.delete(&format!("/api/v1/keys/{}", &key[3..15])).await.json(200);
@@ -191,8 +196,12 @@ async fn what_is_asked_of_keys_is_checked() {
         (json!({"scope": "read"}), "name is missing"),
         (json!({"name": "", "scope": "read"}), "name must be"),
         (json!({"name": "x".repeat(101), "scope": "read"}), "name must be"),
-        (json!({"name": "k"}), "scope is missing"),
-        (json!({"name": "k", "scope": "all"}), "read, write or admin"),
+        (json!({"name": "k"}), "role is missing"),
+        (json!({"name": "k", "scope": "all"}), "read, submit, write or admin"),
+        (json!({"name": "k", "role": "boss"}), "viewer, submitter, operator or admin"),
+        (json!({"name": "k", "role": "viewer", "scope": "read"}), "give one"),
+        (json!({"name": "k", "role": "viewer", "rate": 0}), "rate must be"),
+        (json!({"name": "k", "role": "viewer", "burst": 9}), "give that, too"),
         (json!({"name": "k", "scope": "read", "expires_in": "soon"}), "90d"),
         (json!({"name": "k", "scope": "read", "expires_in": "9999d"}), "3660d"),
         (json!({"name": "k", "scope": "read", "colour": "red"}), "colour"),
@@ -213,4 +222,127 @@ async fn what_is_asked_of_keys_is_checked() {
     }
     let more = json!({"name": "k", "scope": "read"});
     admin.post("/api/v1/keys", &more).await.problem(409, "too_many_keys");
+}
+
+#[tokio::test]
+async fn a_submitter_submits_and_changes_nothing_else() {
+    let server = Server::with(locked).await;
+    let admin = Asker::new(&server, ADMIN);
+    admin.push(&greeting()).await;
+    let asked = json!({"name": "program", "role": "submitter"});
+    let made = admin.post("/api/v1/keys", &asked).await.json(201);
+    assert_eq!((&made["role"], &made["scope"]), (&json!("submitter"), &json!("submit")));
+    let asker = Asker::new(&server, made["key"].as_str().unwrap());
+    let run = asker.submit(&for_ada()).await;
+    asker.get(&format!("/api/v1/runs/{run}")).await.json(200);
+    asker
+        .ask(Method::POST, "/api/v1/files?name=a.txt", "a", &[("content-type", "text/plain")])
+        .await
+        .json(201);
+    let why = asker.post(&format!("/api/v1/runs/{run}/cancel"), &json!({})).await;
+    let why = why.problem(403, "forbidden");
+    let why = why["detail"].as_str().unwrap();
+    assert!(why.contains("submitter") && why.contains("operator"), "{why}");
+    for path in ["workflows", "webhooks/endpoints", "webhooks/replay", "dead-letters/1/replay"] {
+        let path = format!("/api/v1/{path}");
+        asker.post(&path, &json!({})).await.problem(403, "forbidden");
+    }
+    asker.get("/api/v1/audit").await.problem(403, "forbidden");
+    asker.get("/api/v1/secrets").await.problem(403, "forbidden");
+    asker.post("/api/v1/secrets/rotate", &json!({})).await.problem(403, "forbidden");
+    // what has no row of its own needs the most that a tenant's key may do
+    asker.ask(Method::PUT, "/api/v1/runs", "", &[]).await.problem(403, "forbidden");
+}
+
+#[tokio::test]
+async fn a_key_gets_another_secret_and_both_work_for_a_while() {
+    let mut server = Server::with(locked).await;
+    let key = tenant(&server, "acme", "write").await;
+    let id = key[3..15].to_owned();
+    let admin = Asker::new(&server, ADMIN);
+    let path = format!("/api/v1/keys/{id}/rotate");
+    Asker::new(&server, &key).get("/api/v1/runs").await.json(200);
+    let made = admin.post(&path, &json!({"overlap": "1h", "expires_in": "90d"})).await.json(200);
+    let second = made["key"].as_str().unwrap().to_owned();
+    assert!(second.starts_with(&format!("fm_{id}_")) && second != key);
+    assert!(made["former_until"].is_string() && made["expires_at"].is_string(), "{made}");
+    assert!(made["rotated_at"].is_string(), "{made}");
+    for secret in [&key, &second] {
+        let who = Asker::new(&server, secret).get("/api/v1/keys/self").await.json(200);
+        assert_eq!((&who["tenant"], &who["key"]["id"]), (&json!("acme"), &json!(id)));
+    }
+    // once more: the first is gone, and without an overlap the second, too
+    let third = admin.post(&path, &json!({"overlap": "0s"})).await.json(200);
+    assert_eq!(third["former_until"], json!(null));
+    let third = third["key"].as_str().unwrap().to_owned();
+    let of = async |key: &str| Asker::new(&server, key).get("/api/v1/runs").await;
+    of(&third).await.json(200);
+    of(&key).await.problem(401, "unauthorized");
+    let why = of(&second).await.problem(401, "key_expired");
+    assert!(why["detail"].as_str().unwrap().contains("has another secret"), "{why}");
+
+    for (wrong, why) in [("soon", "24h"), ("31d", "30d")] {
+        let problem = admin.post(&path, &json!({ "overlap": wrong })).await;
+        let problem = problem.problem(422, "invalid_request");
+        assert!(problem["detail"].as_str().unwrap().contains(why), "{problem}");
+    }
+    admin.post("/api/v1/keys/abcdefghijkl/rotate", &json!({})).await.problem(404, "key_not_found");
+    admin.delete(&format!("/api/v1/keys/{id}")).await.json(200);
+    admin.post(&path, &json!({})).await.problem(409, "key_ended");
+    server.end().await;
+}
+
+#[tokio::test]
+async fn another_process_takes_a_new_secret_at_once() {
+    let (schema, store) = Schema::migrated(Keys::default()).await;
+    let other = schema.store().await;
+    let (server, _) = Server::over(schema, store, locked).await;
+    let (schema, _) = Schema::migrated(Keys::default()).await;
+    let (another, _) = Server::over(schema, other, locked).await;
+    let key = tenant(&server, "acme", "read").await;
+    // it remembers the key as it is
+    Asker::new(&another, &key).get("/api/v1/runs").await.json(200);
+    let path = format!("/api/v1/keys/{}/rotate", &key[3..15]);
+    let made = Asker::new(&server, ADMIN).post(&path, &json!({})).await.json(200);
+    let second = made["key"].as_str().unwrap();
+    Asker::new(&another, second).get("/api/v1/runs").await.json(200);
+    Asker::new(&another, &key).get("/api/v1/runs").await.json(200);
+}
+
+#[tokio::test]
+async fn a_key_that_asks_too_often_is_told_when_to_ask_again() {
+    let server = Server::with(|settings| {
+        locked(settings);
+        let number = |number| std::num::NonZeroU32::new(number).unwrap();
+        settings.rate = Some(Rate { per_second: number(1), burst: number(2) });
+    })
+    .await;
+    let admin = Asker::new(&server, ADMIN);
+    let make = async |more: serde_json::Value| {
+        let mut asked = json!({"name": "k", "role": "viewer"});
+        asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        admin.post("/api/v1/keys", &asked).await.json(201)
+    };
+    let usual = make(json!({})).await;
+    let own = make(json!({"rate": 100_000})).await;
+    assert_eq!((&own["rate"], &own["burst"]), (&json!(100_000), &json!(200_000)));
+    assert_eq!((&usual["rate"], &usual["burst"]), (&json!(null), &json!(null)));
+    let of = async |key: &serde_json::Value| {
+        Asker::new(&server, key["key"].as_str().unwrap()).get("/api/v1/runs").await
+    };
+    let mut answers = Vec::new();
+    for _ in 0..12 {
+        answers.push(of(&usual).await);
+    }
+    let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
+    assert!(!refused.is_empty() && refused.len() <= 10, "{}", refused.len());
+    let problem = refused[0].problem(429, "too_many_requests");
+    assert_eq!(refused[0].header("retry-after"), "1", "{problem}");
+    for _ in 0..12 {
+        of(&own).await.json(200);
+        admin.get("/api/v1/runs").await.json(200);
+    }
+    // somebody with the id alone uses up nothing
+    let wrong = json!({"key": format!("fm_{}_{}", id(&own), "A".repeat(43))});
+    of(&wrong).await.problem(401, "unauthorized");
 }

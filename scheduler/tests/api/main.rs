@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod asker;
+mod audit;
 mod batches;
 mod cluster;
 mod conversations;
@@ -20,6 +21,7 @@ mod queue;
 mod receiver;
 mod reruns;
 mod runs;
+mod secrets;
 mod sender;
 mod server;
 mod submit;

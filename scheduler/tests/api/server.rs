@@ -1,5 +1,6 @@
 //! A server of the test's own, over a schema that nobody else has.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -51,6 +52,11 @@ impl Schema {
         let schema = Self { name, url, keys };
         let store = schema.store().await;
         (schema, store)
+    }
+
+    /// Stores over it have these keys from now on.
+    pub(crate) fn seal_with(&mut self, keys: Keys) {
+        self.keys = keys;
     }
 
     /// Another store over it.
@@ -322,7 +328,8 @@ async fn serve(router: Router) -> (String, oneshot::Sender<()>, JoinHandle<()>) 
         let stopped = async {
             stopped.await.ok();
         };
-        axum::serve(listener, router).with_graceful_shutdown(stopped).await.unwrap();
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        axum::serve(listener, service).with_graceful_shutdown(stopped).await.unwrap();
     });
     (base, stop, serving)
 }

@@ -166,7 +166,7 @@ struct Explain {
 }
 
 /// A point in time, as people say it.
-fn point(text: &str) -> Result<Time, String> {
+pub(super) fn point(text: &str) -> Result<Time, String> {
     if let Ok(ago) = parse_duration(text) {
         let now = SystemClock::new().now();
         return Ok(Time(0).after(now.since(Time(0).after(ago))));

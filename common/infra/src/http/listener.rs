@@ -9,18 +9,31 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::Stop;
+use super::serving::{Limits, serve};
+use super::tls::{Tls, TlsError, TlsFiles};
 
 /// How long requests that are under way may take to end.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// A port could not be opened.
+/// Why a port could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to listen on {at}: {why}")]
-pub struct ListenError {
-    /// Where it was to be.
-    pub at: SocketAddr,
-    /// Why.
-    pub why: std::io::Error,
+pub enum ListenError {
+    /// It is taken, or none of this machine's.
+    #[error("failed to listen on {at}: {why}")]
+    Port {
+        /// Where it was to be.
+        at: SocketAddr,
+        /// Why.
+        why: std::io::Error,
+    },
+    /// What is to encrypt it cannot be used.
+    #[error("failed to listen on {at} with TLS: {why}")]
+    Tls {
+        /// Where it was to be.
+        at: SocketAddr,
+        /// Why.
+        why: TlsError,
+    },
 }
 
 /// An open port. It takes no more requests once the program was told to stop.
@@ -33,12 +46,32 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Answers at an address.
+    /// Answers at an address, with the usual limits and without TLS.
     ///
     /// # Errors
-    /// [`ListenError`] when it is taken, or none of this machine's.
+    /// [`ListenError`].
     pub async fn open(at: SocketAddr, router: Router, stop: Stop) -> Result<Self, ListenError> {
-        let failed = |why| ListenError { at, why };
+        Self::open_with(at, (Limits::default(), None), router, stop).await
+    }
+
+    /// Answers at an address; with files, by TLS alone.
+    ///
+    /// # Errors
+    /// [`ListenError`].
+    pub async fn open_with(
+        at: SocketAddr,
+        (limits, files): (Limits, Option<TlsFiles>),
+        router: Router,
+        stop: Stop,
+    ) -> Result<Self, ListenError> {
+        let tls = match files {
+            None => None,
+            Some(files) => {
+                let unusable = |why| ListenError::Tls { at, why };
+                Some(Tls::read(files).await.map_err(unusable)?)
+            }
+        };
+        let failed = |why| ListenError::Port { at, why };
         let listener = TcpListener::bind(at).await.map_err(failed)?;
         let at = listener.local_addr().map_err(failed)?;
         let (close, closed) = oneshot::channel::<()>();
@@ -49,12 +82,8 @@ impl Listener {
                 _ = closed => {}
             }
         };
-        let serving = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(end).await {
-                tracing::error!(%error, "the listener broke");
-            }
-        });
-        tracing::info!(%at, "listening");
+        tracing::info!(%at, tls = tls.is_some(), "listening");
+        let serving = tokio::spawn(serve(listener, router, (limits, tls), end));
         Ok(Self { at, close, serving, stop })
     }
 

@@ -3,8 +3,12 @@
 
 mod health;
 mod listener;
+mod serving;
 mod stop;
+mod tls;
 
 pub use health::{Check, Health};
 pub use listener::{ListenError, Listener};
+pub use serving::Limits;
 pub use stop::Stop;
+pub use tls::{TlsError, TlsFiles};

@@ -8,6 +8,7 @@
 //! Times of leases are the server's. Secrets are sealed, and large values are payloads.
 
 mod announcements;
+mod audit;
 mod batches;
 mod checkpoints;
 mod commit;
@@ -18,6 +19,7 @@ mod end;
 mod intake;
 mod payloads;
 mod reading;
+mod reseal;
 mod schema;
 mod shards;
 mod shares;

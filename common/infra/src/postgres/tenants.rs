@@ -1,12 +1,14 @@
 //! Tenants and their keys.
 
+use std::num::NonZeroU32;
+
 use flowmill_engine::value::Name;
 use sqlx::postgres::PgRow;
 
 use crate::store::StoreError;
 use crate::tenants::{
-    AddedKey, AddedTenant, ApiKey, KeyHash, MOST_KEYS, MOST_TENANTS, RemovedTenant, SHOWN, Scope,
-    Tenant, Tenants, USES,
+    AddedKey, AddedTenant, ApiKey, Former, KeyHash, MOST_KEYS, MOST_TENANTS, Rate, RemovedTenant,
+    Role, Rotated, Rotation, SHOWN, Scope, Tenant, Tenants, USES,
 };
 
 use super::{PostgresStore, get, most, number, text, time, trouble};
@@ -15,7 +17,8 @@ use super::{PostgresStore, get, most, number, text, time, trouble};
 macro_rules! keys {
     ($rest:literal) => {
         concat!(
-            "SELECT id, tenant, name, scope, hash, created_at, expires_at, revoked_at, used_at
+            "SELECT id, tenant, name, scope, hash, former_hash, former_until, rotated_at, rate, burst,
+                created_at, expires_at, revoked_at, used_at
             FROM api_keys ",
             $rest
         )
@@ -81,8 +84,8 @@ impl Tenants for PostgresStore {
             DELETE FROM api_keys
             WHERE tenant = $1 AND least(revoked_at, expires_at) < flowmill_now() - $2";
         const ADD: &str = "
-            INSERT INTO api_keys (id, tenant, name, scope, hash, expires_at)
-            SELECT $1, $2, $3, $4, $5, $6
+            INSERT INTO api_keys (id, tenant, name, scope, hash, expires_at, rate, burst)
+            SELECT $1, $2, $3, $4, $5, $6, $8, $9
             WHERE EXISTS (SELECT 1 FROM tenants WHERE name = $2)
                 AND (SELECT count(*) FROM api_keys WHERE tenant = $2) < $7";
         let shown = i64::try_from(SHOWN.as_micros()).unwrap_or(i64::MAX);
@@ -92,16 +95,38 @@ impl Tenants for PostgresStore {
             .bind(&*key.id)
             .bind(&*key.tenant)
             .bind(&*key.name)
-            .bind(key.scope.name())
+            .bind(key.role.scope().name())
             .bind(key.hash.0.as_slice())
             .bind(key.expires_at.map(|at| number(at.0)))
-            .bind(most(MOST_KEYS));
+            .bind(most(MOST_KEYS))
+            .bind(key.rate.map(|rate| i64::from(rate.per_second.get())))
+            .bind(key.rate.map(|rate| i64::from(rate.burst.get())));
         let added = add.execute(&self.writers).await.map_err(|error| trouble(&error))?;
         if added.rows_affected() > 0 {
             return Ok(AddedKey::New);
         }
         let tenant = Tenants::tenant(self, &key.tenant).await?;
         Ok(if tenant.is_some() { AddedKey::Full } else { AddedKey::NoTenant })
+    }
+
+    async fn rotate_key(&self, id: &Name, rotation: &Rotation) -> Result<Rotated, StoreError> {
+        const ROTATE: &str = "
+            UPDATE api_keys SET former_hash = hash, former_until = flowmill_now() + $3, hash = $2,
+                rotated_at = flowmill_now(), expires_at = coalesce($4, expires_at)
+            WHERE id = $1 AND revoked_at IS NULL
+                AND (expires_at IS NULL OR expires_at > flowmill_now())";
+        let overlap = i64::try_from(rotation.overlap.as_micros()).unwrap_or(i64::MAX);
+        let rotate = sqlx::query(ROTATE)
+            .bind(&**id)
+            .bind(rotation.hash.0.as_slice())
+            .bind(overlap)
+            .bind(rotation.expires_at.map(|at| number(at.0)));
+        let rotated = rotate.execute(&self.writers).await.map_err(|error| trouble(&error))?;
+        if rotated.rows_affected() > 0 {
+            return Ok(Rotated::Done);
+        }
+        let there = Tenants::key(self, id).await?;
+        Ok(if there.is_some() { Rotated::Ended } else { Rotated::Unknown })
     }
 
     async fn revoke_key(&self, id: &Name) -> Result<bool, StoreError> {
@@ -130,15 +155,31 @@ fn key(row: &PgRow) -> Result<ApiKey, StoreError> {
     let id = text(row, "id")?;
     let later = |what: &str| StoreError::Later(format!("the {what} of key {id}"));
     let at = |column| Ok::<_, StoreError>(get::<Option<i64>>(row, column)?.map(time));
+    let hash = |bytes: &[u8]| bytes.try_into().map(KeyHash).map_err(|_| later("hash"));
+    let former = get::<Option<&[u8]>>(row, "former_hash")?.map(hash).transpose()?;
     Ok(ApiKey {
         tenant: text(row, "tenant")?,
         name: text(row, "name")?,
-        scope: Scope::of(get(row, "scope")?).ok_or_else(|| later("scope"))?,
-        hash: KeyHash(get::<&[u8]>(row, "hash")?.try_into().map_err(|_| later("hash"))?),
+        role: Role::up_to(Scope::of(get(row, "scope")?).ok_or_else(|| later("scope"))?),
+        hash: hash(get(row, "hash")?)?,
+        former: former.zip(at("former_until")?).map(|(hash, until)| Former { hash, until }),
+        rotated_at: at("rotated_at")?,
+        rate: rate(row)?,
         created_at: time(get(row, "created_at")?),
         expires_at: at("expires_at")?,
         revoked_at: at("revoked_at")?,
         used_at: at("used_at")?,
         id,
     })
+}
+
+/// How often a key may ask; numbers that mean nothing are none.
+fn rate(row: &PgRow) -> Result<Option<Rate>, StoreError> {
+    let number = |column| {
+        let number = get::<Option<i64>>(row, column)?;
+        let number = number.and_then(|number| u32::try_from(number).ok());
+        Ok::<_, StoreError>(number.and_then(NonZeroU32::new))
+    };
+    let pair = number("rate")?.zip(number("burst")?);
+    Ok(pair.map(|(per_second, burst)| Rate { per_second, burst }))
 }

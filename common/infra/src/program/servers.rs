@@ -2,6 +2,7 @@
 //! program waits for them.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +81,10 @@ pub struct Messages {
     pub prefix: String,
     /// Which queues there are.
     pub queues: Kind,
+    /// The file with the certificates, as PEM, that its own must lead to; None: those that are
+    /// trusted in general.
+    #[serde(with = "blank")]
+    pub ca: Option<String>,
 }
 
 impl Messages {
@@ -90,7 +95,9 @@ impl Messages {
             Kind::Classic => Queues::Classic,
         };
         let (prefix, name) = (self.prefix.clone(), name.to_owned());
-        rabbitmq::Settings { prefix, queues, name, ..rabbitmq::Settings::new(self.url.expose()) }
+        let ca = self.ca.as_ref().map(PathBuf::from);
+        let usual = rabbitmq::Settings::new(self.url.expose());
+        rabbitmq::Settings { prefix, queues, name, ca, ..usual }
     }
 
     /// Notes what is wrong with it.
@@ -103,6 +110,9 @@ impl Messages {
         if self.prefix.is_empty() || self.prefix.len() > 64 || !self.prefix.chars().all(allowed) {
             problems.add("rabbitmq.prefix", "it must be up to 64 letters, digits, dots or dashes");
         }
+        if self.ca.is_some() && !self.url.has_scheme(&["amqps"]) {
+            problems.add("rabbitmq.ca", "it is of use with an address that begins with amqps://");
+        }
     }
 }
 
@@ -112,6 +122,10 @@ pub struct Memory {
     /// Where it is; None: there is none.
     #[serde(with = "blank")]
     pub url: Option<Address>,
+    /// The file with the certificates, as PEM, that its own must lead to; None: those that the
+    /// system trusts.
+    #[serde(with = "blank")]
+    pub ca: Option<String>,
 }
 
 impl Memory {
@@ -122,7 +136,8 @@ impl Memory {
     pub fn open(&self, prefix: &str) -> Result<Redis, UrlError> {
         let Some(url) = &self.url else { return Ok(Redis::absent()) };
         let settings = redis::Settings::new(url.expose());
-        Redis::new(&redis::Settings { prefix: prefix.to_owned(), ..settings })
+        let ca = self.ca.as_ref().map(PathBuf::from);
+        Redis::new(&redis::Settings { prefix: prefix.to_owned(), ca, ..settings })
     }
 
     /// Notes what is wrong with it.

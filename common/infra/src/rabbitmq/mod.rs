@@ -24,10 +24,12 @@ mod tasks;
 mod topology;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use lapin::tcp::OwnedTLSConfig;
 use lapin::uri::AMQPUri;
-use lapin::{Connection, ConnectionProperties};
+use lapin::{Connection, ConnectionProperties, DefaultConnectionBuilder};
 use tokio::sync::mpsc;
 
 use crate::retry::Waits;
@@ -86,6 +88,9 @@ pub struct Settings {
     pub name: String,
     /// What values go through on their way: secrets are sealed with its keys.
     pub transit: Transit,
+    /// The file with the certificates that the server's must lead to, as PEM, read for each
+    /// connection; None: those that are trusted in general.
+    pub ca: Option<PathBuf>,
 }
 
 impl Settings {
@@ -97,6 +102,7 @@ impl Settings {
             queues: Queues::Quorum,
             name: "flowmill".to_owned(),
             transit: Transit::default(),
+            ca: None,
         }
     }
 
@@ -267,15 +273,25 @@ async fn connect_by(
     let (host, port) = (uri.authority.host.clone(), uri.authority.port);
     let name = format!("{} {role}", settings.name);
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    let connecting = Connection::connect_uri(uri, properties);
+    let unreachable = |why: String| RabbitError::Unreachable { host: host.clone(), port, why };
+    let tls = tls(settings).await.map_err(unreachable)?;
+    let connecting = async {
+        let builder = DefaultConnectionBuilder::new()?.with_uri(uri).with_properties(properties);
+        builder.with_tls_config(tls).connect().await
+    };
     match tokio::time::timeout(PATIENCE, connecting).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(RabbitError::Unreachable { host, port, why: error.to_string() }),
-        Err(_) => {
-            let why = format!("no answer within {} s", PATIENCE.as_secs());
-            Err(RabbitError::Unreachable { host, port, why })
-        }
+        Ok(Err(error)) => Err(unreachable(error.to_string())),
+        Err(_) => Err(unreachable(format!("no answer within {} s", PATIENCE.as_secs()))),
     }
+}
+
+/// What the server's certificate must lead to.
+async fn tls(settings: &Settings) -> Result<OwnedTLSConfig, String> {
+    let Some(file) = &settings.ca else { return Ok(OwnedTLSConfig::default()) };
+    let read = tokio::fs::read_to_string(file).await;
+    let read = read.map_err(|error| format!("rabbitmq.ca: {}: {error}", file.display()))?;
+    Ok(OwnedTLSConfig { identity: None, cert_chain: Some(read) })
 }
 
 /// The waits between two connections.

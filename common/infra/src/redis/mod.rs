@@ -22,12 +22,13 @@ mod queue;
 mod subscription;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::IntoConnectionInfo as _;
 use ::redis::io::tcp::TcpSettings;
-use ::redis::{Client, ConnectionInfo};
+use ::redis::{Client, ConnectionInfo, TlsCertificates};
 
 pub use checkpoints::Hot;
 pub use claims::RedisClaims;
@@ -48,6 +49,9 @@ pub struct Settings {
     pub patience: Duration,
     /// How long the server is left alone after it failed.
     pub pause: Duration,
+    /// The file with the certificates that the server's must lead to, as PEM; None: those that the
+    /// system trusts.
+    pub ca: Option<PathBuf>,
 }
 
 impl Settings {
@@ -58,6 +62,7 @@ impl Settings {
             prefix: "flowmill".to_owned(),
             patience: Duration::from_millis(250),
             pause: Duration::from_secs(1),
+            ca: None,
         }
     }
 }
@@ -65,19 +70,31 @@ impl Settings {
 /// Without the URL, which may hold a password.
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, prefix, patience, pause } = self;
+        let Self { url: _, prefix, patience, pause, ca } = self;
         f.debug_struct("Settings")
             .field("prefix", prefix)
             .field("patience", patience)
             .field("pause", pause)
+            .field("ca", ca)
             .finish_non_exhaustive()
     }
 }
 
-/// The URL is none.
+/// Why a server cannot be asked at all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("read the URL of Redis: {0}; it looks like redis://user:password@host:6379/0")]
-pub struct UrlError(String);
+pub enum UrlError {
+    /// The URL is none.
+    #[error("read the URL of Redis: {0}; it looks like redis://user:password@host:6379/0")]
+    Url(String),
+    /// The certificates cannot be read.
+    #[error("read the certificates for Redis, {file}: {why}", file = file.display())]
+    Certificates {
+        /// Where they should be.
+        file: PathBuf,
+        /// Why.
+        why: String,
+    },
+}
 
 /// A server, for all that is kept there. Copies share its connection.
 #[derive(Clone, Debug)]
@@ -89,11 +106,23 @@ impl Redis {
     /// # Errors
     /// [`UrlError`] when the URL is none.
     pub fn new(settings: &Settings) -> Result<Self, UrlError> {
-        let wrong = |error: ::redis::RedisError| UrlError(error.to_string());
+        let wrong = |error: ::redis::RedisError| UrlError::Url(error.to_string());
         let info: ConnectionInfo = settings.url.as_str().into_connection_info().map_err(wrong)?;
         // requests are small, and somebody waits for each
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
-        let client = Client::open(info).map_err(wrong)?;
+        let client = match &settings.ca {
+            None => Client::open(info),
+            Some(file) => {
+                let read = std::fs::read(file);
+                let root_cert = read.map_err(|error| {
+                    let why = error.to_string();
+                    UrlError::Certificates { file: file.clone(), why }
+                });
+                let root_cert = Some(root_cert?);
+                Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
+            }
+        };
+        let client = client.map_err(wrong)?;
         Ok(Self(Arc::new(Link::new(Some(client), settings))))
     }
 

@@ -43,6 +43,8 @@ pub(super) const SHARED: Form = Form {
         include_str!("../../../../migrations/sqlite/shared/0005_tenants.sql"),
         include_str!("../../../../migrations/sqlite/shared/0006_shares.sql"),
         include_str!("../../../../migrations/sqlite/shared/0007_children.sql"),
+        include_str!("../../../../migrations/sqlite/shared/0008_keys.sql"),
+        include_str!("../../../../migrations/sqlite/shared/0009_audit.sql"),
     ],
     advice: "`flowmill serve`",
 };

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 pub(crate) mod announcements;
+pub(crate) mod audit;
 pub(crate) mod batches;
 pub(crate) mod broker;
+mod certificates;
 pub(crate) mod channels;
 pub(crate) mod checkpoints;
 pub(crate) mod children;
@@ -22,6 +24,9 @@ pub(crate) mod notes;
 pub(crate) mod payloads;
 mod postgres;
 mod proxy;
+#[cfg(feature = "sqlite")]
+mod reseal;
+mod rights;
 mod secrets;
 pub(crate) mod server;
 pub(crate) mod shards;
@@ -31,6 +36,7 @@ pub(crate) mod shares;
 mod stash;
 pub(crate) mod store;
 pub(crate) mod tenants;
+mod tls;
 pub(crate) mod watched;
 pub(crate) mod webhooks;
 

@@ -68,6 +68,8 @@ impl Schema {
             DELETE FROM batches; DELETE FROM batch_ends; DELETE FROM shares;
             DELETE FROM share_parts;
             DELETE FROM conversations; DELETE FROM conversation_variables;
+            ALTER TABLE audit DISABLE TRIGGER USER; DELETE FROM audit;
+            ALTER TABLE audit ENABLE TRIGGER USER;
             DELETE FROM api_keys; DELETE FROM tenants WHERE name <> 'default';
             UPDATE leases SET owner = NULL, expires_at = 0;
             UPDATE shards SET epoch = 0, mark = 0, last = 0";

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use flowmill_engine::run::Start;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value};
+use flowmill_infra::audit::{Audit as _, Deed, EntryFilter};
 use flowmill_infra::checkpoints::Checkpoints as _;
 use flowmill_infra::intake::{Accepted, IdempotencyKey, Intake as _, Submission};
 use flowmill_infra::message::Shard;
@@ -151,6 +152,29 @@ async fn a_secret_is_in_no_file_as_it_is() {
     let told = store.journal(&"r".into()).await.unwrap_err();
     assert!(matches!(told, StoreError::Sealed(_)), "{told}");
     assert!(told.to_string().contains("its file secret.key"), "{told}");
+}
+
+#[tokio::test]
+async fn what_people_did_is_only_ever_added_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let deed = Deed {
+        tenant: "default".into(),
+        actor: "api".into(),
+        key: None,
+        action: "keys.create".into(),
+        object: "".into(),
+        outcome: "done".into(),
+        address: None,
+    };
+    store.note_deed(&deed).await.unwrap();
+    for change in ["UPDATE audit SET actor = 'nobody'", "DELETE FROM audit"] {
+        let refused = meddle(folder.path(), change).await.unwrap_err().to_string();
+        assert!(refused.contains("only ever added"), "{change}: {refused}");
+    }
+    let filter = EntryFilter { most: 9, ..EntryFilter::default() };
+    assert_eq!(store.deeds(&filter).await.unwrap()[0].deed, deed);
+    store.close().await;
 }
 
 #[tokio::test]

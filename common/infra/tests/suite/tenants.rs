@@ -1,5 +1,8 @@
 //! Tenants and keys: who there is, and by what callers are known.
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_infra::batches::{Batches, Cause, NewBatch, State, Steer, Terms};
@@ -7,8 +10,8 @@ use flowmill_infra::dead_letters::{DeadLetter, DeadLetters, LetterBox, LetterFil
 use flowmill_infra::intake::{Intake, Submission};
 use flowmill_infra::store::Store;
 use flowmill_infra::tenants::{
-    AddedKey, AddedTenant, ApiKey, DEFAULT_TENANT, KeyHash, MOST_KEYS, RemovedTenant, Scope,
-    Tenants,
+    AddedKey, AddedTenant, ApiKey, DEFAULT_TENANT, Former, KeyHash, MOST_KEYS, Rate, RemovedTenant,
+    Role, Rotated, Rotation, Tenants,
 };
 
 use super::shards::{begin, of, stop, submission};
@@ -22,6 +25,7 @@ where
     a_tenant_is_added_once(make().await).await;
     a_tenant_that_is_at_work_stays(make().await).await;
     a_key_is_kept_as_it_was_given(make().await).await;
+    a_key_gets_another_secret(make().await).await;
     a_key_is_revoked_once(make().await).await;
     keys_go_with_their_tenant(make().await).await;
     keys_are_bounded_and_old_ones_forgotten(make().await).await;
@@ -33,12 +37,15 @@ fn key(id: &str, tenant: &str) -> ApiKey {
         id: id.into(),
         tenant: tenant.into(),
         name: "nightly \u{1F600}".into(),
-        scope: Scope::Write,
+        role: Role::Operator,
         hash: KeyHash(std::array::from_fn(|at| u8::try_from(at).unwrap() ^ 0x80)),
         created_at: Time(0),
         expires_at: Some(Time(4_000_000_000_000_000)),
         revoked_at: None,
         used_at: None,
+        former: None,
+        rotated_at: None,
+        rate: None,
     }
 }
 
@@ -116,7 +123,9 @@ async fn a_tenant_that_is_at_work_stays<S: Tenants + Intake + Batches + Store>(s
 async fn a_key_is_kept_as_it_was_given<S: Tenants>(store: S) {
     assert_eq!(store.add_key(&key("a", "acme")).await.unwrap(), AddedKey::NoTenant);
     store.add_tenant(&"acme".into()).await.unwrap();
-    let bare = ApiKey { scope: Scope::Read, expires_at: None, ..key("b", DEFAULT_TENANT) };
+    let rate = Rate { per_second: NonZeroU32::MAX, burst: NonZeroU32::MIN };
+    let bare = ApiKey { expires_at: None, rate: Some(rate), ..key("b", DEFAULT_TENANT) };
+    let bare = ApiKey { role: Role::Submitter, ..bare };
     let stale = ApiKey { revoked_at: Some(Time(7)), used_at: Some(Time(7)), ..bare };
     for added in [key("a", "acme"), stale.clone()] {
         assert_eq!(store.add_key(&added).await.unwrap(), AddedKey::New);
@@ -133,6 +142,40 @@ async fn a_key_is_kept_as_it_was_given<S: Tenants>(store: S) {
     assert_eq!(all, ["a", "b"]);
     assert_eq!(ids(&store, Some("acme")).await, ["a"]);
     assert!(ids(&store, Some("nobody")).await.is_empty());
+}
+
+async fn a_key_gets_another_secret<S: Tenants>(store: S) {
+    let second = KeyHash([2; 32]);
+    let overlap = Duration::from_secs(60);
+    let rotation = Rotation { hash: second, overlap, expires_at: None };
+    let rotate =
+        async |id: &str, rotation: Rotation| store.rotate_key(&id.into(), &rotation).await.unwrap();
+    assert_eq!(rotate("a", rotation).await, Rotated::Unknown);
+    store.add_key(&key("a", DEFAULT_TENANT)).await.unwrap();
+    let found = async |id: &str| store.key(&id.into()).await.unwrap().unwrap();
+    let before = found("a").await;
+    assert_eq!(rotate("a", rotation).await, Rotated::Done);
+    let after = found("a").await;
+    let at = after.rotated_at.unwrap();
+    let former = Some(Former { hash: before.hash, until: at.after(overlap) });
+    let expected = ApiKey { hash: second, former, rotated_at: Some(at), ..before.clone() };
+    assert_eq!(after, expected);
+    // the one of before that is gone, and the key lives longer
+    let later = Time(5_000_000_000_000_000);
+    let third = Rotation { hash: KeyHash([3; 32]), overlap: Duration::ZERO, ..rotation };
+    assert_eq!(rotate("a", Rotation { expires_at: Some(later), ..third }).await, Rotated::Done);
+    let last = found("a").await;
+    assert_eq!((last.hash, last.expires_at), (third.hash, Some(later)));
+    let former = last.former.unwrap();
+    assert_eq!((former.hash, Some(former.until)), (second, last.rotated_at));
+    // what is of no more use stays so
+    store.add_key(&ApiKey { expires_at: Some(Time(9)), ..key("b", DEFAULT_TENANT) }).await.unwrap();
+    store.revoke_key(&"a".into()).await.unwrap();
+    for id in ["a", "b"] {
+        let before = found(id).await;
+        assert_eq!(rotate(id, rotation).await, Rotated::Ended);
+        assert_eq!(found(id).await, before);
+    }
 }
 
 async fn a_key_is_revoked_once<S: Tenants>(store: S) {

@@ -2,29 +2,36 @@
 //! (`docs/tenants.md`).
 //!
 //! `secret` is a key as its holder has it, `known` what is remembered so that no request costs a
-//! query, `session` a request with whose it is.
+//! query, `rates` how often keys ask, `actions` what can be asked and what that needs, `session` a
+//! request with whose it is.
 
+pub(super) mod actions;
 mod known;
+mod rates;
 pub(super) mod secret;
 mod session;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::{HeaderMap, header};
 use flowmill_engine::value::Name;
+use flowmill_infra::audit::{Audit, Deed};
 use flowmill_infra::clock::{Clock as _, SystemClock};
 use flowmill_infra::store::StoreError;
-use flowmill_infra::tenants::{ApiKey, DEFAULT_TENANT, Scope, Tenants, USES, objection};
+use flowmill_infra::tenants::{ApiKey, DEFAULT_TENANT, Rate, Role, Tenants, USES, objection};
 use tokio::sync::oneshot;
 
 use super::Settings;
 use super::problem::{Code, Problem};
 
+use actions::Action;
 use known::Known;
+use rates::Rates;
 use secret::{Key, Pepper};
 
-pub(super) use session::{Admin, Session};
+pub(super) use session::Session;
 
 /// The header by which a caller says for which tenant it asks.
 const TENANT: &str = "flowmill-tenant";
@@ -34,6 +41,11 @@ const NOBODY: &str = "api";
 
 /// The most keys whose use waits to be written down; of further ones it is not known.
 const MOST_USED: usize = 4096;
+
+/// A store that knows who asks, and keeps what they did.
+pub trait GuardStore: Tenants + Audit {}
+
+impl<T: Tenants + Audit> GuardStore for T {}
 
 /// Finds who asks; cheap to clone.
 #[derive(Debug)]
@@ -52,6 +64,9 @@ struct Finder<T> {
     key: Option<Key>,
     pepper: Pepper,
     keys: Known<ApiKey>,
+    /// How often keys may ask for which nothing else is said; None: as often as they like.
+    rate: Option<Rate>,
+    rates: Rates,
     tenants: Known<()>,
     /// Keys that were used since that was written down.
     used: Mutex<BTreeSet<Name>>,
@@ -65,19 +80,29 @@ pub(super) struct Caller {
     pub(super) tenant: Name,
     /// What it is called where it is noted who wanted something.
     pub(super) actor: Name,
-    pub(super) scope: Scope,
+    pub(super) role: Role,
     /// The key of the store's that it brought.
     pub(super) key: Option<ApiKey>,
+}
+
+/// What a caller did, or was refused.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) action: Action,
+    pub(super) object: Name,
+    /// `done`, or the code of a problem.
+    pub(super) outcome: Name,
+    pub(super) address: Option<IpAddr>,
 }
 
 impl Caller {
     /// Whoever holds the configured key, or needs none.
     fn of_server() -> Self {
-        Self { tenant: DEFAULT_TENANT.into(), actor: NOBODY.into(), scope: Scope::Admin, key: None }
+        Self { tenant: DEFAULT_TENANT.into(), actor: NOBODY.into(), role: Role::Admin, key: None }
     }
 }
 
-impl<T: Tenants> Guard<T> {
+impl<T: GuardStore> Guard<T> {
     /// Lets in who has the configured key, or one of a store's.
     pub fn new(store: Arc<T>, settings: &Settings) -> Self {
         Self(Arc::new(Finder {
@@ -85,6 +110,8 @@ impl<T: Tenants> Guard<T> {
             key: settings.key.clone(),
             pepper: settings.pepper.clone(),
             keys: Known::default(),
+            rate: settings.rate,
+            rates: Rates::default(),
             tenants: Known::default(),
             used: Mutex::default(),
             clock: SystemClock::new(),
@@ -121,7 +148,7 @@ impl<T: Tenants> Guard<T> {
         if tenant == caller.tenant {
             return Ok(caller);
         }
-        if caller.scope < Scope::Admin {
+        if caller.role != Role::Admin {
             let detail = format!("this key is of tenant {:?}", &*caller.tenant);
             return Err(Problem::new(Code::Forbidden, detail));
         }
@@ -136,30 +163,76 @@ impl<T: Tenants> Guard<T> {
         let refused = |detail| Problem::new(Code::Unauthorized, detail);
         let unknown = || refused("this is not a key of this server".to_owned());
         let id = secret::id_of(given).ok_or_else(unknown)?;
-        let key = if let Some(key) = self.0.keys.get(&id) {
+        let remembered = self.0.keys.get(&id).filter(|key| self.is_of(key, given));
+        let key = if let Some(key) = remembered {
             key
         } else {
+            // a secret that is not the one remembered may be a newer one
             let found = self.0.store.key(&id).await?.ok_or_else(unknown)?;
             self.0.keys.keep(id, found.clone());
             found
         };
         // why a key is of no more use hears who has the whole of it
-        if !self.0.pepper.has_made(&key.hash, given) {
+        if !self.is_of(&key, given) {
             return Err(unknown());
         }
-        if let Some(at) = key.revoked_at {
-            return Err(refused(format!("key {} was revoked at {}", key.id, at.rfc3339())));
-        }
-        if let Some(at) = key.expires_at.filter(|at| *at <= self.0.clock.now()) {
-            return Err(refused(format!("key {} expired at {}", key.id, at.rfc3339())));
+        self.is_of_use(&key, given)?;
+        let rate = key.rate.or(self.0.rate);
+        if let Some(Err(wait)) = rate.map(|rate| self.0.rates.take(&key.id, rate)) {
+            return Err(Problem::too_often(wait));
         }
         let mut used = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
         if used.len() < MOST_USED {
             used.insert(key.id.clone());
         }
         drop(used);
-        let (tenant, actor, scope) = (key.tenant.clone(), key.name.clone(), key.scope);
-        Ok(Caller { tenant, actor, scope, key: Some(key) })
+        let (tenant, actor, role) = (key.tenant.clone(), key.name.clone(), key.role);
+        Ok(Caller { tenant, actor, role, key: Some(key) })
+    }
+
+    /// Whether this is a key as it is, or as it was.
+    fn is_of(&self, key: &ApiKey, given: &str) -> bool {
+        let is_now = self.0.pepper.has_made(&key.hash, given);
+        let former = key.former.as_ref();
+        is_now | former.is_some_and(|former| self.0.pepper.has_made(&former.hash, given))
+    }
+
+    /// Says why a key is of no more use, if it is not.
+    fn is_of_use(&self, key: &ApiKey, given: &str) -> Result<(), Problem> {
+        let now = self.0.clock.now();
+        if let Some(at) = key.revoked_at {
+            let detail = format!("key {} was revoked at {}", key.id, at.rfc3339());
+            return Err(Problem::new(Code::KeyRevoked, detail));
+        }
+        if let Some(at) = key.expires_at.filter(|at| *at <= now) {
+            let detail = format!("key {} expired at {}", key.id, at.rfc3339());
+            return Err(Problem::new(Code::KeyExpired, detail));
+        }
+        let Some(former) = key.former.filter(|former| former.until <= now) else { return Ok(()) };
+        if self.0.pepper.has_made(&key.hash, given) {
+            return Ok(());
+        }
+        let until = former.until.rfc3339();
+        let detail =
+            format!("key {} has another secret; this one was of use until {until}", key.id);
+        Err(Problem::new(Code::KeyExpired, detail))
+    }
+
+    /// Notes what somebody did. What cannot be noted is logged: it was done all the same.
+    pub(super) async fn note(&self, caller: &Caller, done: Done) {
+        let Done { action, object, outcome, address } = done;
+        let deed = Deed {
+            tenant: caller.tenant.clone(),
+            actor: caller.actor.clone(),
+            key: caller.key.as_ref().map(|key| key.id.clone()),
+            action: action.name.into(),
+            object,
+            outcome,
+            address,
+        };
+        if let Err(error) = self.0.store.note_deed(&deed).await {
+            tracing::error!(%error, ?deed, "what somebody did is not in the audit log");
+        }
     }
 
     /// Whether there is a tenant of this name, or was one a moment ago.

@@ -102,14 +102,19 @@ pub(in super::super) struct NoRandomness;
 
 /// A new key of the store's, and its id.
 pub(in super::super) fn generate() -> Result<(Name, String), NoRandomness> {
-    let random = SystemRandom::new();
-    let (mut id, mut secret) = ([0; ID], [0; SECRET_BYTES]);
-    random.fill(&mut id).map_err(|_| NoRandomness)?;
-    random.fill(&mut secret).map_err(|_| NoRandomness)?;
+    let mut id = [0; ID];
+    SystemRandom::new().fill(&mut id).map_err(|_| NoRandomness)?;
     let letter = |byte: &u8| char::from(LETTERS[usize::from(byte % 32)]);
-    let id: String = id.iter().map(letter).collect();
-    let key = format!("{PREFIX}{id}_{}", BASE64.encode(secret));
-    Ok((id.into(), key))
+    let id: Name = id.iter().map(letter).collect::<String>().into();
+    let key = another(&id)?;
+    Ok((id, key))
+}
+
+/// Another key of the store's with this id.
+pub(in super::super) fn another(id: &Name) -> Result<String, NoRandomness> {
+    let mut secret = [0; SECRET_BYTES];
+    SystemRandom::new().fill(&mut secret).map_err(|_| NoRandomness)?;
+    Ok(format!("{PREFIX}{id}_{}", BASE64.encode(secret)))
 }
 
 /// The id in a text that has the form of such a key.

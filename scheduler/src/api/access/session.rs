@@ -6,7 +6,6 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use flowmill_engine::value::Name;
-use flowmill_infra::tenants::Scope;
 
 use super::super::problem::{Code, Problem};
 use super::Caller;
@@ -64,22 +63,4 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 fn caller(parts: &Parts) -> Result<Caller, Problem> {
     let unknown = || Problem::new(Code::Internal, "nobody found out who asks");
     parts.extensions.get::<Caller>().cloned().ok_or_else(unknown)
-}
-
-/// Whoever asks looks after the deployment.
-#[derive(Debug)]
-pub(in super::super) struct Admin(pub(in super::super) Caller);
-
-impl<S: Send + Sync> FromRequestParts<S> for Admin {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let caller = caller(parts)?;
-        if caller.scope < Scope::Admin {
-            let scope = caller.scope.name();
-            let detail = format!("that needs a key of scope admin, and this one has {scope}");
-            return Err(Problem::new(Code::Forbidden, detail));
-        }
-        Ok(Self(caller))
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, Uri};
@@ -15,7 +16,7 @@ use uuid::Uuid;
 use super::chosen::{full, read_url};
 use super::{Hooks, body, signature};
 use crate::api::access::Session;
-use crate::api::guard::{parameters, read};
+use crate::api::guard::{Subject, parameters, read};
 use crate::api::json::{Answer, Members, number, object, text, time};
 use crate::api::problem::{Code, Problem};
 
@@ -41,7 +42,7 @@ pub(super) async fn add<S: Webhooks>(
     uri: Uri,
     headers: HeaderMap,
     body: Body,
-) -> Result<Answer, Problem> {
+) -> Result<(Extension<Subject>, Answer), Problem> {
     let [] = parameters(&uri, [])?;
     let mut members = Members::read(&read(&headers, body, REQUEST).await?)?;
     let text = secret(&mut members)?;
@@ -72,7 +73,8 @@ pub(super) async fn add<S: Webhooks>(
     tracing::info!(endpoint = %endpoint.id, "an endpoint was added");
     let mut shown = row(&endpoint);
     shown.push(("secret", Value::Str(text)));
-    Ok(Answer(StatusCode::CREATED, object(shown)))
+    let answer = Answer(StatusCode::CREATED, object(shown));
+    Ok((Extension(Subject(endpoint.id)), answer))
 }
 
 /// All endpoints.

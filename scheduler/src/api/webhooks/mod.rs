@@ -23,11 +23,10 @@ use axum::middleware;
 use axum::routing::{get, post};
 use flowmill_engine::value::Name;
 use flowmill_infra::clock::SystemClock;
-use flowmill_infra::tenants::Tenants;
 use flowmill_infra::webhooks::Webhooks;
 use flowmill_nodes::outbound::Options;
 
-use super::access::Guard;
+use super::access::{Guard, GuardStore};
 use super::{guard, no_method};
 
 pub use chosen::AllowedUrl;
@@ -86,7 +85,7 @@ struct Hooks<S> {
 }
 
 /// What people can ask of endpoints and deliveries; samples are sent by `courier`.
-pub fn webhooks<S: Webhooks, T: Tenants>(
+pub fn webhooks<S: Webhooks, T: GuardStore>(
     store: Arc<S>,
     courier: Arc<Courier>,
     guard: Guard<T>,

@@ -45,6 +45,7 @@ async fn recorded_cases_are_answered_alike_over_a_folder() {
     let settings = Settings {
         api_key: None,
         pepper: flowmill_scheduler::api::Pepper::default(),
+        rate: None,
         allow_mocks: true,
         file_bytes: 15 << 20,
         slots: Slots { light: 4, code: 4, http: 16, llm: 16 },

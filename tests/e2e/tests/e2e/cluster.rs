@@ -24,8 +24,18 @@ pub(crate) struct Asked {
     pub(crate) proxy: String,
 }
 
-/// What is in the environment of a program besides what all have.
-pub(crate) type Variables = [(&'static str, String)];
+/// What a cluster is begun with besides its servers.
+#[derive(Clone, Default)]
+pub(crate) struct Terms {
+    /// Whether the programs reach the broker by ways of the test's own.
+    pub(crate) has_ways: bool,
+    /// Whom the workers' nodes ask.
+    pub(crate) services: Option<Asked>,
+    /// Further settings of all programs, as variables of their environment.
+    pub(crate) settings: Vec<(&'static str, String)>,
+    /// The password in the address of the database, which takes any.
+    pub(crate) password: &'static str,
+}
 
 /// A scheduler or a worker.
 pub(crate) struct Program {
@@ -39,8 +49,7 @@ impl Program {
         number: usize,
         urls: &[String; 3],
         (folder, roles): (&Path, &'static str),
-        services: Option<Asked>,
-        more: &Variables,
+        Terms { services, settings: more, .. }: Terms,
     ) -> Self {
         let port = free_port();
         let name = format!("{}-{number}", kind.trim_start_matches("flowmill-"));
@@ -52,7 +61,7 @@ impl Program {
             ("FLOWMILL_HTTP__LISTEN", format!("127.0.0.1:{port}")),
             ("FLOWMILL_SECRETS__KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned()),
         ];
-        let (slots, more) = (SLOTS.to_string(), more.to_vec());
+        let slots = SLOTS.to_string();
         let make = move || {
             let mut command = ours(kind);
             command.envs(settings.clone()).envs(more.clone());
@@ -125,36 +134,22 @@ pub(crate) fn ours(name: &str) -> Command {
 
 impl Cluster {
     pub(crate) async fn start(schedulers: usize, workers: usize) -> Self {
-        Self::make(schedulers, workers, false, None, &[]).await
+        Self::make(schedulers, workers, Terms::default()).await
     }
 
     /// The workers' nodes ask these.
     pub(crate) async fn with_services(schedulers: usize, workers: usize, asked: &Asked) -> Self {
-        Self::make(schedulers, workers, false, Some(asked.clone()), &[]).await
-    }
-
-    /// The same, with further variables in the environment of all programs.
-    pub(crate) async fn with_variables(
-        schedulers: usize,
-        workers: usize,
-        asked: &Asked,
-        more: &Variables,
-    ) -> Self {
-        Self::make(schedulers, workers, false, Some(asked.clone()), more).await
+        let services = Some(asked.clone());
+        Self::make(schedulers, workers, Terms { services, ..Terms::default() }).await
     }
 
     /// The programs reach the broker by ways of the test's own.
     pub(crate) async fn with_ways(schedulers: usize, workers: usize) -> Self {
-        Self::make(schedulers, workers, true, None, &[]).await
+        Self::make(schedulers, workers, Terms { has_ways: true, ..Terms::default() }).await
     }
 
-    async fn make(
-        schedulers: usize,
-        workers: usize,
-        has_ways: bool,
-        services: Option<Asked>,
-        more: &Variables,
-    ) -> Self {
+    /// The same by other terms.
+    pub(crate) async fn make(schedulers: usize, workers: usize, terms: Terms) -> Self {
         let folder = servers::folder();
         let (postgres, rabbit, redis) = tokio::join!(
             Postgres::start(folder.path()),
@@ -165,7 +160,7 @@ impl Cluster {
             ours("flowmill").args(["migrate", "--url", &postgres.url()]).output().unwrap();
         let words = String::from_utf8_lossy(&migrated.stderr);
         assert!(migrated.status.success(), "flowmill migrate: {words}");
-        let ways = if has_ways {
+        let ways = if terms.has_ways {
             Some([Way::to(rabbit.port()).await, Way::to(rabbit.port()).await])
         } else {
             None
@@ -177,9 +172,14 @@ impl Cluster {
         let [schedulers, workers] = {
             let of = [("flowmill-scheduler", schedulers), ("flowmill-worker", workers)];
             let program = |kind, number, broker: &String| {
-                let urls = [postgres.url(), broker.clone(), redis.url()];
+                let user = match terms.password {
+                    "" => "postgres@".to_owned(),
+                    password => format!("postgres:{password}@"),
+                };
+                let database = postgres.url().replacen("postgres@", &user, 1);
+                let urls = [database, broker.clone(), redis.url()];
                 let place = (folder.path(), "runs,webhooks");
-                Program::new(kind, number, &urls, place, services.clone(), more)
+                Program::new(kind, number, &urls, place, terms.clone())
             };
             std::array::from_fn(|role| {
                 let (kind, count) = of[role];
@@ -202,13 +202,18 @@ impl Cluster {
 }
 
 impl Cluster {
+    /// Where all programs and servers keep and say everything.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// A program that sends webhooks and does nothing else; it was not started.
     pub(crate) fn sender(&self) -> Program {
         // no broker is there for it
         let urls = [self.postgres.url(), "amqp://127.0.0.1:1".to_owned(), self.redis.url()];
         let number = self.schedulers.len();
         let place = (self.folder.path(), "webhooks");
-        Program::new("flowmill-scheduler", number, &urls, place, None, &[])
+        Program::new("flowmill-scheduler", number, &urls, place, Terms::default())
     }
 }
 

@@ -17,6 +17,7 @@ mod models;
 mod people;
 mod process;
 mod random;
+mod secrets;
 mod servers;
 mod tenants;
 mod traces;

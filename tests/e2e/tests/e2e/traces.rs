@@ -16,7 +16,7 @@ use prost::Message as _;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::cluster::{Api, Asked, Cluster};
+use crate::cluster::{Api, Asked, Cluster, Terms};
 use crate::http::Counter;
 use crate::models::services;
 use crate::process::until;
@@ -236,7 +236,8 @@ impl World {
             ("FLOWMILL_LOG__FORMAT", "json".to_owned()),
             ("FLOWMILL_LOG__FILTER", "info,flowmill_worker=debug,lapin=off".to_owned()),
         ];
-        let cluster = Cluster::with_variables(1, 1, &asked, &more).await;
+        let terms = Terms { services: Some(asked), settings: more.to_vec(), ..Terms::default() };
+        let cluster = Cluster::make(1, 1, terms).await;
         let workflow = cluster.api.push(&document(counter.port)).await;
         let endpoint = json!({"url": format!("{}/told", collector.url)}).to_string();
         let added = cluster.api.ask("POST", "/api/v1/webhooks/endpoints", "", &endpoint).await;

@@ -8,11 +8,14 @@
 //! is.
 
 mod announcements;
+mod audit;
 mod batches;
 #[cfg(feature = "payloads")]
 mod contents;
 mod intake;
 mod letters;
+#[cfg(feature = "seal")]
+mod reseal;
 mod shards;
 mod shares;
 mod tenants;
@@ -30,6 +33,7 @@ use flowmill_engine::run::{Outcome, Start};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 
+use crate::audit::Entry;
 use crate::checkpoints::CheckpointKey;
 use crate::clock::{Clock as _, SystemClock};
 use crate::dead_letters::DeadLetter;
@@ -79,6 +83,7 @@ struct State {
     /// Since when each is there.
     tenants: BTreeMap<Name, Time>,
     api_keys: Vec<ApiKey>,
+    audit: Vec<Entry>,
     shares: BTreeMap<(Name, Party), Share>,
     /// What schedulers have of what is shared.
     parts: Parts,

@@ -5,8 +5,8 @@ use flowmill_engine::value::Name;
 
 use crate::store::StoreError;
 use crate::tenants::{
-    AddedKey, AddedTenant, ApiKey, DEFAULT_TENANT, MOST_KEYS, MOST_TENANTS, RemovedTenant, SHOWN,
-    Tenant, Tenants, USES,
+    AddedKey, AddedTenant, ApiKey, DEFAULT_TENANT, Former, MOST_KEYS, MOST_TENANTS, RemovedTenant,
+    Rotated, Rotation, SHOWN, Tenant, Tenants, USES,
 };
 
 use super::{SharedStore, State};
@@ -74,9 +74,27 @@ impl Tenants for SharedStore {
         if theirs.count() >= MOST_KEYS {
             return Ok(AddedKey::Full);
         }
-        let fresh = ApiKey { created_at: now, revoked_at: None, used_at: None, ..key.clone() };
+        let mut fresh = ApiKey { created_at: now, revoked_at: None, used_at: None, ..key.clone() };
+        (fresh.former, fresh.rotated_at) = (None, None);
         state.api_keys.push(fresh);
         Ok(AddedKey::New)
+    }
+
+    async fn rotate_key(&self, id: &Name, rotation: &Rotation) -> Result<Rotated, StoreError> {
+        let now = self.now();
+        let mut state = self.lock();
+        let Some(key) = state.api_keys.iter_mut().find(|key| key.id == *id) else {
+            return Ok(Rotated::Unknown);
+        };
+        if key.revoked_at.is_some() || key.expires_at.is_some_and(|at| at <= now) {
+            return Ok(Rotated::Ended);
+        }
+        let until = now.after(rotation.overlap);
+        key.former = Some(Former { hash: key.hash, until });
+        key.hash = rotation.hash;
+        key.rotated_at = Some(now);
+        key.expires_at = rotation.expires_at.or(key.expires_at);
+        Ok(Rotated::Done)
     }
 
     async fn revoke_key(&self, id: &Name) -> Result<bool, StoreError> {

@@ -9,6 +9,7 @@
 //! The folder's lock says which process owns its shards, so leases lie in that process's memory;
 //! epochs are kept. Large values are files of the folder.
 
+mod audit;
 mod batches;
 mod checkpoints;
 mod commit;
@@ -18,6 +19,7 @@ mod end;
 mod intake;
 mod leases;
 mod reading;
+mod reseal;
 mod shards;
 mod shares;
 mod tenants;

@@ -1,5 +1,7 @@
 //! Tenants and their keys.
 
+use std::num::NonZeroU32;
+
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use sqlx::SqliteConnection;
@@ -8,8 +10,8 @@ use sqlx::sqlite::SqliteRow;
 use crate::sqlite::writer::Change;
 use crate::store::StoreError;
 use crate::tenants::{
-    AddedKey, AddedTenant, ApiKey, KeyHash, MOST_KEYS, MOST_TENANTS, RemovedTenant, SHOWN, Scope,
-    Tenant, Tenants, USES,
+    AddedKey, AddedTenant, ApiKey, Former, KeyHash, MOST_KEYS, MOST_TENANTS, Rate, RemovedTenant,
+    Role, Rotated, Rotation, SHOWN, Scope, Tenant, Tenants, USES,
 };
 
 use super::{SharedFolder, get, list, most, number, text, time, trouble};
@@ -18,7 +20,8 @@ use super::{SharedFolder, get, list, most, number, text, time, trouble};
 macro_rules! keys {
     ($rest:literal) => {
         concat!(
-            "SELECT id, tenant, name, scope, hash, created_at, expires_at, revoked_at, used_at
+            "SELECT id, tenant, name, scope, hash, former_hash, former_until, rotated_at, rate, burst,
+                created_at, expires_at, revoked_at, used_at
             FROM api_keys ",
             $rest
         )
@@ -60,6 +63,10 @@ impl Tenants for SharedFolder {
 
     async fn add_key(&self, key: &ApiKey) -> Result<AddedKey, StoreError> {
         self.writer.write(AddingKey(key.clone(), self.now())).await
+    }
+
+    async fn rotate_key(&self, id: &Name, rotation: &Rotation) -> Result<Rotated, StoreError> {
+        self.writer.write(Rotating(id.clone(), *rotation, self.now())).await
     }
 
     async fn revoke_key(&self, id: &Name) -> Result<bool, StoreError> {
@@ -140,8 +147,9 @@ impl Change for AddingKey {
             DELETE FROM api_keys WHERE tenant = ?1
                 AND min(coalesce(revoked_at, expires_at), coalesce(expires_at, revoked_at)) < ?2";
         const ADD: &str = "
-            INSERT INTO api_keys (id, tenant, name, scope, hash, expires_at, created_at)
-            SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?8
+            INSERT INTO api_keys
+                (id, tenant, name, scope, hash, expires_at, created_at, rate, burst)
+            SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?8, ?9, ?10
             WHERE EXISTS (SELECT 1 FROM tenants WHERE name = ?2)
                 AND (SELECT count(*) FROM api_keys WHERE tenant = ?2) < ?7";
         let Self(key, now) = self;
@@ -152,15 +160,48 @@ impl Change for AddingKey {
             .bind(&*key.id)
             .bind(&*key.tenant)
             .bind(&*key.name)
-            .bind(key.scope.name())
+            .bind(key.role.scope().name())
             .bind(key.hash.0.as_slice())
             .bind(key.expires_at.map(|at| number(at.0)))
             .bind(most(MOST_KEYS))
-            .bind(number(now.0));
+            .bind(number(now.0))
+            .bind(key.rate.map(|rate| i64::from(rate.per_second.get())))
+            .bind(key.rate.map(|rate| i64::from(rate.burst.get())));
         if add.execute(&mut *to).await?.rows_affected() > 0 {
             return Ok(Ok(AddedKey::New));
         }
         Ok(Ok(if is_there(to, &key.tenant).await? { AddedKey::Full } else { AddedKey::NoTenant }))
+    }
+}
+
+/// A key that gets another secret, and when that is.
+#[derive(Debug)]
+struct Rotating(Name, Rotation, Time);
+
+impl Change for Rotating {
+    type Answer = Rotated;
+
+    async fn apply(
+        &self,
+        to: &mut SqliteConnection,
+    ) -> Result<Result<Rotated, StoreError>, sqlx::Error> {
+        const ROTATE: &str = "
+            UPDATE api_keys SET former_hash = hash, former_until = ?3, hash = ?2, rotated_at = ?4,
+                expires_at = coalesce(?5, expires_at)
+            WHERE id = ?1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?4)";
+        const THERE: &str = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE id = ?)";
+        let Self(id, rotation, now) = self;
+        let rotate = sqlx::query(ROTATE)
+            .bind(&**id)
+            .bind(rotation.hash.0.as_slice())
+            .bind(number(now.after(rotation.overlap).0))
+            .bind(number(now.0))
+            .bind(rotation.expires_at.map(|at| number(at.0)));
+        if rotate.execute(&mut *to).await?.rows_affected() > 0 {
+            return Ok(Ok(Rotated::Done));
+        }
+        let there = sqlx::query_scalar::<_, bool>(THERE).bind(&**id).fetch_one(to).await?;
+        Ok(Ok(if there { Rotated::Ended } else { Rotated::Unknown }))
     }
 }
 
@@ -216,15 +257,31 @@ fn key(row: &SqliteRow) -> Result<ApiKey, StoreError> {
     let id = text(row, "id")?;
     let later = |what: &str| StoreError::Later(format!("the {what} of key {id}"));
     let at = |column| Ok::<_, StoreError>(get::<Option<i64>>(row, column)?.map(time));
+    let hash = |bytes: &[u8]| bytes.try_into().map(KeyHash).map_err(|_| later("hash"));
+    let former = get::<Option<&[u8]>>(row, "former_hash")?.map(hash).transpose()?;
     Ok(ApiKey {
         tenant: text(row, "tenant")?,
         name: text(row, "name")?,
-        scope: Scope::of(get(row, "scope")?).ok_or_else(|| later("scope"))?,
-        hash: KeyHash(get::<&[u8]>(row, "hash")?.try_into().map_err(|_| later("hash"))?),
+        role: Role::up_to(Scope::of(get(row, "scope")?).ok_or_else(|| later("scope"))?),
+        hash: hash(get(row, "hash")?)?,
+        former: former.zip(at("former_until")?).map(|(hash, until)| Former { hash, until }),
+        rotated_at: at("rotated_at")?,
+        rate: rate(row)?,
         created_at: time(get(row, "created_at")?),
         expires_at: at("expires_at")?,
         revoked_at: at("revoked_at")?,
         used_at: at("used_at")?,
         id,
     })
+}
+
+/// How often a key may ask; numbers that mean nothing are none.
+fn rate(row: &SqliteRow) -> Result<Option<Rate>, StoreError> {
+    let number = |column| {
+        let number = get::<Option<i64>>(row, column)?;
+        let number = number.and_then(|number| u32::try_from(number).ok());
+        Ok::<_, StoreError>(number.and_then(NonZeroU32::new))
+    };
+    let pair = number("rate")?.zip(number("burst")?);
+    Ok(pair.map(|(per_second, burst)| Rate { per_second, burst }))
 }

@@ -89,6 +89,13 @@ impl Postgres {
         .await;
     }
 
+    /// All that it holds, as text.
+    pub(crate) fn dump(&self) -> String {
+        let mut dump = Command::new(self.bin.join("pg_dump"));
+        dump.args(["--inserts", "-d", &self.url()]);
+        String::from_utf8(done(dump).stdout).unwrap()
+    }
+
     /// What a query gives: one line a row, its columns with `|` between.
     pub(crate) fn ask(&self, query: &str) -> Vec<String> {
         let mut ask = Command::new(self.bin.join("psql"));

@@ -52,6 +52,14 @@ impl Redis {
         assert_eq!(self.said("FLUSHALL").await, "+OK");
     }
 
+    /// Writes all that it holds to a file of a folder, as it is.
+    pub(crate) async fn dump(&self, folder: &Path) {
+        let folder = format!("CONFIG SET dir {}", folder.display());
+        for command in ["CONFIG SET rdbcompression no", &folder, "SAVE"] {
+            assert_eq!(self.said(command).await, "+OK", "{command}");
+        }
+    }
+
     async fn said(&self, command: &str) -> String {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)).await else {
             return String::new();
