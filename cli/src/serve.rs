@@ -23,6 +23,7 @@ use flowmill_scheduler::api::{
     self, Background, Courier, Guard, Listened, begin_children, send_webhooks,
 };
 use flowmill_scheduler::{Children, Handle, READS, Service as Scheduler, Sharded, Window};
+use flowmill_services::models::limits::Limiter;
 use flowmill_worker::{
     Checkpointed, Claiming, Service as Worker, Settings as Hands, Slots, UploadedFiles,
 };
@@ -59,6 +60,8 @@ pub struct Settings {
     pub drain: Duration,
     /// What sends webhooks.
     pub courier: Arc<Courier>,
+    /// What limits calls of models: that of whatever nodes may reach.
+    pub limiter: Arc<dyn Limiter>,
 }
 
 /// The services at work.
@@ -91,7 +94,8 @@ impl Serving {
         settings: Settings,
         outside: NodeContext,
     ) -> Result<Self, StoreError> {
-        let Settings { api_key, pepper, allow_mocks, file_bytes, slots, drain, courier } = settings;
+        let Settings { api_key, pepper, allow_mocks, file_bytes, slots, drain, courier, limiter } =
+            settings;
         let shards = store.shards().await?;
         let store = Arc::new(store);
         let (tasks, inbox, consumer, answers) = MemoryBroker::new();
@@ -106,10 +110,11 @@ impl Serving {
         // channels carry values: none of them can be unreadable, and nobody else publishes
         let letters = api::letters(Arc::new(NoLetters), NoLetters, guard.clone());
         let hooks = api::webhooks(store.clone(), courier.clone(), guard.clone());
+        let models = api::models(store.clone(), limiter, guard.clone());
         let (flows, pokes) = (workflows.clone(), answers.clone());
         let (router, acceptor, background) =
             api::with_acceptor(store.clone(), flows, pokes, live.clone(), guard, api);
-        let router = router.merge(explain).merge(letters).merge(hooks);
+        let router = router.merge(explain).merge(letters).merge(hooks).merge(models);
 
         let me = Announcement { scheduler: NAME.into(), reads: READS };
         let duties = Sharded::new(store.clone(), workflows.clone(), me).with_notes(notes);

@@ -10,6 +10,7 @@ use flowmill_services::Services;
 use flowmill_services::knowledge::BoundKnowledge;
 use flowmill_services::knowledge::Knowledge;
 use flowmill_services::models::Gateway;
+use flowmill_services::models::limits::Limiter;
 use flowmill_services::source::Source;
 use flowmill_services::tools::BoundTools;
 
@@ -57,7 +58,15 @@ impl ServicesFlag {
     /// # Errors
     /// When the file cannot be read or used.
     pub(crate) fn open(&self) -> anyhow::Result<Arc<Services>> {
-        let (source, limiter) = (self.read()?, Arc::new(MemoryLimiter::default()));
+        self.open_within(Arc::new(MemoryLimiter::default()))
+    }
+
+    /// The same, as often as a limiter lets them.
+    ///
+    /// # Errors
+    /// When the file cannot be read or used.
+    pub(crate) fn open_within(&self, limiter: Arc<dyn Limiter>) -> anyhow::Result<Arc<Services>> {
+        let source = self.read()?;
         let store = store(&source, limiter.clone())?;
         let services = source.services(limiter, &variable, store);
         services.map(Arc::new).map_err(failed)
@@ -104,10 +113,7 @@ impl ServicesFlag {
 
 /// The built-in store of knowledge. It is neither connected to nor made before it is needed.
 #[cfg(feature = "store")]
-fn store(
-    source: &Source,
-    limiter: Arc<MemoryLimiter>,
-) -> anyhow::Result<Option<Arc<dyn Knowledge>>> {
+fn store(source: &Source, limiter: Arc<dyn Limiter>) -> anyhow::Result<Option<Arc<dyn Knowledge>>> {
     let models = source.models(limiter).context("failed to reach the models")?;
     let store = flowmill_knowledge::open(&store_url(None), Arc::new(models))?;
     Ok(Some(Arc::new(store)))
@@ -116,7 +122,7 @@ fn store(
 /// The built-in store of knowledge: this program was built without one.
 #[cfg(not(feature = "store"))]
 #[expect(clippy::unnecessary_wraps, reason = "where there is one it may be out of reach")]
-fn store(_: &Source, _: Arc<MemoryLimiter>) -> anyhow::Result<Option<Arc<dyn Knowledge>>> {
+fn store(_: &Source, _: Arc<dyn Limiter>) -> anyhow::Result<Option<Arc<dyn Knowledge>>> {
     Ok(None)
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use flowmill_engine::time::parse_duration;
 use flowmill_infra::http::{Health, Listener, Stop};
+use flowmill_infra::memory::MemoryLimiter;
 use flowmill_infra::sqlite::SharedFolder;
 use flowmill_nodes::http_request::client::Policy;
 use flowmill_scheduler::api::{Courier, Door, Key, Pepper, WebhookSettings};
@@ -152,7 +153,8 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
     let courier = Arc::new(courier.context("failed to prepare webhooks")?);
     let file_bytes = usize::from(args.file_mib.get()) << 20;
     let pepper = Pepper::of(&args.pepper);
-    Ok(Settings { api_key, pepper, allow_mocks, file_bytes, slots, drain, courier })
+    let limiter = Arc::new(MemoryLimiter::default());
+    Ok(Settings { api_key, pepper, allow_mocks, file_bytes, slots, drain, courier, limiter })
 }
 
 /// Serves until it is told to stop.
@@ -162,7 +164,7 @@ async fn serve(args: &Args, settings: Settings) -> anyhow::Result<ExitCode> {
         &args.code.settings()?,
         Policy::default(),
         args.net.reach(),
-        args.services.open()?,
+        args.services.open_within(settings.limiter.clone())?,
     )?;
     let (code, documents) = (outside.code.clone(), outside.documents.clone());
     let store = SharedFolder::open(&args.data, SHARDS, keys()?).await?;

@@ -14,6 +14,7 @@ mod guard;
 mod keys;
 mod letters;
 mod limits;
+mod models;
 mod pace;
 mod payloads;
 mod queue;
