@@ -140,12 +140,12 @@ mod tests {
         };
         assert_eq!(
             shown("local/org/model"),
-            "{'provider': 'local', 'model': 'org/model', 'circuit': 'open', 'open_until': \
-             '1970-01-01T00:00:05Z', 'failures_in_a_row': 6, 'cools_until': \
-             '1970-01-01T00:00:03Z', 'in_flight': 2, 'at_once': 8, 'at_once_for_now': 4, \
-             'requests_per_minute': null, 'tokens_per_minute': null}"
+            "{'provider':'local','model':'org/model','circuit':'open','open_until':\
+             '1970-01-01T00:00:05.000Z','failures_in_a_row':6,'cools_until':\
+             '1970-01-01T00:00:03.000Z','in_flight':2,'at_once':8,'at_once_for_now':4,\
+             'requests_per_minute':null,'tokens_per_minute':null}"
         );
-        assert!(shown("local").contains("'provider': 'local', 'model': null"));
+        assert!(shown("local").contains("'provider':'local','model':null"));
     }
 
     #[test]
@@ -155,8 +155,8 @@ mod tests {
         let shown = dumps(&budget(&("tenant", "t".into()), &spending, Time(0)), Style::Finite);
         assert_eq!(
             shown.replace('"', "'"),
-            "{'kind': 'tenant', 'name': 't', 'tokens': 30, 'tokens_limit': null, 'money': '0.12', \
-             'money_limit': '5', 'begins_anew_at': null}"
+            "{'kind':'tenant','name':'t','tokens':30,'tokens_limit':null,'money':'0.12',\
+             'money_limit':'5','begins_anew_at':null}"
         );
     }
 }

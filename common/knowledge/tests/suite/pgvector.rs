@@ -38,7 +38,8 @@ fn by_vectors() -> Settings {
 /// Passages that differ in their letters.
 fn passages() -> Vec<String> {
     let word = |number: u32| {
-        let letter = |at: u32| char::from(b'a' + u8::try_from(number.pow(at) * 7 % 26).unwrap());
+        let letter =
+            |at: u32| char::from(b'a' + u8::try_from(number.pow(at) % 26 * 7 % 26).unwrap());
         (1..=5).map(letter).collect::<String>().repeat(1 + usize::try_from(number % 3).unwrap())
     };
     (1..=60).map(|number| format!("{} {number}", word(number))).collect()
