@@ -43,33 +43,46 @@ debian() {
 # $1: the name of our own; $2: its port; then settings of it.
 postgres() {
   local usual="postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable"
-  local own="postgres://postgres@127.0.0.1:$2/postgres?sslmode=disable"
-  local name=$1 port=$2 url bin data as=() options
-  shift 2
-  for url in "$usual" "$own"; do
-    if psql -Xqw "$url" -c 'SELECT 1' >/dev/null 2>&1; then
-      echo "$url"
-      return
-    fi
-  done
-  postgres_programs >/dev/null || debian "PostgreSQL" postgresql
-  bin=$(postgres_programs)
+  if lets_in "$usual"; then
+    echo "$usual"
+    return
+  fi
+  if ! lets_in "$(own_address "$2")"; then
+    postgres_programs >/dev/null || debian "PostgreSQL" postgresql
+    start_postgres "$(postgres_programs)" "$@"
+  fi
+  own_address "$2"
+}
+
+# Whether a PostgreSQL server at an address lets us in.
+lets_in() { psql -Xqw "$1" -c 'SELECT 1' >/dev/null 2>&1; }
+
+# Prints the address of a PostgreSQL server of our own. $1: its port.
+own_address() { echo "postgres://postgres@127.0.0.1:$1/postgres?sslmode=disable"; }
+
+# Makes and starts a PostgreSQL server of our own.
+# $1: the folder of its programs; $2: its name; $3: its port; then settings of it.
+start_postgres() {
+  local bin=$1 name=$2 port=$3 data setting as=() options
+  shift 3
   data=$servers/$name
   if [ "$(id -u)" = 0 ]; then
     # it refuses to run as root
     as=(setpriv --reuid=postgres --regid=postgres --init-groups env --chdir=/)
-    data=$(getent passwd postgres | cut -d: -f6)/$name
+    data=$(postgres_home)/$name
   else
     mkdir -p "$servers"
   fi
   [ -d "$data" ] || ${as[@]+"${as[@]}"} "$bin/initdb" -D "$data" -U postgres -A trust >/dev/null
   options="-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories="
-  for url in "$@"; do options+=" -c $url"; done
+  for setting in "$@"; do options+=" -c $setting"; done
   ${as[@]+"${as[@]}"} "$bin/pg_ctl" -D "$data" -l "$data/log" -w start -o "$options" >/dev/null 2>&1 \
     || die "PostgreSQL does not start: see $data/log"
   started "postgres $data"
-  echo "$own"
 }
+
+# Prints the home of the user that PostgreSQL runs as where we are root.
+postgres_home() { getent passwd postgres | cut -d: -f6; }
 
 # Prints the folder that holds PostgreSQL's programs; Debian keeps them out of the path.
 postgres_programs() {

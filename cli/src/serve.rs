@@ -24,6 +24,7 @@ use flowmill_scheduler::api::{
     self, Background, Courier, Guard, Listened, begin_children, send_webhooks,
 };
 use flowmill_scheduler::{Children, Handle, Meters, READS, Service as Scheduler, Sharded, Window};
+use flowmill_services::models::limits::Limiter;
 use flowmill_worker::{
     Checkpointed, Claiming, Service as Worker, Settings as Hands, Slots, UploadedFiles,
 };
@@ -64,6 +65,8 @@ pub struct Settings {
     pub courier: Arc<Courier>,
     /// Where what happens is counted.
     pub metrics: Metrics,
+    /// What limits calls of models: that of whatever nodes may reach.
+    pub limiter: Arc<dyn Limiter>,
 }
 
 /// The services at work.
@@ -106,6 +109,7 @@ impl Serving {
             drain,
             courier,
             metrics,
+            limiter,
         } = settings;
         let meters = Meters::of(&metrics);
         let shards = store.shards().await?;
@@ -123,10 +127,11 @@ impl Serving {
         // channels carry values: none of them can be unreadable, and nobody else publishes
         let letters = api::letters(Arc::new(NoLetters), NoLetters, guard.clone());
         let hooks = api::webhooks(store.clone(), courier.clone(), guard.clone());
+        let models = api::models(store.clone(), limiter, guard.clone());
         let (flows, pokes) = (workflows.clone(), answers.clone());
         let (router, acceptor, background) =
             api::with_acceptor(store.clone(), flows, pokes, live.clone(), guard, api);
-        let router = router.merge(explain).merge(letters).merge(hooks);
+        let router = router.merge(explain).merge(letters).merge(hooks).merge(models);
         let router = Requests::of(&metrics).watch(router);
 
         let me = Announcement { scheduler: NAME.into(), reads: READS };

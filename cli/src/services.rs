@@ -12,6 +12,7 @@ use flowmill_services::knowledge::Knowledge;
 use flowmill_services::models::Gateway;
 #[cfg(feature = "serve")]
 use flowmill_services::models::ModelWatch;
+use flowmill_services::models::limits::Limiter;
 use flowmill_services::source::Source;
 use flowmill_services::tools::BoundTools;
 
@@ -59,16 +60,20 @@ impl ServicesFlag {
     /// # Errors
     /// When the file cannot be read or used.
     pub(crate) fn open(&self) -> anyhow::Result<Arc<Services>> {
-        services(self.read()?)
+        services(self.read()?, Arc::new(MemoryLimiter::default()))
     }
 
-    /// The same; `watch` hears of calls of models.
+    /// The same, as often as a limiter lets them; `watch` hears of calls of models.
     ///
     /// # Errors
     /// When the file cannot be read or used.
     #[cfg(feature = "serve")]
-    pub(crate) fn watched(&self, watch: Arc<dyn ModelWatch>) -> anyhow::Result<Arc<Services>> {
-        services(self.read()?.watched_by(watch))
+    pub(crate) fn watched(
+        &self,
+        limiter: Arc<dyn Limiter>,
+        watch: Arc<dyn ModelWatch>,
+    ) -> anyhow::Result<Arc<Services>> {
+        services(self.read()?.watched_by(watch), limiter)
     }
 
     /// The knowledge bases alone.
@@ -111,8 +116,7 @@ impl ServicesFlag {
 }
 
 /// What a file says, as services of this process.
-fn services(source: Source) -> anyhow::Result<Arc<Services>> {
-    let limiter = Arc::new(MemoryLimiter::default());
+fn services(source: Source, limiter: Arc<dyn Limiter>) -> anyhow::Result<Arc<Services>> {
     let store = store(&source, limiter.clone())?;
     let services = source.services(limiter, &variable, store);
     services.map(Arc::new).map_err(failed)
@@ -120,10 +124,7 @@ fn services(source: Source) -> anyhow::Result<Arc<Services>> {
 
 /// The built-in store of knowledge. It is neither connected to nor made before it is needed.
 #[cfg(feature = "store")]
-fn store(
-    source: &Source,
-    limiter: Arc<MemoryLimiter>,
-) -> anyhow::Result<Option<Arc<dyn Knowledge>>> {
+fn store(source: &Source, limiter: Arc<dyn Limiter>) -> anyhow::Result<Option<Arc<dyn Knowledge>>> {
     let models = source.models(limiter).context("failed to reach the models")?;
     let store = flowmill_knowledge::open(&store_url(None), Arc::new(models))?;
     Ok(Some(Arc::new(store)))
@@ -132,7 +133,7 @@ fn store(
 /// The built-in store of knowledge: this program was built without one.
 #[cfg(not(feature = "store"))]
 #[expect(clippy::unnecessary_wraps, reason = "where there is one it may be out of reach")]
-fn store(_: &Source, _: Arc<MemoryLimiter>) -> anyhow::Result<Option<Arc<dyn Knowledge>>> {
+fn store(_: &Source, _: Arc<dyn Limiter>) -> anyhow::Result<Option<Arc<dyn Knowledge>>> {
     Ok(None)
 }
 

@@ -178,8 +178,10 @@ async fn own(
     let dealing = deal_with_dead_letters(ends, store.clone(), SystemClock::new(), meters);
     let dealing = tokio::spawn(dealing);
     let broker = config.rabbitmq.settings(name);
+    let models = api::models(store.clone(), Arc::new(redis.limiter()), guard.clone());
     let explaining = api::explain(store.clone(), workflows, redis, shards, guard.clone());
-    let router = router.merge(explaining).merge(of_others(&store, &broker, courier, guard));
+    let router =
+        router.merge(explaining).merge(models).merge(of_others(&store, &broker, courier, guard));
     let announcing = announce(&store, &broker, [ended, acceptor.batch_ends()]);
     let (enough, is_enough) = oneshot::channel::<()>();
     let (beginning, enough_children) = begin(acceptor.clone(), called);

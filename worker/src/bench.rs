@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use flowmill_engine::child;
 use flowmill_engine::error::{ErrorClass, NodeError};
-use flowmill_engine::fact::{BatchLine, Returned, TaskId};
+use flowmill_engine::fact::{Returned, TaskId};
+use flowmill_engine::payers::Payers;
 use flowmill_engine::plan::TaskClass;
 use flowmill_engine::run::{Completion, End, Fragment, Outcome};
 use flowmill_engine::time::Time;
@@ -265,8 +266,8 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
         let started_at = self.clock.now();
         let (feed, pieces) = feed();
         let (tenant, run) = (task.tenant.clone(), task.run.clone());
-        let batch = BatchLine::batch_in(&one.variables);
-        let caller = Caller { tenant, run, node: one.place.node.clone(), batch };
+        let Payers { root, batch } = Payers::in_variables(&one.variables);
+        let caller = Caller { tenant, run, node: one.place.node.clone(), root, batch };
         let mut context = self.outside.for_attempt(caller, one.attempt, task.timeout);
         context.chunks = Some(feed.sink());
         if loaded.waits {

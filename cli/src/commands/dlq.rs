@@ -140,7 +140,7 @@ async fn list(args: &List) -> anyhow::Result<()> {
 }
 
 /// One JSON object a line.
-pub(super) fn line(letter: &Object) -> String {
+pub(in crate::commands) fn line(letter: &Object) -> String {
     format!("{}\n", dumps(&Value::object(letter.clone()), Style::Finite))
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use flowmill_engine::time::parse_duration;
 use flowmill_infra::http::{Health, Limits, Listener, Stop, TlsFiles};
+use flowmill_infra::memory::MemoryLimiter;
 use flowmill_infra::metrics::{Metrics, Program};
 use flowmill_infra::sqlite::SharedFolder;
 use flowmill_infra::tenants::Rate;
@@ -173,7 +174,19 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
     let burst = NonZeroU32::new(args.rate.saturating_mul(2));
     let rate = NonZeroU32::new(args.rate).zip(burst);
     let rate = rate.map(|(per_second, burst)| Rate { per_second, burst });
-    Ok(Settings { api_key, pepper, rate, allow_mocks, file_bytes, slots, drain, courier, metrics })
+    let limiter = Arc::new(MemoryLimiter::default());
+    Ok(Settings {
+        api_key,
+        pepper,
+        rate,
+        allow_mocks,
+        file_bytes,
+        slots,
+        drain,
+        courier,
+        metrics,
+        limiter,
+    })
 }
 
 /// Serves until it is told to stop.
@@ -184,7 +197,7 @@ async fn serve(args: &Args, settings: Settings) -> anyhow::Result<ExitCode> {
         &args.code.settings()?,
         Policy::default(),
         args.net.reach(),
-        args.services.watched(counted.clone())?,
+        args.services.watched(settings.limiter.clone(), counted.clone())?,
         &counted,
     )?;
     let (code, documents) = (outside.code.clone(), outside.documents.clone());

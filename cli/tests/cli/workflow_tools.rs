@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use flowmill_scripted_provider::{Answer, Rule, Script};
 use tempfile::TempDir;
 
+use crate::models::World;
 use crate::{Ran, command, flowmill, workflow};
 
 /// Answers each request with its path, after a while; counts them.
@@ -200,4 +202,28 @@ fn a_file_goes_into_a_workflow_and_comes_out_of_it() {
     let outputs = run(folder.path(), &ran).expect(0).json()["outputs"].clone();
     assert_eq!(outputs["said"], "remember the milk", "{outputs}");
     assert_eq!(outputs["files"][0]["filename"], "note.txt", "{outputs}");
+}
+
+#[test]
+fn what_children_spend_is_spent_by_the_run_that_called_them() {
+    let answer = Answer { usage: Some((400, 100)), ..Answer::text("yes") };
+    let rest = "\n[[tools]]\nprovider = \"greets\"\nworkflow = \"ask\"\n\n[budgets]\n\
+                run = { tokens = 1200 }\n";
+    let calls_of = |budget: &str| {
+        let script = Script::of([Rule::always(answer.clone())]);
+        let world = World::new(script, &rest.replace("1200", budget));
+        let file = world.folder.path().join("parent.yml");
+        std::fs::write(&file, parent()).unwrap();
+        let file = file.to_str().unwrap();
+        let ran = world.call(&["run", file, "--services", &world.services]);
+        (ran, world.provider.seen().calls.len())
+    };
+    // each of two children spends 500
+    let (ran, calls) = calls_of("1200");
+    ran.expect(0);
+    assert_eq!(calls, 2);
+    let (ran, calls) = calls_of("900");
+    let ran = ran.expect(1);
+    assert!(ran.err.contains("has spent 500 of 900 tokens"), "{ran}");
+    assert_eq!(calls, 1);
 }

@@ -15,7 +15,7 @@ use crate::form::Form;
 use crate::plan::{Outputs, Success, TaskClass, Write};
 use crate::time::Time;
 use crate::value::{Name, Value};
-use crate::variables::{Selector, Variable, Variables};
+use crate::variables::Variable;
 
 pub use crate::frame_path::FramePath;
 pub use crate::options::{Dispatch, Lane, Options};
@@ -207,6 +207,19 @@ pub struct Parent {
     pub call: Name,
     /// How many runs wait for each other, this one among them: 1 if the other one is nobody's child.
     pub depth: u32,
+    /// The run at the top of them, which pays for all; None: the other one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<Name>,
+    /// The batch that the run at the top is a line of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<Name>,
+}
+
+impl Parent {
+    /// The run at the top of those that wait for each other.
+    pub fn root(&self) -> &Name {
+        self.root.as_ref().unwrap_or(&self.run)
+    }
 }
 
 /// A node that waits for a run of its own.
@@ -257,21 +270,6 @@ pub struct ChildEnd {
     pub outputs: Vec<(Name, Value)>,
     /// Why it did not succeed.
     pub error: Option<Name>,
-}
-
-impl BatchLine {
-    /// Where a node reads which batch its run is of: a variable of a node that no document has.
-    pub fn selector() -> Selector {
-        Selector::of(&"#run".into(), "batch")
-    }
-
-    /// The batch that a node's run is of, if it may read that and there is one.
-    pub fn batch_in(variables: &Variables) -> Option<Name> {
-        match variables.get(Self::selector().parts())?.value() {
-            Value::Str(batch) => Some(batch.clone()),
-            _ => None,
-        }
-    }
 }
 
 /// A line of a batch.

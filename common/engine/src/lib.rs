@@ -14,6 +14,7 @@ mod frame_path;
 pub mod graph;
 pub mod history;
 mod options;
+pub mod payers;
 pub mod plan;
 pub mod report;
 pub mod rerun;

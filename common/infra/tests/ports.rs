@@ -206,6 +206,11 @@ async fn the_memory_limits() {
         (limiter.clone(), limiter)
     })
     .await;
+    suite::limits::told(async || {
+        let limiter = MemoryLimiter::default();
+        (limiter.clone(), limiter)
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

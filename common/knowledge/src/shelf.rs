@@ -34,6 +34,31 @@ pub enum ShelfError {
         /// How many the new one has.
         got: i64,
     },
+    /// Its vectors can have no index.
+    #[error("there can be no index of its vectors: {0}")]
+    NoIndex(String),
+}
+
+/// How the vectors of a base are compared with another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparing {
+    /// All of them, by this program.
+    Here,
+    /// All of them, by the database.
+    Server,
+    /// By an index of the database, which finds nearly all that are nearest.
+    Index,
+}
+
+impl Comparing {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Here => "here",
+            Self::Server => "server",
+            Self::Index => "index",
+        }
+    }
 }
 
 /// A knowledge base as it is made.
@@ -239,6 +264,12 @@ pub trait Shelf: Debug + Send + Sync {
         among: Option<&'a [i64]>,
         most: usize,
     ) -> Work<'a, Vec<Hit>>;
+
+    /// How the vectors of a base are compared.
+    fn comparing(&self, base: i64) -> Work<'_, Comparing>;
+
+    /// Makes an index of a base's vectors, or removes it; it stays as the base changes.
+    fn index(&self, base: i64, is_wanted: bool) -> Work<'_, ()>;
 
     /// Pieces with all around them, in no particular order.
     fn found<'a>(&'a self, pieces: &'a [i64]) -> Work<'a, Vec<Found>>;

@@ -1,5 +1,5 @@
 //! One suite for every place where knowledge bases may lie: what a store promises holds in a file
-//! and in a `PostgreSQL` database.
+//! and in a `PostgreSQL` database, whoever compares the vectors.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -23,6 +23,8 @@ macro_rules! everywhere {
     ($($case:ident),+ $(,)?) => {
         suite!(sqlite: $($case),+);
         suite!(postgres: $($case),+);
+        suite!(pgvector: $($case),+);
+        suite!(indexed: $($case),+);
     };
 }
 

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use flowmill_engine::error::NodeError;
-use flowmill_engine::fact::BatchLine;
 use flowmill_engine::graph::{Fields, Problem, Problems, Severity};
+use flowmill_engine::payers::Payers;
 use flowmill_engine::plan::{
     Behaviour, Catalogue, Category, Compiled, Evaluation, Inline, Source, Success, TaskClass,
     TaskNode,
@@ -187,7 +187,7 @@ fn assemble(kind: &NodeType, node: Node) -> (Compiled, Option<Arc<dyn Execute>>)
     let mut reads = node.reads;
     if kind.needs == Needs::Service {
         // budgets count by it
-        reads.push(BatchLine::selector());
+        reads.extend(Payers::selectors());
     }
     let compiled = Compiled {
         category: kind.category,

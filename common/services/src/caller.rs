@@ -11,6 +11,16 @@ pub struct Caller {
     pub run: Name,
     /// The node's id in the document.
     pub node: Name,
+    /// The run that began this one by its nodes, or began those that did: what is spent counts as its.
+    /// None: nobody did.
+    pub root: Option<Name>,
     /// The batch that the run is a line of.
     pub batch: Option<Name>,
+}
+
+impl Caller {
+    /// The run whose spending it is.
+    pub fn payer(&self) -> &Name {
+        self.root.as_ref().unwrap_or(&self.run)
+    }
 }

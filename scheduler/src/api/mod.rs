@@ -24,6 +24,7 @@ mod keys;
 mod letters;
 mod limits;
 mod links;
+mod models;
 mod nodes;
 mod payloads;
 mod pieces;
@@ -81,6 +82,7 @@ pub use children::begin_children;
 pub use door::Door;
 pub use explain::explain;
 pub use letters::letters;
+pub use models::models;
 pub use problem::Code;
 pub use queue::{Acceptor, QueueSettings, take_from_queue};
 pub use webhooks::{

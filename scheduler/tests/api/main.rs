@@ -15,6 +15,7 @@ mod guard;
 mod keys;
 mod letters;
 mod limits;
+mod models;
 mod pace;
 mod payloads;
 mod queue;

@@ -8,13 +8,13 @@ use std::time::Duration;
 use axum::Router;
 use flowmill_infra::broker::{Closed, CompletionPublisher};
 use flowmill_infra::dead_letters::{DeadLetter, PutBack};
-use flowmill_infra::memory::{MemoryBroker, MemoryLive, MemoryNotes};
+use flowmill_infra::memory::{MemoryBroker, MemoryLimiter, MemoryLive, MemoryNotes};
 use flowmill_infra::postgres::{self, PostgresStore};
 use flowmill_infra::seal::Keys;
 use flowmill_nodes::outbound::{Options, OutboundPolicy, install_tls_provider};
 use flowmill_scheduler::api::{
     Acceptor, Background, Courier, Guard, Schedule, Settings, WebhookSettings, explain, letters,
-    webhooks, with_acceptor,
+    models, webhooks, with_acceptor,
 };
 use flowmill_workflow::Workflows;
 use reqwest::{Client, Method, RequestBuilder};
@@ -151,6 +151,7 @@ pub(crate) struct Server {
     pub(crate) live: MemoryLive,
     pub(crate) back: Back,
     pub(crate) notes: MemoryNotes,
+    pub(crate) limiter: MemoryLimiter,
     client: Client,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
@@ -222,10 +223,13 @@ impl Server {
         let (all, of_owners) = (workflows.clone(), notes.clone());
         let explaining = explain(store.clone(), all, of_owners, settings.shards, guard.clone());
         let hooks = webhooks(store.clone(), courier(100), guard.clone());
+        let limiter = MemoryLimiter::default();
+        let limits = Arc::new(limiter.clone());
+        let of_models = models(store.clone(), limits, guard.clone());
         let flows = workflows.clone();
         let (router, acceptor, background) =
             with_acceptor(store.clone(), flows, pokes, live.clone(), guard, settings);
-        let router = router.merge(letter_box).merge(explaining).merge(hooks);
+        let router = router.merge(letter_box).merge(explaining).merge(hooks).merge(of_models);
         let (base, stop, serving) = serve(router).await;
         install_tls_provider();
         let client = Client::builder().no_proxy().build().unwrap();
@@ -237,6 +241,7 @@ impl Server {
             live,
             back,
             notes,
+            limiter,
             client,
             stop,
             serving,

@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "flowmill-dsl",
             "flowmill-nodes",
             "flowmill-infra",
+            "flowmill-services",
             "flowmill-workflow",
         ],
     ),

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anyhow::{anyhow, bail};
 use flowmill_engine::value::Value;
 use flowmill_knowledge::chunk::{Chunking, Mode};
+use flowmill_knowledge::shelf::Comparing;
 use flowmill_knowledge::{Base, Entry, Model, Settings};
 use flowmill_services::knowledge::Method;
 use serde_json::{Value as Json, json};
@@ -108,6 +109,26 @@ pub(super) struct Show {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Only in PostgreSQL with the extension pgvector, which is made in the database if it is not there yet. It
+takes minutes for a million passages; others may use the base meanwhile. It finds nearly all passages
+that are nearest, and not surely all. Searches with conditions on metadata do without it.
+
+Examples:
+  flowmill knowledge index papers
+  flowmill knowledge index papers --remove")]
+pub(super) struct Index {
+    /// The knowledge base.
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Remove it, so that all vectors are compared again.
+    #[arg(long)]
+    remove: bool,
     #[command(flatten)]
     place: Place,
 }
@@ -218,12 +239,18 @@ pub(super) async fn show(args: &Show) -> anyhow::Result<()> {
     let store = args.place.open()?;
     let base = store.base(&args.place.tenant, &args.name).await?;
     let entries = store.documents(&args.place.tenant, &args.name).await?;
+    let comparing = store.comparing(&args.place.tenant, &args.name).await?;
     if args.json {
         let mut shown = base_json(&base);
+        shown["vectors"] = comparing.map(Comparing::name).into();
         shown["documents"] = entries.iter().map(entry_json).collect();
         return print(&format!("{shown:#}\n"));
     }
     let mut text = row(&base);
+    if let Some(comparing) = comparing {
+        // writing to a string cannot fail
+        let _ = writeln!(text, "  vectors: {}", compared(comparing));
+    }
     for entry in &entries {
         let passages = counted(u64::try_from(entry.segments).unwrap_or(0), "passage");
         let state = if entry.is_available { "" } else { "  still indexing: add it again to go on" };
@@ -252,6 +279,22 @@ fn entry_json(entry: &Entry) -> Json {
         "created_at": entry.created_at,
         "metadata": Value::object(entry.metadata.clone()).to_json(),
     })
+}
+
+fn compared(comparing: Comparing) -> &'static str {
+    match comparing {
+        Comparing::Here => "all are compared, by flowmill",
+        Comparing::Server => "all are compared, by pgvector",
+        Comparing::Index => "found by an index of pgvector",
+    }
+}
+
+pub(super) async fn index(args: &Index) -> anyhow::Result<()> {
+    let (store, tenant, name) = (args.place.open()?, &args.place.tenant, &args.name);
+    store.index(tenant, name, !args.remove).await?;
+    let comparing = store.comparing(tenant, name).await?;
+    let told = comparing.map_or("there are none", compared);
+    print(&format!("vectors of {name}: {told}\n"))
 }
 
 pub(super) async fn remove(args: &Remove) -> anyhow::Result<()> {

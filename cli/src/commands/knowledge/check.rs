@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use flowmill_engine::value::Name;
 use flowmill_services::caller::Caller;
 use flowmill_services::knowledge::{Checked, suggestion};
 use indexmap::IndexMap;
@@ -50,7 +49,7 @@ struct Asked {
 pub(super) async fn run(args: &Check) -> anyhow::Result<ExitCode> {
     let knowledge = args.services.knowledge()?;
     let (tenant, node) = (args.tenant.as_str().into(), "flowmill knowledge check".into());
-    let caller = Caller { tenant, run: Name::default(), node, batch: None };
+    let caller = Caller { tenant, node, ..Caller::default() };
     let checked = knowledge.check(&caller).await;
     let mut asked = IndexMap::new();
     for (base, nodes) in bases(&args.workflow)? {

@@ -50,6 +50,8 @@ enum Verb {
     Check(check::Check),
     /// Show a knowledge base and its documents.
     Show(bases::Show),
+    /// Make an index of a knowledge base's vectors, for a base with very many passages.
+    Index(bases::Index),
     /// Remove a document from a knowledge base.
     Remove(bases::Remove),
     /// Remove a knowledge base with all its documents.
@@ -77,7 +79,7 @@ impl Place {
 
     fn caller(&self) -> Caller {
         let tenant = Name::from(self.tenant.as_str());
-        Caller { tenant, run: Name::default(), node: "flowmill knowledge".into(), batch: None }
+        Caller { tenant, node: "flowmill knowledge".into(), ..Caller::default() }
     }
 
     /// The store without models.
@@ -108,6 +110,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Verb::Check(args) => return check::run(args).await,
             Verb::List(args) => bases::list(args).await,
             Verb::Show(args) => bases::show(args).await,
+            Verb::Index(args) => bases::index(args).await,
             Verb::Remove(args) => bases::remove(args).await,
             Verb::Drop(args) => bases::drop(args).await,
         }?;

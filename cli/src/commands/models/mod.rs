@@ -3,6 +3,7 @@
 mod asked;
 mod check;
 mod list;
+mod status;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,7 +14,8 @@ use crate::services::ServicesFlag;
 #[command(after_help = "\
 Examples:
   flowmill models list --workflow chat.yml
-  flowmill models check --model openai/gpt-4o-mini")]
+  flowmill models check --model openai/gpt-4o-mini
+  flowmill models status")]
 pub(crate) struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -48,6 +50,18 @@ Examples:
         #[arg(long = "model", value_name = "PROVIDER/MODEL")]
         models: Vec<String>,
     },
+    /// Show how a server's providers stand: which are left alone, how many calls are under way, and
+    /// what was spent of budgets.
+    #[command(after_help = "\
+Told is what those know of each other who share a Redis, or what `flowmill serve` knows. A provider is
+there if it was asked within the last hour; a model has a line of its own if it has limits of its own.
+docs/models.md says what they mean.
+
+Examples:
+  flowmill models status
+  flowmill models status --run 0197e0c2-5f0a-7c3d-9a52-7d1f3b6f0a11
+  flowmill models status --json")]
+    Status(status::Args),
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -63,5 +77,6 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.verb {
         Verb::List(flags) => list::run(&flags),
         Verb::Check { flags, models } => check::run(&flags, &models),
+        Verb::Status(args) => status::run(&args),
     }
 }

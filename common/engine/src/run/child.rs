@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::child;
 use crate::error::{ErrorClass, NodeError};
 use crate::fact::{ChildCall, ChildCalled, ChildEnd, ChildEnded, Event, Parent, Status, TaskId};
+use crate::payers::Payers;
 use crate::plan::NodeIx;
 use crate::time::Time;
 use crate::value::Name;
@@ -164,12 +165,15 @@ impl Run {
             node: self.plan.node(node).id.clone(),
             generation: frame.node(&self.plan, node).generation,
         };
+        let Payers { root, batch } = Payers::of(self.line.as_ref(), self.parent.as_ref());
         let parent = Parent {
             run: self.id.clone(),
             task,
             attempt: child.attempt,
             call: child.call.name.clone(),
             depth: self.parent.as_ref().map_or(0, |parent| parent.depth) + 1,
+            root: root.or_else(|| Some(self.id.clone())),
+            batch,
         };
         ChildOrder { parent, call: child.call.clone() }
     }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::fact::{
-    BatchLine, CancelMode, Event, Fact, FramePath, NodeFailed, NodeSucceeded, Pass, RunStarted,
-    Status, Then, Waiting,
+    CancelMode, Event, Fact, FramePath, NodeFailed, NodeSucceeded, Pass, RunStarted, Status, Then,
+    Waiting,
 };
 use crate::form::{Asked, Form};
+use crate::payers::Payers;
 use crate::plan::{Behaviour, Category, Outputs, ROOT, Success, Write};
 use crate::time::Time;
 use crate::value::{Name, Value};
@@ -99,13 +100,10 @@ impl Run {
         for (name, variable) in &started.conversation {
             fill(CONVERSATION, name, variable.clone());
         }
-        if let (Some(line), Some((node, name))) = (&started.line, BatchLine::selector().variable())
-        {
-            fill(node, name, Variable::infer(Value::Str(line.batch.clone())));
-        }
         for (name, value) in &started.inputs {
             fill(&started.root, name, Variable::infer(value.clone()));
         }
+        Payers::of(started.line.as_ref(), started.parent.as_ref()).fill(&mut variables);
         let frame = Frame::new(&self.plan, ROOT, FramePath::default(), None, variables, None);
         let frame = self.insert(frame);
         if let Some(node) = self.plan.find(&started.root) {

@@ -1,7 +1,8 @@
 //! A run for those who want to understand it: what its frames hold, what each node reads, what
 //! waits. It is read, never changed, and nothing is decided by it.
 
-use crate::fact::{BatchLine, FramePath};
+use crate::fact::FramePath;
+use crate::payers::Payers;
 use crate::time::Time;
 use crate::value::Name;
 use crate::variables::{Selector, Variable};
@@ -48,8 +49,9 @@ impl Run {
         let place = self.find(frame, node)?;
         let variables = &self.frame(place.frame)?.variables;
         let reads = self.plan.node(place.node).reads.iter();
+        let payers = Payers::selectors();
         // what it reads of its run is no variable of the document
-        let reads = reads.filter(|selector| **selector != BatchLine::selector());
+        let reads = reads.filter(|selector| !payers.contains(*selector));
         Some(reads.map(|selector| (selector, variables.get(selector.parts()))).collect())
     }
 

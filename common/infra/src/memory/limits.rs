@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use flowmill_engine::value::Name;
 use flowmill_services::models::limits::{
-    Asking, Cost, Gauge, Limiter, Outcome, Party, Spent, Standing, Verdict,
+    Asking, Cost, Gauge, Limiter, Outcome, Party, Spending, Spent, Standing, Verdict,
 };
 use futures::future::{BoxFuture, FutureExt as _, ready};
 use tokio::time::Instant;
@@ -26,8 +27,19 @@ pub struct MemoryLimiter {
 #[derive(Debug, Default)]
 struct State {
     gauges: HashMap<Name, Gauge>,
-    /// What parties have spent, and until when it counts.
-    spent: HashMap<Name, (Cost, u64)>,
+    spent: HashMap<Name, Purse>,
+}
+
+/// What a party has spent.
+#[derive(Clone, Copy, Debug)]
+struct Purse {
+    spent: Cost,
+    /// Until when it counts.
+    until: u64,
+    /// The most tokens and money that it may spend, as whoever spent last said.
+    most: (Option<u64>, Option<u64>),
+    /// Whether it begins anew by time, whoever spends.
+    is_periodic: bool,
 }
 
 impl Default for MemoryLimiter {
@@ -53,7 +65,7 @@ impl State {
             self.gauges.retain(|_, gauge| !gauge.is_idle(now));
         }
         if self.spent.len() > MANY {
-            self.spent.retain(|_, (_, until)| *until > now);
+            self.spent.retain(|_, purse| purse.until > now);
         }
     }
 
@@ -82,15 +94,28 @@ impl State {
 
     fn spent(&mut self, now: u64, party: &Party) -> &mut Cost {
         let lasts = party.per.map(|per| u64::try_from(per.as_millis()).unwrap_or(REMEMBERED_MS));
-        let fresh = (Cost::default(), now + lasts.unwrap_or(REMEMBERED_MS));
-        let entry = self.spent.entry(party.key.clone()).or_insert(fresh);
-        if entry.1 <= now {
-            *entry = fresh;
+        let fresh = Purse {
+            spent: Cost::default(),
+            until: now + lasts.unwrap_or(REMEMBERED_MS),
+            most: (party.tokens, party.money),
+            is_periodic: lasts.is_some(),
+        };
+        let purse = self.spent.entry(party.key.clone()).or_insert(fresh);
+        if purse.until <= now {
+            *purse = fresh;
         }
         if lasts.is_none() {
-            entry.1 = fresh.1;
+            purse.until = fresh.until;
         }
-        &mut entry.0
+        purse.most = fresh.most;
+        &mut purse.spent
+    }
+
+    fn spending(&self, now: u64, party: &Name) -> Option<Spending> {
+        let Purse { spent, until, most, is_periodic } =
+            self.spent.get(party).copied().filter(|purse| purse.until > now)?;
+        let ends = is_periodic.then(|| Duration::from_millis(until - now));
+        Some(Spending { spent, tokens: most.0, money: most.1, ends })
     }
 
     fn reserve(&mut self, now: u64, parties: &[Party], cost: Cost) -> Result<(), Spent> {
@@ -148,6 +173,21 @@ impl Limiter for MemoryLimiter {
             keys.iter().map(|key| of(key).unwrap_or_default()).collect()
         });
         ready(standing).boxed()
+    }
+
+    fn overview(&self) -> BoxFuture<'_, Option<Vec<(Name, Standing)>>> {
+        let mut all: Vec<(Name, Standing)> = self.with(|state, now| {
+            let standing = |(key, gauge): (&Name, &Gauge)| (key.clone(), gauge.standing(now));
+            state.gauges.iter().map(standing).collect()
+        });
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        ready(Some(all)).boxed()
+    }
+
+    fn spending<'a>(&'a self, parties: &'a [Name]) -> BoxFuture<'a, Option<Vec<Option<Spending>>>> {
+        let all = self
+            .with(|state, now| parties.iter().map(|party| state.spending(now, party)).collect());
+        ready(Some(all)).boxed()
     }
 
     fn reserve<'a>(&'a self, parties: &'a [Party], cost: Cost) -> BoxFuture<'a, Result<(), Spent>> {

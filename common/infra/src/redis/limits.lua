@@ -1,5 +1,6 @@
 -- One key after the other is a gauge: see Gauge of flowmill-services, which this does step by step.
--- KEYS: for each key its hash and its set of calls under way. The first word of ARGV says what.
+-- KEYS: for each key its hash and its set of calls under way, and in the end the keys that are known.
+-- The first word of ARGV says what.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local FOREVER = 3600000
@@ -39,7 +40,7 @@ local verbs = {}
 function verbs.acquire()
   local tokens, permit, lasts = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
   local held = {}
-  for i = 1, #KEYS, 2 do
+  for i = 1, #KEYS - 1, 2 do
     local hash, set = KEYS[i], KEYS[i + 1]
     local place = 5 + (i - 1) / 2 * 3
     local requests, per_minute = tonumber(ARGV[place]), tonumber(ARGV[place + 1])
@@ -67,15 +68,20 @@ function verbs.acquire()
     end
     held[i] = mine
   end
-  for i = 1, #KEYS, 2 do
+  for i = 1, #KEYS - 1, 2 do
     local hash, set = KEYS[i], KEYS[i + 1]
     for name, there in pairs(held[i]) do
       redis.call('HSET', hash, name, string.format('%.9f', there), name .. ':at', now)
     end
     redis.call('ZADD', set, now + lasts, permit)
+    local place = 5 + (i - 1) / 2 * 3
+    redis.call('HSET', hash, 'most:requests', ARGV[place], 'most:tokens', ARGV[place + 1],
+      'most:at_once', ARGV[place + 2])
+    redis.call('ZADD', KEYS[#KEYS], now, hash)
     if number(hash, 'failures', 0) >= 5 then redis.call('HSET', hash, 'shut', now + 5000) end
     keep(hash, set)
   end
+  redis.call('PEXPIRE', KEYS[#KEYS], FOREVER)
   return {'granted', 0}
 end
 
@@ -83,7 +89,7 @@ end
 function verbs.settle()
   local permit, outcome = ARGV[2], ARGV[3]
   local change, said = tonumber(ARGV[4]) - tonumber(ARGV[5]), tonumber(ARGV[6])
-  for i = 1, #KEYS, 2 do
+  for i = 1, #KEYS - 1, 2 do
     local hash, set = KEYS[i], KEYS[i + 1]
     local before = redis.call('ZCARD', set)
     local known = redis.call('ZREM', set, permit) == 1
@@ -119,18 +125,28 @@ function verbs.settle()
   return {'settled', 0}
 end
 
--- standing: calls under way, how many are allowed or -1, cooling, shut, failures of each key
+-- standing: calls under way, how many are allowed or -1, cooling, shut, failures of each key, and the
+-- requests, tokens and calls at once that it takes, 0 for any
 function verbs.standing()
   local all = {}
-  for i = 1, #KEYS, 2 do
+  for i = 1, #KEYS - 1, 2 do
     local hash, set = KEYS[i], KEYS[i + 1]
     table.insert(all, redis.call('ZCOUNT', set, '(' .. now, '+inf'))
     table.insert(all, math.floor(number(hash, 'allowed', -1)))
     table.insert(all, math.max(number(hash, 'cool', 0) - now, 0))
     table.insert(all, math.max(number(hash, 'shut', 0) - now, 0))
     table.insert(all, number(hash, 'failures', 0))
+    for _, what in ipairs({'requests', 'tokens', 'at_once'}) do
+      table.insert(all, number(hash, 'most:' .. what, 0))
+    end
   end
   return all
+end
+
+-- known: milliseconds; the hashes of keys that somebody asked about within them
+function verbs.known()
+  redis.call('ZREMRANGEBYSCORE', KEYS[#KEYS], '-inf', now - tonumber(ARGV[2]))
+  return redis.call('ZRANGE', KEYS[#KEYS], 0, -1)
 end
 
 return verbs[ARGV[1]]()

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use ::redis::{Cmd, Pipeline, Value, cmd};
 use flowmill_engine::value::Name;
+use flowmill_services::models::config::Limits;
 use flowmill_services::models::limits::{
-    Asking, Cost, Limiter, Outcome, Party, Spent, Standing, Verdict, Why,
+    Asking, Cost, Limiter, Outcome, Party, Spending, Spent, Standing, Verdict, Why,
 };
 use futures::future::BoxFuture;
 
@@ -22,7 +23,16 @@ const LIMITS: &str = include_str!("limits.lua");
 const SPENDING: &str = include_str!("spending.lua");
 
 /// Numbers that say how one key stands.
-const STANDING: usize = 5;
+const STANDING: usize = 8;
+
+/// Numbers that say what one party has spent.
+const SPENDING_NUMBERS: usize = 6;
+
+/// The keys that somebody asked about, by when.
+const KNOWN: &str = "limit-known";
+
+/// How long a key is known after somebody last asked, in milliseconds: as long as it is kept.
+const KNOWN_MS: i64 = 3_600_000;
 
 /// Limits the calls of all who share a server.
 #[derive(Clone)]
@@ -48,11 +58,49 @@ impl Redis {
 impl RedisLimiter {
     fn script<'a>(&self, keys: impl ExactSizeIterator<Item = &'a Name>) -> Cmd {
         let mut script = cmd("EVAL");
-        script.arg(LIMITS).arg(keys.len() * 2);
+        script.arg(LIMITS).arg(keys.len() * 2 + 1);
         for key in keys {
             script.arg(self.link.key("limit", key)).arg(self.link.key("limit-calls", key));
         }
+        script.arg(self.link.key(KNOWN, "keys"));
         script
+    }
+
+    /// How keys stand, as the server knows them.
+    async fn stand(&self, keys: &[Name]) -> Result<Vec<Standing>, Away> {
+        let mut script = self.script(keys.iter());
+        script.arg("standing");
+        let answers = self.link.ask::<Vec<i64>>(&mut piped(script)).await?;
+        let numbers = answers.into_iter().next().flatten().ok_or(Away)?;
+        Ok(numbers.chunks(STANDING).map(standing).collect())
+    }
+
+    /// The keys that somebody asked about within the last hour.
+    async fn known(&self) -> Result<Vec<Name>, Away> {
+        let mut script = self.script([].iter());
+        script.arg("known").arg(KNOWN_MS);
+        let answers = self.link.ask::<Vec<String>>(&mut piped(script)).await?;
+        let found = answers.into_iter().next().flatten().ok_or(Away)?;
+        let prefix = self.link.key("limit", "");
+        let mut keys: Vec<Name> =
+            found.iter().filter_map(|key| key.strip_prefix(&prefix)).map(Name::from).collect();
+        keys.sort();
+        Ok(keys)
+    }
+
+    async fn spent(&self, parties: &[Name]) -> Result<Vec<Option<Spending>>, Away> {
+        if parties.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut script = cmd("EVAL");
+        script.arg(SPENDING).arg(parties.len());
+        for party in parties {
+            script.arg(self.link.key("spent", party));
+        }
+        script.arg("look");
+        let answers = self.link.ask::<Vec<i64>>(&mut piped(script)).await?;
+        let numbers = answers.into_iter().next().flatten().ok_or(Away)?;
+        Ok(numbers.chunks(SPENDING_NUMBERS).map(spending).collect())
     }
 
     fn settling(&self, asking: &Asking, outcome: Outcome, tokens: u64) -> Pipeline {
@@ -120,18 +168,44 @@ fn verdict(word: &str, after: u64) -> Option<Verdict> {
 }
 
 fn standing(numbers: &[i64]) -> Standing {
-    let [under_way, allowed, cooling, shut, failures] = numbers else {
+    let [under_way, allowed, cooling, shut, failures, limits @ ..] = numbers else {
         return Standing::default();
     };
-    let positive = |number: &i64| u64::try_from(*number).unwrap_or_default();
-    let time = |number: &i64| (*number > 0).then(|| Duration::from_millis(positive(number)));
+    let limit = |place: usize| {
+        limits.get(place).filter(|limit| **limit > 0).and_then(|limit| u64::try_from(*limit).ok())
+    };
     Standing {
+        limits: Limits {
+            requests_per_minute: limit(0),
+            tokens_per_minute: limit(1),
+            at_once: limit(2),
+        },
         under_way: positive(under_way),
         allowed: u64::try_from(*allowed).ok(),
         cooling: time(cooling),
         shut: time(shut),
         failures: positive(failures),
     }
+}
+
+fn positive(number: &i64) -> u64 {
+    u64::try_from(*number).unwrap_or_default()
+}
+
+fn time(number: &i64) -> Option<Duration> {
+    (*number > 0).then(|| Duration::from_millis(positive(number)))
+}
+
+/// What a party has spent; None when nothing is known of it.
+fn spending(numbers: &[i64]) -> Option<Spending> {
+    let [is_known, tokens, money, most, most_money, left] = numbers else { return None };
+    let limit = |most: &i64| u64::try_from(*most).ok();
+    (*is_known > 0).then(|| Spending {
+        spent: Cost { tokens: positive(tokens), money: positive(money) },
+        tokens: limit(most),
+        money: limit(most_money),
+        ends: time(left),
+    })
 }
 
 impl Limiter for RedisLimiter {
@@ -186,14 +260,23 @@ impl Limiter for RedisLimiter {
 
     fn standing<'a>(&'a self, keys: &'a [Name]) -> BoxFuture<'a, Vec<Standing>> {
         Box::pin(async move {
-            let mut script = self.script(keys.iter());
-            script.arg("standing");
-            let answers = self.link.ask::<Vec<i64>>(&mut piped(script)).await;
-            match answers.ok().and_then(|answers| answers.into_iter().next().flatten()) {
-                Some(numbers) => numbers.chunks(STANDING).map(standing).collect(),
-                None => self.own.standing(keys).await,
+            match self.stand(keys).await {
+                Ok(standing) => standing,
+                Err(Away) => self.own.standing(keys).await,
             }
         })
+    }
+
+    fn overview(&self) -> BoxFuture<'_, Option<Vec<(Name, Standing)>>> {
+        Box::pin(async move {
+            let keys = self.known().await.ok()?;
+            let standing = self.stand(&keys).await.ok()?;
+            Some(keys.into_iter().zip(standing).collect())
+        })
+    }
+
+    fn spending<'a>(&'a self, parties: &'a [Name]) -> BoxFuture<'a, Option<Vec<Option<Spending>>>> {
+        Box::pin(async move { self.spent(parties).await.ok() })
     }
 
     fn reserve<'a>(&'a self, parties: &'a [Party], cost: Cost) -> BoxFuture<'a, Result<(), Spent>> {

@@ -22,6 +22,7 @@ use flowmill_infra::payloads::{CachedPayloads, Owner, Payload, Payloads as _};
 use flowmill_infra::postgres::{self, PostgresStore};
 use flowmill_infra::redis::{Redis, Settings};
 use flowmill_infra::seal;
+use flowmill_services::models::limits::Limiter as _;
 
 use crate::suite;
 use crate::suite::checkpoints::{checkpoint, key, said};
@@ -98,6 +99,22 @@ async fn limits() {
         both
     })
     .await;
+}
+
+#[tokio::test]
+async fn how_limits_stand() {
+    let all = std::cell::RefCell::new(Vec::new());
+    suite::limits::told(async || {
+        let keys = Keys::new().await;
+        let both = (keys.redis().limiter(), keys.redis().limiter());
+        all.borrow_mut().push(keys);
+        both
+    })
+    .await;
+    // what each process knows for itself is nothing that could be told
+    let limiter = Redis::absent().limiter();
+    assert_eq!(limiter.overview().await, None);
+    assert_eq!(limiter.spending(&["run:r".into()]).await, None);
 }
 
 #[tokio::test(start_paused = true)]

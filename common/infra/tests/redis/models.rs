@@ -32,7 +32,8 @@ async fn ask(gateway: &Gateway, text: &str) -> Result<String, ErrorKind> {
     let wanted = Wanted { provider: "openai".into(), name: "m".into(), ..Wanted::default() };
     let messages = vec![Message::text(Role::User, text)];
     let ask = Ask { messages, streams: true, ..Ask::default() };
-    let caller = Caller { tenant: "t".into(), run: "r".into(), node: "n".into(), batch: None };
+    let caller =
+        Caller { tenant: "t".into(), run: "r".into(), node: "n".into(), ..Caller::default() };
     let answer = gateway.ask(&wanted, ask, &caller, &|_| {}).await;
     answer.map(|reply| reply.text).map_err(|error| error.kind)
 }

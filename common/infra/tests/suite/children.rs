@@ -23,8 +23,15 @@ fn task() -> TaskId {
 }
 
 fn child(run: &str, parent: &str) -> Submission {
-    let parent =
-        Parent { run: parent.into(), task: task(), attempt: 3, call: "tool".into(), depth: 1 };
+    let parent = Parent {
+        run: parent.into(),
+        task: task(),
+        attempt: 3,
+        call: "tool".into(),
+        depth: 1,
+        root: None,
+        batch: None,
+    };
     let mut child = submission(run, 2);
     child.start.parent = Some(parent);
     child

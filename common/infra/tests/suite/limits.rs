@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use flowmill_services::models::config::Limits;
 use flowmill_services::models::limits::{
-    Asking, Cost, Limited, Limiter, Outcome, Party, Spent, Verdict, Why,
+    Asking, Circuit, Cost, Limited, Limiter, Outcome, Party, Spending, Spent, Verdict, Why,
 };
 
 /// Longer than any case takes.
@@ -24,6 +24,56 @@ pub(crate) async fn all<L: Limiter>(make: impl AsyncFn() -> Two<L>) {
     a_call_counts_for_all_its_keys_or_none(&make().await).await;
     nobody_spends_more_than_he_may(&make().await).await;
     a_budget_begins_anew_with_its_period(&make().await).await;
+}
+
+/// Of those that can be asked how all stands: not of a process that lost what it shares.
+pub(crate) async fn told<L: Limiter>(make: impl AsyncFn() -> Two<L>) {
+    whoever_asks_is_told_how_keys_stand(&make().await).await;
+    whoever_asks_is_told_what_was_spent(&make().await).await;
+}
+
+async fn whoever_asks_is_told_how_keys_stand<L: Limiter>((one, two): &Two<L>) {
+    assert_eq!(two.overview().await, Some(Vec::new()));
+    let of_provider =
+        Limits { requests_per_minute: Some(600), tokens_per_minute: None, at_once: Some(9) };
+    let mut first = asking("a", of_provider);
+    first.keys.push(Limited { key: "openai/m/x".into(), limits: at_once(3) });
+    assert!(grants(one, &first).await && grants(one, &asking("b", of_provider)).await);
+    let all = two.overview().await.unwrap();
+    let names: Vec<&str> = all.iter().map(|(key, _)| &**key).collect();
+    assert_eq!(names, ["openai", "openai/m/x"]);
+    let [(_, provider), (_, model)] = &all[..] else { panic!("{all:?}") };
+    assert_eq!((provider.limits, provider.under_way), (of_provider, 2));
+    assert_eq!((model.limits, model.under_way), (at_once(3), 1));
+    assert_eq!((provider.circuit(), provider.cooling), (Circuit::Closed, None));
+    one.settle(&asking("b", of_provider), Outcome::Cooled(Some(LONG)), 0).await;
+    for _ in 0..5 {
+        one.settle(&first, Outcome::Failed, 0).await;
+    }
+    let all = two.overview().await.unwrap();
+    let provider = all[0].1;
+    assert_eq!((provider.circuit(), provider.failures), (Circuit::Open, 5));
+    assert_eq!((provider.under_way, provider.allowed), (0, Some(1)));
+    let cooling = provider.cooling.unwrap();
+    assert!(cooling <= LONG && cooling > LONG - Duration::from_secs(20), "{cooling:?}");
+}
+
+async fn whoever_asks_is_told_what_was_spent<L: Limiter>((one, two): &Two<L>) {
+    let parties = ["tenant:t", "run:r", "run:else"].map(Into::into);
+    assert_eq!(two.spending(&[]).await, Some(Vec::new()));
+    assert_eq!(two.spending(&parties).await, Some(vec![None, None, None]));
+    let tenant = Party { per: Some(LONG), ..party("tenant:t", None, Some(500)) };
+    let both = [tenant, party("run:r", Some(100), None)];
+    let cost = Cost { tokens: 60, money: 20 };
+    assert_eq!(one.reserve(&both, cost).await, Ok(()));
+    one.correct(&both, cost, Cost { tokens: 40, money: 30 }).await;
+    let told = two.spending(&parties).await.unwrap();
+    let [Some(tenant), run, None] = &told[..] else { panic!("{told:?}") };
+    let spent = Cost { tokens: 40, money: 30 };
+    assert_eq!((tenant.spent, tenant.tokens, tenant.money), (spent, None, Some(500)));
+    let ends = tenant.ends.unwrap();
+    assert!(ends <= LONG && ends > LONG - Duration::from_secs(20), "{ends:?}");
+    assert_eq!(*run, Some(Spending { spent, tokens: Some(100), money: None, ends: None }));
 }
 
 fn asking(permit: &str, limits: Limits) -> Asking {

@@ -2,9 +2,10 @@
 //! the cluster's database or any other of version 14 or later, and needs no extension.
 //!
 //! Words are looked for in `tsvector`s of the words that flowmill makes, so that neither a locale nor
-//! a text search configuration decides what is found. Vectors are read a block at a time and
-//! compared here.
+//! a text search configuration decides what is found. Vectors are compared by
+//! the server where it can, else read a block at a time and compared here.
 
+mod pgvector;
 mod reading;
 mod writing;
 
@@ -17,10 +18,13 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{PgPool, Postgres, Row as _};
 use tokio::sync::OnceCell;
 
+use pgvector::Vectors;
+
 use crate::OpenError;
 use crate::score::Weighted;
 use crate::shelf::{
-    BaseRow, Begun, DocumentRow, Draft, Found, Hit, Lacking, NewBase, Shelf, ShelfError, Work,
+    BaseRow, Begun, Comparing, DocumentRow, Draft, Found, Hit, Lacking, NewBase, Shelf, ShelfError,
+    Work,
 };
 
 /// How long whoever needs a connection waits for one.
@@ -156,7 +160,15 @@ impl Shelf for PostgresShelf {
     }
 
     fn drop_base(&self, base: i64) -> Work<'_, ()> {
-        Box::pin(async move { writing::drop_base(self.pool().await?, base).await })
+        Box::pin(async move {
+            let pool = self.pool().await?;
+            writing::drop_base(pool, base).await?;
+            if let Err(error) = pgvector::remove_index(pool, base).await {
+                // an index of nothing harms nobody, and not everybody may remove it
+                tracing::debug!(%error, "the index of a base that is gone stays");
+            }
+            Ok(())
+        })
     }
 
     fn documents(&self, base: i64) -> Work<'_, Vec<DocumentRow>> {
@@ -206,9 +218,33 @@ impl Shelf for PostgresShelf {
         among: Option<&'a [i64]>,
         most: usize,
     ) -> Work<'a, Vec<Hit>> {
-        Box::pin(
-            async move { reading::by_vector(self.pool().await?, base, vector, among, most).await },
-        )
+        Box::pin(async move {
+            let pool = self.pool().await?;
+            if let Some(vectors) = Vectors::of(pool, base).await?
+                && let Some(hits) = vectors.nearest(pool, (base, vector), among, most).await?
+            {
+                return Ok(hits);
+            }
+            reading::by_vector(pool, base, vector, among, most).await
+        })
+    }
+
+    fn comparing(&self, base: i64) -> Work<'_, Comparing> {
+        Box::pin(async move {
+            let vectors = Vectors::of(self.pool().await?, base).await?;
+            Ok(Vectors::comparing(vectors.as_ref()))
+        })
+    }
+
+    fn index(&self, base: i64, is_wanted: bool) -> Work<'_, ()> {
+        Box::pin(async move {
+            let pool = self.pool().await?;
+            if is_wanted {
+                pgvector::make_index(pool, base).await
+            } else {
+                pgvector::remove_index(pool, base).await
+            }
+        })
     }
 
     fn found<'a>(&'a self, pieces: &'a [i64]) -> Work<'a, Vec<Found>> {

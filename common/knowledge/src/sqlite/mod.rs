@@ -17,7 +17,8 @@ use tokio::sync::OnceCell;
 
 use crate::score::Weighted;
 use crate::shelf::{
-    BaseRow, Begun, DocumentRow, Draft, Found, Hit, Lacking, NewBase, Shelf, ShelfError, Work,
+    BaseRow, Begun, Comparing, DocumentRow, Draft, Found, Hit, Lacking, NewBase, Shelf, ShelfError,
+    Work,
 };
 
 /// How long one connection waits for another's lock.
@@ -194,6 +195,18 @@ impl Shelf for SqliteShelf {
         Box::pin(
             async move { reading::by_vector(self.pool().await?, base, vector, among, most).await },
         )
+    }
+
+    fn comparing(&self, _: i64) -> Work<'_, Comparing> {
+        Box::pin(async { Ok(Comparing::Here) })
+    }
+
+    fn index(&self, _: i64, is_wanted: bool) -> Work<'_, ()> {
+        const WHY: &str = "it lies in a file, where vectors are compared one by one; in PostgreSQL there \
+                           can be an index";
+        Box::pin(async move {
+            if is_wanted { Err(ShelfError::NoIndex(WHY.to_owned())) } else { Ok(()) }
+        })
     }
 
     fn found<'a>(&'a self, pieces: &'a [i64]) -> Work<'a, Vec<Found>> {

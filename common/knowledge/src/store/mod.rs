@@ -16,7 +16,7 @@ use flowmill_services::models::Models;
 use futures::future::BoxFuture;
 
 use crate::filter::time;
-use crate::shelf::{BaseRow, DocumentRow, NewBase, Shelf, ShelfError};
+use crate::shelf::{BaseRow, Comparing, DocumentRow, NewBase, Shelf, ShelfError};
 
 pub use settings::{Model, Settings};
 
@@ -161,6 +161,35 @@ impl Store {
         self.shelf.drop_base(base.key).await.map_err(trouble)
     }
 
+    /// How the vectors of a base are compared; None where it has none.
+    ///
+    /// # Errors
+    /// [`KnowledgeErrorKind::NoBase`].
+    pub async fn comparing(&self, tenant: &str, base: &str) -> Answer<Option<Comparing>> {
+        let base = self.base(tenant, base).await?;
+        if base.settings.embedding.is_none() {
+            return Ok(None);
+        }
+        self.shelf.comparing(base.key).await.map(Some).map_err(trouble)
+    }
+
+    /// Makes an index of a base's vectors, or removes it. Making one may take minutes; others may use
+    /// the base meanwhile.
+    ///
+    /// # Errors
+    /// [`KnowledgeErrorKind::NoBase`], and [`KnowledgeErrorKind::Refused`] where there can be none.
+    pub async fn index(&self, tenant: &str, base: &str, is_wanted: bool) -> Answer<()> {
+        let base = self.base(tenant, base).await?;
+        if is_wanted && base.settings.embedding.is_none() {
+            return Err(refused(format!(
+                "there can be no index of vectors: the knowledge base {} has none, since it was made \
+                 without --embedding",
+                base.name
+            )));
+        }
+        self.shelf.index(base.key, is_wanted).await.map_err(trouble)
+    }
+
     /// The documents of a base, by name.
     ///
     /// # Errors
@@ -299,7 +328,7 @@ fn trouble(error: ShelfError) -> KnowledgeError {
     let kind = match &error {
         ShelfError::Unavailable(_) => KnowledgeErrorKind::Unavailable,
         ShelfError::Broken(_) | ShelfError::Dimensions { .. } => KnowledgeErrorKind::BadAnswer,
-        ShelfError::Taken(_) => KnowledgeErrorKind::Refused,
+        ShelfError::Taken(_) | ShelfError::NoIndex(_) => KnowledgeErrorKind::Refused,
     };
     KnowledgeError::new(kind, error.to_string())
 }

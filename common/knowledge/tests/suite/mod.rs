@@ -3,6 +3,7 @@
 mod cases;
 mod keeping;
 mod models;
+mod pgvector;
 
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) models: Arc<Scripted>,
     pub(crate) caller: Caller,
+    /// Whether bases get an index as soon as there can be one.
+    has_index: bool,
     _folder: Option<tempfile::TempDir>,
 }
 
@@ -38,12 +41,30 @@ impl World {
         Self::at(&own.unwrap_or_else(|_| usual.to_owned()), None)
     }
 
-    fn at(url: &str, folder: Option<tempfile::TempDir>) -> Self {
+    /// The same in a server whose database compares vectors.
+    pub(crate) fn pgvector() -> Self {
+        Self::at(&pgvector::url(), None)
+    }
+
+    /// The same with an index for each base.
+    pub(crate) fn indexed() -> Self {
+        Self { has_index: true, ..Self::pgvector() }
+    }
+
+    /// Makes an index of the base `b` if this is the place for it.
+    pub(crate) async fn settle(&self) {
+        let has_vectors = self.store.comparing(self.tenant(), "b").await.unwrap().is_some();
+        if self.has_index && has_vectors {
+            self.store.index(self.tenant(), "b", true).await.unwrap();
+        }
+    }
+
+    pub(crate) fn at(url: &str, folder: Option<tempfile::TempDir>) -> Self {
         let models = Arc::new(Scripted::default());
         let store = open(url, models.clone()).unwrap();
         let tenant: Name = format!("t{}", uuid::Uuid::now_v7().simple()).into();
         let caller = Caller { tenant, ..Caller::default() };
-        Self { store, models, caller, _folder: folder }
+        Self { store, models, caller, has_index: false, _folder: folder }
     }
 
     pub(crate) fn tenant(&self) -> &str {
@@ -57,7 +78,9 @@ impl World {
 
     /// Keeps a document of these passages in it.
     pub(crate) async fn keep(&self, name: &str, passages: &[&str]) -> Indexed {
-        self.store.keep("b", document(name, passages), &self.caller).await.unwrap()
+        let kept = self.store.keep("b", document(name, passages), &self.caller).await.unwrap();
+        self.settle().await;
+        kept
     }
 
     /// The contents that are found there.

@@ -7,6 +7,13 @@ use flowmill_engine::value::Name;
 /// How many of it are one: amounts of money are counted in ten-millionths, as Dify does.
 pub const PARTS: u32 = 10_000_000;
 
+/// Ten-millionths as people write them: `0.5` and not `0.5000000`.
+pub fn amount(parts: u64) -> String {
+    let (whole, part) = (parts / u64::from(PARTS), parts % u64::from(PARTS));
+    let text = format!("{whole}.{part:07}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// A decimal that is not negative.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decimal {
@@ -60,6 +67,13 @@ impl fmt::Display for Decimal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn amounts_are_shown_without_needless_digits() {
+        assert_eq!(amount(50_000_000), "5");
+        assert_eq!(amount(5_000_001), "0.5000001");
+        assert_eq!(amount(0), "0");
+    }
 
     #[test]
     fn a_price_of_tokens_is_exact() {

@@ -85,7 +85,7 @@ pub(crate) fn wanted(provider: &str, name: &str) -> Wanted {
 }
 
 pub(crate) fn caller() -> Caller {
-    Caller { tenant: "t".into(), run: "r".into(), node: "llm".into(), batch: None }
+    Caller { tenant: "t".into(), run: "r".into(), node: "llm".into(), ..Caller::default() }
 }
 
 pub(crate) fn says(text: &str, streams: bool) -> Ask {

@@ -12,6 +12,7 @@ use flowmill_engine::value::{Name, Object, Value};
 use flowmill_infra::broker::CompletionPublisher as _;
 use flowmill_infra::clock::{Clock as _, SystemClock};
 use flowmill_infra::intake::{Accepted, Attached, Document, Intake as _, Submission};
+use flowmill_infra::memory::MemoryLimiter;
 use flowmill_infra::message::{Delivery, PlanKey, Shard};
 use flowmill_infra::metrics::{Metrics, Program};
 use flowmill_infra::seal::Keys;
@@ -52,6 +53,7 @@ async fn recorded_cases_are_answered_alike_over_a_folder() {
         drain: Duration::from_secs(10),
         courier: Arc::new(Courier::new(WebhookSettings::default()).unwrap()),
         metrics: Metrics::of(Program::Serve),
+        limiter: Arc::new(MemoryLimiter::default()),
     };
     let outside = conform::surroundings().unwrap();
     let serving = Serving::start(store, settings, outside).await.unwrap();

@@ -383,3 +383,25 @@ pub(crate) fn workflow_of_list(name: &str) -> String {
     ];
     document("workflow-of-list", &nodes, &[edge("s", "it"), edge("itstart", "t"), edge("it", "e")])
 }
+
+/// A tool that is a workflow, which is given the file that the run is given.
+pub(crate) fn workflow_of_file(name: &str) -> String {
+    let tool = format!(
+        "{{id: t, data: {{type: tool, title: T, provider_id: {name}, provider_name: {name}, \
+         provider_type: workflow, tool_name: {name}, tool_label: {name}, tool_configurations: {{}}, \
+         tool_parameters: {{doc: {{type: variable, value: [s, doc]}}}}}}}}"
+    );
+    let nodes = [start("doc", "file"), tool, end("text", "[t, said]")];
+    document("workflow-of-file", &nodes, &[edge("s", "t"), edge("t", "e")])
+}
+
+/// A tool of a provider, which is given the word that the run is given: `said` is its text.
+pub(crate) fn tool_of_word(provider: &str) -> String {
+    let tool = format!(
+        "{{id: t, data: {{type: tool, title: T, provider_id: {provider}, provider_name: {provider}, \
+         provider_type: builtin, tool_name: any, tool_label: any, tool_configurations: {{}}, \
+         tool_parameters: {{word: {{type: mixed, value: '{{{{#s.word#}}}}'}}}}}}}}"
+    );
+    let nodes = [start("word", "text-input"), tool, end("said", "[t, text]")];
+    document(&format!("tool-{provider}"), &nodes, &[edge("s", "t"), edge("t", "e")])
+}

@@ -4,7 +4,7 @@ use super::super::config::Budget;
 use super::super::limits::{Cost, Party, Spent};
 use super::super::{ErrorKind, ModelError, Offer};
 use super::{Call, Gateway};
-use crate::file::decimal::PARTS;
+use crate::file::decimal::amount;
 
 /// What was set aside for a call.
 pub(super) struct Reserved {
@@ -31,7 +31,7 @@ impl Gateway {
                 parties.push(Party { key, tokens: *tokens, money: *money, per: *per });
             }
         };
-        add("run", &call.caller.run, budgets.run.as_ref());
+        add("run", call.caller.payer(), budgets.run.as_ref());
         let batch = call.caller.batch.as_deref().unwrap_or_default();
         add("batch", batch, budgets.batch.as_ref());
         add("tenant", &call.caller.tenant, budgets.of_tenant(&call.caller.tenant));
@@ -71,23 +71,4 @@ fn refusal(offer: &Offer, parties: &[Party], spent: Spent, cost: Cost) -> ModelE
          go beyond; budgets in the services file say how much it may spend"
     );
     ModelError::new(ErrorKind::Budget, message)
-}
-
-/// Ten-millionths as people write them.
-fn amount(money: u64) -> String {
-    let (whole, part) = (money / u64::from(PARTS), money % u64::from(PARTS));
-    let text = format!("{whole}.{part:07}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn amounts_are_shown_without_needless_digits() {
-        assert_eq!(amount(50_000_000), "5");
-        assert_eq!(amount(5_000_001), "0.5000001");
-        assert_eq!(amount(0), "0");
-    }
 }

@@ -38,6 +38,8 @@ const MINUTE: f64 = 60_000.0;
 /// One key.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gauge {
+    /// What whoever asked last said that it takes.
+    limits: Limits,
     requests: Bucket,
     tokens: Bucket,
     /// The calls under way, and when each counts as over.
@@ -107,6 +109,7 @@ const PARTS: (u64, u64) = (12, 4);
 impl Gauge {
     /// Whether a call may be made now. It is not counted yet.
     pub fn check(&mut self, now: u64, limits: &Limits, tokens: u64) -> Verdict {
+        self.limits = *limits;
         self.under_way.retain(|_, until| *until > now);
         if self.shut_until > now {
             return Verdict::Shut { after: Duration::from_millis(self.shut_until - now) };
@@ -191,6 +194,7 @@ impl Gauge {
     pub fn standing(&self, now: u64) -> Standing {
         let left = |until: u64| (until > now).then(|| Duration::from_millis(until - now));
         Standing {
+            limits: self.limits,
             under_way: self.under_way.values().filter(|until| **until > now).count() as u64,
             allowed: self.allowed.map(|allowed| whole(allowed.floor())),
             cooling: left(self.cool_until),
@@ -213,6 +217,7 @@ impl Gauge {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Circuit;
     use super::*;
 
     const LASTS: Duration = Duration::from_mins(10);
@@ -348,13 +353,20 @@ mod tests {
             gauge.check(2, &limits, 1),
             Verdict::Shut { after: Duration::from_millis(4999) }
         );
-        assert_eq!(gauge.standing(2).shut, Some(Duration::from_millis(4999)));
+        let standing = gauge.standing(2);
+        assert_eq!(standing.shut, Some(Duration::from_millis(4999)));
+        assert_eq!(
+            (gauge.standing(1).circuit(), standing.circuit()),
+            (Circuit::Open, Circuit::Open)
+        );
+        assert_eq!(gauge.standing(5001).circuit(), Circuit::HalfOpen, "the next one may try");
         assert!(take(&mut gauge, 5001, &limits, 10), "one tries");
         assert!(!take(&mut gauge, 5001, &limits, 11), "the others wait for it");
         settle(&mut gauge, 5002, 10, Outcome::Failed);
         assert_eq!(gauge.check(5002, &limits, 1), Verdict::Shut { after: PAUSE * 2 });
         assert!(take(&mut gauge, 15_002, &limits, 12));
         settle(&mut gauge, 15_003, 12, Outcome::Answered);
+        assert_eq!(gauge.standing(15_003).circuit(), Circuit::Closed);
         assert!(take(&mut gauge, 15_003, &limits, 13) && take(&mut gauge, 15_003, &limits, 14));
     }
 }

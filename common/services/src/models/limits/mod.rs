@@ -114,9 +114,46 @@ pub struct Spent {
     pub spent: Cost,
 }
 
+/// What a party has spent of what it may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spending {
+    /// What it has spent, reservations included.
+    pub spent: Cost,
+    /// The most tokens; None: any number.
+    pub tokens: Option<u64>,
+    /// The most money, in ten-millionths; None: any amount.
+    pub money: Option<u64>,
+    /// When it begins anew, where that is by time.
+    pub ends: Option<Duration>,
+}
+
+/// Whether a provider is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Circuit {
+    /// As usual.
+    Closed,
+    /// It failed again and again and is left alone, or one call tries it.
+    Open,
+    /// The next call tries it.
+    HalfOpen,
+}
+
+impl Circuit {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+        }
+    }
+}
+
 /// How a key stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
+    /// How much it takes, as whoever asked last said.
+    pub limits: Limits,
     /// Calls that are under way.
     pub under_way: u64,
     /// How many may be at the same time for now, after the provider asked for fewer.
@@ -127,6 +164,17 @@ pub struct Standing {
     pub shut: Option<Duration>,
     /// Failures in a row.
     pub failures: u64,
+}
+
+impl Standing {
+    /// Whether calls are let through.
+    pub fn circuit(&self) -> Circuit {
+        match (self.shut, self.failures >= FAILURES) {
+            (Some(_), _) => Circuit::Open,
+            (None, true) => Circuit::HalfOpen,
+            (None, false) => Circuit::Closed,
+        }
+    }
 }
 
 /// Limits calls, and what is spent.
@@ -143,6 +191,14 @@ pub trait Limiter: Debug + Send + Sync {
 
     /// How keys stand, in their order.
     fn standing<'a>(&'a self, keys: &'a [Name]) -> BoxFuture<'a, Vec<Standing>>;
+
+    /// How all keys stand that somebody asked about within the last hour, by their names. None when
+    /// those who share them cannot be asked: each process limits itself then.
+    fn overview(&self) -> BoxFuture<'_, Option<Vec<(Name, Standing)>>>;
+
+    /// What parties have spent, in their order: None for one that has spent nothing. None for all when
+    /// those who share it cannot be asked.
+    fn spending<'a>(&'a self, parties: &'a [Name]) -> BoxFuture<'a, Option<Vec<Option<Spending>>>>;
 
     /// Sets aside what a call will cost, for all parties or for none.
     ///

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use flowmill_scripted_provider::{Answer, Provider, Rule, Script};
 use serde_json::json;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ours};
 use crate::http::Counter;
 use crate::models::services;
 use crate::process::{PATIENCE, is_long};
@@ -15,7 +15,7 @@ use crate::servers::folder;
 const AT_ONCE: usize = 5;
 
 /// start, a model, end.
-const DOCUMENT: &str = "\
+pub(super) const DOCUMENT: &str = "\
 kind: app
 version: 0.6.0
 app: {name: ask, mode: workflow}
@@ -60,7 +60,10 @@ async fn no_node_fails_while_a_provider_asks_for_fewer_calls() {
     let taken = cluster.api.ask("POST", &path, "content-type: application/jsonl\r\n", &batch).await;
     let id = taken.body["id"].as_str().unwrap_or_else(|| panic!("{taken:?}")).to_owned();
     let began = Instant::now();
+    let mut was_cool = false;
     let ended = loop {
+        let standing = cluster.api.ask("GET", "/api/v1/models", "", "").await.body;
+        was_cool |= standing["data"][0]["cools_until"].is_string();
         let shown = cluster.api.ask("GET", &format!("/api/v1/batches/{id}"), "", "").await.body;
         if !shown["finished_at"].is_null() {
             break shown;
@@ -71,8 +74,21 @@ async fn no_node_fails_while_a_provider_asks_for_fewer_calls() {
     };
     assert_eq!(ended["status"], "succeeded", "{ended}");
     assert_eq!(ended["lines"]["succeeded"], lines, "{ended}");
+    assert!(was_cool, "nobody was told that the provider asked for fewer calls");
+    told_by_command(&cluster);
     let seen = provider.seen();
     assert!(seen.most_at_once <= AT_ONCE, "{} calls at a time", seen.most_at_once);
     assert!(seen.calls.len() > lines, "nothing was refused: {} calls", seen.calls.len());
     eprintln!("{lines} runs in {:?}, {} calls", began.elapsed(), seen.calls.len());
+}
+
+/// What the command says of it.
+fn told_by_command(cluster: &Cluster) {
+    let server = format!("http://127.0.0.1:{}", cluster.api.port(0));
+    let told = ours("flowmill").args(["models", "status", "--server", &server]).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
+    assert!(told.status.success() && err.is_empty(), "{out}{err}");
+    let row =
+        out.lines().find(|line| line.starts_with("scripted")).unwrap_or_else(|| panic!("{out}"));
+    assert!(row.contains("closed") && row.contains("0 of"), "{out}");
 }

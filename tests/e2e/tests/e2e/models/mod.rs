@@ -1,7 +1,9 @@
 //! Models and tools behind workers that are real processes.
 
 mod agents;
+mod budgets;
 mod chats;
+mod commands;
 mod corpus;
 mod exports;
 mod knowledge;

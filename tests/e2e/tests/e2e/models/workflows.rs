@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cluster::{Api, Asked, Cluster, SLOTS};
-use crate::documents::{calls_in_a_row, one_call, workflow_of_list};
+use crate::documents::{
+    calls_in_a_row, one_call, reads_a_file, workflow_of_file, workflow_of_list,
+};
 use crate::http::Counter;
 use crate::process::until;
 use crate::servers::folder;
@@ -100,4 +102,35 @@ async fn each_call_is_one_run_whatever_dies() {
     assert_eq!(ended["status"], "failed");
     let error = ended["error"].as_str().unwrap();
     assert!(error.contains("gone"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_goes_into_a_child_on_another_worker() {
+    let calls = Counter::start(Duration::ZERO).await;
+    let folder = folder();
+    let text = "[[tools]]\nprovider = \"reads\"\nworkflow = \"reads-a-file\"\n";
+    let file = folder.path().join("services.toml");
+    std::fs::write(&file, text).unwrap();
+    let asked = Asked { file, proxy: format!("http://127.0.0.1:{}", calls.port) };
+    let cluster = Cluster::with_services(2, 2, &asked).await;
+    let api = &cluster.api;
+    // `text` is a name that every tool has for itself
+    api.push(&reads_a_file().replace("{variable: text,", "{variable: said,")).await;
+    let parent = api.push(&workflow_of_file("reads")).await;
+    let headers = "content-type: text/plain\r\n";
+    let mut runs = Vec::new();
+    for number in 0..4 {
+        let path = format!("/api/v1/files?name=note-{number}.txt");
+        let uploaded = api.ask("POST", &path, headers, &format!("Remember {number}.")).await;
+        assert_eq!(uploaded.status, 201, "{uploaded:?}");
+        let id = &uploaded.body["id"];
+        let doc =
+            json!({"type": "document", "transfer_method": "local_file", "upload_file_id": id});
+        runs.push(api.submit(&parent, json!({ "doc": doc }), &number.to_string()).await);
+    }
+    for (number, run) in runs.iter().enumerate() {
+        let ended = api.end(run).await;
+        assert_eq!(ended["outputs"], json!({"text": format!("Remember {number}.")}), "{ended}");
+        assert_eq!(children(api, run).await.len(), 1);
+    }
 }
