@@ -46,7 +46,17 @@ PERIOD = re.compile(r"^([0-9]+(ms|s|m|h|d))+$")
 def defaults(program: str) -> dict:
     """A program's settings with their defaults."""
     path = ROOT / program / "src" / "config.default.toml"
-    return tomllib.loads(path.read_text(encoding="utf-8"))
+    return read(path.read_text(encoding="utf-8"))
+
+
+def read(text: str) -> dict:
+    """Settings in TOML."""
+    return tomllib.loads(text)
+
+
+def is_coming(name: str) -> bool:
+    """Whether a variable sets something of traces, and the programs do not know that section yet."""
+    return name.startswith(f"{variable('otlp')}__") and "otlp" not in defaults("worker")
 
 
 def keys(settings: dict, before: str = "") -> dict:
