@@ -331,7 +331,7 @@ class Policies(unittest.TestCase):
             redis = any("REDIS" in str(pod) and "worker" in place for place, pod in rendered.pods())
             web = set() if name == "job" else {80, 443}
             separate = any(component(pod) == "webhooks" for _, pod in rendered.pods())
-            traces = {4317} if name == "production" else set()
+            traces = {4318} if name == "production" else set()
             servers = {53, 5432, 5672} | ({6379} if redis else set()) | traces
             wanted = {
                 "scheduler": servers | (set() if separate else web),

@@ -1,33 +1,16 @@
 """The variables that programs are given: known to them, said once, and usable."""
 
 import base64
-import os
 import re
 import subprocess
 import unittest
-from pathlib import Path
 
 import settings
 from chart import Rendered, matrix, render, values_of
-from repository import ROOT
+from programs import SAMPLES, check, path_of
 
 # Variables of the command line's own (cli/src/server).
 OF_THE_CLIENT = {"FLOWMILL_SERVER", "FLOWMILL_API_KEY"}
-
-# What a Secret that is there may hold.
-SAMPLES = {
-    "FLOWMILL_POSTGRES__URL": "postgres://user:word@database/flowmill",
-    "FLOWMILL_RABBITMQ__URL": "amqp://user:word@broker/%2f",
-    "FLOWMILL_REDIS__URL": "redis://cache/0",
-    "FLOWMILL_API__KEY": "0123456789abcdef0123",
-    "FLOWMILL_API__PEPPER": "0123456789abcdef0123",
-    "FLOWMILL_SECRETS__KEY": "0123456789abcdef" * 4,
-    "FLOWMILL_SECRETS__OLD_KEYS": "fedcba9876543210" * 4,
-    "FLOWMILL_WEBHOOKS__URL_SECRET": "whsec_c2VjcmV0LXRoYXQtaXMtbG9uZy1lbm91Z2g=",
-    "FLOWMILL_SERVICES__KNOWLEDGE": "postgres://user:word@database/knowledge",
-    "FLOWMILL_CODE__SANDBOX_KEY": "word",
-}
-
 
 def programs(rendered: Rendered):
     """The pods of Flowmill's own programs: their place, the program, its container."""
@@ -100,12 +83,6 @@ class Variables(unittest.TestCase):
 class Programs(unittest.TestCase):
     """The programs themselves say whether what the chart gives them can be used."""
 
-    def program(self, name: str) -> Path:
-        target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-        path = target / "debug" / name
-        self.assertTrue(path.exists(), f"build it: cargo build --workspace --bins --tests ({path})")
-        return path
-
     def environment(self, rendered: Rendered, container: dict) -> dict:
         data = {
             (secret["metadata"]["name"], key): base64.b64decode(value).decode()
@@ -131,12 +108,6 @@ class Programs(unittest.TestCase):
         found.pop("FLOWMILL_SERVICES__FILE", None)
         return found
 
-    def check(self, program: str, environment: dict) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [self.program(program), "--check-config"],
-            env=environment, capture_output=True, text=True, timeout=60, check=False,
-        )
-
     def test_they_can_use_what_the_chart_gives_them(self):
         seen = set()
         for name, rendered in matrix().items():
@@ -144,7 +115,7 @@ class Programs(unittest.TestCase):
                 if program == "flowmill":
                     continue
                 seen.add(program)
-                done = self.check(program, self.environment(rendered, container))
+                done = check(program, self.environment(rendered, container))
                 with self.subTest(values=name, pod=place):
                     self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertEqual(seen, {"flowmill-scheduler", "flowmill-worker"})
@@ -155,14 +126,14 @@ class Programs(unittest.TestCase):
             if program == "flowmill":
                 continue
             environment = self.environment(rendered, container) | {"FLOWMILL_LOG__FORMATT": "json"}
-            done = self.check(program, environment)
+            done = check(program, environment)
             self.assertEqual(done.returncode, 2)
             self.assertIn("FLOWMILL_LOG__FORMATT", done.stderr)
 
     def test_their_defaults_are_the_files(self):
         for name in settings.PROGRAMS:
             done = subprocess.run(
-                [self.program(f"flowmill-{name}"), "--print-defaults"],
+                [path_of(f"flowmill-{name}"), "--print-defaults"],
                 capture_output=True, text=True, timeout=60, check=True,
             )
             self.assertEqual(settings.read(done.stdout), settings.defaults(name))
@@ -172,7 +143,7 @@ class Programs(unittest.TestCase):
         for key, words in settings.WORDS.items():
             for word in [*words, "another"]:
                 environment = {settings.variable(key): word, "FLOWMILL_API__KEY": SAMPLES["FLOWMILL_API__KEY"]}
-                done = self.check("flowmill-scheduler", environment)
+                done = check("flowmill-scheduler", environment)
                 with self.subTest(key=key, word=word):
                     self.assertEqual(done.returncode == 0, word in words, done.stderr)
 
