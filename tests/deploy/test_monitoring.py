@@ -197,6 +197,14 @@ class Runbooks(unittest.TestCase):
                 if section in sections:
                     self.assertIn((section, key), known, f"{name}: {section}.{key} is no setting")
 
+    def test_the_programs_say_what_their_logs_are_said_to_say(self):
+        sources = [path for crate in ("scheduler", "worker", "common") for path in (ROOT / crate).rglob("src/**/*.rs")]
+        said = "\n".join(path.read_text() for path in sources)
+        for name, text in runbooks().items():
+            prose = re.sub(r"```.*?```|^    .*$", "", text, flags=re.DOTALL | re.MULTILINE)
+            for quoted in re.findall(r'"([^"]+)"', prose):
+                self.assertIn(" ".join(quoted.split()), said, f"{name}: no program says so")
+
     @staticmethod
     def pages():
         return [*runbooks().items(), ("monitoring", (ROOT / "docs" / "monitoring.md").read_text())]
