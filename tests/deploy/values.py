@@ -279,3 +279,8 @@ def rule(value: Value) -> dict:
     if kind is None:
         raise ValueError(f"{value.name}: say in RULES what it may be")
     return {"type": kind} | ({"minimum": 0} if kind == "integer" else {})
+
+
+if __name__ == "__main__":
+    # before the chart is loaded: what it refuses follows from this file
+    (CHART / "values.schema.json").write_text(schema(), encoding="utf-8")
