@@ -2,6 +2,7 @@
 
 import json
 import re
+import tempfile
 import unittest
 
 import helm_python
@@ -108,6 +109,17 @@ class Rendering(unittest.TestCase):
         self.assertIn("networkPolicy.metricsFrom", render(blind).notes)
 
 
+    def test_a_package_has_what_it_needs(self):
+        with tempfile.TemporaryDirectory() as folder:
+            package = helm_python.package(CHART, destination=folder)
+            with helm_python.Chart.load(package) as chart:
+                there = {file["name"] for file in chart.files}
+                rendered = chart.render(values_of("monitoring"), name="mill", namespace="flows")
+        self.assertLessEqual({"files/alerts.yml", "files/hello.yml", "README.md"}, there)
+        self.assertFalse([name for name in there if name.startswith("ci/")])
+        self.assertIn("PrometheusRule", rendered["flowmill/templates/monitoring.yaml"])
+
+
 class Values(unittest.TestCase):
     def refused(self, changes: dict, *said: str, over: str = "minimal") -> None:
         whole = loaded().merge_values(values_of(over))
@@ -144,8 +156,8 @@ class Values(unittest.TestCase):
         self.refused({"httpRoute": {"enabled": True}}, "set httpRoute.parentRefs")
         pool = {"autoscaling": {"by": "hpa", "min": 0}}
         self.refused({"workers": {"default": pool}}, "keda takes 0")
-        pool = {"autoscaling": {"by": "hpa", "readyTasks": False}}
-        self.refused({"workers": {"default": pool}}, "needs readyTasks or cpuPercent")
+        pool = {"autoscaling": {"by": "hpa", "tasks": False}}
+        self.refused({"workers": {"default": pool}}, "needs tasks or cpuPercent")
         pool = {"autoscaling": {"by": "keda", "queues": False}}
         self.refused({"workers": {"default": pool}}, "keda needs queues or prometheus")
         pool = {"autoscaling": {"by": "keda", "min": 20}}
@@ -172,11 +184,7 @@ class Values(unittest.TestCase):
         current(self, CHART / "values.schema.json", values.schema())
 
     def test_the_page_is_current(self):
-        page = CHART / "README.md"
-        mark = "<!-- made of values.yaml: ./dev deploy --write -->\n"
-        text = page.read_text(encoding="utf-8")
-        self.assertIn(mark, text)
-        current(self, page, text.split(mark)[0] + mark + "\n" + values.table())
+        current(self, CHART / "README.md", values.page())
 
 
 class Pages(unittest.TestCase):

@@ -11,6 +11,10 @@ from repository import ROOT
 SOMETIMES = {"migrate", "test", "webhooks"}
 
 
+# What says how much there is to do.
+TASKS = ("flowmill_ready_tasks", "flowmill_tasks_in_flight")
+
+
 def fits(selector: dict, labels: dict) -> bool:
     """Whether a label selector selects these labels."""
     for name, value in selector.get("matchLabels", {}).items():
@@ -101,7 +105,8 @@ class Selectors(unittest.TestCase):
         for rendered, scaler in self.each("ScaledObject"):
             for trigger in scaler["spec"]["triggers"]:
                 if trigger["type"] != "rabbitmq":
-                    self.assertIn('flowmill_ready_tasks{namespace="' + NAMESPACE, trigger["metadata"]["query"])
+                    for metric in TASKS:
+                        self.assertIn(f'{metric}{{namespace="{NAMESPACE}",class="', trigger["metadata"]["query"])
                     continue
                 queue = trigger["metadata"]["queueName"]
                 self.assertRegex(queue, r"^mill-1\.tasks\.v1\.(light|code|http|llm)\.(interactive|batch)$")

@@ -83,6 +83,17 @@ def undescribed(values: list[Value]) -> list[str]:
     return found
 
 
+MARK = "<!-- made of values.yaml: ./dev deploy --write -->\n"
+
+
+def page() -> str:
+    """README.md: what people wrote, then the values."""
+    written = (CHART / "README.md").read_text(encoding="utf-8").split(MARK)
+    if len(written) != 2:
+        raise ValueError(f"helm/flowmill/README.md lacks the line {MARK.strip()}")
+    return written[0] + MARK + "\n" + table()
+
+
 def table() -> str:
     """The values as a page: a section for each part, and a table of its keys."""
     top = read()
@@ -281,6 +292,8 @@ def rule(value: Value) -> dict:
     return {"type": kind} | ({"minimum": 0} if kind == "integer" else {})
 
 
+
 if __name__ == "__main__":
-    # before the chart is loaded: what it refuses follows from this file
+    # before the chart is loaded: what it refuses follows from these files
     (CHART / "values.schema.json").write_text(schema(), encoding="utf-8")
+    (CHART / "README.md").write_text(page(), encoding="utf-8")

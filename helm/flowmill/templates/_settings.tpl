@@ -155,8 +155,8 @@
 {{- if and (eq .by "hpa") (lt (int .min) 1) -}}
 {{- fail (printf "workers.%s.autoscaling.min: an HPA keeps one worker at least; keda takes 0" $name) -}}
 {{- end -}}
-{{- if and (eq .by "hpa") (not .readyTasks) (eq (int .cpuPercent) 0) -}}
-{{- fail (printf "workers.%s.autoscaling: an hpa needs readyTasks or cpuPercent" $name) -}}
+{{- if and (eq .by "hpa") (not .tasks) (eq (int .cpuPercent) 0) -}}
+{{- fail (printf "workers.%s.autoscaling: an hpa needs tasks or cpuPercent" $name) -}}
 {{- end -}}
 {{- if and (eq .by "keda") (not .queues) (not .prometheus) -}}
 {{- fail (printf "workers.%s.autoscaling: keda needs queues or prometheus" $name) -}}
