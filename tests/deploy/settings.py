@@ -11,12 +11,16 @@ from repository import ROOT
 
 PROGRAMS = ("scheduler", "worker")
 
-# What other values of the chart say, so `settings` may not: whole sections, or single keys.
+# What other values of the chart say, or what its probes and monitors rely on, so `settings` may not:
+# whole sections, or single keys.
 MANAGED = {
     "name",
     "roles",
     "drain",
     "http.listen",
+    "listener.certificate",
+    "listener.key",
+    "metrics.listen",
     "api.key",
     "api.pepper",
     "webhooks.url_secret",
@@ -30,6 +34,9 @@ MANAGED = {
     "code.sandbox_key",
     "otlp",
 }
+
+# Those of them that a release may not have yet.
+COMING = {"listener.certificate", "listener.key", "metrics.listen", "otlp"}
 
 # Settings that take one of a few words.
 WORDS = {
