@@ -197,7 +197,7 @@ mod tests {
     /// Where promtool is: on the path, or where `./dev setup` puts it.
     fn promtool() -> Option<std::path::PathBuf> {
         let test = std::env::current_exe().unwrap();
-        let own = test.ancestors().map(|folder| folder.join("tools/bin/promtool"));
+        let own = test.ancestors().map(|folder| folder.join("tools/prometheus/promtool"));
         let path = std::env::var_os("PATH").unwrap_or_default();
         let on_path = std::env::split_paths(&path).map(|folder| folder.join("promtool"));
         on_path.collect::<Vec<_>>().into_iter().chain(own).find(|file| file.is_file())
