@@ -359,9 +359,10 @@ class Setup(unittest.TestCase):
 
     def test_grafana_finds_prometheus_and_the_dashboards(self):
         folder = MONITORING / "grafana" / "provisioning"
-        sources = yaml.safe_load((folder / "datasources" / "prometheus.yml").read_text())["datasources"]
-        self.assertEqual([source["type"] for source in sources], ["prometheus"])
-        self.assertTrue(sources[0]["isDefault"])
+        files = sorted((folder / "datasources").glob("*.yml"))
+        sources = {source["type"]: source for path in files for source in yaml.safe_load(path.read_text())["datasources"]}
+        self.assertEqual(set(sources), {"prometheus", "jaeger"})
+        self.assertEqual([kind for kind, source in sources.items() if source.get("isDefault")], ["prometheus"])
         providers = yaml.safe_load((folder / "dashboards" / "flowmill.yml").read_text())["providers"]
         self.assertEqual([provider["type"] for provider in providers], ["file"])
 
