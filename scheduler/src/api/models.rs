@@ -15,11 +15,10 @@ use flowmill_engine::value::{Name, Value};
 use flowmill_infra::batches::Batches;
 use flowmill_infra::clock::{Clock as _, SystemClock};
 use flowmill_infra::intake::Intake;
-use flowmill_infra::tenants::Tenants;
 use flowmill_services::file::decimal::amount;
 use flowmill_services::models::limits::{Limiter, Spending, Standing};
 
-use super::access::{Guard, Session};
+use super::access::{Guard, GuardStore, Session};
 use super::guard::{self, parameters};
 use super::json::{Answer, number, object, time};
 use super::no_method;
@@ -36,7 +35,7 @@ struct Models<S> {
 pub fn models<S, T>(store: Arc<S>, limiter: Arc<dyn Limiter>, guard: Guard<T>) -> Router
 where
     S: Intake + Batches,
-    T: Tenants,
+    T: GuardStore,
 {
     let models = Models { store, limiter, clock: SystemClock::new() };
     Router::new()
