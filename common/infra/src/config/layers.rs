@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use figment::providers::{Format as _, Toml};
-use figment::value::{Dict, Map, Value};
+use figment::value::{Dict, Map, Num, Value};
 use figment::{Metadata, Profile, Provider};
 use strsim::levenshtein;
 
@@ -211,6 +211,9 @@ fn read(text: &str, like: &Value) -> Result<Value, String> {
     let wrong = || TYPES.iter().find(|(is, _)| is(like)).map_or("", |(_, wanted)| wanted);
     let value = match like {
         Value::Bool(..) => text.parse::<bool>().ok().map(Value::from),
+        Value::Num(_, Num::F32(_) | Num::F64(_)) => {
+            text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::from)
+        }
         Value::Num(..) => text.parse::<i64>().ok().map(Value::from),
         Value::Array(..) => {
             let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());

@@ -121,6 +121,7 @@ mod tests {
         #[serde(with = "period")]
         patience: Duration,
         open: bool,
+        discount: f64,
         database: Database,
     }
 
@@ -140,6 +141,7 @@ mod tests {
 name = \"\"
 patience = \"10s\"
 open = false
+discount = 0.5
 
 [database]
 # Where it is.
@@ -192,6 +194,7 @@ listen = \"\"
             ("FLOWMILL_DATABASE__HOSTS", "b, c"),
             ("FLOWMILL_DATABASE__LISTEN", "127.0.0.1:80"),
             ("FLOWMILL_OPEN", "true"),
+            ("FLOWMILL_DISCOUNT", "0.25"),
             ("FLOWMILL_CONFIG", "not a key"),
             ("FLOWMILL_DATABASE", "a section, no key"),
             ("ELSE__WHERE", "not ours"),
@@ -199,6 +202,7 @@ listen = \"\"
         sources.flags = pairs(&[("name", "flag")]);
         let shop = load::<Shop>(&sources).unwrap().settings;
         assert_eq!((shop.name.as_str(), shop.open), ("flag", true));
+        assert!((shop.discount - 0.25).abs() < f64::EPSILON, "{}", shop.discount);
         assert_eq!(shop.patience, Duration::from_mins(1));
         assert_eq!(shop.database.hosts, ["b", "c"]);
         assert_eq!(shop.database.listen.unwrap().port(), 80);
@@ -249,6 +253,10 @@ listen = \"\"
             said.contains("patience: write it as 500ms") && said.contains("PATIENCE"),
             "{said}"
         );
+        for number in ["much", "NaN", "0,5"] {
+            let said = wrong(&environment(&[("FLOWMILL_DISCOUNT", number)]));
+            assert!(said.contains("discount: it must be a number"), "{said}");
+        }
         let given = [("FLOWMILL_DATABASE__CONNECTIONS", "0"), ("FLOWMILL_NAME", "nobody")];
         let said = wrong(&environment(&given));
         assert!(said.contains("it needs one at least") && said.contains("no name"), "{said}");
@@ -278,6 +286,7 @@ listen = \"\"
 name = \"\"
 patience = \"1m30s\"  # FLOWMILL_PATIENCE
 open = false
+discount = 0.5
 
 [database]
 url = \"postgres://me:***@db/shop?password=***&a=b\"  # FLOWMILL_DATABASE__URL
