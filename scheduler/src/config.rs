@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use flowmill_engine::plan::TaskClass;
 use flowmill_infra::config::{Problems, Secret, Settings, blank, period};
+use flowmill_infra::metrics::Metrics;
 use flowmill_infra::postgres;
 use flowmill_infra::program::{Common, Database, Log, Memory, Messages, Metering, Sealing};
 use flowmill_nodes::outbound::{AllowRule, Options, OutboundPolicy};
@@ -225,8 +226,8 @@ impl Config {
 }
 
 impl Config {
-    /// The API's settings, over a store with so many shards.
-    pub(crate) fn api(&self, shards: u16) -> api::Settings {
+    /// The API's settings, over a store with so many shards; what is asked is counted in these.
+    pub(crate) fn api(&self, shards: u16, metrics: &Metrics) -> api::Settings {
         let key = Some(&self.api.key).filter(|key| !key.is_empty());
         let key = key.map(|key| api::Key::of(key.expose()));
         let allow_mocks = self.api.allow_mocks;
@@ -234,7 +235,7 @@ impl Config {
         // what is none was found when they were checked
         let allowed_urls = self.webhooks.allowed_urls().unwrap_or_default();
         let pepper = api::Pepper::of(self.api.pepper.expose());
-        let usual = api::Settings::new(shards);
+        let usual = api::Settings { metrics: metrics.clone(), ..api::Settings::new(shards) };
         api::Settings { key, pepper, allow_mocks, allowed_urls, file_bytes, ..usual }
     }
 }
