@@ -7,6 +7,7 @@ use std::time::Duration;
 use flowmill_engine::plan::TaskClass;
 use flowmill_infra::config::{Problems, Secret, Settings, blank, period};
 use flowmill_infra::http::{Limits, TlsFiles};
+use flowmill_infra::metrics::Metrics;
 use flowmill_infra::postgres;
 use flowmill_infra::program::{Common, Database, Log, Memory, Messages, Metering, Otlp, Sealing};
 use flowmill_infra::tenants::Rate;
@@ -291,8 +292,8 @@ impl Config {
 }
 
 impl Config {
-    /// The API's settings, over a store with so many shards.
-    pub(crate) fn api(&self, shards: u16) -> api::Settings {
+    /// The API's settings, over a store with so many shards; what is asked is counted in these.
+    pub(crate) fn api(&self, shards: u16, metrics: &Metrics) -> api::Settings {
         let key = Some(&self.api.key).filter(|key| !key.is_empty());
         let key = key.map(|key| api::Key::of(key.expose()));
         let allow_mocks = self.api.allow_mocks;
@@ -302,7 +303,7 @@ impl Config {
         let pepper = api::Pepper::of(self.api.pepper.expose());
         let rate = NonZeroU32::new(self.api.rate).zip(NonZeroU32::new(self.api.burst));
         let rate = rate.map(|(per_second, burst)| Rate { per_second, burst });
-        let usual = api::Settings::new(shards);
+        let usual = api::Settings { metrics: metrics.clone(), ..api::Settings::new(shards) };
         api::Settings { key, pepper, rate, allow_mocks, allowed_urls, file_bytes, ..usual }
     }
 }

@@ -141,20 +141,16 @@ async fn own(
     (servers, courier): (Servers, Arc<Courier>),
     stop: &Stop,
 ) -> Result<(), Failure> {
+    let meters = counted(metrics, health, &servers);
     let Servers { store, shards, tasks, inbox, letters: (letters, answers), redis, keys } = servers;
     let watching = tokio::spawn(watch(health.clone(), store.clone(), inbox.contact()));
     let looking_after = tokio::spawn(look_after(config.postgres.url.expose().to_owned()));
-    look_at_health(metrics, health, &redis);
-    look_at_pools(metrics, &store);
-    look_at_broker(metrics, tasks.pressure());
-    let meters = Meters::of(metrics);
     let workflows = Arc::new(Workflows::new(store.clone()));
     let me = Announcement { scheduler: name.into(), reads: READS };
     let near = Arc::new(Near::default());
     let pokes = near.or(rabbitmq::pokes(&config.rabbitmq.settings(name)));
     let watched = redis.subscriptions(keys.clone());
-    let settings = api::Settings { metrics: metrics.clone(), ..config.api(shards) };
-    let plans = workflows.clone();
+    let (settings, plans) = (config.api(shards, metrics), workflows.clone());
     let guard = Guard::new(store.clone(), &settings);
     let (router, acceptor, answering) =
         api::with_acceptor(store.clone(), plans, pokes, watched, guard.clone(), settings);
@@ -219,6 +215,14 @@ async fn own(
             Ok(())
         }
     }
+}
+
+/// What is counted while runs are owned, and what is looked at when somebody asks.
+fn counted(metrics: &Metrics, health: &Health, servers: &Servers) -> Arc<Meters> {
+    look_at_health(metrics, health, &servers.redis);
+    look_at_pools(metrics, &servers.store);
+    look_at_broker(metrics, servers.tasks.pressure());
+    Meters::of(metrics)
 }
 
 /// Waits until what it has in hand is done, unless it is told twice.

@@ -18,6 +18,18 @@ const CLASSES: [&str; 4] = ["light", "code", "http", "llm"];
 /// The ends of runs.
 const ENDS: [&str; 4] = ["succeeded", "partial-succeeded", "failed", "stopped"];
 
+/// What should be 0, or soon again.
+const ODD: [(&str, &str); 8] = [
+    ("runs without a deadline", "runs_without_deadline"),
+    ("dead letters", "dead_letters_total"),
+    ("messages parked", "messages_parked_total"),
+    ("unroutable tasks", "unroutable_total"),
+    ("epochs lost", "epoch_lost_total"),
+    ("tasks delivered again", "redeliveries_total"),
+    ("broker takes nothing", "broker_blocked"),
+    ("workers that stop", "worker_draining"),
+];
+
 /// Numbers with their names, in the order in which they are shown.
 pub(crate) type Row = Vec<(&'static str, f64)>;
 
@@ -41,94 +53,120 @@ pub(crate) struct Figures {
     pub(crate) odd: Row,
 }
 
+/// Two looks, of which the second came so much later.
+struct Looks<'a> {
+    before: &'a Told,
+    now: &'a Told,
+    passed: Duration,
+}
+
+type Labels<'a> = &'a [(&'a str, &'a str)];
+
+impl Looks<'_> {
+    fn sum(&self, name: &str, labels: Labels<'_>) -> f64 {
+        self.now.sum(name, labels)
+    }
+
+    /// How much more it is. A process that began anew counts from 0.
+    fn change(&self, name: &str, labels: Labels<'_>) -> f64 {
+        (self.now.sum(name, labels) - self.before.sum(name, labels)).max(0.0)
+    }
+
+    fn rate(&self, name: &str, labels: Labels<'_>) -> f64 {
+        self.change(name, labels) / self.passed.as_secs_f64().max(0.001)
+    }
+
+    /// The mean of what was measured between both.
+    fn mean(&self, name: &str) -> f64 {
+        let count = self.change(&format!("{name}_count"), &[]);
+        if count > 0.0 { self.change(&format!("{name}_sum"), &[]) / count } else { 0.0 }
+    }
+
+    fn class(&self, class: &'static str) -> (&'static str, Row) {
+        let labels = [("class", class)];
+        let row = vec![
+            ("ready", self.sum("ready_tasks", &labels)),
+            ("oldest_seconds", self.now.most("ready_oldest_seconds", &labels)),
+            ("in_flight", self.sum("tasks_in_flight", &labels)),
+            ("window", self.sum("window_tasks", &labels)),
+            ("sent_per_second", self.rate("tasks_published_total", &labels)),
+            ("busy", self.sum("worker_busy", &labels)),
+            ("slots", self.sum("worker_slots", &labels)),
+            ("done_per_second", self.rate("worker_tasks_total", &labels)),
+        ];
+        (class, row)
+    }
+
+    fn model(&self, provider: String) -> (String, Row) {
+        let labels = [("provider", &*provider)];
+        let answered = [("provider", &*provider), ("outcome", "answered")];
+        let calls = self.rate("model_calls_total", &labels);
+        let row = vec![
+            ("calls_per_second", calls),
+            ("failed_per_second", (calls - self.rate("model_calls_total", &answered)).max(0.0)),
+            ("tokens_per_second", self.rate("model_tokens_total", &labels)),
+            ("left_alone_by", self.sum("model_circuit", &labels)),
+        ];
+        (provider, row)
+    }
+
+    fn runs(&self) -> Row {
+        vec![
+            ("held", self.sum("runs_held", &[])),
+            ("started_per_second", self.rate("runs_started_total", &[])),
+            ("ended_per_second", self.rate("runs_ended_total", &[])),
+            ("mean_seconds", self.mean("run_seconds")),
+        ]
+    }
+
+    fn nodes(&self) -> Row {
+        vec![
+            ("ended_per_second", self.rate("nodes_ended_total", &[])),
+            ("failed_per_second", self.rate("nodes_ended_total", &[("outcome", "failed")])),
+            ("retries_per_second", self.rate("node_retries_total", &[])),
+            ("mean_seconds", self.mean("node_seconds")),
+        ]
+    }
+
+    fn store(&self) -> Row {
+        vec![
+            ("shards", self.sum("shards_owned", &[])),
+            ("takeovers", self.sum("shard_takeovers_total", &[])),
+            ("commits_per_second", self.rate("commits_total", &[])),
+            ("mean_commit_seconds", self.mean("commit_seconds")),
+            ("facts_per_second", self.rate("facts_total", &[])),
+        ]
+    }
+
+    fn webhooks(&self) -> Row {
+        vec![
+            // each sender tells the same
+            ("pending", self.now.most("webhooks_pending", &[])),
+            ("oldest_seconds", self.now.most("webhooks_oldest_seconds", &[])),
+            ("tries_per_second", self.rate("webhook_deliveries_total", &[])),
+            ("exhausted", self.sum("webhook_deliveries_total", &[("outcome", "exhausted")])),
+        ]
+    }
+}
+
 impl Figures {
     /// Those between two looks, of which the second came so much later.
     pub(crate) fn of(before: &Told, now: &Told, passed: Duration) -> Self {
-        let sum = |name: &str, labels: &[(&str, &str)]| now.sum(name, labels);
-        let change = |name: &str, labels: &[(&str, &str)]| {
-            // a process that began anew counts from 0
-            (now.sum(name, labels) - before.sum(name, labels)).max(0.0)
-        };
-        let rate = |name: &str, labels: &[(&str, &str)]| {
-            change(name, labels) / passed.as_secs_f64().max(0.001)
-        };
-        let mean = |name: &str| {
-            let (sum, count) = (format!("{name}_sum"), format!("{name}_count"));
-            let count = change(&count, &[]);
-            if count > 0.0 { change(&sum, &[]) / count } else { 0.0 }
-        };
-        let class = |class: &'static str| {
-            let labels = [("class", class)];
-            let row = vec![
-                ("ready", sum("ready_tasks", &labels)),
-                ("oldest_seconds", now.most("ready_oldest_seconds", &labels)),
-                ("in_flight", sum("tasks_in_flight", &labels)),
-                ("window", sum("window_tasks", &labels)),
-                ("sent_per_second", rate("tasks_published_total", &labels)),
-                ("busy", sum("worker_busy", &labels)),
-                ("slots", sum("worker_slots", &labels)),
-                ("done_per_second", rate("worker_tasks_total", &labels)),
-            ];
-            (class, row)
-        };
-        let model = |provider: String| {
-            let labels = [("provider", &*provider)];
-            let answered = [("provider", &*provider), ("outcome", "answered")];
-            let calls = rate("model_calls_total", &labels);
-            let row = vec![
-                ("calls_per_second", calls),
-                ("failed_per_second", (calls - rate("model_calls_total", &answered)).max(0.0)),
-                ("tokens_per_second", rate("model_tokens_total", &labels)),
-                ("left_alone_by", sum("model_circuit", &labels)),
-            ];
-            (provider, row)
-        };
+        let looks = Looks { before, now, passed };
+        let providers = now.values("model_calls_total", "provider");
         Self {
             answered: now.answered,
             silent: now.silent.clone(),
             releases: now.values("build_info", "version"),
             away: now.away(),
-            runs: vec![
-                ("held", sum("runs_held", &[])),
-                ("started_per_second", rate("runs_started_total", &[])),
-                ("ended_per_second", rate("runs_ended_total", &[])),
-                ("mean_seconds", mean("run_seconds")),
-            ],
-            ends: ENDS.map(|end| (end, sum("runs_ended_total", &[("status", end)]))).to_vec(),
-            nodes: vec![
-                ("ended_per_second", rate("nodes_ended_total", &[])),
-                ("failed_per_second", rate("nodes_ended_total", &[("outcome", "failed")])),
-                ("retries_per_second", rate("node_retries_total", &[])),
-                ("mean_seconds", mean("node_seconds")),
-            ],
-            classes: CLASSES.map(class).to_vec(),
-            store: vec![
-                ("shards", sum("shards_owned", &[])),
-                ("takeovers", sum("shard_takeovers_total", &[])),
-                ("commits_per_second", rate("commits_total", &[])),
-                ("mean_commit_seconds", mean("commit_seconds")),
-                ("facts_per_second", rate("facts_total", &[])),
-            ],
-            webhooks: vec![
-                // each sender tells the same
-                ("pending", now.most("webhooks_pending", &[])),
-                ("oldest_seconds", now.most("webhooks_oldest_seconds", &[])),
-                ("tries_per_second", rate("webhook_deliveries_total", &[])),
-                ("exhausted", sum("webhook_deliveries_total", &[("outcome", "exhausted")])),
-            ],
-            models: now.values("model_calls_total", "provider").into_iter().map(model).collect(),
-            odd: [
-                ("runs without a deadline", "runs_without_deadline"),
-                ("dead letters", "dead_letters_total"),
-                ("messages parked", "messages_parked_total"),
-                ("unroutable tasks", "unroutable_total"),
-                ("epochs lost", "epoch_lost_total"),
-                ("tasks delivered again", "redeliveries_total"),
-                ("broker takes nothing", "broker_blocked"),
-                ("workers that stop", "worker_draining"),
-            ]
-            .map(|(what, name)| (what, sum(name, &[])))
-            .to_vec(),
+            runs: looks.runs(),
+            ends: ENDS.map(|end| (end, looks.sum("runs_ended_total", &[("status", end)]))).to_vec(),
+            nodes: looks.nodes(),
+            classes: CLASSES.map(|class| looks.class(class)).to_vec(),
+            store: looks.store(),
+            webhooks: looks.webhooks(),
+            models: providers.into_iter().map(|provider| looks.model(provider)).collect(),
+            odd: ODD.map(|(what, name)| (what, looks.sum(name, &[]))).to_vec(),
         }
     }
 

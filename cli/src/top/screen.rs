@@ -20,8 +20,10 @@ const COLUMNS: [(&str, &str); 8] = [
 /// All of it.
 pub(crate) fn screen(figures: &Figures) -> String {
     let mut out = String::new();
-    // writing to a string cannot fail
-    let mut say = |line: &str| drop(writeln!(out, "{}", plain(line.trim_end())));
+    let mut say = |line: &str| {
+        // writing to a string cannot fail
+        let _ = writeln!(out, "{}", plain(line.trim_end()));
+    };
     let releases: Vec<&str> = figures.releases.iter().map(String::as_str).collect();
     say(&format!(
         "flowmill {}: {} of {} answer",

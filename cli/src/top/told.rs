@@ -46,7 +46,8 @@ impl Told {
 
     /// The sum of all with these labels.
     pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        self.named(name, labels).map(|series| series.value).sum()
+        // a sum of nothing would be -0
+        self.named(name, labels).map(|series| series.value).fold(0.0, |sum, value| sum + value)
     }
 
     /// The highest of them; 0 if there is none.

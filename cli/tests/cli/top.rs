@@ -26,13 +26,22 @@ fn what_a_server_did_is_counted_and_shown() {
         let input = format!("name={name}");
         serving.ask(&["submit", &hello, "--input", &input, "--wait"]).expect(0);
     }
+    let code = "{id: c, data: {type: code, title: C, code_language: python3, variables: [], \
+        code: \"def main():\\n    return {'n': 7}\", outputs: {n: {type: number, children: null}}}}";
+    let edges = ["{source: s, target: c}", "{source: c, target: e}"];
+    let document = workflow(&[&start(""), code, &end("n", "c, n")], &edges);
+    let document = file("top-code.yml", &document);
+    serving.ask(&["submit", &document, "--wait"]).expect(0);
     let text = metrics(&serving);
     for line in [
-        "flowmill_runs_started_total 2",
-        "flowmill_runs_ended_total{status=\"succeeded\"} 2",
+        "flowmill_runs_started_total 3",
+        "flowmill_runs_ended_total{status=\"succeeded\"} 3",
         "flowmill_runs_ended_total{status=\"failed\"} 0",
-        "flowmill_nodes_ended_total{outcome=\"succeeded\",type=\"start\"} 2",
-        "flowmill_submissions_total{entry=\"http\",outcome=\"accepted\"} 2",
+        "flowmill_nodes_ended_total{outcome=\"succeeded\",type=\"start\"} 3",
+        "flowmill_nodes_ended_total{outcome=\"succeeded\",type=\"code\"} 1",
+        "flowmill_submissions_total{entry=\"http\",outcome=\"accepted\"} 3",
+        "flowmill_sandbox_runs_total{outcome=\"ended\"} 1",
+        "flowmill_sandbox_processes 0",
         "flowmill_worker_slots{class=\"code\"} 3",
         "flowmill_shards_owned 1",
         "flowmill_runs_held 0",
@@ -49,9 +58,9 @@ fn what_a_server_did_is_counted_and_shown() {
 
     let shown = serving.ask(&["top", "--once"]).expect(0);
     assert!(shown.out.contains(": 1 of 1 answer\n"), "{shown}");
-    assert!(shown.out.contains("ended     2 succeeded, 0 partial-succeeded, 0 failed"), "{shown}");
+    assert!(shown.out.contains("ended     3 succeeded, 0 partial-succeeded, 0 failed"), "{shown}");
     let figures = serving.ask(&["top", "--once", "--json"]).expect(0).json();
-    assert_eq!(figures["runs_ended"]["succeeded"], 2, "{figures}");
+    assert_eq!(figures["runs_ended"]["succeeded"], 3, "{figures}");
     assert_eq!(figures["classes"]["code"]["slots"], 3, "{figures}");
     assert_eq!(figures["odd"]["dead_letters"], 0, "{figures}");
     let nobody = "http://127.0.0.1:1";

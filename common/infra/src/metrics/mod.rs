@@ -15,7 +15,7 @@ mod page;
 pub mod table;
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{Registry, TextEncoder};
@@ -115,7 +115,7 @@ impl Metrics {
         let mut text = String::new();
         if let Err(error) = TextEncoder::new().encode_utf8(&inner.registry.gather(), &mut text) {
             // what is there is whole lines; Prometheus says what it misses
-            text.push_str(&format!("# failed: {error}\n"));
+            let _ = writeln!(text, "# failed: {error}");
         }
         text
     }

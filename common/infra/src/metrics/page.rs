@@ -19,6 +19,16 @@ Histograms have `_bucket`, `_sum` and `_count`. Values of labels come from close
 the configuration; beyond 1,024 combinations it says `other`. Counters of few combinations are there from the beginning, with 0; the
 others once something happened.
 
+Prometheus finds them with
+
+    scrape_configs:
+      - job_name: flowmill
+        static_configs:
+          - targets: [\"scheduler-1:8080\", \"worker-1:8081\"]
+
+and `flowmill top http://scheduler-1:8080 http://worker-1:8081` shows them without Prometheus: what is ready, out and done, for each
+class of tasks, with what is odd. `--once` and `--json` are for scripts.
+
 ";
 
 /// The page.

@@ -95,7 +95,7 @@ pub const DEPENDENCY_UP: Metric<Gauge> = gauge(
      is told of only where there is one.",
 );
 
-/// Connections to PostgreSQL that are open.
+/// Connections to the database that are open.
 pub const POOL_CONNECTIONS: Metric<Gauge> = gauge(
     "flowmill_pool_connections",
     &[POOL, known("state", &["used", "idle"])],
@@ -320,7 +320,7 @@ pub const MESSAGES_PARKED: Metric<Counter> = counter(
     "Dead letters that are kept for people (`flowmill dlq`).",
 );
 
-/// 1 while RabbitMQ takes no messages of this process because it lacks memory or disk.
+/// 1 while the broker takes no messages of this process because it lacks memory or disk.
 pub const BROKER_BLOCKED: Metric<Gauge> = gauge(
     "flowmill_broker_blocked",
     &[],

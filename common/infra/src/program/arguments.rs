@@ -31,6 +31,7 @@ SIGTERM and SIGINT stop it in order; a second one shortens that.
 Exit code: 0 it was stopped, 1 it cannot go on, 2 wrong usage or settings, 3 the database has
 another form than this release reads (flowmill migrate)."
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Arguments {
     /// A file with settings, in TOML.
     #[arg(long, value_name = "FILE", env = "FLOWMILL_CONFIG")]

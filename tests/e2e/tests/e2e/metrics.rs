@@ -15,8 +15,50 @@ use crate::process::until;
 
 const PAGE: &str = include_str!("../../../../docs/metrics.md");
 
-/// How many runs end well.
+/// How many runs end well; one more fails, and one is submitted twice.
 const GOOD: usize = 3;
+
+/// What the scheduler tells of that.
+const OF_SCHEDULER: [(&str, f64); 27] = [
+    ("runs_started_total", 4.0),
+    ("runs_ended_total{status=\"succeeded\"}", 3.0),
+    ("runs_ended_total{status=\"failed\"}", 1.0),
+    ("runs_ended_total{status=\"stopped\"}", 0.0),
+    ("runs_held", 0.0),
+    ("runs_without_deadline", 0.0),
+    ("nodes_ended_total{outcome=\"succeeded\",type=\"http-request\"}", 6.0),
+    ("nodes_ended_total{outcome=\"failed\",type=\"http-request\"}", 1.0),
+    ("nodes_ended_total{outcome=\"succeeded\",type=\"start\"}", 4.0),
+    ("nodes_ended_total{outcome=\"succeeded\",type=\"end\"}", 3.0),
+    ("node_seconds_count{type=\"http-request\"}", 7.0),
+    ("submissions_total{entry=\"http\",outcome=\"accepted\"}", 4.0),
+    ("submissions_total{entry=\"http\",outcome=\"known\"}", 1.0),
+    ("http_requests_total{code=\"202\",method=\"POST\",route=\"/api/v1/runs\"}", 5.0),
+    ("tasks_in_flight{class=\"http\"}", 0.0),
+    ("ready_tasks{class=\"http\"}", 0.0),
+    ("ready_oldest_seconds{class=\"http\"}", 0.0),
+    ("epoch_lost_total", 0.0),
+    ("dead_letters_total{kind=\"message\"}", 1.0),
+    ("dead_letters_total{kind=\"task\"}", 0.0),
+    ("messages_parked_total", 1.0),
+    ("unroutable_total", 0.0),
+    ("dependency_up{dependency=\"postgres\"}", 1.0),
+    ("dependency_up{dependency=\"rabbitmq\"}", 1.0),
+    ("dependency_up{dependency=\"redis\"}", 1.0),
+    ("pool_size{pool=\"writers\"}", 4.0),
+    ("webhooks_pending", 0.0),
+];
+
+/// What the worker tells of it.
+const OF_WORKER: [(&str, f64); 7] = [
+    ("worker_slots{class=\"http\"}", 4.0),
+    ("worker_busy{class=\"http\"}", 0.0),
+    ("worker_draining", 0.0),
+    ("outbound_requests_total{outcome=\"answered\"}", 6.0),
+    ("outbound_requests_total{outcome=\"denied\"}", 1.0),
+    ("redeliveries_total{queue=\"tasks\"}", 0.0),
+    ("dependency_up{dependency=\"postgres\"}", 1.0),
+];
 
 /// What a program tells: series with their values.
 #[derive(Debug)]
@@ -47,6 +89,14 @@ impl Told {
     fn value(&self, name: &str) -> f64 {
         let found = self.series.get(&format!("flowmill_{name}"));
         *found.unwrap_or_else(|| panic!("{name} is not told: {:?}", self.series.keys()))
+    }
+
+    /// These series have these values.
+    fn are(&self, wanted: &[(&str, f64)]) {
+        for (name, wanted) in wanted {
+            let value = self.value(name);
+            assert!((value - wanted).abs() < 0.5, "{name}: {value} instead of {wanted}");
+        }
     }
 
     /// The sum of all series of a name that have this label.
@@ -115,37 +165,7 @@ async fn what_is_counted_is_what_happened() {
 
     let told = Told::by(scheduler).await;
     fits("scheduler", &told);
-    for (name, value) in [
-        ("runs_started_total", 4.0),
-        ("runs_ended_total{status=\"succeeded\"}", 3.0),
-        ("runs_ended_total{status=\"failed\"}", 1.0),
-        ("runs_ended_total{status=\"stopped\"}", 0.0),
-        ("runs_held", 0.0),
-        ("runs_without_deadline", 0.0),
-        ("nodes_ended_total{outcome=\"succeeded\",type=\"http-request\"}", 6.0),
-        ("nodes_ended_total{outcome=\"failed\",type=\"http-request\"}", 1.0),
-        ("nodes_ended_total{outcome=\"succeeded\",type=\"start\"}", 4.0),
-        ("nodes_ended_total{outcome=\"succeeded\",type=\"end\"}", 3.0),
-        ("node_seconds_count{type=\"http-request\"}", 7.0),
-        ("submissions_total{entry=\"http\",outcome=\"accepted\"}", 4.0),
-        ("submissions_total{entry=\"http\",outcome=\"known\"}", 1.0),
-        ("http_requests_total{code=\"202\",method=\"POST\",route=\"/api/v1/runs\"}", 5.0),
-        ("tasks_in_flight{class=\"http\"}", 0.0),
-        ("ready_tasks{class=\"http\"}", 0.0),
-        ("ready_oldest_seconds{class=\"http\"}", 0.0),
-        ("epoch_lost_total", 0.0),
-        ("dead_letters_total{kind=\"message\"}", 1.0),
-        ("dead_letters_total{kind=\"task\"}", 0.0),
-        ("messages_parked_total", 1.0),
-        ("unroutable_total", 0.0),
-        ("dependency_up{dependency=\"postgres\"}", 1.0),
-        ("dependency_up{dependency=\"rabbitmq\"}", 1.0),
-        ("dependency_up{dependency=\"redis\"}", 1.0),
-        ("pool_size{pool=\"writers\"}", 4.0),
-        ("webhooks_pending", 0.0),
-    ] {
-        assert!((told.value(name) - value).abs() < 0.5, "{name}: {}", told.value(name));
-    }
+    told.are(&OF_SCHEDULER);
     assert!((told.sum("run_seconds_count", "lane") - 4.0).abs() < 0.5);
     assert!((told.sum("run_wait_seconds_count", "lane") - 4.0).abs() < 0.5);
     assert!((told.sum("node_errors_total", "http-request") - 1.0).abs() < 0.5);
@@ -155,17 +175,7 @@ async fn what_is_counted_is_what_happened() {
 
     let told = Told::by(&cluster.workers[0]).await;
     fits("worker", &told);
-    for (name, value) in [
-        ("worker_slots{class=\"http\"}", 4.0),
-        ("worker_busy{class=\"http\"}", 0.0),
-        ("worker_draining", 0.0),
-        ("outbound_requests_total{outcome=\"answered\"}", 6.0),
-        ("outbound_requests_total{outcome=\"denied\"}", 1.0),
-        ("redeliveries_total{queue=\"tasks\"}", 0.0),
-        ("dependency_up{dependency=\"postgres\"}", 1.0),
-    ] {
-        assert!((told.value(name) - value).abs() < 0.5, "{name}: {}", told.value(name));
-    }
+    told.are(&OF_WORKER);
     assert!(told.value("worker_tasks_total{class=\"http\",outcome=\"answered\"}") >= 4.0);
 }
 

@@ -144,6 +144,9 @@ async fn a_process_that_only_sends_goes_on_with_what_a_dead_one_had() {
     sender.process.start();
     sender.ready().await;
     settled(&cluster, 1).await;
+    let counted = sender.metrics().await;
+    let delivered = "flowmill_webhook_deliveries_total{outcome=\"delivered\"} 1\n";
+    assert!(counted.contains(delivered), "{counted}");
     let told = receiver.told();
     let (ids, count) = &told[&run];
     assert_eq!((ids.len(), *count), (1, 2));

@@ -76,4 +76,14 @@ async fn what_was_said_is_told_to_the_model_again() {
     let shown = cluster.api.ask("GET", &path, "", "").await.body;
     assert_eq!(shown["history"].as_array().map(Vec::len), Some(4), "{shown}");
     assert_eq!(shown["variables"], json!({}), "{shown}");
+    let told = cluster.workers[0].metrics().await;
+    let answered = "flowmill_model_calls_total{outcome=\"answered\",provider=\"scripted\"} 4\n";
+    assert!(told.contains(answered), "{told}");
+    assert!(
+        told.contains("flowmill_model_call_seconds_count{provider=\"scripted\"} 4\n"),
+        "{told}"
+    );
+    let tokens =
+        told.lines().find(|line| line.starts_with("flowmill_model_tokens_total{direction=\"out\""));
+    assert!(tokens.is_some_and(|line| !line.ends_with(" 0")), "{told}");
 }
