@@ -174,10 +174,8 @@ async fn own(
     let dealing = deal_with_dead_letters(ends, store.clone(), SystemClock::new(), meters);
     let dealing = tokio::spawn(dealing);
     let broker = config.rabbitmq.settings(name);
-    let models = api::models(store.clone(), Arc::new(redis.limiter()), guard.clone());
-    let explaining = api::explain(store.clone(), workflows, redis, shards, guard.clone());
-    let router =
-        router.merge(explaining).merge(models).merge(of_others(&store, &broker, courier, guard));
+    let others = of_others(&store, &broker, courier, (workflows, redis, shards), guard);
+    let router = router.merge(others);
     let announcing = announce(&store, &broker, [ended, acceptor.batch_ends()]);
     let (enough, is_enough) = oneshot::channel::<()>();
     let (beginning, enough_children) = begin(acceptor.clone(), called);
@@ -248,15 +246,20 @@ fn begin(
     (beginning, enough)
 }
 
-/// What else can be asked: about what waits for people, and about whoever is told of runs.
+/// What else can be asked: why runs do not move, about what waits for people, about whoever is told
+/// of runs, and about providers of models.
 fn of_others(
     store: &Arc<PostgresStore>,
     broker: &rabbitmq::Settings,
     courier: Arc<Courier>,
+    (workflows, redis, shards): (Arc<Workflows<PostgresStore>>, Redis, u16),
     guard: Guard<PostgresStore>,
 ) -> Router {
+    let models = api::models(store.clone(), Arc::new(redis.limiter()), guard.clone());
+    let explain = api::explain(store.clone(), workflows, redis, shards, guard.clone());
     let letters = api::letters(store.clone(), rabbitmq::replays(broker), guard.clone());
-    letters.merge(api::webhooks(store.clone(), courier, guard))
+    let webhooks = api::webhooks(store.clone(), courier, guard);
+    models.merge(explain).merge(letters).merge(webhooks)
 }
 
 /// Waits until what was let in is dealt with, but not for long.

@@ -180,20 +180,20 @@ fn standing(numbers: &[i64]) -> Standing {
             tokens_per_minute: limit(1),
             at_once: limit(2),
         },
-        under_way: positive(under_way),
+        under_way: positive(*under_way),
         allowed: u64::try_from(*allowed).ok(),
-        cooling: time(cooling),
-        shut: time(shut),
-        failures: positive(failures),
+        cooling: time(*cooling),
+        shut: time(*shut),
+        failures: positive(*failures),
     }
 }
 
-fn positive(number: &i64) -> u64 {
-    u64::try_from(*number).unwrap_or_default()
+fn positive(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
 }
 
-fn time(number: &i64) -> Option<Duration> {
-    (*number > 0).then(|| Duration::from_millis(positive(number)))
+fn time(number: i64) -> Option<Duration> {
+    (number > 0).then(|| Duration::from_millis(positive(number)))
 }
 
 /// What a party has spent; None when nothing is known of it.
@@ -201,10 +201,10 @@ fn spending(numbers: &[i64]) -> Option<Spending> {
     let [is_known, tokens, money, most, most_money, left] = numbers else { return None };
     let limit = |most: &i64| u64::try_from(*most).ok();
     (*is_known > 0).then(|| Spending {
-        spent: Cost { tokens: positive(tokens), money: positive(money) },
+        spent: Cost { tokens: positive(*tokens), money: positive(*money) },
         tokens: limit(most),
         money: limit(most_money),
-        ends: time(left),
+        ends: time(*left),
     })
 }
 

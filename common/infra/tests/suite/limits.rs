@@ -55,7 +55,7 @@ async fn whoever_asks_is_told_how_keys_stand<L: Limiter>((one, two): &Two<L>) {
     assert_eq!((provider.circuit(), provider.failures), (Circuit::Open, 5));
     assert_eq!((provider.under_way, provider.allowed), (0, Some(1)));
     let cooling = provider.cooling.unwrap();
-    assert!(cooling <= LONG && cooling > LONG - Duration::from_secs(20), "{cooling:?}");
+    assert!(cooling <= LONG && cooling > LONG / 2, "{cooling:?}");
 }
 
 async fn whoever_asks_is_told_what_was_spent<L: Limiter>((one, two): &Two<L>) {
@@ -72,7 +72,7 @@ async fn whoever_asks_is_told_what_was_spent<L: Limiter>((one, two): &Two<L>) {
     let spent = Cost { tokens: 40, money: 30 };
     assert_eq!((tenant.spent, tenant.tokens, tenant.money), (spent, None, Some(500)));
     let ends = tenant.ends.unwrap();
-    assert!(ends <= LONG && ends > LONG - Duration::from_secs(20), "{ends:?}");
+    assert!(ends <= LONG && ends > LONG / 2, "{ends:?}");
     assert_eq!(*run, Some(Spending { spent, tokens: Some(100), money: None, ends: None }));
 }
 

@@ -1,14 +1,16 @@
 //! `agent`: lets a model choose and use tools (spec/nodes.md §5.5).
 //!
-//! [`offer`] is which tools it has, [`functions`] and [`react`] are the two strategies, [`crew`] what
-//! both do: ask, use a tool, note it. Each call of a model or a tool is a step that is kept, so a
-//! worker that goes on in place of a lost one repeats only what was under way.
+//! [`offer`] is which tools it has, [`schemas`] what a document knows of them, [`functions`] and
+//! [`react`] are the two strategies, [`crew`] what both do: ask, use a tool, note it. Each call of a
+//! model or a tool is a step that is kept, so a worker that goes on in place of a lost one repeats
+//! only what was under way.
 
 mod crew;
 mod functions;
 mod kept;
 mod offer;
 mod react;
+mod schemas;
 mod spec;
 #[cfg(test)]
 mod tests;

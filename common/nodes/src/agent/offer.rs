@@ -7,7 +7,7 @@ use flowmill_engine::variables::{Selector, Variables};
 use flowmill_services::models::ToolSpec;
 use flowmill_services::tools::{Description, Wanted};
 
-use super::invoke_failed;
+use super::{invoke_failed, schemas};
 use crate::context::NodeContext;
 use crate::shared::rendered;
 use crate::tool::toolbox;
@@ -102,6 +102,7 @@ async fn offered(
         let failed = invoke_failed(&*error.message);
         failed.with_class(error.kind.class())
     })?;
+    let description = schemas::completed(description, tool);
     let mut fixed = Object::new();
     if let Some(Value::Object(settings)) = tool.get("settings") {
         for (name, setting) in settings.iter() {

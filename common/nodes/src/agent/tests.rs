@@ -45,6 +45,7 @@ impl Tools for Search {
             Description { about: "looks things up".into(), parameters, takes_others: false };
         let found = match &*wanted.tool {
             "search" => Ok(known),
+            "translate" => Ok(Description { takes_others: true, ..Description::default() }),
             _ => Err(ToolError::not_bound(wanted)),
         };
         Box::pin(std::future::ready(found))
@@ -130,6 +131,25 @@ async fn functions_are_called_until_there_is_an_answer() {
     let expected = ["ROUND 1", "m Thought", "CALL search", "CALL nothing", "ROUND 2", "m Thought"];
     assert_eq!(labels, expected);
     assert_eq!((&log[3]["status"], &log[2]["parent_id"]), (&json!("error"), &json!("n-1")));
+}
+
+#[tokio::test]
+async fn what_nobody_says_of_a_tool_the_document_does() {
+    let workflow = r#"[{"type": "workflow", "provider_name": "t", "tool_name": "translate",
+        "parameters": {"text": {"auto": 1, "value": null}, "times": {"auto": 1, "value": null}},
+        "schemas": [{"name": "text", "type": "string", "form": "llm", "required": true},
+                    {"name": "times", "type": "number", "form": "llm", "default": 2}]}]"#;
+    let answers = [Ok(calls(&[("translate", r#"{"text": 5}"#)])), Ok(reply("Done."))];
+    let (models, tools) = (Fake::new(ABLE, answers), Arc::new(Search::default()));
+    let (outcome, _) = run(&data("function_calling", workflow), models.clone(), &tools).await;
+    outcome.unwrap();
+    let offered = models.asked().tools[0].parameters.to_json();
+    assert_eq!(
+        (&offered["properties"]["text"], &offered["required"]),
+        (&json!({"type": "string"}), &json!(["text"]))
+    );
+    // each of its kind, and with what it is when nobody says it
+    assert_eq!(*tools.asked.lock().unwrap(), [r#"{"text": "5", "times": 2}"#]);
 }
 
 #[tokio::test]
