@@ -1,23 +1,12 @@
 //! Words that several verbs use for the same thing.
 
 use flowmill_engine::graph::Mode;
-use flowmill_engine::plan::TaskClass;
 
 /// `app.mode`.
 pub(crate) fn mode(mode: Mode) -> &'static str {
     match mode {
         Mode::Workflow => "workflow",
         Mode::Chat => "advanced-chat",
-    }
-}
-
-/// A class of workers.
-pub(crate) fn class(class: TaskClass) -> &'static str {
-    match class {
-        TaskClass::Light => "light",
-        TaskClass::Code => "code",
-        TaskClass::Http => "http",
-        TaskClass::Llm => "llm",
     }
 }
 

@@ -35,17 +35,11 @@ MANAGED = {
     "otlp",
 }
 
-# Those of them that a release may not have yet.
-COMING = {"listener.certificate", "listener.key", "metrics.listen", "otlp"}
-
 # Settings that take one of a few words.
 WORDS = {
     "log.format": ["text", "json"],
     "rabbitmq.queues": ["quorum", "classic"],
 }
-
-# The section of traces, whose settings the chart sets where `otlp.endpoint` is given.
-OTLP = {"otlp.endpoint", "otlp.sample", "otlp.headers"}
 
 PERIOD = re.compile(r"^([0-9]+(ms|s|m|h|d))+$")
 
@@ -59,11 +53,6 @@ def defaults(program: str) -> dict:
 def read(text: str) -> dict:
     """Settings in TOML."""
     return tomllib.loads(text)
-
-
-def is_coming(name: str) -> bool:
-    """Whether a variable sets something of traces, and the programs do not know that section yet."""
-    return name.startswith(f"{variable('otlp')}__") and "otlp" not in defaults("worker")
 
 
 def keys(settings: dict, before: str = "") -> dict:
@@ -85,7 +74,7 @@ def variable(key: str) -> str:
 
 def variables(program: str) -> set[str]:
     """All variables that set something of a program."""
-    known = set(keys(defaults(program))) | OTLP
+    known = keys(defaults(program))
     return {variable(key) for key in known} | {"FLOWMILL_CONFIG"}
 
 

@@ -92,9 +92,6 @@ class Programs(unittest.TestCase):
         found = {}
         for variable in container["env"]:
             name = variable["name"]
-            # traces are told to programs that know them
-            if settings.is_coming(name):
-                continue
             source = variable.get("valueFrom", {})
             if "secretKeyRef" in source:
                 reference = source["secretKeyRef"]
@@ -149,7 +146,7 @@ class Programs(unittest.TestCase):
 
     def test_managed_settings_exist(self):
         known = {key for name in settings.PROGRAMS for key in settings.keys(settings.defaults(name))}
-        for key in settings.MANAGED - settings.COMING:
+        for key in settings.MANAGED:
             with self.subTest(key=key):
                 self.assertTrue(any(re.match(rf"{re.escape(key)}($|\.)", one) for one in known))
 

@@ -9,7 +9,6 @@ use flowmill_nodes::registry::{self, TYPES};
 use serde_json::{Value as Json, json};
 
 use crate::console::{print, talk};
-use crate::words::class;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -156,7 +155,7 @@ fn runs(runs: Runs) -> String {
         Runs::Inline => "in the core itself".to_owned(),
         Runs::Task(task) => {
             let costly = if task.costly { ", may cost money or act on the world" } else { "" };
-            format!("on a worker (class {}{costly})", class(task.class))
+            format!("on a worker (class {}{costly})", task.class.name())
         }
         Runs::Container => "in the core, pass by pass".to_owned(),
         Runs::Person => "when a person answers; the run pauses until then".to_owned(),
@@ -212,7 +211,7 @@ fn as_json(kind: &NodeType) -> Json {
         "about": kind.about,
         "category": category_word(kind.category),
         "runs": runs,
-        "class": task.map(|task| class(task.class)),
+        "class": task.map(|task| task.class.name()),
         "costly": task.is_some_and(|task| task.costly),
         "retries": kind.retries,
         "asks_service": kind.needs == Needs::Service,

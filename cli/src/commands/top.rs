@@ -1,6 +1,7 @@
 //! `flowmill top`: what servers and workers do at this moment, from what they count.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -41,6 +42,9 @@ pub(crate) struct Args {
     /// Print a JSON object for each look.
     #[arg(long)]
     json: bool,
+    /// A file with certificates (PEM) that theirs may lead to, besides those that are trusted anyway.
+    #[arg(long, env = "FLOWMILL_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 /// Runs it.
@@ -86,7 +90,7 @@ async fn look(args: &Args) -> anyhow::Result<Told> {
     let mut told = Told::default();
     let mut last = None;
     for server in &args.servers {
-        match metrics_of(server).await {
+        match metrics_of(server, args.ca.as_deref()).await {
             Ok(text) => told.add(&text),
             Err(error) => {
                 told.silent.push(server.clone());

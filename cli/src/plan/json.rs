@@ -1,6 +1,6 @@
 //! A plan as one JSON object.
 
-use flowmill_engine::plan::{Behaviour, Edge, Node, Scope};
+use flowmill_engine::plan::{Behaviour, Edge, Node, Scope, TaskClass};
 use serde_json::{Value as Json, json};
 
 use super::{
@@ -35,7 +35,7 @@ pub(crate) fn write(workflow: &Workflow) -> Json {
             "title": node.title,
             "line": node.line,
             "executor": executor(node),
-            "class": class(node).map(words::class),
+            "class": class(node).map(TaskClass::name),
             "fan_in": from,
             "out_edges": node.out_edges.iter().map(|index| edge(plan.edge(*index))).collect::<Vec<_>>(),
             "reads": distinct(&node.reads),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use flowmill_engine::plan::{Behaviour, Category, Edge, Node, NodeIx, Plan, Scope};
+use flowmill_engine::plan::{Behaviour, Category, Edge, Node, NodeIx, Plan, Scope, TaskClass};
 use flowmill_engine::value::Name;
 
 use super::{
@@ -146,7 +146,7 @@ fn executed(node: &Node) -> String {
     match &node.behaviour {
         Behaviour::Inline(_) => "evaluated by the core".to_owned(),
         Behaviour::Task(_) => {
-            let class = class(node).map_or("", words::class);
+            let class = class(node).map_or("", TaskClass::name);
             format!("task for a {} (class {class})", executor(node))
         }
         Behaviour::Iteration(iteration) => {

@@ -1,5 +1,6 @@
 //! What a server or a worker counts.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -9,12 +10,13 @@ use super::Access;
 /// How long an answer may take: whoever watches looks again soon.
 const ANSWER: Duration = Duration::from_secs(3);
 
-/// Its metrics as text.
+/// Its metrics as text; `ca` is whom it may be trusted for, besides the usual ones.
 ///
 /// # Errors
 /// When there is no answer, or it is none of ours.
-pub(crate) async fn metrics_of(server: &str) -> anyhow::Result<String> {
-    let server = Access { server: server.to_owned(), api_key: None }.server()?;
+pub(crate) async fn metrics_of(server: &str, ca: Option<&Path>) -> anyhow::Result<String> {
+    let ca = ca.map(Path::to_owned);
+    let server = Access { server: server.to_owned(), api_key: None, ca }.server()?;
     let url = format!("{}/metrics", server.address());
     let asked = server.client.get(&url).timeout(ANSWER).send().await;
     let answer = asked.with_context(|| format!("{url} does not answer"))?;
