@@ -118,9 +118,8 @@ impl Serving {
         let broker = (consumer.queue(), answers.clone());
         let workflows = Arc::new(Workflows::new(store.clone()));
         let (live, clock) = (MemoryLive::default(), SystemClock::new());
-        let api = api::Settings::new(shards);
+        let api = api::Settings { metrics: metrics.clone(), ..api::Settings::new(shards) };
         let api = api::Settings { key: api_key, pepper, rate, allow_mocks, file_bytes, ..api };
-        let api = api::Settings { metrics: metrics.clone(), ..api };
         let (notes, guard) = (MemoryNotes::default(), Guard::new(store.clone(), &api));
         let (flows, told) = (workflows.clone(), notes.clone());
         let explain = api::explain(store.clone(), flows, told, api.shards, guard.clone());

@@ -142,7 +142,7 @@ async fn own(
     stop: &Stop,
 ) -> Result<(), Failure> {
     let meters = counted(metrics, health, &servers);
-    let Servers { store, shards, tasks, inbox, letters: (letters, answers), redis, keys } = servers;
+    let Servers { store, shards, tasks, inbox, letters, redis, keys } = servers;
     let watching = tokio::spawn(watch(health.clone(), store.clone(), inbox.contact()));
     let looking_after = tokio::spawn(look_after(config.postgres.url.expose().to_owned()));
     let workflows = Arc::new(Workflows::new(store.clone()));
@@ -170,8 +170,7 @@ async fn own(
     );
     let (children, called) = Children::new();
     let service = service.with_children(children).with_meters(meters.clone());
-    let ends = (letters, answers);
-    let dealing = deal_with_dead_letters(ends, store.clone(), SystemClock::new(), meters);
+    let dealing = deal_with_dead_letters(letters, store.clone(), SystemClock::new(), meters);
     let dealing = tokio::spawn(dealing);
     let broker = config.rabbitmq.settings(name);
     let others = of_others(&store, &broker, courier, (workflows, redis, shards), guard);
@@ -189,10 +188,8 @@ async fn own(
         () = stop.told(1) => None,
     };
     health.lacks("stopping", "it was told to stop");
-    watching.abort();
-    looking_after.abort();
-    // what it has in hand comes to another scheduler
-    dealing.abort();
+    // letters that it has in hand come to another scheduler
+    [watching, looking_after, dealing].iter().for_each(JoinHandle::abort);
     door.close();
     drop((enough, enough_children));
     within("submissions", taking).await;

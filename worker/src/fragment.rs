@@ -95,16 +95,13 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
             Ok(None) => Some(returned(&task, Vec::new(), Returned::Suspected)),
             Err(why) => return self.release(&task, (receipt, since), &why).await,
         };
-        match completion {
-            Some(completion) => {
-                let delivery = Delivery::Completed { run: task.run.clone(), completion };
-                self.reply(&task, (receipt, since), delivery).await;
-            }
-            None => {
-                self.meters.over(&task, since, Over::Dropped);
-                receipt.settle().await;
-            }
-        }
+        let Some(completion) = completion else {
+            self.meters.over(&task, since, Over::Dropped);
+            receipt.settle().await;
+            return;
+        };
+        let delivery = Delivery::Completed { run: task.run.clone(), completion };
+        self.reply(&task, (receipt, since), delivery).await;
     }
 
     /// A core that knows what was done before. None when the task goes back to be sent in parts.

@@ -249,7 +249,9 @@ flowmill_model_calls_total{outcome=\"answered\",provider=\"a \\\"b\\\"\"} 5
 
     fn told(texts: &[&str]) -> Told {
         let mut told = Told::default();
-        texts.iter().for_each(|text| told.add(text));
+        for text in texts {
+            told.add(text);
+        }
         told
     }
 
