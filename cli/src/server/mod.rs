@@ -185,7 +185,11 @@ impl Access {
             let read = read.with_context(|| format!("failed to read {}", file.display()))?;
             let trusted = reqwest::Certificate::from_pem_bundle(&read);
             let no_pem = || format!("{} holds no certificates as PEM", file.display());
-            client = client.tls_certs_merge(trusted.with_context(no_pem)?);
+            let trusted = trusted.with_context(no_pem)?;
+            if trusted.is_empty() {
+                bail!(no_pem());
+            }
+            client = client.tls_certs_merge(trusted);
         }
         let client = client.build().context("failed to make a client")?;
         let key = self.api_key.clone().filter(|key| !key.is_empty());

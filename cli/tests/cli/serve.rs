@@ -53,13 +53,18 @@ impl Serving {
     pub(crate) fn of(command: &mut Command, folder: &str) -> Self {
         let mut child = command.spawn().unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap());
-        let mut first = String::new();
-        said.read_line(&mut first).unwrap();
+        let (mut first, mut before) = (String::new(), String::new());
+        // where much is logged it says more before
+        while !first.starts_with("serving ") {
+            before.push_str(&first);
+            first.clear();
+            assert!(said.read_line(&mut first).unwrap() > 0, "it says {before:?}");
+        }
         let at = first.strip_prefix("serving ").and_then(|rest| rest.split(',').next());
         let base = at.unwrap_or_else(|| panic!("it says {first:?}")).to_owned();
         assert!(first.contains(&format!("kept in {folder}")), "{first}");
         // it must not be held by what nobody reads
-        let heard = Arc::<Mutex<String>>::default();
+        let heard = Arc::new(Mutex::new(before));
         let words = heard.clone();
         let rest = std::thread::spawn(move || {
             for line in said.lines().map_while(Result::ok) {

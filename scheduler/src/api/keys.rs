@@ -167,7 +167,10 @@ pub(super) async fn rotate<S: GuardStore>(
     let [] = parameters(&uri, [])?;
     let given = read(&headers, body, REQUEST).await?;
     let mut members = Members::read(if given.trim().is_empty() { "{}" } else { &given })?;
-    let overlap = members.text("overlap")?.map(|given| period(&given, "24h", LONGEST_OVERLAP));
+    let overlap = members.text("overlap")?.map(|given| match &*given {
+        "0s" => Ok(Duration::ZERO),
+        given => period(given, "24h", LONGEST_OVERLAP),
+    });
     let overlap = overlap.transpose().map_err(|why| members.wrong("overlap", &why))?;
     let now = api.clock.now();
     let expires_at = expiry(&mut members, now)?;

@@ -41,14 +41,14 @@ const OUT: &str = "SELECT run FROM runs WHERE in_flight > 0";
 /// The document: a model, a call that goes well and one that cannot, each with what is secret.
 fn document(port: u16) -> String {
     let closed = free_port();
-    let call = |id: &str, port: u16, path: &str| {
+    let call = |id: &str, scheme: &str, port: u16| {
         format!(
             "    - id: {id}
       data:
         type: http-request
         title: {id}
         method: get
-        url: 'http://127.0.0.1:{port}/{path}'
+        url: '{scheme}://127.0.0.1:{port}/{id}'
         headers: 'x-token: {{{{#env.TOKEN#}}}}'
         params: ''
         authorization: {{type: api-key, config: {{type: bearer, api_key: '{{{{#env.TOKEN#}}}}'}}}}
@@ -84,8 +84,9 @@ workflow:
     - {{source: good, target: bad}}
     - {{source: bad, target: e}}
 ",
-        call("good", port, "fine"),
-        call("bad", closed, "nobody"),
+        call("good", "http", port),
+        // the proxy opens no way for it
+        call("bad", "https", closed),
     )
 }
 
@@ -290,7 +291,7 @@ async fn planted_secrets_are_nowhere() {
     let end = asker.ended(&run).await;
     assert_eq!(end["status"], "failed", "nobody listens where the last node calls: {end}");
     until("the webhook", async || calls.seen().contains_key("/hook")).await;
-    assert!(calls.seen().contains_key("/fine") || calls.total() >= 2, "{:?}", calls.seen());
+    assert!(calls.seen().keys().any(|path| path.ends_with("/good")), "{:?}", calls.seen());
     asker.headers = format!("authorization: Bearer {ADMIN}\r\n");
     ask_for_all(&mut asker, &run, &workflow).await;
     let answers = std::mem::take(&mut asker.answers);
