@@ -17,7 +17,7 @@ const MOST_INDEXED: i64 = 2000;
 const MOST_PARTS: usize = 16_000;
 
 /// The fewest and the most candidates that an index is asked to look at.
-const LEAST_LOOKED_AT: usize = 200;
+const LEAST_LOOKED_AT: usize = 600;
 const MOST_LOOKED_AT: usize = 1000;
 
 /// Who makes the extension holds this lock: two at once would be in each other's way.
