@@ -116,20 +116,28 @@ impl Client {
 
     /// Whether a host that is an address itself may be connected to; names pass here.
     pub fn check(&self, host: &str, port: i64) -> Result<(), Denied> {
-        self.policy.check_literal(host, u16::try_from(port).unwrap_or_default())
+        let checked = self.policy.check_literal(host, u16::try_from(port).unwrap_or_default());
+        if checked.is_err() {
+            self.note(Sent::Denied);
+        }
+        checked
     }
 
     /// Sends a request and gives the answer once its head is there.
     pub async fn send(&self, call: Call) -> Result<reqwest::Response, SendError> {
         let answer = self.sent(call).await;
-        if let Some(watch) = &self.watch {
-            watch.sent(match &answer {
-                Ok(_) => Sent::Answered,
-                Err(SendError::Denied(_)) => Sent::Denied,
-                Err(SendError::Unusable(_) | SendError::Failed(_)) => Sent::Failed,
-            });
-        }
+        self.note(match &answer {
+            Ok(_) => Sent::Answered,
+            Err(SendError::Denied(_)) => Sent::Denied,
+            Err(SendError::Unusable(_) | SendError::Failed(_)) => Sent::Failed,
+        });
         answer
+    }
+
+    fn note(&self, what: Sent) {
+        if let Some(watch) = &self.watch {
+            watch.sent(what);
+        }
     }
 
     async fn sent(&self, call: Call) -> Result<reqwest::Response, SendError> {
