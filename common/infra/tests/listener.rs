@@ -110,7 +110,7 @@ async fn headers_that_are_too_large_are_refused() {
     let refused = with(64 << 10).await;
     assert!(refused.is_empty() || refused.starts_with("HTTP/1.1 431"), "{refused}");
     let mut stream = TcpStream::connect(listener.at()).await.unwrap();
-    let many: String = (0..500).map(|at| format!("x-{at}: a\r\n")).collect();
+    let many = "x-many: a\r\n".repeat(500);
     let request = format!("GET /peer HTTP/1.1\r\nhost: x\r\n{many}\r\n");
     let refused = asked(&mut stream, request.as_bytes()).await;
     assert!(refused.starts_with("HTTP/1.1 431"), "{refused}");

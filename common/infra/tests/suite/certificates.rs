@@ -62,21 +62,22 @@ impl Authority {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                let (server, acceptor) = (server.clone(), acceptor.clone());
-                tokio::spawn(async move {
-                    if is_asked {
-                        let mut question = [0; 8];
-                        client.read_exact(&mut question).await.unwrap();
-                        client.write_all(b"S").await.unwrap();
-                    }
-                    // whoever does not trust it goes away
-                    let Ok(mut client) = acceptor.accept(client).await else { return };
-                    let mut server = TcpStream::connect(&server).await.unwrap();
-                    let _ = copy_bidirectional(&mut client, &mut server).await;
-                });
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(pass(client, acceptor.clone(), server.clone(), is_asked));
             }
         });
         port
     }
+}
+
+async fn pass(mut client: TcpStream, acceptor: TlsAcceptor, server: String, is_asked: bool) {
+    if is_asked {
+        let mut question = [0; 8];
+        client.read_exact(&mut question).await.unwrap();
+        client.write_all(b"S").await.unwrap();
+    }
+    // whoever does not trust it goes away
+    let Ok(mut client) = acceptor.accept(client).await else { return };
+    let mut server = TcpStream::connect(&server).await.unwrap();
+    let _ = copy_bidirectional(&mut client, &mut server).await;
 }

@@ -151,7 +151,7 @@ fn is_about(one: Time, other: Time) -> bool {
 
 async fn a_key_gets_another_secret<S: Tenants>(store: S) {
     let second = KeyHash([2; 32]);
-    let overlap = Duration::from_secs(60);
+    let overlap = Duration::from_mins(1);
     let rotation = Rotation { hash: second, overlap, expires_at: None };
     let rotate =
         async |id: &str, rotation: Rotation| store.rotate_key(&id.into(), &rotation).await.unwrap();
