@@ -17,7 +17,7 @@ const MARKER: &str = "visible-marker-31337";
 fn document() -> String {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let call = format!(
-        "{{id: c, data: {{type: http-request, title: Call, method: get, \
+        "{{id: c, data: {{type: http-request, title: {MARKER}, method: get, \
          url: 'http://127.0.0.1:{port}/', headers: 'x-token: {{{{#env.TOKEN#}}}}', params: '', \
          authorization: {{type: api-key, config: {{type: bearer, api_key: '{{{{#env.TOKEN#}}}}'}}}}, \
          body: {{type: none, data: []}}, timeout: {{}}}}}}"

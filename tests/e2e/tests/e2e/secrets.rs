@@ -72,7 +72,7 @@ workflow:
     - id: m
       data:
         type: llm
-        title: M
+        title: {MARKER}
         model: {{provider: langgenius/openai/openai, name: gpt-4o, mode: chat, completion_params: {{}}}}
         prompt_template: [{{role: user, text: '{{{{#s.q#}}}}'}}]
         context: {{enabled: false}}
