@@ -449,7 +449,7 @@ fn a_folder_keeps_tenants_and_their_keys() {
     let serving = Serving::start(&folder, &["--key", admin, "--pepper", "hush"]);
     serving.ask(&["runs", "list", "--api-key", &key]).expect(0);
     let listed = as_admin(&serving, &["keys", "list"]).expect(0).out;
-    assert!(listed.contains("  acme  write  mine  used 2"), "{listed}");
+    assert!(listed.contains("  acme  operator  mine  used 2"), "{listed}");
     serving.stop();
     let serving = Serving::start(&folder, &["--key", admin, "--pepper", "other"]);
     let refused = serving.ask(&["runs", "list", "--api-key", &key]).expect(2);

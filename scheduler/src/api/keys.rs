@@ -194,7 +194,7 @@ pub(super) async fn rotate<S: GuardStore>(
     api.guard.forget_key(&id);
     tracing::info!(key.id = %id, "a key has another secret");
     let found = store.key(&id).await?.ok_or_else(|| no_key(&id))?;
-    let mut shown = row(&found, now);
+    let mut shown = row(&found, api.clock.now());
     shown.push(("key", Value::from(text)));
     Ok(Answer::ok(object(shown)))
 }

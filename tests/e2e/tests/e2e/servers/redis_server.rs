@@ -17,9 +17,10 @@ pub(crate) struct Redis {
 impl Redis {
     pub(crate) async fn start(folder: &Path) -> Self {
         let server = program("/usr/bin/redis-server /usr/local/bin/redis-server");
-        let port = free_port();
+        let (port, place) = (free_port(), folder.to_owned());
         let serve = move || {
             let mut command = Command::new(&server);
+            command.current_dir(&place);
             command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
             command.args(["--save", "", "--appendonly", "no"]);
             command
@@ -52,10 +53,9 @@ impl Redis {
         assert_eq!(self.said("FLUSHALL").await, "+OK");
     }
 
-    /// Writes all that it holds to a file of a folder, as it is.
-    pub(crate) async fn dump(&self, folder: &Path) {
-        let folder = format!("CONFIG SET dir {}", folder.display());
-        for command in ["CONFIG SET rdbcompression no", &folder, "SAVE"] {
+    /// Writes all that it holds to a file of its folder, as it is.
+    pub(crate) async fn dump(&self) {
+        for command in ["CONFIG SET rdbcompression no", "SAVE"] {
             assert_eq!(self.said(command).await, "+OK", "{command}");
         }
     }
