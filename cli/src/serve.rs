@@ -69,6 +69,15 @@ pub struct Settings {
     pub limiter: Arc<dyn Limiter>,
 }
 
+impl Settings {
+    /// What the API needs to know of them.
+    fn api(&self, shards: u16) -> api::Settings {
+        let Self { api_key, pepper, rate, allow_mocks, file_bytes, metrics, .. } = self.clone();
+        let usual = api::Settings { metrics, ..api::Settings::new(shards) };
+        api::Settings { key: api_key, pepper, rate, allow_mocks, file_bytes, ..usual }
+    }
+}
+
 /// The services at work.
 #[derive(Debug)]
 pub struct Serving {
@@ -99,27 +108,14 @@ impl Serving {
         settings: Settings,
         outside: NodeContext,
     ) -> Result<Self, StoreError> {
-        let Settings {
-            api_key,
-            pepper,
-            rate,
-            allow_mocks,
-            file_bytes,
-            slots,
-            drain,
-            courier,
-            metrics,
-            limiter,
-        } = settings;
+        let api = settings.api(store.shards().await?);
+        let Settings { slots, drain, courier, metrics, limiter, .. } = settings;
         let meters = Meters::of(&metrics);
-        let shards = store.shards().await?;
         let store = Arc::new(store);
         let (tasks, inbox, consumer, answers) = MemoryBroker::new();
         let broker = (consumer.queue(), answers.clone());
         let workflows = Arc::new(Workflows::new(store.clone()));
         let (live, clock) = (MemoryLive::default(), SystemClock::new());
-        let api = api::Settings { metrics: metrics.clone(), ..api::Settings::new(shards) };
-        let api = api::Settings { key: api_key, pepper, rate, allow_mocks, file_bytes, ..api };
         let (notes, guard) = (MemoryNotes::default(), Guard::new(store.clone(), &api));
         let (flows, told) = (workflows.clone(), notes.clone());
         let explain = api::explain(store.clone(), flows, told, api.shards, guard.clone());

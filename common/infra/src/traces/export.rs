@@ -72,10 +72,7 @@ impl Otlp {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let address = self.endpoint.expose().trim_end_matches('/');
         // as OTLP has it: the place of traces is below the endpoint
-        let address = match address.ends_with("/v1/traces") {
-            true => address.to_owned(),
-            false => format!("{address}/v1/traces"),
-        };
+        let address = format!("{}/v1/traces", address.trim_end_matches("/v1/traces"));
         let exporter = SpanExporter::builder()
             .with_http()
             .with_endpoint(address)

@@ -70,15 +70,12 @@ pub fn taken_in(run: &str, given: Option<&str>) -> Option<(Name, Begun)> {
     }
     let builder = builder("submit run", SpanKind::Server, [run_id(run)]);
     let tracer = global::tracer(SCOPE);
-    let span = match parent {
-        Some(parent) => {
-            let context = Context::new().with_remote_span_context(parent);
-            tracer.build_with_context(builder, &context)
-        }
-        None => {
-            let _forced = ids::force(Some(ids::trace_of(run)), None);
-            tracer.build_with_context(builder, &Context::new())
-        }
+    let span = if let Some(parent) = parent {
+        let context = Context::new().with_remote_span_context(parent);
+        tracer.build_with_context(builder, &context)
+    } else {
+        let _forced = ids::force(Some(ids::trace_of(run)), None);
+        tracer.build_with_context(builder, &Context::new())
     };
     let own = span.span_context();
     // a process that exports nothing leaves the run in the span it came from

@@ -124,7 +124,8 @@ fn details(attributes: Vec<KeyValue>) -> BTreeMap<String, Value> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let written = bytes.iter().map(|byte| format!("{byte:02x}"));
+    written.collect::<Vec<_>>().concat()
 }
 
 /// All spans of one trace.
