@@ -146,7 +146,7 @@ impl Process {
             self.said.push_str(&line);
             self.said.push('\n');
             if let Some((_, at)) = line.split_once("listening at=") {
-                self.at = Some(at.trim().to_owned());
+                self.at = at.split_whitespace().next().map(str::to_owned);
             }
             if line.contains(words) {
                 return;
