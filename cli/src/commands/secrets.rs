@@ -72,6 +72,8 @@ async fn status(args: &Asked) -> anyhow::Result<()> {
     }
     if sum.key.is_empty() {
         talk(format_args!("the server has no key that seals: it refuses what holds secrets"));
+    } else if sum.sealed.is_empty() {
+        talk(format_args!("nothing is sealed yet; what will be is sealed with key {}", sum.key));
     }
     print(&sum.lines())
 }

@@ -313,8 +313,26 @@ async fn runs_in_no_trace_have_their_own_and_those_that_are_not_sampled_none() {
     assert_eq!(api.run(&run).await["traceparent"].as_str().unwrap()[3..35], own);
     assert_eq!(collector.of(left_out), []);
     assert_eq!(collector.of(&unsampled.replace('-', "")), []);
+    // a line of a batch is a run like any other
+    let path = format!("/api/v1/batches?workflow={}", world.workflow);
+    let headers = "content-type: application/jsonl\r\n";
+    let batch = api.ask("POST", &path, headers, "{\"inputs\": {}}\n").await;
+    assert_eq!(batch.status, 202, "{batch:?}");
+    let path = format!("/api/v1/runs?batch={}", batch.body["id"].as_str().unwrap());
+    until("the line to be a run", async || {
+        api.ask("GET", &path, "", "").await.body["data"][0]["id"].is_string()
+    })
+    .await;
+    let line = api.ask("GET", &path, "", "").await.body["data"][0]["id"].clone();
+    let line = line.as_str().unwrap();
+    assert_eq!(api.end(line).await["status"], "succeeded");
+    let line = line.replace('-', "");
+    let trace = collector.with(&line, "run").await;
+    assert_eq!(trace.path(trace.one("chat gpt-4o")).len(), 6);
     // whoever is told of it hears where it came from, and that nobody looks
     let mut told = collector.told();
+    // a batch has no trace of its own, and its line was told of as well
+    told.retain(|place| place.as_ref().is_some_and(|place| !place.contains(&*line)));
     told.sort();
     let [own_place, given_place] = &told[..] else { panic!("{told:?}") };
     assert!(own_place.as_ref().unwrap().contains(&own), "{told:?}");
