@@ -23,7 +23,9 @@ use flowmill_nodes::files::TenantFolders;
 use flowmill_scheduler::api::{
     self, Background, Courier, Guard, Listened, begin_children, send_webhooks,
 };
-use flowmill_scheduler::{Children, Handle, Meters, READS, Service as Scheduler, Sharded, Window};
+use flowmill_scheduler::{
+    Children, Handle, Meters, Purging, READS, Service as Scheduler, Sharded, Window, keep_purging,
+};
 use flowmill_services::models::limits::Limiter;
 use flowmill_worker::{
     Checkpointed, Claiming, Service as Worker, Settings as Hands, Slots, UploadedFiles,
@@ -65,6 +67,8 @@ pub struct Settings {
     pub courier: Arc<Courier>,
     /// Where what happens is counted.
     pub metrics: Metrics,
+    /// What is removed, and how often.
+    pub purging: Purging,
     /// What limits calls of models: that of whatever nodes may reach.
     pub limiter: Arc<dyn Limiter>,
 }
@@ -73,7 +77,8 @@ impl Settings {
     /// What the API needs to know of them.
     fn api(&self, shards: u16) -> api::Settings {
         let Self { api_key, pepper, rate, allow_mocks, file_bytes, metrics, .. } = self.clone();
-        let usual = api::Settings { metrics, ..api::Settings::new(shards) };
+        let kept = self.purging.limits.usual.clone();
+        let usual = api::Settings { metrics, kept, ..api::Settings::new(shards) };
         api::Settings { key: api_key, pepper, rate, allow_mocks, file_bytes, ..usual }
     }
 }
@@ -91,6 +96,8 @@ pub struct Serving {
     sending: (JoinHandle<()>, oneshot::Sender<()>),
     /// What begins the runs that nodes wait for, and tells it that it is enough.
     beginning: (JoinHandle<()>, oneshot::Sender<()>),
+    /// What removes that which need not be kept.
+    purging: JoinHandle<()>,
     /// The broker goes on while the worker has ended and the scheduler has not.
     broker: (MemoryQueue, MemoryCompletions),
     stop: oneshot::Sender<()>,
@@ -109,9 +116,10 @@ impl Serving {
         outside: NodeContext,
     ) -> Result<Self, StoreError> {
         let api = settings.api(store.shards().await?);
-        let Settings { slots, drain, courier, metrics, limiter, .. } = settings;
+        let Settings { slots, drain, courier, metrics, limiter, purging, .. } = settings;
         let meters = Meters::of(&metrics);
         let store = Arc::new(store);
+        let purging = purge(store.clone(), purging, metrics.clone());
         let (tasks, inbox, consumer, answers) = MemoryBroker::new();
         let broker = (consumer.queue(), answers.clone());
         let workflows = Arc::new(Workflows::new(store.clone()));
@@ -178,6 +186,7 @@ impl Serving {
             worker: tokio::spawn(worker),
             sending: (tokio::spawn(sending), enough),
             beginning: (tokio::spawn(beginning), enough_children),
+            purging,
             broker,
             stop,
             hurry,
@@ -219,6 +228,7 @@ impl Serving {
     pub async fn stop(self, hurry: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self { store, router, background, handle, scheduler, mut worker, .. } = self;
         drop(router);
+        self.purging.abort();
         let (beginning, enough) = self.beginning;
         drop(enough);
         // what it did not begin is asked for again
@@ -247,4 +257,10 @@ impl Serving {
         store.close().await;
         ended.into_iter().collect::<Result<(), JoinError>>().context("a service broke")
     }
+}
+
+/// Removes what need not be kept, until it is told to stop.
+fn purge(store: Arc<SharedFolder>, purging: Purging, metrics: Metrics) -> JoinHandle<()> {
+    let open = move || std::future::ready(Ok(Some(store.purge())));
+    tokio::spawn(keep_purging(open, purging, metrics))
 }

@@ -10,11 +10,12 @@ use flowmill_infra::http::{Limits, TlsFiles};
 use flowmill_infra::metrics::Metrics;
 use flowmill_infra::postgres;
 use flowmill_infra::program::{Common, Database, Log, Memory, Messages, Metering, Otlp, Sealing};
+use flowmill_infra::retention::{Kind, Limits as PurgeLimits, SHORTEST, Terms};
 use flowmill_infra::tenants::Rate;
 use flowmill_nodes::outbound::{AllowRule, Options, OutboundPolicy};
 use serde::{Deserialize, Serialize};
 
-use crate::{Window, api};
+use crate::{Purging, Window, api};
 
 /// The shortest time for which deliveries are kept: longer than any is tried.
 const KEEP: Duration = Duration::from_hours(7 * 24);
@@ -52,6 +53,8 @@ pub struct Config {
     pub intake: Intake,
     /// What is sent when something happens to runs.
     pub webhooks: Webhooks,
+    /// How long what ended is kept.
+    pub retention: Retention,
     /// The database.
     pub postgres: Database,
     /// The broker.
@@ -263,6 +266,90 @@ impl Webhooks {
     }
 }
 
+/// The section `retention`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Retention {
+    /// Whether what need not be kept is removed.
+    pub enabled: bool,
+    /// How long after the end of a purge the next one begins.
+    #[serde(with = "period")]
+    pub every: Duration,
+    /// The share of the time that a purge may be at work.
+    pub share: f64,
+    /// How long runs are kept that succeeded; None: for good.
+    #[serde(with = "period::optional")]
+    pub succeeded: Option<Duration>,
+    /// Those that succeeded with errors that were dealt with.
+    #[serde(with = "period::optional")]
+    pub partial_succeeded: Option<Duration>,
+    /// Those that failed.
+    #[serde(with = "period::optional")]
+    pub failed: Option<Duration>,
+    /// Those that were stopped.
+    #[serde(with = "period::optional")]
+    pub stopped: Option<Duration>,
+    /// Uploaded files.
+    #[serde(with = "period::optional")]
+    pub uploads: Option<Duration>,
+    /// Conversations.
+    #[serde(with = "period::optional")]
+    pub conversations: Option<Duration>,
+    /// Names of submissions, at least.
+    #[serde(with = "period")]
+    pub keys: Duration,
+    /// Dead letters that were dealt with.
+    #[serde(with = "period::optional")]
+    pub letters: Option<Duration>,
+}
+
+impl Retention {
+    /// Each kind with its key and how long it is kept.
+    fn terms(&self) -> [(Kind, &'static str, Option<Duration>); Kind::ALL.len()] {
+        [
+            (Kind::Succeeded, "succeeded", self.succeeded),
+            (Kind::Partial, "partial_succeeded", self.partial_succeeded),
+            (Kind::Failed, "failed", self.failed),
+            (Kind::Stopped, "stopped", self.stopped),
+            (Kind::Uploads, "uploads", self.uploads),
+            (Kind::Conversations, "conversations", self.conversations),
+        ]
+    }
+
+    /// How long what is kept, as far as tenants say nothing else.
+    pub(crate) fn usual(&self) -> Terms {
+        self.terms().into_iter().map(|(kind, _, keep)| (kind, keep)).collect()
+    }
+
+    /// How often it is purged, and by which rules; None: never.
+    pub(crate) fn purging(&self) -> Option<Purging> {
+        let limits = PurgeLimits {
+            usual: self.usual(),
+            keys: self.keys,
+            letters: self.letters,
+            share: self.share,
+            is_dry: false,
+        };
+        self.enabled.then_some(Purging { every: self.every, limits })
+    }
+
+    fn check(&self, problems: &mut Problems<'_>) {
+        let short = "1m at least: whoever waits for an end reads it after that";
+        let named = self.terms().map(|(_, key, keep)| (key, keep));
+        let others = [("keys", Some(self.keys)), ("letters", self.letters)];
+        for (key, keep) in named.into_iter().chain(others) {
+            if keep.is_some_and(|keep| keep < SHORTEST) {
+                problems.add(&format!("retention.{key}"), short);
+            }
+        }
+        if self.every < SHORTEST {
+            problems.add("retention.every", "1m at least: each purge looks at all old runs");
+        }
+        if !(self.share > 0.0 && self.share <= 1.0) {
+            problems.add("retention.share", "a share of the time: above 0, and 1 at most");
+        }
+    }
+}
+
 /// The section `shards`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Lease {
@@ -303,7 +390,8 @@ impl Config {
         let pepper = api::Pepper::of(self.api.pepper.expose());
         let rate = NonZeroU32::new(self.api.rate).zip(NonZeroU32::new(self.api.burst));
         let rate = rate.map(|(per_second, burst)| Rate { per_second, burst });
-        let usual = api::Settings { metrics: metrics.clone(), ..api::Settings::new(shards) };
+        let kept = self.retention.usual();
+        let usual = api::Settings { metrics: metrics.clone(), kept, ..api::Settings::new(shards) };
         api::Settings { key, pepper, rate, allow_mocks, allowed_urls, file_bytes, ..usual }
     }
 }
@@ -356,6 +444,7 @@ impl Settings for Config {
             problems.add("roles", "it does nothing at all: runs, webhooks or both");
         }
         self.webhooks.check(problems);
+        self.retention.check(problems);
         if self.shards.lease < LEASE {
             problems.add("shards.lease", "a pause of two seconds must not cost a shard");
         }

@@ -10,7 +10,8 @@
 //! reaches workers, `fence` what keeps a
 //! fault of one run from the others, `shards` the share of one of several schedulers,
 //! `children` the way to runs that nodes wait for,
-//! `meters` what is counted, `dead_letters` what becomes of messages that nobody could use. With the feature `api`
+//! `meters` what is counted, `dead_letters` what becomes of messages that nobody could use, `purging` what
+//! removes that which need not be kept. With the feature `api`
 //! there is what it answers over HTTP, with `service` the program: `config` its settings, `program`
 //! how it is joined, `sending` its part that sends webhooks.
 
@@ -34,6 +35,7 @@ mod pace;
 mod plans;
 #[cfg(feature = "service")]
 pub mod program;
+mod purging;
 #[cfg(feature = "service")]
 mod sending;
 mod service;
@@ -46,6 +48,7 @@ pub use gate::Window;
 pub use handle::{Finished, Handle, Submission, SubmitError};
 pub use meters::Meters;
 pub use plans::{PlanError, Plans};
+pub use purging::{Purging, keep_purging};
 pub use service::{Service, load};
 pub use shards::{Near, NearOr, Sharded};
 

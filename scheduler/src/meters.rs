@@ -327,6 +327,9 @@ mod tests {
             flowmill_nodes::registry::TYPES.iter().map(|kind| kind.name).collect();
         let lacking: Vec<&&str> =
             names.iter().filter(|name| !table::TYPES.contains(name)).collect();
-        assert!(lacking.is_empty(), "add these to common/infra/src/metrics/table.rs: {lacking:?}");
+        assert!(
+            lacking.is_empty(),
+            "add these to common/infra/src/metrics/table/mod.rs: {lacking:?}"
+        );
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use flowmill_infra::clock::SystemClock;
 use flowmill_infra::metrics::{Metrics, Program, Requests};
-use flowmill_infra::postgres::{self, OpenError, PostgresStore};
+use flowmill_infra::postgres::{self, OpenError, PostgresPurge, PostgresStore};
 use flowmill_infra::program::{
     Failure, Health, Listener, Redis, Stop, look_at_broker, look_at_health, look_at_pools, name_or,
     patiently, watch,
@@ -31,7 +31,10 @@ use crate::api::{
 };
 use crate::config::{Config, Role};
 use crate::sending::{self, Sending};
-use crate::{ChildNews, Children, Meters, Near, READS, Service, Sharded, deal_with_dead_letters};
+use crate::{
+    ChildNews, Children, Meters, Near, READS, Service, Sharded, deal_with_dead_letters,
+    keep_purging,
+};
 
 /// What the program is called.
 pub const NAME: &str = "flowmill-scheduler";
@@ -145,6 +148,7 @@ async fn own(
     let Servers { store, shards, tasks, inbox, letters, redis, keys } = servers;
     let watching = tokio::spawn(watch(health.clone(), store.clone(), inbox.contact()));
     let looking_after = tokio::spawn(look_after(config.postgres.url.expose().to_owned()));
+    let purging = tokio::spawn(purge(config, metrics));
     let workflows = Arc::new(Workflows::new(store.clone()));
     let me = Announcement { scheduler: name.into(), reads: READS };
     let near = Arc::new(Near::default());
@@ -189,7 +193,7 @@ async fn own(
     };
     health.lacks("stopping", "it was told to stop");
     // letters that it has in hand come to another scheduler
-    [watching, looking_after, dealing].iter().for_each(JoinHandle::abort);
+    [watching, looking_after, purging, dealing].iter().for_each(JoinHandle::abort);
     door.close();
     drop((enough, enough_children));
     within("submissions", taking).await;
@@ -295,6 +299,17 @@ fn take_in(
 
 fn broken(error: &JoinError) -> Failure {
     Failure::Broken(format!("the scheduler broke: {error}"))
+}
+
+/// Removes what need not be kept, if that is wanted.
+fn purge(config: &Config, metrics: &Metrics) -> impl Future<Output = ()> + Send + 'static {
+    let (url, purging) = (config.postgres.url.expose().to_owned(), config.retention.purging());
+    let metrics = metrics.clone();
+    async move {
+        let Some(purging) = purging else { return };
+        let open = || async { PostgresPurge::open(&url).await.map_err(|error| error.to_string()) };
+        keep_purging(open, purging, metrics).await;
+    }
 }
 
 /// Does what a database needs from time to time. Of several schedulers one does it, and the others

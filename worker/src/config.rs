@@ -216,7 +216,7 @@ impl Settings for Config {
 
     // a scheduler's
     const OTHERS: &'static [&'static str] =
-        &["api", "intake", "listener", "roles", "shards", "webhooks", "window"];
+        &["api", "intake", "listener", "retention", "roles", "shards", "webhooks", "window"];
 
     fn check(&self, problems: &mut Problems<'_>) {
         if self.beat > BEAT {

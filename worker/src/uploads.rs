@@ -104,6 +104,7 @@ mod tests {
             bytes: 12,
             digest: payload.digest(),
             uploaded_at: Time(7),
+            used_at: Time(7),
         };
         store.content().put(&upload.owner(&acme), &payload).await.unwrap();
         store.keep_upload(&acme, &upload).await.unwrap();

@@ -15,6 +15,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "submit",
             "batches",
             "limits",
+            "retention",
             "top",
             "webhooks",
             "dlq",
@@ -26,7 +27,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ),
     ("Write workflows", &["validate", "plan", "nodes", "test"]),
     ("Measure and compare", &["bench", "conform"]),
-    ("Set up", &["models", "tools", "knowledge", "sandbox", "migrate", "completions"]),
+    ("Set up", &["models", "tools", "knowledge", "sandbox", "migrate", "purge", "completions"]),
 ];
 
 /// The command line with its verbs in groups.

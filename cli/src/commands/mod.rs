@@ -17,11 +17,13 @@ mod migrate;
 mod models;
 mod nodes;
 mod plan;
+mod purge;
 #[cfg(feature = "store")]
 mod replay;
 mod rerun;
 #[cfg(feature = "store")]
 mod resume;
+mod retention;
 mod run;
 mod runs;
 mod sandbox;
@@ -95,6 +97,8 @@ enum Command {
     Batches(batches::Args),
     /// Show and set who may have how much of a server.
     Limits(limits::Args),
+    /// Show and set how long what a tenant has is kept on a server.
+    Retention(retention::Args),
     /// List, show, replay and drop the dead letters of a server.
     Dlq(dlq::Args),
     /// Tell others what happens to runs, and see what came of it.
@@ -130,6 +134,8 @@ enum Command {
     Bench(bench::Args),
     /// Make the database of a cluster ready, or bring it up to date.
     Migrate(migrate::Args),
+    /// Remove what need not be kept from a database or a folder.
+    Purge(Box<purge::Args>),
     /// Run a batch of cases as the reference engine does and write its result lines.
     Conform(conform::Args),
     /// Write what a shell needs to complete these words.
@@ -165,6 +171,7 @@ impl Cli {
             Command::Submit(args) => submit::run(*args),
             Command::Batches(args) => batches::run(args),
             Command::Limits(args) => limits::run(args),
+            Command::Retention(args) => retention::run(args),
             Command::Dlq(args) => dlq::run(args),
             Command::Webhooks(args) => webhooks::run(args),
             Command::Tenants(args) => tenants::run(args),
@@ -183,6 +190,7 @@ impl Cli {
             Command::Sandbox(args) => sandbox::run(&args),
             Command::Bench(args) => bench::run(args),
             Command::Migrate(args) => migrate::run(args),
+            Command::Purge(args) => purge::run(&args),
             Command::Conform(args) => conform::run(args),
             Command::Completions(args) => completions::run(&args),
             Command::ConvertDocument { arguments } => {

@@ -12,9 +12,11 @@ use flowmill_engine::time::parse_duration;
 use flowmill_infra::http::{Health, Limits, Listener, Stop, TlsFiles};
 use flowmill_infra::memory::MemoryLimiter;
 use flowmill_infra::metrics::{Metrics, Program};
+use flowmill_infra::retention::{Kind, SHORTEST};
 use flowmill_infra::sqlite::SharedFolder;
 use flowmill_infra::tenants::Rate;
 use flowmill_nodes::http_request::client::Policy;
+use flowmill_scheduler::Purging;
 use flowmill_scheduler::api::{Courier, Door, Key, Pepper, WebhookSettings};
 use flowmill_worker::{OutsideMeters, Slots};
 use tracing_subscriber::EnvFilter;
@@ -99,6 +101,10 @@ pub(crate) struct Args {
     /// How others reach it, such as <https://flowmill.example>: what links in webhooks begin with.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "URL")]
     public_url: String,
+    /// How long runs, files that no run names, and conversations are kept after they were of use last:
+    /// 12h, 30d. Tenants may say otherwise (`flowmill retention`) [default: for good].
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    keep: Option<Duration>,
     /// Count nothing: no `/metrics` for Prometheus.
     #[arg(long)]
     no_metrics: bool,
@@ -175,6 +181,7 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
     let rate = NonZeroU32::new(args.rate).zip(burst);
     let rate = rate.map(|(per_second, burst)| Rate { per_second, burst });
     let limiter = Arc::new(MemoryLimiter::default());
+    let purging = purging(args.keep)?;
     Ok(Settings {
         api_key,
         pepper,
@@ -185,8 +192,19 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
         drain,
         courier,
         metrics,
+        purging,
         limiter,
     })
+}
+
+/// How what is not kept is removed.
+fn purging(keep: Option<Duration>) -> anyhow::Result<Purging> {
+    if keep.is_some_and(|keep| keep < SHORTEST) {
+        bail!("--keep: 1m at least: whoever waits for an end reads it after that");
+    }
+    let mut purging = Purging::default();
+    purging.limits.usual = Kind::ALL.map(|kind| (kind, keep)).into();
+    Ok(purging)
 }
 
 /// Serves until it is told to stop.

@@ -1,6 +1,6 @@
 //! Points in time, as numbers that the outside hands in, and lengths of time.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -170,6 +170,23 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Writes a length of time as [`parse_duration`] reads it, in whole milliseconds: `1h30m`.
+pub fn duration_text(time: Duration) -> String {
+    let mut rest = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    for unit in ["d", "h", "m", "s", "ms"] {
+        let known = UNITS.iter().find(|(name, _)| *name == unit);
+        let milliseconds = known.map_or(1, |(_, milliseconds)| *milliseconds);
+        let number = rest / milliseconds;
+        rest %= milliseconds;
+        if number > 0 {
+            // writing to a text cannot fail
+            let _ = write!(text, "{number}{unit}");
+        }
+    }
+    text
+}
+
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)
@@ -224,6 +241,14 @@ mod tests {
         ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_is_written_of_a_length_of_time_is_read_as_the_same() {
+        for written in ["1ms", "10s", "2m", "1h30m", "1d1h1m1s1ms"] {
+            assert_eq!(duration_text(parse_duration(written).unwrap()), written);
+        }
+        assert_eq!(duration_text(Duration::from_mins(2)), "2m");
     }
 
     #[test]

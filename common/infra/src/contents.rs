@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use flowmill_engine::fact::Fact;
 use flowmill_engine::time::Time;
@@ -12,6 +13,9 @@ use flowmill_engine::variables::Variable;
 use crate::payloads::{Digest, Owner, Payloads};
 use crate::stash::Stash;
 use crate::store::StoreError;
+
+/// How often at most it is written down that a file was used.
+pub const USES: Duration = Duration::from_secs(30);
 
 /// A file that was uploaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub struct Upload {
     pub digest: Digest,
     /// When it came.
     pub uploaded_at: Time,
+    /// When it came again, or a run was to begin with it, last: known to about [`USES`].
+    pub used_at: Time,
 }
 
 impl Upload {
@@ -61,6 +67,17 @@ pub trait Contents: Send + Sync + 'static {
         tenant: &Name,
         ids: &[Name],
     ) -> impl Future<Output = Result<Vec<Upload>, StoreError>> + Send;
+
+    /// Notes that these files are used, and answers which of them are there: none of those is removed
+    /// before it was of no use for as long as such files are kept.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or changed.
+    fn use_uploads(
+        &self,
+        tenant: &Name,
+        ids: &[Name],
+    ) -> impl Future<Output = Result<Vec<Name>, StoreError>> + Send;
 
     /// Where payloads lie: those of uploads, and those of runs if large values become some here.
     fn content(&self) -> Arc<dyn Payloads>;

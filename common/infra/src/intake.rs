@@ -190,7 +190,7 @@ fn micros(time: Duration) -> u64 {
 }
 
 /// How a UUID of version 7 begins that is made then.
-fn beginning(micros: u64) -> String {
+pub(crate) fn beginning(micros: u64) -> String {
     let millis = (micros / 1000).min((1 << 48) - 1);
     format!("{:08x}-{:04x}", millis >> 16, millis & 0xffff)
 }

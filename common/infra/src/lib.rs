@@ -48,6 +48,7 @@ pub mod rabbitmq;
 pub mod redis;
 #[cfg(feature = "seal")]
 pub mod reseal;
+pub mod retention;
 #[cfg(feature = "rabbitmq")]
 mod retry;
 #[cfg(feature = "seal")]

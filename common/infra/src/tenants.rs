@@ -236,6 +236,8 @@ pub enum AddedTenant {
     There,
     /// There are [`MOST_TENANTS`].
     Full,
+    /// What a removed tenant of this name had is still being removed.
+    Leaving,
 }
 
 /// What became of a tenant that was to be removed.
@@ -286,8 +288,8 @@ pub trait Tenants: Send + Sync + 'static {
         name: &Name,
     ) -> impl Future<Output = Result<AddedTenant, StoreError>> + Send;
 
-    /// Removes a tenant that nothing goes on for. What it has stays, out of everybody's reach: a
-    /// tenant that is added under the same name finds it.
+    /// Removes a tenant that nothing goes on for. What it had is out of everybody's reach, and removed by
+    /// the next purge ([`crate::retention`]); nobody gets its name before.
     ///
     /// # Errors
     /// When the store cannot be reached or changed.

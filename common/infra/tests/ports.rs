@@ -94,6 +94,12 @@ async fn the_shared_store_in_a_folder() {
     suite::webhooks::all(make).await;
     suite::contents::all(make).await;
     suite::tenants::all(make).await;
+    let in_hand = async || {
+        let store = make().await;
+        let hand = store.purge();
+        (store, hand)
+    };
+    suite::retention::all(in_hand, async |_: &flowmill_infra::sqlite::SharedFolder| ()).await;
     suite::audit::all(make).await;
     suite::checkpoints::all(make).await;
     let hasty = async || {
@@ -129,6 +135,13 @@ async fn the_shared_store_for_intake() {
     suite::contents::all(async || schema.cleared().await.store().await).await;
     suite::announcements::all(async || schema.cleared().await.store().await).await;
     suite::letters::all(async || schema.cleared().await.store().await).await;
+}
+
+#[tokio::test]
+async fn the_shared_store_for_those_who_purge() {
+    let schema = Schema::migrated().await;
+    suite::retention::all(async || schema.cleared().await.purged().await, suite::retention::tell)
+        .await;
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use flowmill_engine::value::{File, Name, Value};
 use flowmill_infra::clock::Clock as _;
-use flowmill_infra::contents::{Contents, Upload};
+use flowmill_infra::contents::{Contents, USES, Upload};
 use flowmill_infra::payloads::{Digest, Payload};
 use flowmill_nodes::files::{LOCAL_FILE, media_type_of};
 use flowmill_workflow::inputs::{Given, GivenFiles, extension_of, kind_of};
@@ -156,11 +156,13 @@ async fn keep<S: Contents>(api: &Session<Api<S>>, came: Came) -> Result<Answer, 
         bytes: payload.bytes().len() as u64,
         digest: payload.digest(),
         uploaded_at: api.clock.now(),
+        used_at: api.clock.now(),
     };
     // its content is kept before anybody can name it
     api.store.content().put(&upload.owner(&api.tenant), &payload).await?;
     let known = api.store.uploads(&api.tenant, std::slice::from_ref(&upload.id)).await?;
     if let Some(known) = known.first() {
+        api.store.use_uploads(&api.tenant, std::slice::from_ref(&known.id)).await?;
         return Ok(Answer::ok(shown(known)));
     }
     api.store.keep_upload(&api.tenant, &upload).await?;
@@ -344,7 +346,16 @@ pub(super) async fn named<S: Contents>(
     }
     if !ids.is_empty() {
         let ids: Vec<Name> = ids.into_iter().collect();
-        for upload in api.store.uploads(&api.tenant, &ids).await? {
+        let mut found = api.store.uploads(&api.tenant, &ids).await?;
+        let now = api.clock.now();
+        let is_rested = |upload: &&Upload| upload.used_at.after(USES) <= now;
+        let rested: Vec<Name> =
+            found.iter().filter(is_rested).map(|upload| upload.id.clone()).collect();
+        if !rested.is_empty() {
+            let there = api.store.use_uploads(&api.tenant, &rested).await?;
+            found.retain(|upload| !rested.contains(&upload.id) || there.contains(&upload.id));
+        }
+        for upload in found {
             files.add(upload.id.clone(), None, file(&upload));
         }
     }

@@ -33,6 +33,7 @@ mod problem;
 mod queue;
 mod request;
 mod rerun;
+mod retention;
 mod runs;
 mod secrets;
 mod show;
@@ -59,6 +60,7 @@ use flowmill_infra::intake::Intake;
 use flowmill_infra::live::Subscribe;
 use flowmill_infra::metrics::Metrics;
 use flowmill_infra::reseal::Reseal;
+use flowmill_infra::retention::{Keeping, Terms};
 use flowmill_infra::shares::Shares;
 use flowmill_infra::tenants::Rate;
 use flowmill_infra::texts::Texts;
@@ -115,6 +117,8 @@ pub struct Settings {
     pub file_bytes: usize,
     /// Where submissions are counted.
     pub metrics: Metrics,
+    /// How long what tenants have is kept, as far as they say nothing else.
+    pub kept: Terms,
 }
 
 impl Settings {
@@ -131,6 +135,7 @@ impl Settings {
             allowed_urls: Vec::new(),
             file_bytes: 15 << 20,
             metrics: Metrics::off(),
+            kept: Terms::new(),
         }
     }
 }
@@ -159,12 +164,30 @@ impl Background {
 
 /// A store that the API works on.
 pub trait ApiStore:
-    Intake + Texts + Contents + Checkpoints + Batches + Shares + Webhooks + GuardStore + Reseal
+    Intake
+    + Texts
+    + Contents
+    + Checkpoints
+    + Batches
+    + Shares
+    + Webhooks
+    + GuardStore
+    + Reseal
+    + Keeping
 {
 }
 
 impl<S> ApiStore for S where
-    S: Intake + Texts + Contents + Checkpoints + Batches + Shares + Webhooks + GuardStore + Reseal
+    S: Intake
+        + Texts
+        + Contents
+        + Checkpoints
+        + Batches
+        + Shares
+        + Webhooks
+        + GuardStore
+        + Reseal
+        + Keeping
 {
 }
 
@@ -309,6 +332,10 @@ fn routes<S: ApiStore>(files_fit: axum::extract::DefaultBodyLimit) -> Router<Arc
         .route(
             "/api/v1/limits/{kind}/{name}",
             put(limits::set_named::<S>).delete(limits::clear_named::<S>),
+        )
+        .route(
+            "/api/v1/retention",
+            get(retention::show::<S>).put(retention::set::<S>).delete(retention::clear::<S>),
         )
         .route("/api/v1/files", post(files::upload::<S>).layer(files_fit))
         .route("/api/v1/files/{id}", get(files::show::<S>))

@@ -53,6 +53,13 @@ pub(super) async fn add<S: GuardStore>(
             let detail = format!("there is a tenant {:?} already", &*name);
             return Err(Problem::new(Code::TenantExists, detail));
         }
+        AddedTenant::Leaving => {
+            let detail = format!(
+                "what a removed tenant {:?} had is still being removed; `flowmill purge` does it at once",
+                &*name
+            );
+            return Err(Problem::new(Code::TenantExists, detail));
+        }
         AddedTenant::Full => {
             let detail =
                 format!("there are {MOST_TENANTS} tenants, which is the most: remove some");

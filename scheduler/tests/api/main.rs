@@ -21,6 +21,7 @@ mod payloads;
 mod queue;
 mod receiver;
 mod reruns;
+mod retention;
 mod runs;
 mod secrets;
 mod sender;

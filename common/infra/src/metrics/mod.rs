@@ -68,6 +68,8 @@ impl Metrics {
         this.family(&table::BUILD_INFO).of(&[env!("CARGO_PKG_VERSION")]).set(1.0);
         let now = SystemClock::new().now();
         this.one(&table::START_TIME).set(seconds_of(now.0));
+        let memory = this.one(&table::RESIDENT_MEMORY);
+        this.look(move || memory.set(resident_bytes()));
         this
     }
 
@@ -121,6 +123,14 @@ impl Metrics {
     }
 }
 
+/// How much of this process is in RAM; 0 where nobody says so.
+fn resident_bytes() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u32>().ok());
+    f64::from(kib.unwrap_or_default()) * 1024.0
+}
+
 /// Microseconds as seconds.
 #[expect(clippy::cast_precision_loss, reason = "nobody looks at microseconds of years")]
 pub(crate) fn seconds_of(micros: u64) -> f64 {
@@ -144,6 +154,10 @@ mod tests {
             let version = env!("CARGO_PKG_VERSION");
             let line = format!("flowmill_build_info{{version=\"{version}\"}} 1\n");
             assert!(metrics.text().contains(&line), "{}", metrics.text());
+            let memory = metrics.text().lines().find_map(|line| {
+                line.strip_prefix("flowmill_process_resident_memory_bytes ")?.parse::<f64>().ok()
+            });
+            assert!(memory.is_some_and(|bytes| bytes > f64::from(1 << 20)), "{memory:?}");
         }
     }
 

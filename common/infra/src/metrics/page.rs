@@ -8,7 +8,7 @@ use super::table::TABLE;
 const HEAD: &str = "\
 # Metrics
 
-Written from `common/infra/src/metrics/table.rs`; `flowmill-scheduler --print-metrics` prints it. Change it there.
+Written from `common/infra/src/metrics/table/mod.rs`; `flowmill-scheduler --print-metrics` prints it. Change it there.
 
 The scheduler answers `GET /metrics` beside its API, the worker beside `/healthz`, `flowmill serve` beside its API: as text in
 Prometheus' format. Nobody needs a key for it, and nothing in it is secret: there are no ids of runs, no tenants, no addresses. In

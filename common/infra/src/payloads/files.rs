@@ -24,6 +24,29 @@ impl FilePayloads {
         Self { folder: folder.into() }
     }
 
+    /// Runs that have payloads here, `most` of them after one, in the order of their ids.
+    ///
+    /// # Errors
+    /// [`PayloadError::Unavailable`].
+    pub async fn runs(&self, after: &str, most: usize) -> Result<Vec<String>, PayloadError> {
+        let (folder, after) = (self.folder.join("run"), after.to_owned());
+        apart(move || {
+            let entries = match fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+                Err(error) => return Err(unavailable(&error)),
+            };
+            let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+            // ids of runs are names of files as they are
+            let mut names: Vec<String> =
+                names.filter(|name| *name > after && !name.contains('%')).collect();
+            names.sort_unstable();
+            names.truncate(most);
+            Ok(names)
+        })
+        .await
+    }
+
     fn of(&self, owner: &Owner) -> PathBuf {
         let names = match owner {
             Owner::Run(run) => vec!["run", run],

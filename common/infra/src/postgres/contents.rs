@@ -20,7 +20,8 @@ impl Contents for PostgresStore {
         const KEEP: &str = "
             INSERT INTO uploads (tenant, upload, name, extension, mime_type, bytes, digest, uploaded_at)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
-        let Upload { id, name, extension, mime_type, bytes, digest, uploaded_at } = upload;
+        let Upload { id, name, extension, mime_type, bytes, digest, uploaded_at, used_at: _ } =
+            upload;
         let mut tries = Tries::new();
         loop {
             let keep = sqlx::query(KEEP).bind(&**tenant).bind(&**id).bind(&**name);
@@ -35,11 +36,24 @@ impl Contents for PostgresStore {
 
     async fn uploads(&self, tenant: &Name, ids: &[Name]) -> Result<Vec<Upload>, StoreError> {
         const UPLOADS: &str = "
-            SELECT upload, name, extension, mime_type, bytes, digest, uploaded_at
+            SELECT upload, name, extension, mime_type, bytes, digest, uploaded_at,
+                coalesce(used_at, uploaded_at) AS used_at
             FROM uploads WHERE tenant = $1 AND upload = ANY($2)";
         let ids: Vec<&str> = ids.iter().map(|id| &**id).collect();
         let found = sqlx::query(UPLOADS).bind(&**tenant).bind(&ids).fetch_all(&self.readers).await;
         found.map_err(|error| trouble(&error))?.iter().map(upload).collect()
+    }
+
+    async fn use_uploads(&self, tenant: &Name, ids: &[Name]) -> Result<Vec<Name>, StoreError> {
+        const USE: &str = "
+            UPDATE uploads SET used_at = flowmill_now() WHERE tenant = $1 AND upload = ANY($2)
+            RETURNING upload";
+        let mut ids: Vec<&str> = ids.iter().map(|id| &**id).collect();
+        // of two that name the same files, one waits for the other and never both
+        ids.sort_unstable();
+        let there = sqlx::query_scalar::<_, String>(USE).bind(&**tenant).bind(&ids);
+        let there = there.fetch_all(&self.writers).await.map_err(|error| trouble(&error))?;
+        Ok(there.into_iter().map(Name::from).collect())
     }
 
     fn content(&self) -> Arc<dyn Payloads> {
@@ -98,5 +112,6 @@ fn upload(row: &PgRow) -> Result<Upload, StoreError> {
         bytes: get::<i64>(row, "bytes")?.unsigned_abs(),
         digest,
         uploaded_at: time(get(row, "uploaded_at")?),
+        used_at: time(get(row, "used_at")?),
     })
 }

@@ -372,12 +372,12 @@ const SUBMIT: &str = "
             AND (parent IS NULL OR parent IN (SELECT run FROM waiting)) ORDER BY nth
         ON CONFLICT (run) DO NOTHING
         RETURNING run)
-    INSERT INTO conversations (tenant, conversation, app, turns)
-    SELECT tenant, conversation, min(app), count(*) FILTER (WHERE counts) FROM asked
+    INSERT INTO conversations (tenant, conversation, app, turns, used_at)
+    SELECT tenant, conversation, min(app), count(*) FILTER (WHERE counts), flowmill_now() FROM asked
     WHERE conversation IS NOT NULL AND run IN (SELECT run FROM accepted)
     GROUP BY tenant, conversation ORDER BY tenant, conversation
     ON CONFLICT (tenant, conversation) DO UPDATE
-        SET turns = conversations.turns + excluded.turns";
+        SET turns = conversations.turns + excluded.turns, used_at = excluded.used_at";
 
 /// Submissions as the statement takes them, each key and run once.
 #[derive(Debug, Default)]
@@ -519,13 +519,16 @@ fn document(row: &PgRow) -> Result<Document, StoreError> {
     })
 }
 
+/// The status that a row names.
+pub(super) fn status(run: &str, word: &str) -> Result<Status, StoreError> {
+    decode(format!("{word:?}").as_bytes())
+        .map_err(|_| StoreError::Corrupt(format!("run {run} has the status {word:?}")))
+}
+
 /// A run, of a row that has all columns of one.
 pub(super) fn run_row(row: &PgRow) -> Result<RunRow, StoreError> {
     let run = text(row, "run")?;
-    let status = get::<Option<&str>>(row, "status")?.map(|word| {
-        decode::<Status>(format!("{word:?}").as_bytes())
-            .map_err(|_| StoreError::Corrupt(format!("run {run} has the status {word:?}")))
-    });
+    let status = get::<Option<&str>>(row, "status")?.map(|word| status(&run, word));
     let point = |column| Ok(get::<Option<i64>>(row, column)?.map(time));
     Ok(RunRow {
         status: status.transpose()?,

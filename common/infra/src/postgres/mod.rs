@@ -17,7 +17,9 @@ mod conversations;
 mod dead_letters;
 mod end;
 mod intake;
+mod keeping;
 mod payloads;
+mod purge;
 mod reading;
 mod reseal;
 mod schema;
@@ -45,6 +47,7 @@ use crate::stash::Stash;
 use crate::store::{Batch, Store, StoreError};
 
 pub use payloads::PostgresPayloads;
+pub use purge::PostgresPurge;
 pub use schema::{SHARDS, maintain, make_schema, migrate, remove_schema, version};
 
 /// How long whoever needs a connection waits for one.
@@ -295,7 +298,8 @@ impl Store for PostgresStore {
     async fn forget(&self, run: &Name) -> Result<(), StoreError> {
         const FORGET: &str = "
             WITH facts AS (DELETE FROM journal WHERE run = $1),
-                work AS (DELETE FROM checkpoints WHERE run = $1),
+                work AS (DELETE FROM checkpoints WHERE run = $1
+                    AND tenant = (SELECT tenant FROM runs WHERE run = $1)),
                 wishes AS (DELETE FROM signals WHERE run = $1),
                 bytes AS (DELETE FROM payloads WHERE tenant = '' AND owner = $1)
             DELETE FROM runs WHERE run = $1";

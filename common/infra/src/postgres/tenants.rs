@@ -41,26 +41,48 @@ impl Tenants for PostgresStore {
     async fn add_tenant(&self, name: &Name) -> Result<AddedTenant, StoreError> {
         const ADD: &str = "
             INSERT INTO tenants (name) SELECT $1 WHERE (SELECT count(*) FROM tenants) < $2
+                AND NOT EXISTS (SELECT FROM removed_tenants WHERE name = $1)
             ON CONFLICT DO NOTHING";
+        const IS_LEAVING: &str = "SELECT EXISTS (SELECT FROM removed_tenants WHERE name = $1)";
         let add = sqlx::query(ADD).bind(&**name).bind(most(MOST_TENANTS));
         let added = add.execute(&self.writers).await.map_err(|error| trouble(&error))?;
         if added.rows_affected() > 0 {
             return Ok(AddedTenant::New);
         }
-        let there = Tenants::tenant(self, name).await?;
-        Ok(if there.is_some() { AddedTenant::There } else { AddedTenant::Full })
+        if Tenants::tenant(self, name).await?.is_some() {
+            return Ok(AddedTenant::There);
+        }
+        let is_leaving = sqlx::query_scalar(IS_LEAVING).bind(&**name).fetch_one(&self.writers);
+        let is_leaving = is_leaving.await.map_err(|error| trouble(&error))?;
+        Ok(if is_leaving { AddedTenant::Leaving } else { AddedTenant::Full })
     }
 
     async fn remove_tenant(&self, name: &Name) -> Result<RemovedTenant, StoreError> {
         // an open run is told the time, or has no deadline: both are found without a look at others
         const REMOVE: &str = "
-            DELETE FROM tenants WHERE name = $1 AND name <> 'default'
-                AND NOT EXISTS (SELECT 1 FROM runs WHERE tenant = $1 AND wake_at IS NOT NULL)
-                AND NOT EXISTS (SELECT 1 FROM runs
-                    WHERE tenant = $1 AND wake_at IS NULL AND finished_at IS NULL)
-                AND NOT EXISTS (SELECT 1 FROM batches WHERE tenant = $1 AND finished_at IS NULL)";
-        let remove = sqlx::query(REMOVE).bind(&**name).execute(&self.writers).await;
-        if remove.map_err(|error| trouble(&error))?.rows_affected() > 0 {
+            WITH gone AS (
+                DELETE FROM tenants WHERE name = $1 AND name <> 'default'
+                    AND NOT EXISTS (SELECT 1 FROM runs WHERE tenant = $1 AND wake_at IS NOT NULL)
+                    AND NOT EXISTS (SELECT 1 FROM runs
+                        WHERE tenant = $1 AND wake_at IS NULL AND finished_at IS NULL)
+                    AND NOT EXISTS (SELECT 1 FROM batches
+                        WHERE tenant = $1 AND finished_at IS NULL)
+                RETURNING name),
+            leaving AS (
+                INSERT INTO removed_tenants (name) SELECT name FROM gone
+                WHERE EXISTS (SELECT 1 FROM runs WHERE tenant = $1)
+                    OR EXISTS (SELECT 1 FROM workflows WHERE tenant = $1)
+                    OR EXISTS (SELECT 1 FROM uploads WHERE tenant = $1)
+                    OR EXISTS (SELECT 1 FROM batches WHERE tenant = $1)
+                    OR EXISTS (SELECT 1 FROM conversations WHERE tenant = $1)
+                    OR EXISTS (SELECT 1 FROM endpoints WHERE tenant = $1)
+                    OR EXISTS (SELECT 1 FROM retention WHERE tenant = $1)
+                    OR EXISTS (SELECT 1 FROM shares WHERE tenant = $1)
+                    OR EXISTS (SELECT 1 FROM dead_letters WHERE tenant = $1)
+                ON CONFLICT DO NOTHING)
+            SELECT count(*) FROM gone";
+        let remove = sqlx::query_scalar::<_, i64>(REMOVE).bind(&**name).fetch_one(&self.writers);
+        if remove.await.map_err(|error| trouble(&error))? > 0 {
             return Ok(RemovedTenant::Gone);
         }
         let there = Tenants::tenant(self, name).await?;

@@ -36,7 +36,7 @@ use jobs::{Committing, Entry, Forgetting, Registering};
 use keys::FolderKeys;
 use writer::{Change, Writer, closed};
 
-pub use shared::SharedFolder;
+pub use shared::{FolderPurge, SharedFolder};
 
 /// Why a folder could not be opened.
 #[derive(Debug, thiserror::Error)]

@@ -45,6 +45,7 @@ pub(super) const SHARED: Form = Form {
         include_str!("../../../../migrations/sqlite/shared/0007_children.sql"),
         include_str!("../../../../migrations/sqlite/shared/0008_keys.sql"),
         include_str!("../../../../migrations/sqlite/shared/0009_audit.sql"),
+        include_str!("../../../../migrations/sqlite/shared/0010_retention.sql"),
     ],
     advice: "`flowmill serve`",
 };

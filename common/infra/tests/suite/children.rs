@@ -18,7 +18,7 @@ pub(crate) async fn all<S: Store + Shards + Intake>(make: impl AsyncFn() -> S) {
     a_parent_that_has_ended_gets_no_children(make().await).await;
 }
 
-fn task() -> TaskId {
+pub(crate) fn task() -> TaskId {
     TaskId { frame: "it[1]".into(), node: "n".into(), generation: 2 }
 }
 

@@ -29,6 +29,7 @@ fn upload(id: &str, content: &[u8]) -> Upload {
         bytes: content.len() as u64,
         digest: Digest::of(content),
         uploaded_at: Time(1_700_000_000_123_456),
+        used_at: Time(1_700_000_000_123_456),
     }
 }
 

@@ -26,6 +26,7 @@ mod postgres;
 mod proxy;
 #[cfg(feature = "sqlite")]
 mod reseal;
+pub(crate) mod retention;
 mod rights;
 mod secrets;
 pub(crate) mod server;

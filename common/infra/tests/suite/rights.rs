@@ -1,7 +1,9 @@
 //! What a scheduler may do that works as `flowmill_scheduler`: all that it does, and nothing to tables.
 
+use std::time::Duration;
+
 use flowmill_infra::audit::{Audit as _, Deed};
-use flowmill_infra::postgres::{PostgresStore, Settings, maintain};
+use flowmill_infra::postgres::{PostgresPurge, PostgresStore, Settings, maintain};
 use sqlx::{Connection as _, PgConnection};
 
 use super::server::Schema;
@@ -25,6 +27,18 @@ async fn a_scheduler_does_its_work_with_rights_on_rows_alone() {
     suite::letters::all(store).await;
     suite::tenants::all(store).await;
     suite::audit::all(store).await;
+    let in_hand = async || {
+        schema.cleared().await;
+        let hand = loop {
+            // whoever had it in hand before gives it back in a moment
+            match PostgresPurge::open(&url).await.unwrap() {
+                Some(hand) => break hand,
+                None => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        };
+        (store().await, hand)
+    };
+    suite::retention::all(in_hand, suite::retention::tell).await;
     maintain(&url).await.unwrap();
     let deed = Deed {
         tenant: "default".into(),

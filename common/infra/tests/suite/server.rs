@@ -4,7 +4,7 @@ use std::str::FromStr as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use flowmill_infra::postgres::{PostgresStore, Settings, migrate};
+use flowmill_infra::postgres::{PostgresPurge, PostgresStore, Settings, migrate};
 use flowmill_infra::seal::Keys;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
@@ -70,6 +70,8 @@ impl Schema {
             DELETE FROM conversations; DELETE FROM conversation_variables;
             ALTER TABLE audit DISABLE TRIGGER USER; DELETE FROM audit;
             ALTER TABLE audit ENABLE TRIGGER USER;
+            DELETE FROM uploads; DELETE FROM retention; DELETE FROM removed_tenants;
+            DELETE FROM upkeep;
             DELETE FROM api_keys; DELETE FROM tenants WHERE name <> 'default';
             UPDATE leases SET owner = NULL, expires_at = 0;
             UPDATE shards SET epoch = 0, mark = 0, last = 0";
@@ -116,6 +118,19 @@ impl Schema {
     pub(crate) async fn hasty(&self) -> PostgresStore {
         let settings = Settings { lease: Duration::from_millis(20), ..self.settings() };
         PostgresStore::open(&settings).await.unwrap()
+    }
+
+    /// A store, in the hands of the one who purges it.
+    pub(crate) async fn purged(&self) -> (PostgresStore, PostgresPurge) {
+        let store = self.store().await;
+        // whoever had it in hand before gives it back in a moment
+        for _ in 0..500 {
+            if let Some(hand) = PostgresPurge::open(&self.url()).await.unwrap() {
+                return (store, hand);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("somebody purges it and does not end");
     }
 
     /// A connection behind the store's back.

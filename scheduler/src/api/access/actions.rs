@@ -33,7 +33,7 @@ const fn deed(name: &'static str, needs: Scope) -> Action {
 }
 
 /// By method and path below `/api/v1/`. Looks that stand nowhere need the scope to read.
-const ACTIONS: [(&str, &str, Action); 37] = [
+const ACTIONS: [(&str, &str, Action); 39] = [
     ("POST", "runs", work("runs.submit")),
     ("POST", "batches", work("batches.submit")),
     ("POST", "files", work("files.upload")),
@@ -51,6 +51,8 @@ const ACTIONS: [(&str, &str, Action); 37] = [
     ("DELETE", "limits/tenant", deed("limits.clear", Scope::Admin)),
     ("PUT", "limits/{kind}/{name}", deed("limits.set", Scope::Write)),
     ("DELETE", "limits/{kind}/{name}", deed("limits.clear", Scope::Write)),
+    ("PUT", "retention", deed("retention.set", Scope::Admin)),
+    ("DELETE", "retention", deed("retention.clear", Scope::Admin)),
     ("DELETE", "dead-letters/{id}", deed("letters.drop", Scope::Write)),
     ("POST", "dead-letters/{id}/replay", deed("letters.replay", Scope::Write)),
     ("POST", "webhooks/endpoints", deed("endpoints.create", Scope::Write)),

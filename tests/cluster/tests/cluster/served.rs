@@ -17,6 +17,7 @@ use flowmill_infra::message::{Delivery, PlanKey, Shard};
 use flowmill_infra::metrics::{Metrics, Program};
 use flowmill_infra::seal::Keys;
 use flowmill_infra::sqlite::SharedFolder;
+use flowmill_scheduler::Purging;
 use flowmill_scheduler::api::{Courier, WebhookSettings};
 use flowmill_worker::Slots;
 use flowmill_workflow::digest;
@@ -53,6 +54,7 @@ async fn recorded_cases_are_answered_alike_over_a_folder() {
         drain: Duration::from_secs(10),
         courier: Arc::new(Courier::new(WebhookSettings::default()).unwrap()),
         metrics: Metrics::of(Program::Serve),
+        purging: Purging::default(),
         limiter: Arc::new(MemoryLimiter::default()),
     };
     let outside = conform::surroundings().unwrap();

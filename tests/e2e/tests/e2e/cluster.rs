@@ -207,6 +207,28 @@ impl Cluster {
         self.folder.path()
     }
 
+    /// Its programs, which do not run, run on over another database.
+    pub(crate) async fn move_to(&mut self, database: &str) {
+        let urls = [database.to_owned(), self.rabbit.url(), self.redis.url()];
+        let make = |kind, old: &[Program]| {
+            // they are others, and may say something else in the same folder
+            let numbers = old.len()..2 * old.len();
+            let place = (self.folder.path(), "runs,webhooks");
+            numbers
+                .map(|number| Program::new(kind, number, &urls, place, Terms::default()))
+                .collect::<Vec<_>>()
+        };
+        let schedulers = make("flowmill-scheduler", &self.schedulers);
+        let workers = make("flowmill-worker", &self.workers);
+        (self.schedulers, self.workers) = (schedulers, workers);
+        let ports = self.schedulers.iter().map(|scheduler| scheduler.port).collect();
+        self.api = Arc::new(Api { ports, turn: AtomicUsize::new(0) });
+        for program in self.schedulers.iter_mut().chain(&mut self.workers) {
+            program.process.start();
+            program.ready().await;
+        }
+    }
+
     /// A program that sends webhooks and does nothing else; it was not started.
     pub(crate) fn sender(&self) -> Program {
         // no broker is there for it

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 #![expect(clippy::print_stderr, reason = "a test that takes a while says how far it is")]
 
+mod backup;
 mod batches;
 mod chaos;
 mod cluster;
@@ -17,6 +18,7 @@ mod models;
 mod people;
 mod process;
 mod random;
+mod retention;
 mod secrets;
 mod servers;
 mod tenants;

@@ -27,6 +27,20 @@ impl Contents for SharedStore {
         Ok(found.cloned().collect())
     }
 
+    async fn use_uploads(&self, tenant: &Name, ids: &[Name]) -> Result<Vec<Name>, StoreError> {
+        let now = self.now();
+        let mut state = self.lock();
+        let mut there = ids.to_vec();
+        there.retain(|id| match state.uploads.get_mut(&(tenant.clone(), id.clone())) {
+            Some(upload) => {
+                upload.used_at = now;
+                true
+            }
+            None => false,
+        });
+        Ok(there)
+    }
+
     fn content(&self) -> Arc<dyn Payloads> {
         self.payloads.clone()
     }

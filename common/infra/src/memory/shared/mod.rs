@@ -13,6 +13,7 @@ mod batches;
 #[cfg(feature = "payloads")]
 mod contents;
 mod intake;
+mod keeping;
 mod letters;
 #[cfg(feature = "seal")]
 mod reseal;
@@ -22,7 +23,7 @@ mod tenants;
 mod webhooks;
 mod work;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::dead_letters::DeadLetter;
 use crate::intake::{Attached, Conversation, Document, IdempotencyKey};
 use crate::message::{PlanKey, Shard};
+use crate::retention::Terms;
 use crate::shards::{Signal, Wish};
 use crate::shares::{Parts, Party, Share};
 use crate::store::{Batch, Commit, Settled, Standing, Store, StoreError, Tenure};
@@ -82,8 +84,12 @@ struct State {
     batches: BTreeMap<Name, batches::BatchRow>,
     /// Since when each is there.
     tenants: BTreeMap<Name, Time>,
+    /// Those that were removed and had something.
+    leaving: BTreeSet<Name>,
     api_keys: Vec<ApiKey>,
     audit: Vec<Entry>,
+    /// How long tenants want what they have to be kept.
+    terms: BTreeMap<Name, Terms>,
     shares: BTreeMap<(Name, Party), Share>,
     /// What schedulers have of what is shared.
     parts: Parts,

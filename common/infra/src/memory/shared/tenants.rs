@@ -29,6 +29,9 @@ impl Tenants for SharedStore {
         if state.tenants.contains_key(name) {
             return Ok(AddedTenant::There);
         }
+        if state.leaving.contains(name) {
+            return Ok(AddedTenant::Leaving);
+        }
         if state.tenants.len() >= MOST_TENANTS {
             return Ok(AddedTenant::Full);
         }
@@ -45,6 +48,9 @@ impl Tenants for SharedStore {
             return Ok(RemovedTenant::Needed);
         }
         state.tenants.remove(name);
+        if state.has_something(name) {
+            state.leaving.insert(name.clone());
+        }
         state.api_keys.retain(|key| key.tenant != *name);
         Ok(RemovedTenant::Gone)
     }
@@ -117,6 +123,15 @@ impl Tenants for SharedStore {
 }
 
 impl State {
+    /// Whether there is something of a tenant.
+    fn has_something(&self, tenant: &Name) -> bool {
+        self.runs.values().any(|row| row.tenant == *tenant)
+            || self.documents.keys().any(|(owner, _)| owner == tenant)
+            || self.conversations.keys().any(|(owner, _)| owner == tenant)
+            || self.endpoints.iter().any(|row| row.is_of(tenant))
+            || self.shares.keys().any(|(owner, _)| owner == tenant)
+    }
+
     /// Whether a tenant has runs or batches that have not ended.
     fn is_at_work(&self, tenant: &Name) -> bool {
         let runs = self.runs.values().filter(|row| row.tenant == *tenant);

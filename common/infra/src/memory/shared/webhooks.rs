@@ -23,6 +23,13 @@ pub(super) struct EndpointRow {
     endpoint: Endpoint,
 }
 
+impl EndpointRow {
+    /// Whether it is a tenant's.
+    pub(super) fn is_of(&self, tenant: &Name) -> bool {
+        self.tenant == *tenant
+    }
+}
+
 /// A delivery that is kept.
 #[derive(Debug)]
 pub(super) struct DeliveryRow {

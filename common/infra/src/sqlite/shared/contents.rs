@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use flowmill_engine::fact::Fact;
+use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_engine::variables::Variable;
 use sqlx::SqliteConnection;
@@ -25,11 +26,17 @@ impl Contents for SharedFolder {
 
     async fn uploads(&self, tenant: &Name, ids: &[Name]) -> Result<Vec<Upload>, StoreError> {
         const UPLOADS: &str = "
-            SELECT upload, name, extension, mime_type, bytes, digest, uploaded_at
+            SELECT upload, name, extension, mime_type, bytes, digest, uploaded_at,
+                coalesce(used_at, uploaded_at) AS used_at
             FROM uploads WHERE tenant = ? AND upload IN (SELECT value FROM json_each(?))";
         let found = sqlx::query(UPLOADS).bind(&**tenant).bind(list(ids)?);
         let found = found.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
         found.iter().map(upload).collect()
+    }
+
+    async fn use_uploads(&self, tenant: &Name, ids: &[Name]) -> Result<Vec<Name>, StoreError> {
+        let (tenant, ids) = (tenant.clone(), list(ids)?);
+        self.writer.write(Using { tenant, ids, now: self.now() }).await
     }
 
     fn content(&self) -> Arc<dyn Payloads> {
@@ -94,11 +101,36 @@ impl Change for Keeping {
         const KEEP: &str = "
             INSERT INTO uploads (tenant, upload, name, extension, mime_type, bytes, digest, uploaded_at)
             VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
-        let Upload { id, name, extension, mime_type, bytes, digest, uploaded_at } = &self.upload;
+        let Upload { id, name, extension, mime_type, bytes, digest, uploaded_at, used_at: _ } =
+            &self.upload;
         let keep = sqlx::query(KEEP).bind(&*self.tenant).bind(&**id).bind(&**name);
         let keep = keep.bind(extension.as_deref()).bind(&**mime_type).bind(number(*bytes));
         let keep = keep.bind(digest.to_string()).bind(number(uploaded_at.0));
         keep.execute(to).await.map(|_| Ok(()))
+    }
+}
+
+/// Files that are used, a list of their ids.
+#[derive(Debug)]
+struct Using {
+    tenant: Name,
+    ids: String,
+    now: Time,
+}
+
+impl Change for Using {
+    type Answer = Vec<Name>;
+
+    async fn apply(
+        &self,
+        to: &mut SqliteConnection,
+    ) -> Result<Result<Vec<Name>, StoreError>, sqlx::Error> {
+        const USE: &str = "
+            UPDATE uploads SET used_at = ?1
+            WHERE tenant = ?2 AND upload IN (SELECT value FROM json_each(?3)) RETURNING upload";
+        let there = sqlx::query_scalar::<_, String>(USE).bind(number(self.now.0));
+        let there = there.bind(&*self.tenant).bind(&self.ids).fetch_all(to).await?;
+        Ok(Ok(there.into_iter().map(Name::from).collect()))
     }
 }
 
@@ -115,5 +147,6 @@ fn upload(row: &SqliteRow) -> Result<Upload, StoreError> {
         bytes: get::<i64>(row, "bytes")?.unsigned_abs(),
         digest,
         uploaded_at: time(get(row, "uploaded_at")?),
+        used_at: time(get(row, "used_at")?),
     })
 }

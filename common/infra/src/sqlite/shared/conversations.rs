@@ -43,8 +43,10 @@ pub(super) async fn count(
     turn: &Turn,
 ) -> Result<(), sqlx::Error> {
     const COUNT: &str = "
-        INSERT INTO conversations (tenant, conversation, app, turns) VALUES (?, ?, ?, ?)
-        ON CONFLICT (tenant, conversation) DO UPDATE SET turns = turns + excluded.turns";
+        INSERT INTO conversations (tenant, conversation, app, turns, used_at)
+        VALUES (?, ?, ?, ?, CAST(unixepoch('subsec') * 1000000 AS INTEGER))
+        ON CONFLICT (tenant, conversation) DO UPDATE
+            SET turns = turns + excluded.turns, used_at = excluded.used_at";
     let Turn { conversation, app, counts } = turn;
     let count = sqlx::query(COUNT).bind(&**tenant).bind(&**conversation).bind(&**app);
     count.bind(i64::from(*counts)).execute(to).await.map(|_| ())

@@ -454,6 +454,12 @@ pub(super) fn plan_key(row: &SqliteRow) -> Result<PlanKey, StoreError> {
     })
 }
 
+/// The status that a row names.
+pub(super) fn status(run: &str, word: &str) -> Result<Status, StoreError> {
+    decode(format!("{word:?}").as_bytes())
+        .map_err(|_| StoreError::Corrupt(format!("run {run} has the status {word:?}")))
+}
+
 /// A document without its text, and what is known of it.
 fn document(row: &SqliteRow) -> Result<Document, StoreError> {
     Ok(Document {
@@ -467,10 +473,7 @@ fn document(row: &SqliteRow) -> Result<Document, StoreError> {
 
 pub(super) fn run_row(row: &SqliteRow) -> Result<RunRow, StoreError> {
     let run = text(row, "run")?;
-    let status = get::<Option<&str>>(row, "status")?.map(|word| {
-        decode::<Status>(format!("{word:?}").as_bytes())
-            .map_err(|_| StoreError::Corrupt(format!("run {run} has the status {word:?}")))
-    });
+    let status = get::<Option<&str>>(row, "status")?.map(|word| status(&run, word));
     let point = |column| Ok(get::<Option<i64>>(row, column)?.map(time));
     Ok(RunRow {
         status: status.transpose()?,

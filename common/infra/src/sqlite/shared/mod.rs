@@ -17,7 +17,9 @@ mod contents;
 mod conversations;
 mod end;
 mod intake;
+mod keeping;
 mod leases;
+mod purge;
 mod reading;
 mod reseal;
 mod shards;
@@ -44,6 +46,8 @@ use crate::payloads::{FilePayloads, Owner, Payloads};
 use crate::seal::Keys;
 use crate::stash::Stash;
 use crate::store::{Batch, Store, StoreError};
+
+pub use purge::FolderPurge;
 
 use super::keys::FolderKeys;
 use super::writer::{Change, Writer};

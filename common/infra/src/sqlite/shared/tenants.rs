@@ -93,13 +93,19 @@ impl Change for AddingTenant {
         const ADD: &str = "
             INSERT INTO tenants (name, created_at)
             SELECT ?1, ?2 WHERE (SELECT count(*) FROM tenants) < ?3
+                AND NOT EXISTS (SELECT 1 FROM removed_tenants WHERE name = ?1)
             ON CONFLICT DO NOTHING";
+        const IS_LEAVING: &str = "SELECT EXISTS (SELECT 1 FROM removed_tenants WHERE name = ?)";
         let Self(name, now) = self;
         let add = sqlx::query(ADD).bind(&**name).bind(number(now.0)).bind(most(MOST_TENANTS));
         if add.execute(&mut *to).await?.rows_affected() > 0 {
             return Ok(Ok(AddedTenant::New));
         }
-        Ok(Ok(if is_there(to, name).await? { AddedTenant::There } else { AddedTenant::Full }))
+        if is_there(to, name).await? {
+            return Ok(Ok(AddedTenant::There));
+        }
+        let is_leaving = sqlx::query_scalar(IS_LEAVING).bind(&**name).fetch_one(&mut *to).await?;
+        Ok(Ok(if is_leaving { AddedTenant::Leaving } else { AddedTenant::Full }))
     }
 }
 
@@ -121,8 +127,20 @@ impl Change for RemovingTenant {
                 AND NOT EXISTS (SELECT 1 FROM runs
                     WHERE tenant = ?1 AND wake_at IS NULL AND finished_at IS NULL)
                 AND NOT EXISTS (SELECT 1 FROM batches WHERE tenant = ?1 AND finished_at IS NULL)";
+        const LEAVE: &str = "
+            INSERT INTO removed_tenants (name) SELECT ?1
+            WHERE EXISTS (SELECT 1 FROM runs WHERE tenant = ?1)
+                OR EXISTS (SELECT 1 FROM workflows WHERE tenant = ?1)
+                OR EXISTS (SELECT 1 FROM uploads WHERE tenant = ?1)
+                OR EXISTS (SELECT 1 FROM batches WHERE tenant = ?1)
+                OR EXISTS (SELECT 1 FROM conversations WHERE tenant = ?1)
+                OR EXISTS (SELECT 1 FROM endpoints WHERE tenant = ?1)
+                OR EXISTS (SELECT 1 FROM retention WHERE tenant = ?1)
+                OR EXISTS (SELECT 1 FROM shares WHERE tenant = ?1)
+            ON CONFLICT DO NOTHING";
         let remove = sqlx::query(REMOVE).bind(&*self.0).execute(&mut *to).await?;
         Ok(Ok(if remove.rows_affected() > 0 {
+            sqlx::query(LEAVE).bind(&*self.0).execute(&mut *to).await?;
             RemovedTenant::Gone
         } else if is_there(to, &self.0).await? {
             RemovedTenant::Needed

@@ -96,6 +96,28 @@ impl Postgres {
         String::from_utf8(done(dump).stdout).unwrap()
     }
 
+    /// Saves the database as its backup does; the file.
+    pub(crate) fn save(&self, folder: &Path) -> PathBuf {
+        let file = folder.join("flowmill.dump");
+        let mut dump = Command::new(self.bin.join("pg_dump"));
+        dump.args(["--format=custom", "-d", &self.url(), "-f"]).arg(&file);
+        done(dump);
+        file
+    }
+
+    /// Makes a database of what was saved; its address.
+    pub(crate) fn restore(&self, file: &Path, name: &str) -> String {
+        let port = self.port.to_string();
+        let mut make = Command::new(self.bin.join("createdb"));
+        make.args(["-U", "postgres", "-h", "127.0.0.1", "-p", &port, name]);
+        done(make);
+        let url = self.url().replacen("/postgres?", &format!("/{name}?"), 1);
+        let mut restore = Command::new(self.bin.join("pg_restore"));
+        restore.args(["--exit-on-error", "-d", &url]).arg(file);
+        done(restore);
+        url
+    }
+
     /// What a query gives: one line a row, its columns with `|` between.
     pub(crate) fn ask(&self, query: &str) -> Vec<String> {
         let mut ask = Command::new(self.bin.join("psql"));

@@ -4,8 +4,16 @@
 //! Labels have closed lists of values, or lists that the configuration bounds. Never is a label the
 //! id of a run, a tenant, an address or a text from outside.
 
+mod worker;
+
 use super::handles::{Counter, Gauge, Histogram, OTHER};
 use super::kinds::{Label, Metric, Program, Spec, bounded, counter, gauge, histogram, known};
+
+pub use worker::{
+    MODEL_CALL_SECONDS, MODEL_CALLS, MODEL_CIRCUIT, MODEL_COST, MODEL_LIMITED, MODEL_TOKENS,
+    OUTBOUND_REQUESTS, SANDBOX_PROCESSES, SANDBOX_RUNS, SANDBOX_WAIT, WORKER_BUSY, WORKER_DRAINING,
+    WORKER_SLOTS, WORKER_TASK_SECONDS, WORKER_TASKS,
+};
 
 /// The classes of tasks, in their order.
 pub const CLASSES: [&str; 4] = ["light", "code", "http", "llm"];
@@ -84,6 +92,14 @@ pub const START_TIME: Metric<Gauge> = gauge(
     &[],
     ALL,
     "When the process began, in seconds since 1970.",
+);
+
+/// Memory of the process that is in RAM.
+pub const RESIDENT_MEMORY: Metric<Gauge> = gauge(
+    "flowmill_process_resident_memory_bytes",
+    &[],
+    ALL,
+    "Memory of the process that is in RAM; 0 where that cannot be read.",
 );
 
 /// 1 while a server answers, as `/readyz` has it.
@@ -372,123 +388,6 @@ pub const COMMITS: Metric<Counter> = counter(
 pub const FACTS: Metric<Counter> =
     counter("flowmill_facts_total", &[], SCHEDULER, "Facts that were stored.");
 
-/// Nodes that may run at a time.
-pub const WORKER_SLOTS: Metric<Gauge> =
-    gauge("flowmill_worker_slots", &[CLASS], WORKER, "Nodes that may run at a time.");
-
-/// Slots that are taken.
-pub const WORKER_BUSY: Metric<Gauge> =
-    gauge("flowmill_worker_busy", &[CLASS], WORKER, "Slots that are taken.");
-
-/// Tasks that came.
-pub const WORKER_TASKS: Metric<Counter> = counter(
-    "flowmill_worker_tasks_total",
-    &[CLASS, known("outcome", &["answered", "handed_back", "released", "dropped"])],
-    WORKER,
-    "Tasks that came: answered (well or with an error), handed back while stopping, \
-     released because they could not be begun here, or dropped because nobody wants them.",
-);
-
-/// From a task's arrival to its answer, the wait for a slot included.
-pub const WORKER_TASK_SECONDS: Metric<Histogram> = histogram(
-    "flowmill_worker_task_seconds",
-    WORK,
-    (&[CLASS], WORKER),
-    "From a task's arrival to its answer, the wait for a slot included.",
-);
-
-/// 1 once it was told to stop and lets nodes finish.
-pub const WORKER_DRAINING: Metric<Gauge> = gauge(
-    "flowmill_worker_draining",
-    &[],
-    WORKER,
-    "1 once it was told to stop and lets nodes finish.",
-);
-
-/// Python programs that run in the sandbox now.
-pub const SANDBOX_PROCESSES: Metric<Gauge> = gauge(
-    "flowmill_sandbox_processes",
-    &[],
-    WORKER,
-    "Python programs that run in the sandbox now.",
-);
-
-/// Python programs that ran.
-pub const SANDBOX_RUNS: Metric<Counter> = counter(
-    "flowmill_sandbox_runs_total",
-    &[known("outcome", &["ended", "timed_out", "failed"])],
-    WORKER,
-    "Python programs that ran: to their end, whatever their status; past their time; or \
-     that could not be run or were cut off.",
-);
-
-/// How long a Python program waited for its turn.
-pub const SANDBOX_WAIT: Metric<Histogram> = histogram(
-    "flowmill_sandbox_wait_seconds",
-    WORK,
-    (&[], WORKER),
-    "How long a Python program waited for its turn.",
-);
-
-/// Calls of models.
-pub const MODEL_CALLS: Metric<Counter> = counter(
-    "flowmill_model_calls_total",
-    &[PROVIDER, known("outcome", &["answered", "limited", "failed", "refused"])],
-    WORKER,
-    "Calls of models: answered, turned away by the provider for being too many, failed on \
-     its side, or refused for what they ask.",
-);
-
-/// How long a call took, without the wait for limits.
-pub const MODEL_CALL_SECONDS: Metric<Histogram> = histogram(
-    "flowmill_model_call_seconds",
-    WORK,
-    (&[PROVIDER], WORKER),
-    "How long a call took, without the wait for limits.",
-);
-
-/// Tokens as providers count them.
-pub const MODEL_TOKENS: Metric<Counter> = counter(
-    "flowmill_model_tokens_total",
-    &[PROVIDER, known("direction", &["in", "out"])],
-    WORKER,
-    "Tokens as providers count them.",
-);
-
-/// What calls cost by the prices of the services file, in its currency.
-pub const MODEL_COST: Metric<Counter> = counter(
-    "flowmill_model_cost_total",
-    &[PROVIDER],
-    WORKER,
-    "What calls cost by the prices of the services file, in its currency.",
-);
-
-/// How long calls waited for limits, added up.
-pub const MODEL_LIMITED: Metric<Counter> = counter(
-    "flowmill_model_limited_seconds_total",
-    &[PROVIDER],
-    WORKER,
-    "How long calls waited for limits, added up.",
-);
-
-/// 1 while a provider is left alone because it failed again and again, as this worker knows it.
-pub const MODEL_CIRCUIT: Metric<Gauge> = gauge(
-    "flowmill_model_circuit",
-    &[PROVIDER, known("state", &["open"])],
-    WORKER,
-    "1 while a provider is left alone because it failed again and again, as this worker \
-     knows it.",
-);
-
-/// Requests of nodes to the outside.
-pub const OUTBOUND_REQUESTS: Metric<Counter> = counter(
-    "flowmill_outbound_requests_total",
-    &[known("outcome", &["answered", "denied", "failed"])],
-    WORKER,
-    "Requests of nodes to the outside: answered whatever the status, denied by the rules, \
-     or failed on the way.",
-);
-
 /// Tries to deliver a webhook.
 pub const WEBHOOK_DELIVERIES: Metric<Counter> = counter(
     "flowmill_webhook_deliveries_total",
@@ -530,10 +429,44 @@ pub const WEBHOOK_ENDPOINTS_DISABLED: Metric<Counter> = counter(
     "Endpoints that answered 410 Gone and are disabled.",
 );
 
+/// What was removed because it need not be kept any longer.
+pub const PURGED: Metric<Counter> = counter(
+    "flowmill_purged_total",
+    &[known(
+        "kind",
+        &[
+            "runs",
+            "months",
+            "batches",
+            "uploads",
+            "conversations",
+            "keys",
+            "signals",
+            "letters",
+            "payloads",
+            "tenants",
+        ],
+    )],
+    SCHEDULER,
+    "What was removed because it need not be kept any longer: runs, whole months of them, \
+     batches, files, conversations, names of submissions, wishes and dead letters that were \
+     dealt with, large values that belong to no run, and tenants.",
+);
+
+/// When a purge came to its end last, in seconds since 1970, as the store has it.
+pub const PURGED_AT: Metric<Gauge> = gauge(
+    "flowmill_purged_timestamp_seconds",
+    &[],
+    SCHEDULER,
+    "When a purge came to its end last, in seconds since 1970, whichever scheduler did it; \
+     0 until this one has looked.",
+);
+
 /// All rows, in the order of the page.
 pub const TABLE: &[&Spec] = &[
     &BUILD_INFO.spec,
     &START_TIME.spec,
+    &RESIDENT_MEMORY.spec,
     &DEPENDENCY_UP.spec,
     &POOL_CONNECTIONS.spec,
     &POOL_SIZE.spec,
@@ -590,4 +523,6 @@ pub const TABLE: &[&Spec] = &[
     &WEBHOOKS_PENDING.spec,
     &WEBHOOKS_OLDEST.spec,
     &WEBHOOK_ENDPOINTS_DISABLED.spec,
+    &PURGED.spec,
+    &PURGED_AT.spec,
 ];
