@@ -48,6 +48,3 @@ pub use meters::Meters;
 pub use plans::{PlanError, Plans};
 pub use service::{Service, load};
 pub use shards::{Near, NearOr, Sharded};
-
-/// The highest version of facts and messages that a scheduler reads.
-pub const READS: u32 = 1;

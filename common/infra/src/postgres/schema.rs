@@ -8,7 +8,7 @@ use super::{OpenError, place, read_url, trouble};
 
 /// What leads from each form to the next, in order. They are never changed once a release has
 /// them; and while a release runs that reads an older form, they only add.
-const MIGRATIONS: [(&str, &str); 15] = [
+const MIGRATIONS: [(&str, &str); 16] = [
     ("runs", include_str!("../../../../migrations/postgres/0001_runs.sql")),
     ("faults", include_str!("../../../../migrations/postgres/0002_faults.sql")),
     ("payloads", include_str!("../../../../migrations/postgres/0003_payloads.sql")),
@@ -24,6 +24,7 @@ const MIGRATIONS: [(&str, &str); 15] = [
     ("keys", include_str!("../../../../migrations/postgres/0013_keys.sql")),
     ("audit", include_str!("../../../../migrations/postgres/0014_audit.sql")),
     ("rights of schedulers", include_str!("../../../../migrations/postgres/0015_scheduler.sql")),
+    ("programs", include_str!("../../../../migrations/postgres/0016_programs.sql")),
 ];
 
 /// Months ahead for which there are partitions.

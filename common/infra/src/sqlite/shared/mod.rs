@@ -44,6 +44,7 @@ use crate::payloads::{FilePayloads, Owner, Payloads};
 use crate::seal::Keys;
 use crate::stash::Stash;
 use crate::store::{Batch, Store, StoreError};
+use crate::versions::Versions;
 
 use super::keys::FolderKeys;
 use super::writer::{Change, Writer};
@@ -92,7 +93,7 @@ impl SharedFolder {
         Ok(Self {
             folder: folder.into(),
             clock: SystemClock::new(),
-            codec: Codec { keys, stash },
+            codec: Codec { keys, stash, versions: Versions::alone() },
             payloads,
             leases: Arc::default(),
             parts: Arc::default(),
