@@ -18,13 +18,14 @@ use flowmill_infra::shards::Announcement;
 use flowmill_infra::sqlite::SharedFolder;
 use flowmill_infra::store::StoreError;
 use flowmill_infra::tenants::{DEFAULT_TENANT, Rate};
+use flowmill_infra::versions::PRESENT;
 use flowmill_nodes::context::NodeContext;
 use flowmill_nodes::files::TenantFolders;
 use flowmill_scheduler::api::{
     self, Background, Courier, Guard, Listened, begin_children, send_webhooks,
 };
 use flowmill_scheduler::{
-    Children, Handle, Meters, Purging, READS, Service as Scheduler, Sharded, Window, keep_purging,
+    Children, Handle, Meters, Purging, Service as Scheduler, Sharded, Window, keep_purging,
 };
 use flowmill_services::models::limits::Limiter;
 use flowmill_worker::{
@@ -137,7 +138,7 @@ impl Serving {
         let router = router.merge(explain).merge(letters).merge(hooks).merge(models);
         let router = Requests::of(&metrics).watch(router);
 
-        let me = Announcement { scheduler: NAME.into(), reads: READS };
+        let me = Announcement { scheduler: NAME.into(), reads: PRESENT };
         let duties = Sharded::new(store.clone(), workflows.clone(), me).with_notes(notes);
         let duties = duties.with_meters(meters.clone());
         let window = Window::for_slots(|class| slots.of(class));

@@ -51,6 +51,3 @@ pub use plans::{PlanError, Plans};
 pub use purging::{Purging, keep_purging};
 pub use service::{Service, load};
 pub use shards::{Near, NearOr, Sharded};
-
-/// The highest version of facts and messages that a scheduler reads.
-pub const READS: u32 = 1;

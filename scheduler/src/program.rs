@@ -13,14 +13,15 @@ use flowmill_infra::clock::SystemClock;
 use flowmill_infra::metrics::{Metrics, Program, Requests};
 use flowmill_infra::postgres::{self, OpenError, PostgresPurge, PostgresStore};
 use flowmill_infra::program::{
-    Failure, Health, Listener, Redis, Stop, look_at_broker, look_at_health, look_at_pools, name_or,
-    patiently, watch,
+    Beside, Failure, Health, Listener, Redis, Stop, look_at_broker, look_at_health, look_at_pools,
+    name_or, patiently, watch,
 };
 use flowmill_infra::rabbitmq::{
     self, RabbitCompletions, RabbitDeadLetters, RabbitInbox, RabbitTasks,
 };
 use flowmill_infra::seal::Keys;
 use flowmill_infra::shards::Announcement;
+use flowmill_infra::versions::{PRESENT, Versions};
 use flowmill_infra::wire::Transit;
 use flowmill_workflow::Workflows;
 use tokio::sync::{Notify, oneshot};
@@ -32,8 +33,7 @@ use crate::api::{
 use crate::config::{Config, Role};
 use crate::sending::{self, Sending};
 use crate::{
-    ChildNews, Children, Meters, Near, READS, Service, Sharded, deal_with_dead_letters,
-    keep_purging,
+    ChildNews, Children, Meters, Near, Service, Sharded, deal_with_dead_letters, keep_purging,
 };
 
 /// What the program is called.
@@ -56,6 +56,8 @@ pub(crate) const REQUESTS: Duration = Duration::from_secs(5);
 /// The servers, when they can be used.
 struct Servers {
     store: Arc<PostgresStore>,
+    /// What it says to the programs that share them.
+    beside: Beside,
     /// How many shards it has.
     shards: u16,
     tasks: RabbitTasks,
@@ -71,6 +73,15 @@ struct Servers {
 /// # Errors
 /// [`Failure`] when it cannot go on.
 pub async fn run(config: Config, stop: Stop) -> Result<(), Failure> {
+    run_as(PRESENT, config, stop).await
+}
+
+/// The same as a release that reads facts and messages of versions up to `reads`.
+///
+/// # Errors
+/// [`Failure`] when it cannot go on.
+pub async fn run_as(reads: u8, config: Config, stop: Stop) -> Result<(), Failure> {
+    let versions = Versions::among_others(reads);
     let name = name_or(&config.name);
     let courier = config.webhooks.settings().map_err(Failure::Broken)?;
     let courier = Courier::new(courier).map_err(|error| Failure::Broken(error.to_string()))?;
@@ -78,7 +89,8 @@ pub async fn run(config: Config, stop: Stop) -> Result<(), Failure> {
     let courier = Arc::new(courier.with_metrics(&metrics));
     let apart = config.metrics.apart(&metrics, &stop).await?;
     if !config.roles.contains(&Role::Runs) {
-        return sending::send(&config, (courier, metrics, apart), stop).await;
+        let own = (courier, metrics, apart);
+        return sending::send(&config, (&name, versions), own, stop).await;
     }
     let health = Health::waiting_for(&["postgres", "rabbitmq", "api"]);
     let door = Door::default();
@@ -86,7 +98,7 @@ pub async fn run(config: Config, stop: Stop) -> Result<(), Failure> {
     let (at, terms) = (config.http.listen, config.listener.terms());
     let listener = Listener::open_with(at, terms, router, stop.clone()).await?;
     let reached = tokio::select! {
-        reached = reach(&config, &name, &health) => Some(reached),
+        reached = reach(&config, (&name, versions), &health) => Some(reached),
         () = stop.told(1) => None,
     };
     let served = match reached {
@@ -111,29 +123,35 @@ pub(crate) fn open_redis(config: &Config) -> Result<Redis, Failure> {
 /// Waits for the database.
 pub(crate) async fn open(
     config: &Config,
-    keys: &Keys,
-    redis: &Redis,
+    versions: Versions,
+    (keys, redis): (&Keys, &Redis),
     health: &Health,
 ) -> Result<Arc<PostgresStore>, Failure> {
-    let database = postgres::Settings { keys: keys.clone(), ..config.store() };
+    let database = postgres::Settings { keys: keys.clone(), versions, ..config.store() };
     let open = async || PostgresStore::open(&database).await;
     let store = patiently("postgres", health, open).await?;
     Ok(Arc::new(store.cached(Arc::new(redis.clone()))))
 }
 
 /// Waits for the servers.
-async fn reach(config: &Config, name: &str, health: &Health) -> Result<Servers, Failure> {
+async fn reach(
+    config: &Config,
+    (name, versions): (&str, Versions),
+    health: &Health,
+) -> Result<Servers, Failure> {
     let keys = config.secrets.keys().map_err(|error| Failure::Broken(error.to_string()))?;
     let redis = open_redis(config)?;
-    let store = open(config, &keys, &redis, health).await?;
+    let store = open(config, versions.clone(), (&keys, &redis), health).await?;
+    let beside = Beside::new(&store, "scheduler", name);
+    patiently("postgres", health, async || beside.tell().await).await?;
     let shards = patiently("postgres", health, async || store.shards().await).await?;
-    let transit = Transit::new(keys.clone()).with_stash(store.stash());
+    let transit = Transit::new(keys.clone()).with_stash(store.stash()).with_versions(versions);
     let broker = rabbitmq::Settings { transit, ..config.rabbitmq.settings(name) };
     let join = async || rabbitmq::scheduler(&broker).await;
     let (tasks, inbox) = patiently("rabbitmq", health, join).await?;
     let join = async || rabbitmq::dead_letters(&broker).await;
     let letters = patiently("rabbitmq", health, join).await?;
-    Ok(Servers { store, shards, tasks, inbox, letters, redis, keys })
+    Ok(Servers { store, beside, shards, tasks, inbox, letters, redis, keys })
 }
 
 /// Owns runs until it is told to stop.
@@ -145,12 +163,10 @@ async fn own(
     stop: &Stop,
 ) -> Result<(), Failure> {
     let meters = counted(metrics, health, &servers);
-    let Servers { store, shards, tasks, inbox, letters, redis, keys } = servers;
-    let watching = tokio::spawn(watch(health.clone(), store.clone(), inbox.contact()));
-    let looking_after = tokio::spawn(look_after(config.postgres.url.expose().to_owned()));
-    let purging = tokio::spawn(purge(config, metrics));
+    let tending = tend(config, (health, metrics), &servers);
+    let Servers { store, beside, shards, tasks, inbox, letters, redis, keys } = servers;
     let workflows = Arc::new(Workflows::new(store.clone()));
-    let me = Announcement { scheduler: name.into(), reads: READS };
+    let me = Announcement { scheduler: name.into(), reads: store.versions().reads() };
     let near = Arc::new(Near::default());
     let pokes = near.or(rabbitmq::pokes(&config.rabbitmq.settings(name)));
     let watched = redis.subscriptions(keys.clone());
@@ -193,7 +209,7 @@ async fn own(
     };
     health.lacks("stopping", "it was told to stop");
     // letters that it has in hand come to another scheduler
-    [watching, looking_after, purging, dealing].iter().for_each(JoinHandle::abort);
+    tending.iter().chain([&dealing]).for_each(JoinHandle::abort);
     door.close();
     drop((enough, enough_children));
     within("submissions", taking).await;
@@ -210,10 +226,29 @@ async fn own(
             if let Some(sending) = sending {
                 sending.stop().await;
             }
+            beside.leave().await;
             store.close().await;
             Ok(())
         }
     }
+}
+
+/// What goes on beside the runs: it looks after servers, and says what it reads. All of it may be cut
+/// off at any time.
+fn tend(
+    config: &Config,
+    (health, metrics): (&Health, &Metrics),
+    servers: &Servers,
+) -> [JoinHandle<()>; 5] {
+    let Servers { store, beside, inbox, .. } = servers;
+    let health = health.clone();
+    [
+        tokio::spawn(watch(health.clone(), store.clone(), inbox.contact())),
+        tokio::spawn(look_after(config.postgres.url.expose().to_owned())),
+        tokio::spawn(purge(config, metrics)),
+        tokio::spawn(beside.clone().keep_telling()),
+        tokio::spawn(beside.clone().watch_shards(health, metrics.clone())),
+    ]
 }
 
 /// What is counted while runs are owned, and what is looked at when somebody asks.

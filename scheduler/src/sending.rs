@@ -5,8 +5,9 @@ use std::sync::Arc;
 use flowmill_infra::metrics::Metrics;
 use flowmill_infra::postgres::PostgresStore;
 use flowmill_infra::program::{
-    Failure, Health, Listener, Stop, look_at_health, look_at_pools, watch_database,
+    Beside, Failure, Health, Listener, Stop, look_at_health, look_at_pools, watch_database,
 };
+use flowmill_infra::versions::Versions;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
@@ -17,6 +18,7 @@ use crate::program::{REQUESTS, open, open_redis};
 /// Sends webhooks and does nothing else, until it is told to stop.
 pub(crate) async fn send(
     config: &Config,
+    (name, versions): (&str, Versions),
     (courier, metrics, apart): (Arc<Courier>, Metrics, Option<Listener>),
     stop: Stop,
 ) -> Result<(), Failure> {
@@ -27,7 +29,7 @@ pub(crate) async fn send(
     let keys = config.secrets.keys().map_err(|error| Failure::Broken(error.to_string()))?;
     let redis = open_redis(config)?;
     let opened = tokio::select! {
-        opened = open(config, &keys, &redis, &health) => Some(opened),
+        opened = open(config, versions, (&keys, &redis), &health) => Some(opened),
         () = stop.told(1) => None,
     };
     let sent = match opened {
@@ -35,12 +37,16 @@ pub(crate) async fn send(
             tracing::info!("sending webhooks");
             look_at_health(&metrics, &health, &redis);
             look_at_pools(&metrics, &store);
+            let beside = Beside::new(&store, "webhooks", name);
             let watching = tokio::spawn(watch_database(health.clone(), store.clone()));
+            let telling = tokio::spawn(beside.clone().keep_telling());
             let sending = Sending::start(store.clone(), courier, Arc::default());
             stop.told(1).await;
             health.lacks("stopping", "it was told to stop");
             watching.abort();
             sending.stop().await;
+            telling.abort();
+            beside.leave().await;
             store.close().await;
             Ok(())
         }

@@ -10,11 +10,12 @@ use flowmill_infra::clock::SystemClock;
 use flowmill_infra::metrics::{Metrics, Program};
 use flowmill_infra::postgres::{self, PostgresStore};
 use flowmill_infra::program::{
-    Failure, Health, Listener, Redis, Stop, look_at_broker, look_at_health, look_at_pools, name_or,
-    patiently, watch,
+    Beside, Failure, Health, Listener, Redis, Stop, look_at_broker, look_at_health, look_at_pools,
+    name_or, patiently, watch,
 };
 use flowmill_infra::rabbitmq::{self, RabbitCompletions, RabbitWorker};
 use flowmill_infra::seal::Keys;
+use flowmill_infra::versions::{PRESENT, Versions};
 use flowmill_infra::wire::Transit;
 use flowmill_nodes::code::CodeRunner;
 use flowmill_nodes::context::NodeContext;
@@ -40,6 +41,8 @@ const LONGEST: Duration = Duration::from_hours(1);
 /// The servers, when they can be used.
 struct Servers {
     store: Arc<PostgresStore>,
+    /// What it says to the programs that share them.
+    beside: Beside,
     tasks: RabbitWorker,
     answers: RabbitCompletions,
     redis: Redis,
@@ -51,6 +54,14 @@ struct Servers {
 /// # Errors
 /// [`Failure`] when it cannot go on.
 pub async fn run(config: Config, stop: Stop) -> Result<(), Failure> {
+    run_as(PRESENT, config, stop).await
+}
+
+/// The same as a release that reads messages of versions up to `reads`.
+///
+/// # Errors
+/// [`Failure`] when it cannot go on.
+pub async fn run_as(reads: u8, config: Config, stop: Stop) -> Result<(), Failure> {
     let name = name_or(&config.name);
     let metrics = config.metrics.metrics(Program::Worker);
     let meters = OutsideMeters::of(&metrics);
@@ -63,7 +74,7 @@ pub async fn run(config: Config, stop: Stop) -> Result<(), Failure> {
     };
     let apart = config.metrics.apart(&metrics, &stop).await?;
     let reached = tokio::select! {
-        reached = reach(&config, &name, &health) => Some(reached),
+        reached = reach(&config, (&name, reads), &health) => Some(reached),
         () = stop.told(1) => None,
     };
     let worked = match reached {
@@ -116,19 +127,27 @@ fn outside(config: &Config, meters: &Arc<OutsideMeters>) -> Result<NodeContext, 
 }
 
 /// Waits for the servers.
-async fn reach(config: &Config, name: &str, health: &Health) -> Result<Servers, Failure> {
+async fn reach(
+    config: &Config,
+    (name, reads): (&str, u8),
+    health: &Health,
+) -> Result<Servers, Failure> {
+    let versions = Versions::among_others(reads);
     let keys = config.secrets.keys().map_err(|error| Failure::Broken(error.to_string()))?;
     let redis = config.redis.open(&config.rabbitmq.prefix);
     let redis = redis.map_err(|error| Failure::Broken(format!("failed to {error}")))?;
-    let database = postgres::Settings { keys: keys.clone(), ..config.postgres.settings() };
+    let usual = config.postgres.settings();
+    let database = postgres::Settings { keys: keys.clone(), versions: versions.clone(), ..usual };
     let open = async || PostgresStore::open(&database).await;
     let store = patiently("postgres", health, open).await?;
     let store = Arc::new(store.cached(Arc::new(redis.clone())));
-    let transit = Transit::new(keys.clone()).with_stash(store.stash());
+    let beside = Beside::new(&store, "worker", name);
+    patiently("postgres", health, async || beside.tell().await).await?;
+    let transit = Transit::new(keys.clone()).with_stash(store.stash()).with_versions(versions);
     let broker = rabbitmq::Settings { transit, ..config.rabbitmq.settings(name) };
     let join = async || rabbitmq::worker(&broker, config.slots.served()).await;
     let (tasks, answers) = patiently("rabbitmq", health, join).await?;
-    Ok(Servers { store, tasks, answers, redis, keys })
+    Ok(Servers { store, beside, tasks, answers, redis, keys })
 }
 
 /// Works until it is told to stop.
@@ -139,8 +158,9 @@ async fn work(
     (servers, outside): (Servers, NodeContext),
     stop: &Stop,
 ) -> Result<(), Failure> {
-    let Servers { store, tasks, answers, redis, keys } = servers;
+    let Servers { store, beside, tasks, answers, redis, keys } = servers;
     let watching = tokio::spawn(watch(health.clone(), store.clone(), tasks.contact()));
+    let telling = tokio::spawn(beside.clone().keep_telling());
     let workflows = Arc::new(Workflows::new(store.clone()));
     let files = Arc::new(UploadedFiles::new(store.clone(), outside.files.clone()));
     look_at_health(metrics, health, &redis);
@@ -177,6 +197,8 @@ async fn work(
     // a large future: on the heap
     Box::pin(service.run_until_either(told, stop.told(2))).await;
     watching.abort();
+    telling.abort();
+    beside.leave().await;
     store.close().await;
     if was_told {
         Ok(())

@@ -14,6 +14,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "workflows",
             "submit",
             "batches",
+            "export",
             "limits",
             "retention",
             "top",

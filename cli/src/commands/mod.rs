@@ -6,6 +6,7 @@ mod bench;
 mod completions;
 mod conform;
 mod dlq;
+mod export;
 mod help;
 #[cfg(feature = "store")]
 mod kept;
@@ -95,6 +96,8 @@ enum Command {
     Submit(Box<submit::Args>),
     /// List, show, steer and run again batches of a server, and write what became of their lines.
     Batches(batches::Args),
+    /// Write the runs of a server to a file, a flat line for each.
+    Export(Box<export::Args>),
     /// Show and set who may have how much of a server.
     Limits(limits::Args),
     /// Show and set how long what a tenant has is kept on a server.
@@ -170,6 +173,7 @@ impl Cli {
             Command::Workflows(args) => workflows::run(args),
             Command::Submit(args) => submit::run(*args),
             Command::Batches(args) => batches::run(args),
+            Command::Export(args) => export::run(&args),
             Command::Limits(args) => limits::run(args),
             Command::Retention(args) => retention::run(args),
             Command::Dlq(args) => dlq::run(args),

@@ -29,12 +29,24 @@ const NAME: usize = 60;
 /// # Errors
 /// When the server cannot be asked.
 pub(crate) async fn follow(server: &Server, reply: Reply) -> anyhow::Result<Reply> {
+    follow_some(server, reply, SHOWN_BYTES).await
+}
+
+/// The same, however much they are.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub(crate) async fn follow_all(server: &Server, reply: Reply) -> anyhow::Result<Reply> {
+    follow_some(server, reply, u64::MAX).await
+}
+
+async fn follow_some(server: &Server, reply: Reply, room: u64) -> anyhow::Result<Reply> {
     let (place, mut outputs, links) = large(&reply.members);
     if links.is_empty() {
         return Ok(reply);
     }
     let run = reply.text("id").to_owned();
-    let (mut room, mut left) = (SHOWN_BYTES, Vec::new());
+    let (mut room, mut left) = (room, Vec::new());
     for name in links {
         let Some(Value::Object(link)) = outputs.get(&name).cloned() else { continue };
         let (bytes, shown) = (number(&link, "bytes"), one_line(&name, NAME));

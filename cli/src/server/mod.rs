@@ -22,7 +22,7 @@ use reqwest::{Method, RequestBuilder, StatusCode, Url};
 
 pub(crate) use events::Events;
 pub(crate) use inputs::inputs;
-pub(crate) use large::{follow, save};
+pub(crate) use large::{follow, follow_all, save};
 pub(crate) use metrics::metrics_of;
 pub(crate) use stream::Upload;
 pub(crate) use uploads::with_files;

@@ -7,6 +7,7 @@ mod batches;
 #[expect(dead_code, reason = "the API's own tests ask for more")]
 #[path = "../../../scheduler/tests/api/cluster.rs"]
 mod cluster;
+mod exports;
 #[expect(dead_code, reason = "the API's own tests ask for more")]
 #[path = "../../../scheduler/tests/api/server.rs"]
 mod server;

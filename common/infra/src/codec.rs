@@ -21,6 +21,7 @@ use crate::seal::{Keys, SealError};
 use crate::shards::Wish;
 use crate::stash::{Bounded, Stash, StashError, may_hold_tickets};
 use crate::store::StoreError;
+use crate::versions::Versions;
 use crate::webhooks::{Endpoint, Secret};
 
 /// Writes and reads. What is secret is sealed before it is written, and large values become
@@ -29,6 +30,8 @@ use crate::webhooks::{Endpoint, Secret};
 pub(crate) struct Codec {
     pub(crate) keys: Keys,
     pub(crate) stash: Stash,
+    /// Which versions of facts are read, and which is written.
+    pub(crate) versions: Versions,
 }
 
 impl Codec {
@@ -50,7 +53,7 @@ impl Codec {
         before: i64,
         part: &Part<'_>,
     ) -> Result<Vec<Fact>, StoreError> {
-        let mut facts = part.read(run, before)?;
+        let mut facts = part.read(run, before, self.versions.reads())?;
         if may_hold_tickets(part.facts) {
             let values = facts.iter_mut().flat_map(|fact| values_of(&mut fact.event)).collect();
             self.redeem(run, values).await?;
@@ -60,13 +63,12 @@ impl Codec {
     }
 
     /// The last fact of a row, as it was written: with tickets, and with what is sealed in it.
-    #[expect(clippy::unused_self, reason = "all that is read is read here")]
     pub(crate) fn read_last(
         &self,
         run: &Name,
         part: &Part<'_>,
     ) -> Result<Option<Fact>, StoreError> {
-        Ok(part.read(run, part.first - 1)?.pop())
+        Ok(part.read(run, part.first - 1, self.versions.reads())?.pop())
     }
 
     /// The secret variables that a run began with, as its first row tells. Of its other values none
@@ -76,7 +78,7 @@ impl Codec {
         run: &Name,
         part: &Part<'_>,
     ) -> Result<Vec<Variable>, StoreError> {
-        let first = part.read(run, 0)?.into_iter().next();
+        let first = part.read(run, 0, self.versions.reads())?.into_iter().next();
         let Some(Event::RunStarted(started)) = first.map(|fact| fact.event) else {
             return Ok(Vec::new());
         };

@@ -138,7 +138,7 @@ pub struct RunRow {
     pub parent: Option<Name>,
 }
 
-/// Which runs a list shows, the latest first.
+/// Which runs a list shows, the latest first unless that is turned round.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Runs of this document, by its digest, or of all documents of this name.
@@ -159,6 +159,10 @@ pub struct Filter {
     pub until: Option<Time>,
     /// Runs that were accepted before this one.
     pub before: Option<Name>,
+    /// Runs that were accepted after this one.
+    pub after: Option<Name>,
+    /// Whether the oldest come first.
+    pub is_oldest_first: bool,
     /// How many.
     pub most: usize,
 }

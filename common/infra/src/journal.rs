@@ -1,7 +1,7 @@
 //! A journal as stores keep it: a row for each commit, its facts as JSON. Whoever reads rows checks
 //! here that nothing is missing or out of place.
 
-use flowmill_engine::fact::{Fact, VERSION};
+use flowmill_engine::fact::Fact;
 use flowmill_engine::value::decode;
 
 use crate::store::StoreError;
@@ -20,21 +20,22 @@ pub(crate) struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// Its facts, which follow fact `before` of a run.
+    /// Its facts, which follow fact `before` of a run, by a program that reads versions up to
+    /// `reads`.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] when they do not, or cannot be read; [`StoreError::Later`] when this
     /// release is too old for them.
-    pub(crate) fn read(&self, run: &str, before: i64) -> Result<Vec<Fact>, StoreError> {
+    pub(crate) fn read(&self, run: &str, before: i64, reads: u8) -> Result<Vec<Fact>, StoreError> {
         let mut expected = before + 1;
         if self.first != expected {
             return Err(missing(run, expected));
         }
-        if self.version > i64::from(VERSION) {
+        if self.version > i64::from(reads) {
             let version = self.version;
             return Err(StoreError::Later(format!(
                 "fact {expected} of run {run}: it is of version {version}, which a later release of \
-                 flowmill wrote"
+                 flowmill wrote; this one reads up to {reads}"
             )));
         }
         let facts: Vec<Fact> = decode(self.facts.as_bytes())

@@ -6,7 +6,7 @@
 //! (`seal`), and large values become `payloads`. With `rabbitmq` there is a broker between
 //! processes, and messages are bytes (`wire`).
 //! With `redis` processes share what may vanish: the live feed, claims, copies of checkpoints.
-//! `metrics` is what programs count of themselves; `config` reads settings; `http` is a port that answers; `program`, with `service`, is what the
+//! `versions` says what releases that are mixed write; `metrics` is what programs count of themselves; `config` reads settings; `http` is a port that answers; `program`, with `service`, is what the
 //! programs of a cluster share.
 //! What works over these ports works over any others that pass the same
 //! suite (`tests/ports.rs`).
@@ -64,6 +64,7 @@ pub mod submissions;
 pub mod tenants;
 pub mod texts;
 pub mod traces;
+pub mod versions;
 pub mod webhooks;
 #[cfg(feature = "rabbitmq")]
 pub mod wire;

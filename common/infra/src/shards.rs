@@ -21,8 +21,9 @@ use crate::store::{StoreError, Tenure};
 pub struct Announcement {
     /// Its name, unique among those that live.
     pub scheduler: Name,
-    /// The highest version of facts and messages that it reads.
-    pub reads: u32,
+    /// The highest version of facts and messages that it reads. It gets no shard with facts of a
+    /// later one.
+    pub reads: u8,
 }
 
 /// What a scheduler holds after it announced itself.
@@ -30,7 +31,8 @@ pub struct Announcement {
 pub struct Held {
     /// Its shards.
     pub tenures: Vec<Tenure>,
-    /// How many schedulers live, itself among them.
+    /// How many schedulers share the shards, itself among them: those that live and read what is in
+    /// them.
     pub schedulers: u16,
     /// How many shards there are.
     pub shards: u16,
@@ -127,7 +129,8 @@ pub struct Signal {
 /// The store, for an owner of shards.
 pub trait Shards: Send + Sync + 'static {
     /// Says that a scheduler lives, keeps the leases that it holds and takes free ones until it
-    /// has `most` shards. A lease lasts ten seconds by the store's clock.
+    /// has `most` shards. A lease lasts ten seconds by the store's clock. A store that releases may
+    /// share gives it no shard with facts that it does not read, and takes such a shard away from it.
     ///
     /// # Errors
     /// When the store cannot be reached or changed.

@@ -92,10 +92,10 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         held: vec![(Shard(7), vec![1, 300]), (Shard(8), Vec::new())],
     };
     let dropped = Control::Drop { run: "r".into(), task: Some(id()), before: 9 };
-    let delivery = |delivery| encode_delivery(&delivery).unwrap();
+    let delivery = |delivery| encode_delivery(&delivery, 1).unwrap();
     vec![
-        ("task", encode_task(&task("grün", -5)).unwrap()),
-        ("chunk", encode_task(&chunk()).unwrap()),
+        ("task", encode_task(&task("grün", -5), 1).unwrap()),
+        ("chunk", encode_task(&chunk(), 1).unwrap()),
         ("completed", delivery(completed(Ok(success)))),
         ("failed", delivery(completed(Err(NodeError::new("Kind", "why"))))),
         ("some", delivery(some(End::More))),
@@ -104,23 +104,23 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("poke", delivery(Delivery::Poke { run: "r".into() })),
         ("beat", delivery(Delivery::Beat(beat))),
         ("lost", delivery(Delivery::Lost { shard: Shard(7) })),
-        ("drop", encode_control(&dropped).unwrap()),
-        ("halt", encode_control(&Control::Halt { run: "r".into(), before: 9 }).unwrap()),
-        ("ask", encode_control(&Control::Beat).unwrap()),
+        ("drop", encode_control(&dropped, 1).unwrap()),
+        ("halt", encode_control(&Control::Halt { run: "r".into(), before: 9 }, 1).unwrap()),
+        ("ask", encode_control(&Control::Beat, 1).unwrap()),
     ]
 }
 
 /// Reads a message and writes it again.
 fn again(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
-    match decode_task(bytes) {
+    match decode_task(bytes, 1) {
         Err(DecodeError::Misplaced { .. }) => {}
-        task => return Ok(encode_task(&task?).unwrap()),
+        task => return Ok(encode_task(&task?, 1).unwrap()),
     }
-    match decode_delivery(bytes) {
+    match decode_delivery(bytes, 1) {
         Err(DecodeError::Misplaced { .. }) => {}
-        delivery => return Ok(encode_delivery(&delivery?).unwrap()),
+        delivery => return Ok(encode_delivery(&delivery?, 1).unwrap()),
     }
-    Ok(encode_control(&decode_control(bytes)?).unwrap())
+    Ok(encode_control(&decode_control(bytes, 1)?, 1).unwrap())
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -153,13 +153,32 @@ fn what_is_written_stays_as_it_was() {
 fn what_cannot_be_read_is_named() {
     let (_, mut bytes) = samples().remove(0);
     bytes.push(0);
-    let told = decode_task(&bytes).unwrap_err().to_string();
+    let told = decode_task(&bytes, 1).unwrap_err().to_string();
     assert!(told.contains("1 bytes are left over"), "{told}");
-    let later = decode_task(b"FmT\x02...").unwrap_err();
-    assert_eq!(later, DecodeError::Version { kind: Kind::Task, version: 2 });
-    assert!(later.is_later() && decode_task(b"Fm?\x01").unwrap_err().is_later());
-    assert!(!decode_task(b"{\"a\": 1}").unwrap_err().is_later());
-    assert_eq!(decode_task(b"Fm").unwrap_err(), DecodeError::Short { bytes: 2 });
+    let later = decode_task(b"FmT\x02...", 1).unwrap_err();
+    assert_eq!(later, DecodeError::Version { kind: Kind::Task, version: 2, reads: 1 });
+    assert!(later.is_later() && decode_task(b"Fm?\x01", 1).unwrap_err().is_later());
+    let never = decode_task(b"FmT\x00...", 2).unwrap_err();
+    assert_eq!(never, DecodeError::Version { kind: Kind::Task, version: 0, reads: 2 });
+    assert!(!never.is_later());
+    assert!(!decode_task(b"{\"a\": 1}", 1).unwrap_err().is_later());
+    assert_eq!(decode_task(b"Fm", 1).unwrap_err(), DecodeError::Short { bytes: 2 });
+}
+
+#[test]
+fn a_later_release_reads_what_earlier_ones_wrote_and_not_the_other_way_round() {
+    let written = task("grün", -5);
+    let [early, late] = [1, 2].map(|version| encode_task(&written, version).unwrap());
+    // a kind that a version does not change keeps its body
+    assert_eq!((early[3], late[3], &early[4..]), (1, 2, &late[4..]));
+    for bytes in [&early, &late] {
+        assert_eq!(decode_task(bytes, 2).unwrap().task, written.task);
+    }
+    assert!(decode_task(&early, 1).is_ok());
+    assert!(decode_task(&late, 1).unwrap_err().is_later());
+    let word = encode_control(&Control::Beat, 2).unwrap();
+    assert!(decode_control(&word, 1).unwrap_err().is_later());
+    assert!(matches!(decode_control(&word, 2), Ok(Control::Beat)));
 }
 
 proptest! {
@@ -168,7 +187,7 @@ proptest! {
     #[test]
     fn a_task_is_read_as_it_was_written(text in ".{0,20}", number: i64) {
         let written = task(&text, number);
-        let read = decode_task(&encode_task(&written).unwrap()).unwrap();
+        let read = decode_task(&encode_task(&written, 1).unwrap(), 1).unwrap();
         prop_assert_eq!(read.variables.sorted(), written.variables.sorted());
         let rest = |task: Task| (
             (task.tenant, task.run, task.shard, task.plan, task.task, task.attempt),

@@ -445,7 +445,12 @@ impl From<StoreError> for Problem {
                 tracing::warn!(%error, "a request is refused for now");
                 Self::new(Code::Unavailable, "the store cannot be reached; try again")
             }
-            StoreError::Corrupt(_) | StoreError::Later(_) | StoreError::Sealed(_) => {
+            StoreError::Later(why) => {
+                tracing::warn!(error = why, "a request is left to a later release");
+                let advice = "ask a scheduler of that release";
+                Self::new(Code::Unavailable, format!("a later release is needed: {why}; {advice}"))
+            }
+            StoreError::Corrupt(_) | StoreError::Sealed(_) => {
                 tracing::error!(%error, "a request failed");
                 Self::new(Code::Internal, "the store refused it; the log says why")
             }

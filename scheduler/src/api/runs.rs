@@ -42,11 +42,13 @@ const STATUSES: [Status; 6] = [
     Status::Stopped,
 ];
 
-/// The latest runs, by pages.
+/// Runs by pages, the latest first or the oldest.
 pub(super) async fn list<S: Intake>(api: Session<Api<S>>, uri: Uri) -> Result<Answer, Problem> {
-    let known =
-        ["workflow", "status", "rerun_of", "batch", "parent", SINCE, UNTIL, "before", "limit"];
-    let [workflow, status, rerun_of, batch, parent, after, until, before, limit] =
+    let known = [
+        "workflow", "status", "rerun_of", "batch", "parent", SINCE, UNTIL, "before", "after",
+        "order", "limit",
+    ];
+    let [workflow, status, rerun_of, batch, parent, since, until, before, after, order, limit] =
         parameters(&uri, known)?;
     let most = page(limit.as_deref(), PAGE, LONGEST_PAGE)?;
     let is_queued = status.as_deref() == Some("queued");
@@ -58,9 +60,11 @@ pub(super) async fn list<S: Intake>(api: Session<Api<S>>, uri: Uri) -> Result<An
         rerun_of: rerun_of.map(Name::from),
         batch: batch.map(Name::from),
         parent: parent.map(Name::from),
-        since: point(SINCE, after.as_deref())?,
+        since: point(SINCE, since.as_deref())?,
         until: point(UNTIL, until.as_deref())?,
         before: before.map(Name::from),
+        after: after.map(Name::from),
+        is_oldest_first: is_oldest_first(order.as_deref())?,
         // one more tells whether there is another page
         most: most + 1,
     };
@@ -70,7 +74,19 @@ pub(super) async fn list<S: Intake>(api: Session<Api<S>>, uri: Uri) -> Result<An
     let next = runs.last().filter(|_| has_more).map(|run| Value::Str(run.run.clone()));
     let now = api.clock.now();
     let data = runs.iter().map(|run| object(show::row(run, now))).collect();
-    Ok(Answer::ok(object([("data", Value::array(data)), ("next", next.unwrap_or_default())])))
+    let tenant = Value::Str(api.tenant.clone());
+    let next = next.unwrap_or_default();
+    Ok(Answer::ok(object([("data", Value::array(data)), ("next", next), ("tenant", tenant)])))
+}
+
+fn is_oldest_first(order: Option<&str>) -> Result<bool, Problem> {
+    match order {
+        None | Some("latest") => Ok(false),
+        Some("oldest") => Ok(true),
+        Some(other) => {
+            Err(Problem::request(format!("order must be latest or oldest, not {other:?}")))
+        }
+    }
 }
 
 fn status_of(word: &str) -> Result<Status, Problem> {

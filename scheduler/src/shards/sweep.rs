@@ -60,6 +60,8 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
         for signal in signals {
             let waits = waiting.contains(&signal.run) && !owner.holds(&signal.run);
             if let Some(end) = ends.remove(&signal.id) {
+                // whoever reads it deals with the signal
+                let Some(end) = end else { continue };
                 let told = owner.tell(now, &signal.run, Input::ChildEnded(Box::new(end)));
                 let refused = told.err().map(|why| why.to_string().into());
                 self.settled.push(Settled { signal: signal.id, refused });
@@ -99,12 +101,12 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
         Ok(())
     }
 
-    /// How children ended, by the signals that say so.
+    /// How children ended, by the signals that say so; None of an end that a later release wrote.
     async fn ends_of_children(
         &self,
         owner: &Owner,
         signals: &[Signal],
-    ) -> Result<BTreeMap<i64, ChildEnded>, StoreError> {
+    ) -> Result<BTreeMap<i64, Option<ChildEnded>>, StoreError> {
         let mut asked = Vec::new();
         for signal in signals {
             let Ok(Wish::ChildEnded { task, attempt, call, run }) = &signal.wish else { continue };
@@ -116,12 +118,16 @@ impl<S: Shards + Shares, P: Plans> Sharded<S, P> {
             let end = match self.store.end_of(&tenant, &run).await {
                 Ok(Some(end)) => ended(name, run, end),
                 Ok(None) => unread(name, run, "it is gone"),
+                Err(error @ StoreError::Later(_)) => {
+                    tracing::warn!(signal = id, %error, "the end of a child waits for another release");
+                    return Ok((id, None));
+                }
                 Err(error @ (StoreError::Corrupt(_) | StoreError::Sealed(_))) => {
                     unread(name, run, &error.to_string())
                 }
                 Err(error) => return Err(error),
             };
-            Ok((id, ChildEnded { task, attempt, end }))
+            Ok((id, Some(ChildEnded { task, attempt, end })))
         });
         futures::stream::iter(looks).buffered(LOOKS).try_collect().await
     }

@@ -13,6 +13,7 @@ mod files;
 mod forms;
 mod guard;
 mod keys;
+mod later;
 mod letters;
 mod limits;
 mod models;

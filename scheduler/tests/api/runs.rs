@@ -167,6 +167,14 @@ async fn lists_are_turned_by_pages_and_filtered() {
     let before = next.as_str().unwrap();
     let (second, next) = page(&format!("workflow=greeting&limit=2&before={before}")).await;
     assert_eq!((second, next), (vec![ids[0].clone()], Json::Null));
+    let (first, next) = page("workflow=greeting&limit=2&order=oldest").await;
+    assert_eq!((first, &next), (vec![ids[0].clone(), ids[1].clone()], &ids[1]));
+    let after = next.as_str().unwrap();
+    let (second, next) = page(&format!("workflow=greeting&order=oldest&after={after}")).await;
+    assert_eq!((second, next), (vec![ids[2].clone()], Json::Null));
+    let wrong = server.get("/api/v1/runs?order=random").await.json(422);
+    assert!(wrong["detail"].as_str().unwrap().contains("latest or oldest"), "{wrong}");
+    assert_eq!(server.get("/api/v1/runs?limit=1").await.json(200)["tenant"], "default");
     assert_eq!(page("status=queued").await.0.len(), 4);
     assert_eq!(page("status=running").await.0.len(), 0);
     assert_eq!(page("workflow=farewell").await.0.len(), 0);

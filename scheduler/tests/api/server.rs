@@ -11,6 +11,7 @@ use flowmill_infra::dead_letters::{DeadLetter, PutBack};
 use flowmill_infra::memory::{MemoryBroker, MemoryLimiter, MemoryLive, MemoryNotes};
 use flowmill_infra::postgres::{self, PostgresStore};
 use flowmill_infra::seal::Keys;
+use flowmill_infra::versions::Versions;
 use flowmill_nodes::outbound::{Options, OutboundPolicy, install_tls_provider};
 use flowmill_scheduler::api::{
     Acceptor, Background, Courier, Guard, Schedule, Settings, WebhookSettings, explain, letters,
@@ -255,6 +256,12 @@ impl Server {
     pub(crate) async fn another_store(&self) -> PostgresStore {
         let url = self.schema.url.clone();
         PostgresStore::open(&postgres::Settings::of(url)).await.unwrap()
+    }
+
+    /// The same store, for a process that reads and writes these versions.
+    pub(crate) async fn store_of(&self, versions: Versions) -> PostgresStore {
+        let settings = postgres::Settings::of(&self.schema.url);
+        PostgresStore::open(&postgres::Settings { versions, ..settings }).await.unwrap()
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -17,6 +17,8 @@ use flowmill_infra::clock::{Clock as _, SystemClock};
 
 use crate::server;
 
+pub(super) use remote::word;
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Runs are those of a server (--server, FLOWMILL_SERVER), or with --store those that `flowmill run
@@ -197,8 +199,9 @@ enum Format {
     Json,
 }
 
+/// How far a run came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Shown {
+pub(super) enum Shown {
     Queued,
     Running,
     CutOff,

@@ -50,7 +50,11 @@ pub(super) async fn list(args: &List) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn word(shown: Shown) -> anyhow::Result<&'static str> {
+/// The API's word for it.
+///
+/// # Errors
+/// When a server has no such runs.
+pub(in crate::commands) fn word(shown: Shown) -> anyhow::Result<&'static str> {
     Ok(match shown {
         Shown::Queued => "queued",
         Shown::Running => "running",

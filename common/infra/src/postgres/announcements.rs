@@ -41,6 +41,7 @@ impl Announcements for PostgresStore {
         let mut batches: BTreeMap<Name, i64> = BTreeMap::new();
         let mut forgotten = Vec::new();
         let mut unannounced = Vec::with_capacity(found.len());
+        let reads = self.versions().reads();
         for row in &found {
             let id = get(row, "id")?;
             if let Some(batch) = get::<Option<&str>>(row, "batch_ended")? {
@@ -53,7 +54,7 @@ impl Announcements for PostgresStore {
                 continue;
             }
             let (tenant, run) = (text(row, "tenant")?, Box::new(run_row(row)?));
-            let ended = Ended::Run { tenant, reason: reason(&run.run, row), run };
+            let ended = Ended::Run { tenant, reason: reason(&run.run, row, reads), run };
             unannounced.push(Unannounced { id, ended });
         }
         if !batches.is_empty() {
@@ -79,7 +80,7 @@ impl Announcements for PostgresStore {
 }
 
 /// What ended a run; None also when its last facts cannot be read, which the run's page tells.
-fn reason(run: &Name, row: &PgRow) -> Option<Reason> {
+fn reason(run: &Name, row: &PgRow, reads: u8) -> Option<Reason> {
     let first: i64 = row.try_get("first").ok()?;
     let part = Part {
         first,
@@ -87,7 +88,7 @@ fn reason(run: &Name, row: &PgRow) -> Option<Reason> {
         version: i64::from(row.try_get::<i32, _>("version").ok()?),
         facts: row.try_get("facts").ok()?,
     };
-    match part.read(run, first - 1).ok()?.pop()?.event {
+    match part.read(run, first - 1, reads).ok()?.pop()?.event {
         Event::RunFinished(finished) => finished.reason,
         _ => None,
     }

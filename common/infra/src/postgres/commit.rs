@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use flowmill_engine::fact::{Event, Fact, Status, VERSION};
+use flowmill_engine::fact::{Event, Fact, Status};
 use flowmill_engine::value::Name;
 use sqlx::{PgPool, Row as _};
 
@@ -70,10 +70,10 @@ WITH tenure AS MATERIALIZED (
     WHERE (SELECT is_good FROM verdict)
 ), raised AS (
     UPDATE shards SET mark = greatest(shards.mark, tenure.mark),
-        last = greatest(shards.last, tenure.last)
+        last = greatest(shards.last, tenure.last), version = greatest(shards.version, $20)
     FROM tenure
     WHERE shards.shard = tenure.shard AND (SELECT is_good FROM verdict)
-        AND (tenure.mark > shards.mark OR tenure.last > shards.last)
+        AND (tenure.mark > shards.mark OR tenure.last > shards.last OR $20 > shards.version)
 ), settled AS (
     UPDATE signals SET settled_at = flowmill_now(), refused = done.refused
     FROM unnest($25::int8[], $26::text[]) AS done (id, refused)
@@ -156,6 +156,8 @@ struct Form {
     said: Vec<Said>,
     /// Whether each run's entries follow each other.
     is_even: bool,
+    /// The version of the facts.
+    version: u8,
 }
 
 /// What a batch makes of a run's row.
@@ -195,7 +197,7 @@ impl Form {
             runs.keys().enumerate().map(|(place, run)| (*run, place)).collect();
         let mut entries = Vec::with_capacity(batch.commits.len());
         let mut reached: BTreeMap<usize, u64> = BTreeMap::new();
-        let mut is_even = true;
+        let (mut is_even, version) = (true, codec.versions.writes());
         for (commit, (first, last)) in commits() {
             let place = places.get(&commit.run).copied().unwrap_or_default();
             let hole = commit.facts.iter().zip(first..).find(|(fact, due)| fact.seq != *due);
@@ -210,7 +212,8 @@ impl Form {
         tenures.dedup_by_key(|tenure| tenure.shard);
         let place = |run: &Name| places.get(run).copied().unwrap_or_default();
         let said = conversations::said(codec, commits().map(|(commit, _)| commit), place)?;
-        let mut form = Self { tenures, runs: runs.into_values().collect(), entries, said, is_even };
+        let runs = runs.into_values().collect();
+        let mut form = Self { tenures, runs, entries, said, is_even, version };
         form.raise_numbers();
         Ok(form)
     }
@@ -237,7 +240,7 @@ impl Form {
             return Err(Failed::Refused(strange));
         }
         let mut connection = to.acquire().await.map_err(Failed::Unsent)?;
-        let Self { tenures, runs, entries, said, is_even } = self;
+        let Self { tenures, runs, entries, said, is_even, version } = self;
         let refused: Vec<Option<String>> = batch
             .signals
             .iter()
@@ -267,7 +270,7 @@ impl Form {
             .bind(runs.iter().map(|run| count(run.standing.in_flight)).collect::<Vec<_>>())
             .bind(runs.iter().map(|run| number(run.standing.last_number)).collect::<Vec<_>>())
             .bind(*is_even)
-            .bind(i64::from(VERSION))
+            .bind(i32::from(*version))
             .bind(entries.iter().map(|entry| place(entry.place)).collect::<Vec<_>>())
             .bind(entries.iter().map(|entry| number(entry.first)).collect::<Vec<_>>())
             .bind(entries.iter().map(|entry| number(entry.last)).collect::<Vec<_>>())

@@ -1,6 +1,6 @@
 //! The end of a run that its owner cannot move: its last fact is written without the others.
 
-use flowmill_engine::fact::{Event, Fact, RunFinished, VERSION};
+use flowmill_engine::fact::{Event, Fact, RunFinished};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use sqlx::{PgPool, Row as _};
@@ -108,6 +108,9 @@ async fn write(
         ), settled AS (
             UPDATE signals SET settled_at = flowmill_now(), refused = 'the run has ended'
             FROM ended WHERE signals.run = ended.run AND settled_at IS NULL
+        ), raised AS (
+            UPDATE shards SET version = $8
+            WHERE shard = $1 AND version < $8 AND EXISTS (SELECT FROM ended)
         ), written AS (
             INSERT INTO journal (run, first, last, tenant, version, facts)
             SELECT run, $7, $5, tenant, $8, $9 FROM ended
@@ -117,7 +120,7 @@ async fn write(
         return Ok(Written::Moved);
     };
     let Event::RunFinished(finished) = &last.event else { return Ok(Written::Moved) };
-    let text = codec.facts(run, facts).await?;
+    let (text, version) = (codec.facts(run, facts).await?, codec.versions.writes());
     let mut tries = Tries::new();
     let row = loop {
         let end = sqlx::query(END)
@@ -128,7 +131,7 @@ async fn write(
             .bind(number(last.seq))
             .bind(number(last.at.0))
             .bind(number(first.seq))
-            .bind(i64::from(VERSION))
+            .bind(i32::from(version))
             .bind(&text)
             .bind(finished.status.name());
         match end.fetch_one(to).await {

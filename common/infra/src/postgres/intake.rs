@@ -42,6 +42,34 @@ macro_rules! run_rows {
     };
 }
 
+/// Runs in an order of their acceptance.
+macro_rules! listed {
+    ($order:literal) => {
+        concat!(
+            // ids are in the order of time, and so are places: the index of ids leads to the places
+            run_rows!(
+                "NULL",
+                "($2 IS NULL OR workflow = $2 OR name = $2)
+                    AND ($3 IS NULL OR status = $3) AND (NOT $6 OR status IS NULL)
+                    AND ($4 IS NULL OR place <
+                        (SELECT place FROM runs WHERE tenant = $1 AND run = $4))
+                    AND place > CASE WHEN $14::text IS NULL THEN -1 ELSE coalesce((
+                        SELECT place FROM runs WHERE tenant = $1 AND run = $14), $11) END
+                    AND ($7 IS NULL OR rerun_of = $7) AND ($12 IS NULL OR batch = $12)
+                    AND ($13 IS NULL OR parent = $13)
+                    AND place >= CASE WHEN $8::text IS NULL THEN 0 ELSE coalesce((
+                        SELECT place FROM runs WHERE run >= $8 ORDER BY run LIMIT 1), $11) END
+                    AND place < coalesce((
+                        SELECT place FROM runs WHERE run >= $9 ORDER BY run LIMIT 1), $11)
+                    AND accepted_at >= $10 AND accepted_at < $11
+                ORDER BY place "
+            ),
+            $order,
+            " LIMIT $5"
+        )
+    };
+}
+
 impl Intake for PostgresStore {
     async fn push(&self, tenant: &Name, document: &Document) -> Result<(), StoreError> {
         const PUSH: &str = "
@@ -220,24 +248,9 @@ impl Intake for PostgresStore {
     }
 
     async fn runs(&self, tenant: &Name, filter: &Filter) -> Result<Vec<RunRow>, StoreError> {
-        // ids are in the order of time, and so are places: the index of ids leads to the places
-        const RUNS: &str = run_rows!(
-            "NULL",
-            "($2 IS NULL OR workflow = $2 OR name = $2)
-                AND ($3 IS NULL OR status = $3) AND (NOT $6 OR status IS NULL)
-                AND ($4 IS NULL OR place <
-                    (SELECT place FROM runs WHERE tenant = $1 AND run = $4))
-                AND ($7 IS NULL OR rerun_of = $7) AND ($12 IS NULL OR batch = $12)
-                AND ($13 IS NULL OR parent = $13)
-                AND place >= CASE WHEN $8::text IS NULL THEN 0 ELSE coalesce((
-                    SELECT place FROM runs WHERE run >= $8 ORDER BY run LIMIT 1), $11) END
-                AND place < coalesce((
-                    SELECT place FROM runs WHERE run >= $9 ORDER BY run LIMIT 1), $11)
-                AND accepted_at >= $10 AND accepted_at < $11
-            ORDER BY place DESC LIMIT $5"
-        );
+        let runs = if filter.is_oldest_first { listed!("ASC") } else { listed!("DESC") };
         let (since, until) = filter.times();
-        let found = sqlx::query(RUNS)
+        let found = sqlx::query(runs)
             .bind(&**tenant)
             .bind(filter.workflow.as_deref())
             .bind(filter.status.map(Status::name))
@@ -251,6 +264,7 @@ impl Intake for PostgresStore {
             .bind(until)
             .bind(filter.batch.as_deref())
             .bind(filter.parent.as_deref())
+            .bind(filter.after.as_deref())
             .fetch_all(&self.readers)
             .await;
         found.map_err(|error| trouble(&error))?.iter().map(run_row).collect()

@@ -19,6 +19,7 @@ mod end;
 mod intake;
 mod keeping;
 mod payloads;
+mod programs;
 mod purge;
 mod reading;
 mod reseal;
@@ -45,8 +46,10 @@ use crate::payloads::{CachedPayloads, PayloadCache};
 use crate::seal::Keys;
 use crate::stash::Stash;
 use crate::store::{Batch, Store, StoreError};
+use crate::versions::Versions;
 
 pub use payloads::PostgresPayloads;
+pub use programs::Program;
 pub use purge::PostgresPurge;
 pub use schema::{SHARDS, maintain, make_schema, migrate, remove_schema, version};
 
@@ -93,25 +96,29 @@ pub struct Settings {
     pub lease: Duration,
     /// What secret variables are sealed with; without any, what holds secrets is refused.
     pub keys: Keys,
+    /// Which versions of facts are read, and which is written.
+    pub versions: Versions,
 }
 
 impl Settings {
     /// A server with the usual settings.
     pub fn of(url: impl Into<String>) -> Self {
         let lease = Duration::from_secs(10);
-        Self { url: url.into(), writers: 4, readers: 4, lease, keys: Keys::default() }
+        let (keys, versions) = (Keys::default(), Versions::alone());
+        Self { url: url.into(), writers: 4, readers: 4, lease, keys, versions }
     }
 }
 
 impl fmt::Debug for Settings {
     /// Without the address, which may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, writers, readers, lease, keys } = self;
+        let Self { url: _, writers, readers, lease, keys, versions } = self;
         f.debug_struct("Settings")
             .field("writers", writers)
             .field("readers", readers)
             .field("lease", lease)
             .field("keys", keys)
+            .field("versions", versions)
             .finish_non_exhaustive()
     }
 }
@@ -197,7 +204,8 @@ impl PostgresStore {
         let pool = pool(TRANSFERS, TRANSFER, true).connect_lazy_with(options);
         let payloads = PostgresPayloads { pool };
         let stash = Stash::new(Arc::new(payloads.clone()));
-        let codec = Codec { keys: settings.keys.clone(), stash };
+        let (keys, versions) = (settings.keys.clone(), settings.versions.clone());
+        let codec = Codec { keys, stash, versions };
         let (history, lease) = (History::Full, settings.lease);
         Ok(Self { history, codec, payloads, lease, writers, readers })
     }

@@ -8,7 +8,7 @@ use super::{OpenError, place, read_url, trouble};
 
 /// What leads from each form to the next, in order. They are never changed once a release has
 /// them; and while a release runs that reads an older form, they only add.
-const MIGRATIONS: [(&str, &str); 16] = [
+const MIGRATIONS: [(&str, &str); 17] = [
     ("runs", include_str!("../../../../migrations/postgres/0001_runs.sql")),
     ("faults", include_str!("../../../../migrations/postgres/0002_faults.sql")),
     ("payloads", include_str!("../../../../migrations/postgres/0003_payloads.sql")),
@@ -25,6 +25,7 @@ const MIGRATIONS: [(&str, &str); 16] = [
     ("audit", include_str!("../../../../migrations/postgres/0014_audit.sql")),
     ("rights of schedulers", include_str!("../../../../migrations/postgres/0015_scheduler.sql")),
     ("retention", include_str!("../../../../migrations/postgres/0016_retention.sql")),
+    ("programs", include_str!("../../../../migrations/postgres/0017_programs.sql")),
 ];
 
 /// Months ahead for which there are partitions.

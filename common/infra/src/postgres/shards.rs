@@ -280,47 +280,56 @@ impl PostgresStore {
     }
 }
 
-/// Says that a scheduler lives, and prolongs the leases that it still has.
+/// Says that a scheduler lives, and prolongs the leases that it still has. What it cannot read any
+/// more is free from now on.
 async fn renew(to: &PgPool, me: &Announcement, lease: i64) -> Result<(), sqlx::Error> {
     const RENEW: &str = "
         WITH alive AS (
             INSERT INTO schedulers (scheduler, reads, seen_at) VALUES ($1, $2, flowmill_now())
             ON CONFLICT (scheduler) DO UPDATE
             SET reads = excluded.reads, seen_at = excluded.seen_at)
-        UPDATE leases SET expires_at = flowmill_now() + $3
-        WHERE owner = $1 AND expires_at > flowmill_now()";
-    let renew = sqlx::query(RENEW).bind(&*me.scheduler).bind(i64::from(me.reads)).bind(lease);
+        UPDATE leases SET owner = CASE WHEN version <= $2 THEN owner END,
+            expires_at = CASE WHEN version <= $2 THEN flowmill_now() + $3 ELSE 0 END
+        FROM shards
+        WHERE shards.shard = leases.shard AND owner = $1 AND expires_at > flowmill_now()";
+    let renew = sqlx::query(RENEW).bind(&*me.scheduler).bind(i32::from(me.reads)).bind(lease);
     renew.execute(to).await.map(|_| ())
 }
 
 /// Takes free shards until there are `most`. The new epoch is there with the lease or not at all;
-/// a shard that another is just taking is left to it.
+/// a shard that another is just taking is left to it, and so is one with facts of a later release:
+/// its last owner may write the first of them while this waits for its commit.
 async fn take(to: &PgPool, me: &Announcement, lease: i64, most: u16) -> Result<(), sqlx::Error> {
     const TAKE: &str = "
         WITH free AS MATERIALIZED (
-            SELECT shard FROM leases WHERE expires_at <= flowmill_now() ORDER BY shard
+            SELECT leases.shard FROM leases JOIN shards USING (shard)
+            WHERE expires_at <= flowmill_now() AND version <= $4 ORDER BY leases.shard
             LIMIT (SELECT greatest(0, $3 - count(*)) FROM leases
                 WHERE owner = $1 AND expires_at > flowmill_now())
-            FOR NO KEY UPDATE SKIP LOCKED
+            FOR NO KEY UPDATE OF leases SKIP LOCKED
         ), taken AS (
             UPDATE leases SET owner = $1, expires_at = flowmill_now() + $2
             FROM free WHERE leases.shard = free.shard
             RETURNING leases.shard)
-        UPDATE shards SET epoch = epoch + 1 FROM taken WHERE shards.shard = taken.shard";
+        UPDATE shards SET epoch = epoch + 1 FROM taken
+        WHERE shards.shard = taken.shard AND version <= $4";
     let take = sqlx::query(TAKE).bind(&*me.scheduler).bind(lease).bind(i64::from(most));
-    take.execute(to).await.map(|_| ())
+    take.bind(i32::from(me.reads)).execute(to).await.map(|_| ())
 }
 
 async fn held(from: &PgPool, me: &Announcement, lease: i64) -> Result<Held, StoreError> {
     const HELD: &str = "
         SELECT shard, epoch, mark, last FROM shards JOIN leases USING (shard)
-        WHERE owner = $1 AND expires_at > flowmill_now() ORDER BY shard";
+        WHERE owner = $1 AND expires_at > flowmill_now() AND version <= $2 ORDER BY shard";
+    // whoever cannot read all shards takes no part that others would lack
     const ALL: &str = "
-        SELECT (SELECT count(*) FROM schedulers WHERE seen_at > flowmill_now() - $1) AS schedulers,
+        SELECT (SELECT count(*) FROM schedulers WHERE seen_at > flowmill_now() - $1
+                AND (scheduler = $2 OR reads >= (SELECT max(version) FROM shards))) AS schedulers,
             (SELECT count(*) FROM shards) AS shards, flowmill_now() AS now";
-    let all = sqlx::query(ALL).bind(lease).fetch_one(from).await;
+    let all = sqlx::query(ALL).bind(lease).bind(&*me.scheduler).fetch_one(from).await;
     let all = all.map_err(|error| trouble(&error))?;
-    let found = sqlx::query(HELD).bind(&*me.scheduler).fetch_all(from).await;
+    let found = sqlx::query(HELD).bind(&*me.scheduler).bind(i32::from(me.reads));
+    let found = found.fetch_all(from).await;
     let tenure = |row: &PgRow| {
         Ok(Tenure {
             shard: Shard(small(i64::from(get::<i32>(row, "shard")?))?),

@@ -4,6 +4,7 @@
 //! Nothing here knows what it does.
 
 mod arguments;
+mod beside;
 mod log;
 mod metering;
 mod name;
@@ -22,6 +23,7 @@ use arguments::{Action, Arguments};
 pub use crate::http::{Check, Health, Listener, Stop};
 pub use crate::redis::Redis;
 pub use crate::traces::Otlp;
+pub use beside::Beside;
 pub use log::{Format, Log};
 pub use metering::{Metering, look_at_broker, look_at_health, look_at_pools};
 pub use name::name_or;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flowmill_engine::fact::Returned;
 use flowmill_engine::plan::TaskClass;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
@@ -23,9 +24,10 @@ use super::names::{CLASSES, Dead, Lane};
 use super::{End, RabbitError, Settings, connect_to_take, headers, topology, waits};
 use crate::broker::{CompletionPublisher, Receipt, TaskConsumer, Work};
 use crate::clock::{Clock, SystemClock};
-use crate::message::{Control, Task};
+use crate::dead_letters::Sending;
+use crate::message::{Control, Delivery as Answer, Task};
 use crate::retry::Waits;
-use crate::wire::{Transit, Unreadable, decode_control};
+use crate::wire::{DecodeError, Transit, Unreadable};
 
 /// How many tasks of each class a worker holds: light, code, http, llm. A class with 0 is not
 /// served.
@@ -241,7 +243,8 @@ impl Fetcher {
         lanes: &mut Vec<(Channel, ShortString)>,
     ) -> Result<(), RabbitError> {
         topology::common(connection, &self.settings).await?;
-        readers.spawn(hear(words(connection, &self.settings).await?, self.words.clone()));
+        let transit = self.settings.transit.clone();
+        readers.spawn(hear(words(connection, &self.settings).await?, self.words.clone(), transit));
         let aside = Aside::open(connection, &self.settings, Dead::Tasks).await?;
         let served = CLASSES.into_iter().zip(self.slots).filter(|(_, slots)| *slots > 0);
         for (class, slots) in served {
@@ -272,6 +275,27 @@ impl Fetcher {
 async fn leave(receipt: RabbitReceipt) {
     sleep(LATER).await;
     receipt.release().await;
+}
+
+/// Leaves a task of a later release to workers that read it. When it comes back they are too few, or
+/// gone: its run sends it again, in a version that all read by then.
+async fn pass_on(
+    answers: &RabbitCompletions,
+    error: &DecodeError,
+    (delivered, receipt): (&Delivery, RabbitReceipt),
+) {
+    let headers = delivered.properties.headers().as_ref();
+    let sending = headers.and_then(headers::of_sending).filter(|_| delivered.redelivered);
+    let Some(Sending { run, shard, task, attempt, dispatch, .. }) = sending else {
+        tracing::warn!(%error, "a task is left to workers of a later release");
+        return leave(receipt).await;
+    };
+    tracing::warn!(run.id = %run, %error, "a task is handed back: no worker of its release took it");
+    let reason = Returned::HandedBack;
+    let returned = Answer::Returned { run, task, attempt, dispatch, reason };
+    if answers.answer(shard, returned).await.is_ok() {
+        receipt.settle().await;
+    }
 }
 
 /// Answers a task that cannot be begun.
@@ -322,14 +346,18 @@ async fn words(connection: &Connection, settings: &Settings) -> Result<Consumer,
 }
 
 /// Reads words. One that cannot be read is lost, as it is for a worker that is away.
-async fn hear(mut consumer: Consumer, words: mpsc::Sender<Control>) -> RabbitError {
+async fn hear(
+    mut consumer: Consumer,
+    words: mpsc::Sender<Control>,
+    transit: Transit,
+) -> RabbitError {
     loop {
         let delivered = match consumer.next().await {
             Some(Ok(delivered)) => delivered,
             Some(Err(error)) => return error.into(),
             None => return RabbitError::Lost("the queue of words is gone".to_owned()),
         };
-        match decode_control(&delivered.data) {
+        match transit.read_control(&delivered.data) {
             Ok(word) => {
                 if words.send(word).await.is_err() {
                     return RabbitError::Lost("nobody takes words".to_owned());
@@ -410,8 +438,7 @@ impl Reader {
                 Ok(())
             }
             Err(Unreadable::Bytes(error)) if error.is_later() => {
-                tracing::warn!(%error, "a task is left to workers of a later release");
-                leave(receipt).await;
+                pass_on(&self.answers, &error, (&delivered, receipt)).await;
                 Ok(())
             }
             Err(Unreadable::Bytes(error)) => self.aside.put(&delivered, &error.to_string()).await,

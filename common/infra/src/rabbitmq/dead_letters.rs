@@ -112,6 +112,8 @@ struct Reader {
     queue: String,
     channel: lapin::Channel,
     letters: Letters,
+    /// The highest version of messages that is read.
+    reads: u8,
 }
 
 impl Reader {
@@ -129,7 +131,8 @@ impl Reader {
         let options = BasicConsumeOptions::default();
         let consumer =
             channel.basic_consume(queue, "".into(), options, FieldTable::default()).await?;
-        Ok((Self { dead, names, queue: name, channel, letters: letters.clone() }, consumer))
+        let (letters, reads) = (letters.clone(), settings.transit.reads());
+        Ok((Self { dead, names, queue: name, channel, letters, reads }, consumer))
     }
 
     /// Ends with the connection or the queue.
@@ -176,7 +179,7 @@ impl Reader {
         if self.dead != Dead::Tasks {
             return letter;
         }
-        match decode_task(&letter.body) {
+        match decode_task(&letter.body, self.reads) {
             Ok(task) if given.is_none() => {
                 let deliveries = TASK_DELIVERIES + 1;
                 letter.reason = format!("delivered {deliveries} times without an answer").into();

@@ -19,7 +19,7 @@ use super::names::Dead;
 use super::{End, RabbitError, Settings, connect_to_take, headers, topology, waits};
 use crate::broker::{Closed, Inbox};
 use crate::message::{Delivery, Shard};
-use crate::wire::{Transit, Unreadable, encode_delivery};
+use crate::wire::{DecodeError, Kind, Transit, Unreadable};
 
 /// Delivered and not settled, of each shard: two batches.
 const PREFETCH: u16 = 512;
@@ -270,8 +270,8 @@ impl Receiver {
     async fn tell_loss(&self, connection: &Connection, shard: Shard) -> Result<(), RabbitError> {
         let lost = Delivery::Lost { shard };
         let told = async {
-            let body =
-                encode_delivery(&lost).map_err(|error| RabbitError::Lost(error.to_string()))?;
+            let body = self.settings.transit.write_delivery(&lost).await;
+            let body = body.map_err(|error| RabbitError::Lost(error.to_string()))?;
             let queue = self.settings.names().results(shard);
             Confirmed::open(connection).await?.put(&queue, BasicProperties::default(), &body).await
         };
@@ -363,8 +363,21 @@ impl Reader {
                 }
             }
         };
+        match &error {
+            DecodeError::Version { kind: Kind::Lost, .. } if error.is_later() => {
+                return Ok(Some(Delivery::Lost { shard: self.shard }));
+            }
+            // what they tell is found without them
+            DecodeError::Version { kind: Kind::Poke | Kind::Beat, .. } if error.is_later() => {
+                tracing::debug!(%error, "a word of a later release is passed over");
+                delivered.acker.ack(BasicAckOptions::default()).await?;
+                return Ok(None);
+            }
+            _ => {}
+        }
         let headers = delivered.properties.headers().as_ref();
         if let Some(back) = headers.and_then(headers::handed_back) {
+            // whoever has the task next answers from what its worker kept
             tracing::error!(%error, "an answer cannot be read, its task goes out again");
             return Ok(Some(back));
         }

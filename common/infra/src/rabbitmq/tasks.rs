@@ -16,7 +16,7 @@ use super::names::{CLASSES, Lane, Names};
 use crate::broker::{Closed, TaskPublisher};
 use crate::clock::{Clock, SystemClock};
 use crate::message::{Control, Delivery, Task};
-use crate::wire::{EncodeError, Transit, encode_control};
+use crate::wire::{EncodeError, Transit};
 
 /// The scheduler's publisher.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ impl TaskPublisher for RabbitTasks {
     }
 
     async fn control(&self, control: Control) -> Result<(), Closed> {
-        let body = match encode_control(&control) {
+        let body = match self.transit.write_control(&control) {
             Ok(body) => body,
             Err(error) => {
                 // workers find out when they answer

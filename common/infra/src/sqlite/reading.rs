@@ -14,6 +14,7 @@ use sqlx::{ConnectOptions as _, Row as _, SqliteConnection, SqlitePool};
 
 use crate::journal::{Part, missing};
 use crate::store::StoreError;
+use crate::versions::PRESENT;
 
 use super::keys::FolderKeys;
 use super::{Document, Origin, RunRow, Which, folder, trouble};
@@ -82,7 +83,7 @@ pub(super) async fn facts(
                 version: get(&row, "version")?,
                 facts: get(&row, "facts")?,
             };
-            let mut facts = part.read(run, last)?;
+            let mut facts = part.read(run, last, PRESENT)?;
             last = part.last;
             let opened = keys.keys.open_facts(run, &mut facts);
             opened.map_err(|error| keys.trouble(&format!("a variable of run {run}"), &error))?;

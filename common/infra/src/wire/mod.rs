@@ -2,8 +2,9 @@
 //!
 //! The first four bytes name a message before anything is decoded, so that one from a later
 //! release is told from garbage. A body is a plain struct that is frozen with its version (`v1`);
-//! a change is a new struct under the next version, written once all who live read it. The bytes
-//! of every kind and version lie in `tests/golden`.
+//! a change is a new struct under the next version, written once all who live read it
+//! ([`Versions`](crate::versions::Versions)); a kind that a version does not change keeps its
+//! struct. The bytes of every kind and version lie in `tests/golden`.
 //!
 //! Adapters write and read through [`Transit`], which looks after the values in a message.
 
@@ -20,11 +21,9 @@ use serde::de::DeserializeOwned;
 use crate::message::{Control, Delivery, Task};
 use crate::seal::SealError;
 use crate::stash::StashError;
+use crate::versions::OLDEST;
 
 pub use transit::{Transit, Unreadable};
-
-/// The highest version that is read and written.
-pub const VERSION: u8 = 1;
 
 /// What every message begins with.
 const MAGIC: [u8; 2] = *b"Fm";
@@ -157,12 +156,14 @@ pub enum DecodeError {
         version: u8,
     },
     /// Another release wrote it.
-    #[error("read a {kind} message: it has version {version}, and {VERSION} is the highest here")]
+    #[error("read a {kind} message: it has version {version}, and {reads} is the highest here")]
     Version {
         /// What it is.
         kind: Kind,
         /// Its version.
         version: u8,
+        /// The highest version that is read here.
+        reads: u8,
     },
     /// A message, but one that does not belong here.
     #[error("read a message: a {kind} message does not belong here")]
@@ -187,7 +188,7 @@ impl DecodeError {
     pub fn is_later(&self) -> bool {
         match self {
             Self::Kind { .. } => true,
-            Self::Version { version, .. } => *version > VERSION,
+            Self::Version { version, reads, .. } => version > reads,
             Self::Magic { .. }
             | Self::Short { .. }
             | Self::TooLarge { .. }
@@ -197,38 +198,39 @@ impl DecodeError {
     }
 }
 
-/// Writes a task as it is; [`Transit`] does what comes before.
-pub fn encode_task(task: &Task) -> Result<Vec<u8>, EncodeError> {
-    write(Kind::Task, v1::TaskV1::of(task))
+/// Writes a task as it is, in a version; [`Transit`] does what comes before.
+pub fn encode_task(task: &Task, version: u8) -> Result<Vec<u8>, EncodeError> {
+    write((Kind::Task, version), v1::TaskV1::of(task))
 }
 
-/// Reads a task.
-pub fn decode_task(bytes: &[u8]) -> Result<Task, DecodeError> {
-    let message = Message::of(bytes)?;
+/// Reads a task of a version up to `reads`.
+pub fn decode_task(bytes: &[u8], reads: u8) -> Result<Task, DecodeError> {
+    let message = Message::of(bytes, reads)?;
     match message.kind {
         Kind::Task => message.body(v1::TaskV1::read),
         kind => Err(DecodeError::Misplaced { kind }),
     }
 }
 
-/// Writes what arrives in an inbox.
-pub fn encode_delivery(delivery: &Delivery) -> Result<Vec<u8>, EncodeError> {
+/// Writes what arrives in an inbox, in a version.
+pub fn encode_delivery(delivery: &Delivery, version: u8) -> Result<Vec<u8>, EncodeError> {
     match delivery {
         Delivery::Completed { run, completion } => {
-            write(Kind::Completed, v1::CompletedV1::of(run, completion))
+            write((Kind::Completed, version), v1::CompletedV1::of(run, completion))
         }
         Delivery::Returned { run, task, attempt, dispatch, reason } => {
-            write(Kind::Returned, Ok(v1::ReturnedV1::of(run, task, (*attempt, *dispatch), *reason)))
+            let body = v1::ReturnedV1::of(run, task, (*attempt, *dispatch), *reason);
+            write((Kind::Returned, version), Ok(body))
         }
-        Delivery::Poke { run } => write(Kind::Poke, Ok(v1::PokeV1::of(run))),
-        Delivery::Beat(beat) => write(Kind::Beat, Ok(v1::BeatV1::of(beat))),
-        Delivery::Lost { shard } => write(Kind::Lost, Ok(v1::LostV1::of(*shard))),
+        Delivery::Poke { run } => write((Kind::Poke, version), Ok(v1::PokeV1::of(run))),
+        Delivery::Beat(beat) => write((Kind::Beat, version), Ok(v1::BeatV1::of(beat))),
+        Delivery::Lost { shard } => write((Kind::Lost, version), Ok(v1::LostV1::of(*shard))),
     }
 }
 
-/// Reads what arrives in an inbox.
-pub fn decode_delivery(bytes: &[u8]) -> Result<Delivery, DecodeError> {
-    let message = Message::of(bytes)?;
+/// Reads what arrives in an inbox, of a version up to `reads`.
+pub fn decode_delivery(bytes: &[u8], reads: u8) -> Result<Delivery, DecodeError> {
+    let message = Message::of(bytes, reads)?;
     match message.kind {
         Kind::Completed => message.body(v1::CompletedV1::read),
         Kind::Returned => message.body(v1::ReturnedV1::read),
@@ -241,20 +243,22 @@ pub fn decode_delivery(bytes: &[u8]) -> Result<Delivery, DecodeError> {
     }
 }
 
-/// Writes what workers are told.
-pub fn encode_control(control: &Control) -> Result<Vec<u8>, EncodeError> {
+/// Writes what workers are told, in a version.
+pub fn encode_control(control: &Control, version: u8) -> Result<Vec<u8>, EncodeError> {
     match control {
         Control::Drop { run, task, before } => {
-            write(Kind::Drop, Ok(v1::DropV1::of(run, task.as_ref(), *before)))
+            write((Kind::Drop, version), Ok(v1::DropV1::of(run, task.as_ref(), *before)))
         }
-        Control::Halt { run, before } => write(Kind::Halt, Ok(v1::HaltV1::of(run, *before))),
-        Control::Beat => write(Kind::Ask, Ok(v1::AskV1 {})),
+        Control::Halt { run, before } => {
+            write((Kind::Halt, version), Ok(v1::HaltV1::of(run, *before)))
+        }
+        Control::Beat => write((Kind::Ask, version), Ok(v1::AskV1 {})),
     }
 }
 
-/// Reads what workers are told.
-pub fn decode_control(bytes: &[u8]) -> Result<Control, DecodeError> {
-    let message = Message::of(bytes)?;
+/// Reads what workers are told, of a version up to `reads`.
+pub fn decode_control(bytes: &[u8], reads: u8) -> Result<Control, DecodeError> {
+    let message = Message::of(bytes, reads)?;
     match message.kind {
         Kind::Drop => message.body(|body: v1::DropV1| Ok(body.read())),
         Kind::Halt => message.body(|body: v1::HaltV1| Ok(body.read())),
@@ -268,9 +272,12 @@ pub fn decode_control(bytes: &[u8]) -> Result<Control, DecodeError> {
     }
 }
 
-fn write(kind: Kind, body: Result<impl Serialize, String>) -> Result<Vec<u8>, EncodeError> {
+fn write(
+    (kind, version): (Kind, u8),
+    body: Result<impl Serialize, String>,
+) -> Result<Vec<u8>, EncodeError> {
     let unwritable = |why| EncodeError::Unwritable { kind, why };
-    let mut bytes = vec![MAGIC[0], MAGIC[1], kind as u8, VERSION];
+    let mut bytes = vec![MAGIC[0], MAGIC[1], kind as u8, version];
     codec::encode(&body.map_err(unwritable)?, &mut bytes).map_err(unwritable)?;
     if bytes.len() > MOST_BYTES {
         return Err(EncodeError::TooLarge { kind, bytes: bytes.len() });
@@ -286,7 +293,7 @@ struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    fn of(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+    fn of(bytes: &'a [u8], reads: u8) -> Result<Self, DecodeError> {
         if bytes.len() > MOST_BYTES {
             return Err(DecodeError::TooLarge { bytes: bytes.len() });
         }
@@ -300,9 +307,10 @@ impl<'a> Message<'a> {
         let Some(known) = Kind::ALL.into_iter().find(|known| *known as u8 == kind) else {
             return Err(DecodeError::Kind { kind, version });
         };
-        match version {
-            VERSION => Ok(Self { kind: known, version, body }),
-            version => Err(DecodeError::Version { kind: known, version }),
+        if (OLDEST..=reads).contains(&version) {
+            Ok(Self { kind: known, version, body })
+        } else {
+            Err(DecodeError::Version { kind: known, version, reads })
         }
     }
 

@@ -12,14 +12,15 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value};
 use flowmill_engine::variables::{Variable, Variables};
 
-use crate::message::{Delivery, Shard, Task};
+use crate::message::{Control, Delivery, Shard, Task};
 use crate::payloads::Owner;
 use crate::retry::Waits;
 use crate::seal::{Keys, SealError};
 use crate::stash::{Stash, StashError, is_like_ticket};
+use crate::versions::Versions;
 
-use super::{DecodeError, EncodeError, Kind, decode_delivery, decode_task};
-use super::{encode_delivery, encode_task};
+use super::{DecodeError, EncodeError, Kind, decode_control, decode_delivery, decode_task};
+use super::{encode_control, encode_delivery, encode_task};
 
 /// The `error_type` of a node whose values could not be had.
 const UNAVAILABLE: &str = "ValueUnavailable";
@@ -33,6 +34,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 pub struct Transit {
     keys: Keys,
     stash: Option<Stash>,
+    versions: Versions,
 }
 
 /// A message cannot be had.
@@ -72,13 +74,34 @@ impl<M> Unreadable<M> {
 impl Transit {
     /// With the keys of this installation.
     pub fn new(keys: Keys) -> Self {
-        Self { keys, stash: None }
+        Self { keys, ..Self::default() }
     }
 
     /// The same, with large values left to these; without them values travel whole.
     #[must_use]
     pub fn with_stash(self, stash: Stash) -> Self {
         Self { stash: Some(stash), ..self }
+    }
+
+    /// The same, of a program that reads and writes these versions.
+    #[must_use]
+    pub fn with_versions(self, versions: Versions) -> Self {
+        Self { versions, ..self }
+    }
+
+    /// The highest version that is read.
+    pub(crate) fn reads(&self) -> u8 {
+        self.versions.reads()
+    }
+
+    /// Writes what workers are told; there is no value in it.
+    pub(crate) fn write_control(&self, control: &Control) -> Result<Vec<u8>, EncodeError> {
+        encode_control(control, self.versions.writes())
+    }
+
+    /// Reads what workers are told.
+    pub(crate) fn read_control(&self, bytes: &[u8]) -> Result<Control, DecodeError> {
+        decode_control(bytes, self.versions.reads())
     }
 
     /// Writes a task. Waits while payloads are unavailable.
@@ -94,7 +117,7 @@ impl Transit {
         if count.map_err(|why| EncodeError::Value { kind: Kind::Task, why })? > 0 {
             ready.variables = held.into_iter().collect();
         }
-        encode_task(&ready)
+        encode_task(&ready, self.versions.writes())
     }
 
     /// Reads a task.
@@ -102,7 +125,7 @@ impl Transit {
     /// # Errors
     /// [`Unreadable`].
     pub async fn read_task(&self, bytes: &[u8]) -> Result<Task, Unreadable<Task>> {
-        let mut task = decode_task(bytes)?;
+        let mut task = decode_task(bytes, self.versions.reads())?;
         let mut held = flat(&task.variables);
         match self.redeem(&task.run, values(&mut held)).await {
             Ok(0) => {}
@@ -121,7 +144,7 @@ impl Transit {
     /// [`EncodeError`]; [`EncodeError::Sealed`] without a key for its secrets.
     pub async fn write_delivery(&self, delivery: &Delivery) -> Result<Vec<u8>, EncodeError> {
         let Delivery::Completed { run, completion } = delivery else {
-            return encode_delivery(delivery);
+            return encode_delivery(delivery, self.versions.writes());
         };
         let kind = Kind::Completed;
         let mut ready = completion.clone();
@@ -131,7 +154,8 @@ impl Transit {
         }
         let count = self.check_in(run, &mut ready.outcomes[..], values_of_outcomes).await;
         count.map_err(|why| EncodeError::Value { kind, why })?;
-        encode_delivery(&Delivery::Completed { run: run.clone(), completion: ready })
+        let ready = Delivery::Completed { run: run.clone(), completion: ready };
+        encode_delivery(&ready, self.versions.writes())
     }
 
     /// Reads what came to a shard's inbox.
@@ -139,7 +163,7 @@ impl Transit {
     /// # Errors
     /// [`Unreadable`].
     pub async fn read_delivery(&self, bytes: &[u8]) -> Result<Delivery, Unreadable<Delivery>> {
-        let mut delivery = decode_delivery(bytes)?;
+        let mut delivery = decode_delivery(bytes, self.versions.reads())?;
         let Delivery::Completed { run, completion } = &mut delivery else { return Ok(delivery) };
         let outcomes = &mut completion.outcomes[..];
         if let Err(why) = self.redeem(run, values_of_outcomes(outcomes)).await {

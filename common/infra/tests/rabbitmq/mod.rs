@@ -5,6 +5,7 @@
 mod bad;
 mod delivery;
 mod intake;
+mod later;
 mod secrets;
 mod server;
 

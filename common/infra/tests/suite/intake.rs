@@ -202,6 +202,12 @@ async fn lists_are_turned_by_pages<S: Store + Intake>(store: S) {
     assert_eq!(ids(&store, filter(2)).await, ["e", "d"]);
     assert_eq!(ids(&store, Filter { before: Some("d".into()), ..filter(2) }).await, ["b", "a"]);
     assert_eq!(ids(&store, Filter { before: Some("c".into()), ..filter(2) }).await, [""; 0]);
+    let oldest = |most| Filter { is_oldest_first: true, ..filter(most) };
+    assert_eq!(ids(&store, oldest(10)).await, ["c", "a", "b", "d", "e"]);
+    assert_eq!(ids(&store, Filter { after: Some("a".into()), ..oldest(2) }).await, ["b", "d"]);
+    assert_eq!(ids(&store, Filter { after: Some("a".into()), ..filter(2) }).await, ["e", "d"]);
+    assert_eq!(ids(&store, Filter { after: Some("e".into()), ..oldest(2) }).await, [""; 0]);
+    assert_eq!(ids(&store, Filter { after: Some("none".into()), ..oldest(2) }).await, [""; 0]);
     let of_doc = Filter { workflow: Some("doc".into()), ..filter(2) };
     assert_eq!(ids(&store, of_doc).await, ["d", "b"]);
     let running = Filter { status: Some(Status::Running), ..filter(10) };

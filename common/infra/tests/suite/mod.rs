@@ -38,6 +38,7 @@ mod stash;
 pub(crate) mod store;
 pub(crate) mod tenants;
 mod tls;
+mod versions;
 pub(crate) mod watched;
 pub(crate) mod webhooks;
 

@@ -66,7 +66,7 @@ impl Schema {
             DELETE FROM idempotency; DELETE FROM schedulers; DELETE FROM dead_letters;
             DELETE FROM announcements; DELETE FROM endpoints; DELETE FROM webhook_deliveries;
             DELETE FROM batches; DELETE FROM batch_ends; DELETE FROM shares;
-            DELETE FROM share_parts;
+            DELETE FROM share_parts; DELETE FROM programs;
             DELETE FROM conversations; DELETE FROM conversation_variables;
             ALTER TABLE audit DISABLE TRIGGER USER; DELETE FROM audit;
             ALTER TABLE audit ENABLE TRIGGER USER;
@@ -74,7 +74,7 @@ impl Schema {
             DELETE FROM upkeep;
             DELETE FROM api_keys; DELETE FROM tenants WHERE name <> 'default';
             UPDATE leases SET owner = NULL, expires_at = 0;
-            UPDATE shards SET epoch = 0, mark = 0, last = 0";
+            UPDATE shards SET epoch = 0, mark = 0, last = 0, version = 1";
         self.meddle(CLEAR).await.unwrap();
         self
     }

@@ -212,7 +212,8 @@ async fn prepared<S: Deliveries + Intake + Contents + Batches>(
     };
     let end = match end(store, claimed, settings.outputs_bytes).await {
         Ok(end) => end,
-        Err(error @ StoreError::Unavailable(_)) => return Err(error),
+        // another may read it
+        Err(error @ (StoreError::Unavailable(_) | StoreError::Later(_))) => return Err(error),
         Err(error) => return Ok(Err(format!("the run's end cannot be read: {error}"))),
     };
     let body = body::of_run(terms, endpoint, delivery, &run, end.as_ref());

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -41,6 +41,8 @@ pub(crate) struct Terms {
 pub(crate) struct Program {
     pub(crate) process: Process,
     port: u16,
+    /// What is started.
+    binary: Arc<Mutex<&'static str>>,
 }
 
 impl Program {
@@ -62,8 +64,10 @@ impl Program {
             ("FLOWMILL_SECRETS__KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned()),
         ];
         let slots = SLOTS.to_string();
+        let binary = Arc::new(Mutex::new(kind));
+        let started = binary.clone();
         let make = move || {
-            let mut command = ours(kind);
+            let mut command = ours(*started.lock().unwrap());
             command.envs(settings.clone()).envs(more.clone());
             if kind == "flowmill-worker" {
                 for class in ["LIGHT", "CODE", "HTTP", "LLM"] {
@@ -80,7 +84,16 @@ impl Program {
             }
             command
         };
-        Self { process: Process::new(&name, folder, make), port }
+        Self { process: Process::new(&name, folder, make), port, binary }
+    }
+
+    /// Another program is started in its place from now on.
+    pub(crate) fn replace(&self, by: &'static str) {
+        *self.binary.lock().unwrap() = by;
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// What it counts, as text.
@@ -235,6 +248,14 @@ impl Cluster {
         let urls = [self.postgres.url(), "amqp://127.0.0.1:1".to_owned(), self.redis.url()];
         let number = self.schedulers.len();
         let place = (self.folder.path(), "webhooks");
+        Program::new("flowmill-scheduler", number, &urls, place, Terms::default())
+    }
+
+    /// One scheduler more; it was not started.
+    pub(crate) fn stray(&self) -> Program {
+        let urls = [self.postgres.url(), self.rabbit.url(), self.redis.url()];
+        let number = self.schedulers.len();
+        let place = (self.folder.path(), "runs,webhooks");
         Program::new("flowmill-scheduler", number, &urls, place, Terms::default())
     }
 }

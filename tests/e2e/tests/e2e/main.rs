@@ -23,6 +23,7 @@ mod secrets;
 mod servers;
 mod tenants;
 mod traces;
+mod upgrade;
 mod volume;
 mod walkthroughs;
 mod watching;

@@ -112,9 +112,11 @@ impl Intake for SharedStore {
     ) -> Result<Vec<intake::RunRow>, StoreError> {
         let state = self.lock();
         let Filter { workflow, status, is_queued, rerun_of, batch, parent, .. } = filter;
-        let Filter { since, until, before, most, .. } = filter;
+        let Filter { since, until, before, after, most, .. } = filter;
         let before =
             before.as_ref().map(|run| state.run_of(tenant, run).map_or(0, |row| row.place));
+        let after =
+            after.as_ref().map(|run| state.run_of(tenant, run).map_or(u64::MAX, |row| row.place));
         let is_of = |row: &RunRow, named: &Name| {
             row.plan.workflow == *named || state.name_of(row).as_ref() == Some(named)
         };
@@ -127,6 +129,7 @@ impl Intake for SharedStore {
                     status.is_none_or(|status| row.status == Some(status))
                 }
                 && before.is_none_or(|before| row.place < before)
+                && after.is_none_or(|after| row.place > after)
                 && since.is_none_or(|since| row.accepted_at >= since)
                 && until.is_none_or(|until| row.accepted_at < until)
                 && (rerun_of.is_none() || *rerun_of == row.rerun_of)
@@ -137,6 +140,9 @@ impl Intake for SharedStore {
         };
         let mut found: Vec<_> = state.runs.iter().filter(|(_, row)| is_shown(row)).collect();
         found.sort_by_key(|(_, row)| std::cmp::Reverse(row.place));
+        if filter.is_oldest_first {
+            found.reverse();
+        }
         let bare = |shown: intake::RunRow| {
             let attached = Attached { metadata: None, ..shown.attached };
             intake::RunRow { attached, ..shown }

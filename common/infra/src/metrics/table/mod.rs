@@ -356,6 +356,10 @@ pub const UNROUTABLE: Metric<Counter> = counter(
 pub const SHARDS_OWNED: Metric<Gauge> =
     gauge("flowmill_shards_owned", &[], SCHEDULER, "Shards whose runs this scheduler moves.");
 
+/// Shards that are left to a later release.
+pub const SHARDS_LATER: Metric<Gauge> =
+    gauge("flowmill_shards_later", &[], CLUSTER, "Shards that are left to a later release.");
+
 /// Shards that were taken up.
 pub const SHARD_TAKEOVERS: Metric<Counter> =
     counter("flowmill_shard_takeovers_total", &[], SCHEDULER, "Shards that were taken up.");
@@ -498,6 +502,7 @@ pub const TABLE: &[&Spec] = &[
     &BROKER_BLOCKED.spec,
     &UNROUTABLE.spec,
     &SHARDS_OWNED.spec,
+    &SHARDS_LATER.spec,
     &SHARD_TAKEOVERS.spec,
     &EPOCH_LOST.spec,
     &COMMIT_SECONDS.spec,

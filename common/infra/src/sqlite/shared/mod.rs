@@ -46,6 +46,7 @@ use crate::payloads::{FilePayloads, Owner, Payloads};
 use crate::seal::Keys;
 use crate::stash::Stash;
 use crate::store::{Batch, Store, StoreError};
+use crate::versions::Versions;
 
 pub use purge::FolderPurge;
 
@@ -96,7 +97,7 @@ impl SharedFolder {
         Ok(Self {
             folder: folder.into(),
             clock: SystemClock::new(),
-            codec: Codec { keys, stash },
+            codec: Codec { keys, stash, versions: Versions::alone() },
             payloads,
             leases: Arc::default(),
             parts: Arc::default(),
