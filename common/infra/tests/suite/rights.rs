@@ -2,6 +2,7 @@
 
 use flowmill_infra::audit::{Audit as _, Deed};
 use flowmill_infra::postgres::{PostgresStore, Settings, maintain};
+use flowmill_infra::seal::Keys;
 use sqlx::{Connection as _, PgConnection};
 
 use super::server::Schema;
@@ -13,7 +14,8 @@ async fn a_scheduler_does_its_work_with_rights_on_rows_alone() {
     let url = schema.url_with("-c role=flowmill_scheduler");
     let store = async || {
         schema.cleared().await;
-        let settings = Settings { url: url.clone(), ..schema.settings() };
+        let keys = Keys::parse(&"a".repeat(64)).unwrap();
+        let settings = Settings { url: url.clone(), keys, ..schema.settings() };
         PostgresStore::open(&settings).await.unwrap()
     };
     suite::store::all(store, true).await;
@@ -25,6 +27,8 @@ async fn a_scheduler_does_its_work_with_rights_on_rows_alone() {
     suite::letters::all(store).await;
     suite::tenants::all(store).await;
     suite::audit::all(store).await;
+    suite::webhooks::all(store).await;
+    assert!(store().await.is_divided());
     maintain(&url).await.unwrap();
     let deed = Deed {
         tenant: "default".into(),
