@@ -98,7 +98,8 @@ impl PostgresStore {
 /// connection is in none.
 fn begin(tenant: &Name) -> String {
     // digits need no quotes, whatever the name is
-    let digits: String = tenant.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let digits: Vec<String> = tenant.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let digits = digits.concat();
     format!(
         "SET LOCAL ROLE flowmill_api;
         SELECT set_config('flowmill.tenant', convert_from(decode('{digits}', 'hex'), 'UTF8'), true);
