@@ -39,10 +39,8 @@ impl Audit for PostgresStore {
             .bind(filter.actor.as_deref())
             .bind(filter.action.as_deref())
             .bind(filter.before)
-            .bind(most(filter.most))
-            .fetch_all(&self.readers)
-            .await;
-        found.map_err(|error| trouble(&error))?.iter().map(entry).collect()
+            .bind(most(filter.most));
+        self.all_of_some(filter.tenant.as_ref(), found).await?.iter().map(entry).collect()
     }
 }
 

@@ -114,8 +114,8 @@ impl Batches for PostgresStore {
 
     async fn batch(&self, tenant: &Name, batch: &Name) -> Result<Option<Batch>, StoreError> {
         let found = sqlx::query(batch_rows!("b.tenant = $1 AND b.batch = $2"));
-        let found = found.bind(&**tenant).bind(&**batch).fetch_optional(&self.readers).await;
-        found.map_err(|error| trouble(&error))?.as_ref().map(batch_row).transpose()
+        let found = found.bind(&**tenant).bind(&**batch);
+        self.first_of(tenant, found).await?.as_ref().map(batch_row).transpose()
     }
 
     async fn batches(
@@ -130,10 +130,8 @@ impl Batches for PostgresStore {
         let found = sqlx::query(LISTED)
             .bind(&**tenant)
             .bind(before.map(|before| &**before))
-            .bind(rows(most))
-            .fetch_all(&self.readers)
-            .await;
-        found.map_err(|error| trouble(&error))?.iter().map(batch_row).collect()
+            .bind(rows(most));
+        self.all_of(tenant, found).await?.iter().map(batch_row).collect()
     }
 
     async fn lines(&self, batch: &Name, first: u64, most: usize) -> Result<Vec<Name>, StoreError> {
@@ -277,7 +275,8 @@ impl Batches for PostgresStore {
             WHERE batch = $2 AND tenant = $1 AND line > $3 AND line <= $5 ORDER BY line LIMIT $4";
         const FED: &str = "SELECT fed FROM batches WHERE tenant = $1 AND batch = $2";
         let fed = sqlx::query_scalar::<_, i64>(FED).bind(&**tenant).bind(&**batch);
-        let fed = fed.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
+        let mut reading = self.of_tenant(tenant).await?;
+        let fed = fed.fetch_optional(&mut *reading).await.map_err(|error| trouble(&error))?;
         let fed = fed.unwrap_or(0);
         let mut results = Vec::new();
         let (mut from, mut span) = (number(after), rows(most));
@@ -289,12 +288,12 @@ impl Batches for PostgresStore {
                 let query = sqlx::query(query).bind(&**tenant).bind(&**batch);
                 query.bind(from).bind(left)
             };
-            let runs = ask(RUNS).bind(which.is_good()).bind(to).fetch_all(&self.readers).await;
+            let runs = ask(RUNS).bind(which.is_good()).bind(to).fetch_all(&mut *reading).await;
             for row in &runs.map_err(|error| trouble(&error))? {
                 results.push(run_of(&self.codec, row)?);
             }
             if which != Which::Good {
-                let rejects = ask(REJECTS).bind(to).fetch_all(&self.readers).await;
+                let rejects = ask(REJECTS).bind(to).fetch_all(&mut *reading).await;
                 for row in &rejects.map_err(|error| trouble(&error))? {
                     let result = Err(text(row, "problem")?);
                     results.push(LineResult { result, ..line(row)? });

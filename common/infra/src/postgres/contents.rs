@@ -13,7 +13,7 @@ use crate::payloads::Payloads;
 use crate::stash::Stash;
 use crate::store::StoreError;
 
-use super::{PostgresStore, Tries, get, number, text, time, trouble};
+use super::{PostgresStore, Tries, get, number, text, time};
 
 impl Contents for PostgresStore {
     async fn keep_upload(&self, tenant: &Name, upload: &Upload) -> Result<(), StoreError> {
@@ -40,8 +40,8 @@ impl Contents for PostgresStore {
                 coalesce(used_at, uploaded_at) AS used_at
             FROM uploads WHERE tenant = $1 AND upload = ANY($2)";
         let ids: Vec<&str> = ids.iter().map(|id| &**id).collect();
-        let found = sqlx::query(UPLOADS).bind(&**tenant).bind(&ids).fetch_all(&self.readers).await;
-        found.map_err(|error| trouble(&error))?.iter().map(upload).collect()
+        let found = sqlx::query(UPLOADS).bind(&**tenant).bind(&ids);
+        self.all_of(tenant, found).await?.iter().map(upload).collect()
     }
 
     async fn use_uploads(&self, tenant: &Name, ids: &[Name]) -> Result<Vec<Name>, StoreError> {
@@ -73,8 +73,7 @@ impl Contents for PostgresStore {
             SELECT first, last, version, facts FROM journal
             WHERE tenant = $1 AND run = $2 AND first = 1";
         let found = sqlx::query(FIRST).bind(&**tenant).bind(&**run);
-        let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
-        let Some(row) = found else { return Ok(None) };
+        let Some(row) = self.first_of(tenant, found).await? else { return Ok(None) };
         self.codec.read_secrets(run, &part(&row)?).await.map(Some)
     }
 
@@ -83,8 +82,7 @@ impl Contents for PostgresStore {
             SELECT first, last, version, facts FROM journal
             WHERE tenant = $1 AND run = $2 ORDER BY first DESC LIMIT 1";
         let found = sqlx::query(LAST).bind(&**tenant).bind(&**run);
-        let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
-        let Some(row) = found else { return Ok(None) };
+        let Some(row) = self.first_of(tenant, found).await? else { return Ok(None) };
         self.codec.read_last(run, &part(&row)?)
     }
 }

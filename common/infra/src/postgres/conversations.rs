@@ -9,7 +9,7 @@ use crate::codec::Codec;
 use crate::intake::Conversation;
 use crate::store::{Commit, StoreError};
 
-use super::{PostgresStore, get, text, trouble};
+use super::{PostgresStore, get, text};
 
 /// A conversation variable that a run wrote, to be kept with its end.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl PostgresStore {
             FROM conversations LEFT JOIN conversation_variables USING (tenant, conversation)
             WHERE tenant = $1 AND conversation = $2 ORDER BY name";
         let rows = sqlx::query(CONVERSATION).bind(&**tenant).bind(&**conversation);
-        let rows = rows.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
+        let rows = self.all_of(tenant, rows).await?;
         let Some(first) = rows.first() else { return Ok(None) };
         let mut kept = Conversation {
             app: text(first, "app")?,

@@ -71,16 +71,13 @@ impl LetterBox for PostgresStore {
             .bind(filter.queue.as_deref())
             .bind(filter.fate.map(Fate::name))
             .bind(filter.before)
-            .bind(rows(filter.most))
-            .fetch_all(&self.readers)
-            .await;
-        found.map_err(|error| trouble(&error))?.iter().map(parked).collect()
+            .bind(rows(filter.most));
+        self.all_of(tenant, found).await?.iter().map(parked).collect()
     }
 
     async fn letter(&self, tenant: &Name, id: i64) -> Result<Option<Parked>, StoreError> {
         let found = sqlx::query(letters!("message", "id = $2")).bind(&**tenant).bind(id);
-        let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
-        found.as_ref().map(parked).transpose()
+        self.first_of(tenant, found).await?.as_ref().map(parked).transpose()
     }
 
     async fn claim(&self, tenant: &Name, id: i64) -> Result<Claim, StoreError> {

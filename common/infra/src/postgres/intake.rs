@@ -101,13 +101,12 @@ impl Intake for PostgresStore {
     async fn document(&self, tenant: &Name, named: &str) -> Result<Option<Document>, StoreError> {
         const DOCUMENT: &str = "
             SELECT digest, workflows.name, pushed_at, bytes
-            FROM workflows JOIN payloads USING (tenant, digest)
-            WHERE tenant = $1 AND owner = $3 AND digest IN (
+            FROM workflows JOIN document_texts USING (tenant, digest)
+            WHERE tenant = $1 AND digest IN (
                 $2, (SELECT digest FROM workflow_names WHERE tenant = $1 AND name = $2))
             ORDER BY digest = $2 DESC LIMIT 1";
-        let found = sqlx::query(DOCUMENT).bind(&**tenant).bind(named).bind(WORKFLOW);
-        let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
-        let Some(row) = found else { return Ok(None) };
+        let found = sqlx::query(DOCUMENT).bind(&**tenant).bind(named);
+        let Some(row) = self.first_of(tenant, found).await? else { return Ok(None) };
         let document = document(&row)?;
         let (text, has_secrets) =
             self.codec.read_document(&document.digest, get(&row, "bytes")?)?;
@@ -128,9 +127,9 @@ impl Intake for PostgresStore {
                     SELECT digest FROM workflow_names WHERE tenant = $1 AND name = asked.named))
                 ORDER BY digest = asked.named DESC LIMIT 1) AS found";
         let names: Vec<&str> = named.iter().map(|named| &**named).collect();
-        let rows = sqlx::query(VERSIONS).bind(&**tenant).bind(&names).fetch_all(&self.readers);
+        let asked = sqlx::query(VERSIONS).bind(&**tenant).bind(&names);
         let mut found = vec![None; named.len()];
-        for row in &rows.await.map_err(|error| trouble(&error))? {
+        for row in &self.all_of(tenant, asked).await? {
             let place = usize::try_from(get::<i64>(row, "nth")? - 1).unwrap_or(usize::MAX);
             if let Some(found) = found.get_mut(place) {
                 *found = Some(document(row)?);
@@ -162,8 +161,8 @@ impl Intake for PostgresStore {
             SELECT digest, workflow_names.name, pushed_at
             FROM workflow_names JOIN workflows USING (tenant, digest)
             WHERE tenant = $1 ORDER BY workflow_names.name";
-        let found = sqlx::query(DOCUMENTS).bind(&**tenant).fetch_all(&self.readers).await;
-        found.map_err(|error| trouble(&error))?.iter().map(document).collect()
+        let found = sqlx::query(DOCUMENTS).bind(&**tenant);
+        self.all_of(tenant, found).await?.iter().map(document).collect()
     }
 
     async fn submit(&self, submissions: &[Submission]) -> Result<Vec<Accepted>, StoreError> {
@@ -243,8 +242,7 @@ impl Intake for PostgresStore {
 
     async fn run(&self, tenant: &Name, run: &Name) -> Result<Option<RunRow>, StoreError> {
         let found = sqlx::query(run_rows!("metadata", "run = $2")).bind(&**tenant).bind(&**run);
-        let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
-        found.as_ref().map(run_row).transpose()
+        self.first_of(tenant, found).await?.as_ref().map(run_row).transpose()
     }
 
     async fn runs(&self, tenant: &Name, filter: &Filter) -> Result<Vec<RunRow>, StoreError> {
@@ -264,10 +262,8 @@ impl Intake for PostgresStore {
             .bind(until)
             .bind(filter.batch.as_deref())
             .bind(filter.parent.as_deref())
-            .bind(filter.after.as_deref())
-            .fetch_all(&self.readers)
-            .await;
-        found.map_err(|error| trouble(&error))?.iter().map(run_row).collect()
+            .bind(filter.after.as_deref());
+        self.all_of(tenant, found).await?.iter().map(run_row).collect()
     }
 
     async fn ended(&self, runs: &[Name]) -> Result<Vec<Name>, StoreError> {
@@ -292,11 +288,14 @@ impl Intake for PostgresStore {
         const FACTS: &str = "
             SELECT first, last, version, facts FROM journal
             WHERE tenant = $1 AND run = $2 AND last > $3 ORDER BY first";
+        let mut reading = self.of_tenant(tenant).await?;
         let found = sqlx::query(RUN).bind(&**tenant).bind(&**run);
-        let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
+        let found = found.fetch_optional(&mut *reading).await.map_err(|error| trouble(&error))?;
         let Some(found) = found else { return Ok(None) };
         let parts = sqlx::query(FACTS).bind(&**tenant).bind(&**run).bind(number(after));
-        let parts = parts.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
+        let parts = parts.fetch_all(&mut *reading).await.map_err(|error| trouble(&error))?;
+        // large values of them are looked for elsewhere, which may take its time
+        drop(reading);
         let mut facts: Vec<Fact> = Vec::new();
         for row in &parts {
             // the first row may hold earlier facts too

@@ -13,8 +13,7 @@ use super::{PostgresStore, get, trouble};
 impl Keeping for PostgresStore {
     async fn terms(&self, tenant: &Name) -> Result<Terms, StoreError> {
         const TERMS: &str = "SELECT kind, keep FROM retention WHERE tenant = $1";
-        let found = sqlx::query(TERMS).bind(&**tenant).fetch_all(&self.readers).await;
-        let found = found.map_err(|error| trouble(&error))?;
+        let found = self.all_of(tenant, sqlx::query(TERMS).bind(&**tenant)).await?;
         found.iter().filter_map(|row| term(row).transpose()).collect()
     }
 

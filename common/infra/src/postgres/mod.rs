@@ -15,6 +15,7 @@ mod commit;
 mod contents;
 mod conversations;
 mod dead_letters;
+mod divided;
 mod end;
 mod intake;
 mod keeping;
@@ -176,6 +177,7 @@ pub struct PostgresStore {
     lease: Duration,
     writers: PgPool,
     readers: PgPool,
+    is_divided: bool,
 }
 
 /// How the connections of one kind stand.
@@ -198,7 +200,7 @@ impl PostgresStore {
     /// [`OpenError`].
     pub async fn open(settings: &Settings) -> Result<Self, OpenError> {
         let options = read_url(&settings.url)?.application_name("flowmill");
-        schema::check(&options).await?;
+        let is_divided = schema::check(&options).await?;
         let readers = pool(settings.readers, EVERYONE, false).connect_lazy_with(options.clone());
         let writers = pool(settings.writers, EVERYONE, true).connect_lazy_with(options.clone());
         let pool = pool(TRANSFERS, TRANSFER, true).connect_lazy_with(options);
@@ -207,7 +209,7 @@ impl PostgresStore {
         let (keys, versions) = (settings.keys.clone(), settings.versions.clone());
         let codec = Codec { keys, stash, versions };
         let (history, lease) = (History::Full, settings.lease);
-        Ok(Self { history, codec, payloads, lease, writers, readers })
+        Ok(Self { history, codec, payloads, lease, writers, readers, is_divided })
     }
 
     /// Its payloads, without what is held of them in this process.
@@ -242,6 +244,12 @@ impl PostgresStore {
     pub async fn ping(&self) -> Result<(), StoreError> {
         let asked = sqlx::query("SELECT 1").execute(&self.readers).await;
         asked.map(drop).map_err(|error| trouble(&error))
+    }
+
+    /// Whether the database, too, holds reads on behalf of a tenant to that tenant's rows, as was found
+    /// when this was opened.
+    pub fn is_divided(&self) -> bool {
+        self.is_divided
     }
 
     /// How its connections stand.

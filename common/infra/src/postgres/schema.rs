@@ -4,11 +4,11 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, SqlSafeStr as _};
 
-use super::{OpenError, place, read_url, trouble};
+use super::{OpenError, divided, place, read_url, trouble};
 
 /// What leads from each form to the next, in order. They are never changed once a release has
 /// them; and while a release runs that reads an older form, they only add.
-const MIGRATIONS: [(&str, &str); 17] = [
+const MIGRATIONS: [(&str, &str); 18] = [
     ("runs", include_str!("../../../../migrations/postgres/0001_runs.sql")),
     ("faults", include_str!("../../../../migrations/postgres/0002_faults.sql")),
     ("payloads", include_str!("../../../../migrations/postgres/0003_payloads.sql")),
@@ -26,6 +26,7 @@ const MIGRATIONS: [(&str, &str); 17] = [
     ("rights of schedulers", include_str!("../../../../migrations/postgres/0015_scheduler.sql")),
     ("retention", include_str!("../../../../migrations/postgres/0016_retention.sql")),
     ("programs", include_str!("../../../../migrations/postgres/0017_programs.sql")),
+    ("row security", include_str!("../../../../migrations/postgres/0018_row_security.sql")),
 ];
 
 /// Months ahead for which there are partitions.
@@ -164,17 +165,24 @@ pub async fn version(url: &str) -> Result<Option<i64>, OpenError> {
 
 /// Whether this release can work on a database. Forms only grow, so a newer one will do, unless it
 /// says that it will not.
-pub(super) async fn check(options: &PgConnectOptions) -> Result<(), OpenError> {
+/// Answers whether the database divides what is read on behalf of tenants.
+pub(super) async fn check(options: &PgConnectOptions) -> Result<bool, OpenError> {
     let at = place(options);
-    match form(options).await {
-        Ok(Form { oldest, .. }) if oldest > present() => Err(OpenError::Later { at }),
-        Ok(Form { version: Some(found), .. }) if found >= present() => Ok(()),
-        Ok(Form { version: Some(_), .. }) => Err(OpenError::Outdated { at, form: "an older form" }),
-        Ok(Form { version: None, .. }) => {
+    let unreachable = |error| OpenError::Unreachable { at: place(options), why: trouble(&error) };
+    let mut connection = options.connect().await.map_err(unreachable)?;
+    let found = match read_form(&mut connection).await.map_err(unreachable)? {
+        Form { oldest, .. } if oldest > present() => Err(OpenError::Later { at }),
+        Form { version: Some(found), .. } if found >= present() => {
+            divided::is_divided(&mut connection).await.map_err(unreachable)
+        }
+        Form { version: Some(_), .. } => Err(OpenError::Outdated { at, form: "an older form" }),
+        Form { version: None, .. } => {
             Err(OpenError::Outdated { at, form: "none of flowmill's tables" })
         }
-        Err(error) => Err(OpenError::Unreachable { at, why: trouble(&error) }),
-    }
+    };
+    // it has done its work, however it ends
+    let _ = connection.close().await;
+    found
 }
 
 /// A database's form.

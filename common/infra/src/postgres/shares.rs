@@ -10,7 +10,7 @@ use sqlx::{PgConnection, Row as _};
 use crate::shares::{Allotted, Amount, Part, Party, Quota, Share, Shares, Usage, quota};
 use crate::store::StoreError;
 
-use super::{PostgresStore, Tries, get, text, time, trouble};
+use super::{PostgresStore, Tries, get, text, time};
 
 impl Shares for PostgresStore {
     async fn set_share(
@@ -48,7 +48,7 @@ impl Shares for PostgresStore {
             SELECT tenant, kind, name, weight, runs, tasks FROM shares
             WHERE $1 IS NULL OR tenant = $1";
         let found = sqlx::query(SHARES).bind(tenant.map(|tenant| &**tenant));
-        let found = found.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
+        let found = self.all_of_some(tenant, found).await?;
         let held = |row: &PgRow| {
             Ok(Allotted { tenant: text(row, "tenant")?, party: party(row)?, share: share(row)? })
         };
@@ -92,7 +92,7 @@ impl Shares for PostgresStore {
             GROUP BY tenant, kind, name";
         let lease = i64::try_from(self.lease.as_micros()).unwrap_or(i64::MAX);
         let found = sqlx::query(USAGES).bind(tenant.map(|tenant| &**tenant)).bind(lease);
-        let found = found.fetch_all(&self.readers).await.map_err(|error| trouble(&error))?;
+        let found = self.all_of_some(tenant, found).await?;
         let usage = |row: &PgRow| {
             let used = amount(row, ["runs", "tasks"])?;
             let wanted = amount(row, ["more_runs", "more_tasks"])?;

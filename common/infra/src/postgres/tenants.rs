@@ -92,8 +92,7 @@ impl Tenants for PostgresStore {
     async fn keys(&self, tenant: Option<&Name>) -> Result<Vec<ApiKey>, StoreError> {
         const KEYS: &str = keys!("WHERE $1::text IS NULL OR tenant = $1 ORDER BY created_at, id");
         let found = sqlx::query(KEYS).bind(tenant.map(|tenant| &**tenant));
-        let found = found.fetch_all(&self.readers).await;
-        found.map_err(|error| trouble(&error))?.iter().map(key).collect()
+        self.all_of_some(tenant, found).await?.iter().map(key).collect()
     }
 
     async fn key(&self, id: &Name) -> Result<Option<ApiKey>, StoreError> {

@@ -14,6 +14,7 @@ pub(crate) mod claims;
 pub(crate) mod clock;
 pub(crate) mod contents;
 pub(crate) mod conversations;
+mod divided;
 #[cfg(feature = "sqlite")]
 mod folder;
 pub(crate) mod intake;

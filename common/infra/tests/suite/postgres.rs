@@ -243,6 +243,8 @@ async fn a_worker_may_write_down_what_it_did_and_nothing_else() {
     })
     .await;
     let worker = worker().await;
+    // there is nothing that it could see of other tenants
+    assert!(!worker.is_divided());
     assert_eq!(worker.text(&tenant, &"d".into()).await.unwrap(), Some(text));
     assert_eq!(worker.text(&"others".into(), &"d".into()).await.unwrap(), None);
     let refused = worker.commit(&together([commit("r", facts(1, 1))])).await.unwrap_err();

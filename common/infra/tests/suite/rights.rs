@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use flowmill_infra::audit::{Audit as _, Deed};
 use flowmill_infra::postgres::{PostgresPurge, PostgresStore, Settings, maintain};
+use flowmill_infra::seal::Keys;
 use sqlx::{Connection as _, PgConnection};
 
 use super::server::Schema;
@@ -15,7 +16,8 @@ async fn a_scheduler_does_its_work_with_rights_on_rows_alone() {
     let url = schema.url_with("-c role=flowmill_scheduler");
     let store = async || {
         schema.cleared().await;
-        let settings = Settings { url: url.clone(), ..schema.settings() };
+        let keys = Keys::parse(&"a".repeat(64)).unwrap();
+        let settings = Settings { url: url.clone(), keys, ..schema.settings() };
         PostgresStore::open(&settings).await.unwrap()
     };
     suite::store::all(store, true).await;
@@ -39,6 +41,8 @@ async fn a_scheduler_does_its_work_with_rights_on_rows_alone() {
         (store().await, hand)
     };
     suite::retention::all(in_hand, suite::retention::tell).await;
+    suite::webhooks::all(store).await;
+    assert!(store().await.is_divided());
     maintain(&url).await.unwrap();
     let deed = Deed {
         tenant: "default".into(),

@@ -16,15 +16,14 @@ use super::{delivery, delivery_columns, endpoint, endpoint_rows};
 impl Webhooks for PostgresStore {
     async fn endpoints(&self, tenant: &Name) -> Result<Vec<Endpoint>, StoreError> {
         const ENDPOINTS: &str = endpoint_rows!("tenant = $1 AND removed_at IS NULL ORDER BY place");
-        let found = sqlx::query(ENDPOINTS).bind(&**tenant).fetch_all(&self.readers).await;
-        let found = found.map_err(|error| trouble(&error))?;
+        let found = self.all_of(tenant, sqlx::query(ENDPOINTS).bind(&**tenant)).await?;
         found.iter().map(|row| endpoint(&self.codec, row)).collect()
     }
 
     async fn endpoint(&self, tenant: &Name, id: &Name) -> Result<Option<Endpoint>, StoreError> {
         const ENDPOINT: &str = endpoint_rows!("tenant = $1 AND id = $2 AND removed_at IS NULL");
         let found = sqlx::query(ENDPOINT).bind(&**tenant).bind(&**id);
-        let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
+        let found = self.first_of(tenant, found).await?;
         found.map(|row| endpoint(&self.codec, &row)).transpose()
     }
 
@@ -125,10 +124,8 @@ impl Webhooks for PostgresStore {
             .bind(filter.state.map(State::name))
             .bind(filter.subject.as_deref())
             .bind(filter.before)
-            .bind(rows(filter.most))
-            .fetch_all(&self.readers)
-            .await;
-        found.map_err(|error| trouble(&error))?.iter().map(delivery).collect()
+            .bind(rows(filter.most));
+        self.all_of(tenant, found).await?.iter().map(delivery).collect()
     }
 
     async fn delivery(&self, tenant: &Name, id: i64) -> Result<Option<Delivery>, StoreError> {
@@ -138,7 +135,7 @@ impl Webhooks for PostgresStore {
             ", body FROM webhook_deliveries WHERE tenant = $1 AND id = $2"
         );
         let found = sqlx::query(DELIVERY).bind(&**tenant).bind(id);
-        let found = found.fetch_optional(&self.readers).await.map_err(|error| trouble(&error))?;
+        let found = self.first_of(tenant, found).await?;
         let whole = |row: PgRow| {
             let body = get::<Option<&str>>(&row, "body")?.map(Name::from);
             Ok(Delivery { body, ..delivery(&row)? })
