@@ -78,7 +78,7 @@ up() {
     # what an earlier try left behind
     statement "DROP DATABASE IF EXISTS $name WITH (FORCE)"
     remove_queues
-    statement "CREATE DATABASE $name"
+    statement "CREATE DATABASE $name ${FLOWMILL_LOADTEST_TEMPLATE:+TEMPLATE $FLOWMILL_LOADTEST_TEMPLATE}"
   fi
   trap down EXIT
   deploy/local-up

@@ -22,7 +22,7 @@ use flowmill_infra::versions::PRESENT;
 use flowmill_nodes::context::NodeContext;
 use flowmill_nodes::files::TenantFolders;
 use flowmill_scheduler::api::{
-    self, Background, Courier, Guard, Listened, begin_children, send_webhooks,
+    self, Background, Broker, Courier, Guard, Listened, begin_children, send_webhooks,
 };
 use flowmill_scheduler::{
     Children, Handle, Meters, Purging, Service as Scheduler, Sharded, Window, keep_purging,
@@ -127,6 +127,8 @@ impl Serving {
         let (live, clock) = (MemoryLive::default(), SystemClock::new());
         let (notes, guard) = (MemoryNotes::default(), Guard::new(store.clone(), &api));
         let (flows, told) = (workflows.clone(), notes.clone());
+        // channels are always there
+        let told = (told, || Broker::Well);
         let explain = api::explain(store.clone(), flows, told, api.shards, guard.clone());
         // channels carry values: none of them can be unreadable, and nobody else publishes
         let letters = api::letters(Arc::new(NoLetters), NoLetters, guard.clone());

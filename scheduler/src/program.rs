@@ -17,7 +17,7 @@ use flowmill_infra::program::{
     name_or, patiently, watch,
 };
 use flowmill_infra::rabbitmq::{
-    self, RabbitCompletions, RabbitDeadLetters, RabbitInbox, RabbitTasks,
+    self, Contact, Pressure, RabbitCompletions, RabbitDeadLetters, RabbitInbox, RabbitTasks,
 };
 use flowmill_infra::seal::Keys;
 use flowmill_infra::shards::Announcement;
@@ -28,7 +28,8 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::api::{
-    self, Acceptor, Courier, Door, Guard, Listened, announce_ends, begin_children, take_from_queue,
+    self, Acceptor, Broker, Courier, Door, Guard, Listened, announce_ends, begin_children,
+    take_from_queue,
 };
 use crate::config::{Config, Role};
 use crate::sending::{self, Sending};
@@ -165,6 +166,7 @@ async fn own(
     let meters = counted(metrics, health, &servers);
     let tending = tend(config, (health, metrics), &servers);
     let Servers { store, beside, shards, tasks, inbox, letters, redis, keys } = servers;
+    let stands = stands(inbox.contact(), tasks.pressure());
     let workflows = Arc::new(Workflows::new(store.clone()));
     let me = Announcement { scheduler: name.into(), reads: store.versions().reads() };
     let near = Arc::new(Near::default());
@@ -193,7 +195,8 @@ async fn own(
     let dealing = deal_with_dead_letters(letters, store.clone(), SystemClock::new(), meters);
     let dealing = tokio::spawn(dealing);
     let broker = config.rabbitmq.settings(name);
-    let others = of_others(&store, &broker, courier, (workflows, redis, shards), guard);
+    let theirs = (workflows, redis, shards);
+    let others = of_others(&store, &broker, courier, theirs, (guard, stands));
     let router = router.merge(others);
     let announcing = announce(&store, &broker, [ended, acceptor.batch_ends()]);
     let (enough, is_enough) = oneshot::channel::<()>();
@@ -282,6 +285,15 @@ fn begin(
     (beginning, enough)
 }
 
+/// How the broker stands whenever it is asked.
+fn stands(contact: Contact, pressure: Pressure) -> impl Fn() -> Broker + Send + Sync + 'static {
+    move || match (contact.is_made(), pressure.is_blocked()) {
+        (false, _) => Broker::Away,
+        (true, true) => Broker::Blocked,
+        (true, false) => Broker::Well,
+    }
+}
+
 /// What else can be asked: why runs do not move, about what waits for people, about whoever is told
 /// of runs, and about providers of models.
 fn of_others(
@@ -289,10 +301,10 @@ fn of_others(
     broker: &rabbitmq::Settings,
     courier: Arc<Courier>,
     (workflows, redis, shards): (Arc<Workflows<PostgresStore>>, Redis, u16),
-    guard: Guard<PostgresStore>,
+    (guard, stands): (Guard<PostgresStore>, impl Fn() -> Broker + Send + Sync + 'static),
 ) -> Router {
     let models = api::models(store.clone(), Arc::new(redis.limiter()), guard.clone());
-    let explain = api::explain(store.clone(), workflows, redis, shards, guard.clone());
+    let explain = api::explain(store.clone(), workflows, (redis, stands), shards, guard.clone());
     let letters = api::letters(store.clone(), rabbitmq::replays(broker), guard.clone());
     let webhooks = api::webhooks(store.clone(), courier, guard);
     models.merge(explain).merge(letters).merge(webhooks)

@@ -27,7 +27,7 @@ impl Default for Purging {
             usual: Terms::new(),
             keys: Duration::from_hours(7 * 24),
             letters: None,
-            share: 0.1,
+            share: 0.05,
             is_dry: false,
         };
         Self { every: Duration::from_hours(1), limits }

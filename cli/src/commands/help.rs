@@ -28,7 +28,10 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ),
     ("Write workflows", &["validate", "plan", "nodes", "test"]),
     ("Measure and compare", &["bench", "conform"]),
-    ("Set up", &["models", "tools", "knowledge", "sandbox", "migrate", "purge", "completions"]),
+    (
+        "Set up",
+        &["models", "tools", "knowledge", "sandbox", "config", "migrate", "purge", "completions"],
+    ),
 ];
 
 /// The command line with its verbs in groups.

@@ -4,6 +4,7 @@ mod audit;
 mod batches;
 mod bench;
 mod completions;
+mod config;
 mod conform;
 mod dlq;
 mod export;
@@ -137,6 +138,8 @@ enum Command {
     Bench(bench::Args),
     /// Make the database of a cluster ready, or bring it up to date.
     Migrate(migrate::Args),
+    /// Check or show the settings of a cluster's programs.
+    Config(config::Args),
     /// Remove what need not be kept from a database or a folder.
     Purge(Box<purge::Args>),
     /// Run a batch of cases as the reference engine does and write its result lines.
@@ -194,6 +197,7 @@ impl Cli {
             Command::Sandbox(args) => sandbox::run(&args),
             Command::Bench(args) => bench::run(args),
             Command::Migrate(args) => migrate::run(args),
+            Command::Config(args) => config::run(&args),
             Command::Purge(args) => purge::run(&args),
             Command::Conform(args) => conform::run(args),
             Command::Completions(args) => completions::run(&args),

@@ -82,7 +82,7 @@ pub use access::{Guard, GuardStore};
 pub use announce::{EndsHeard, Listened, announce_ends};
 pub use children::begin_children;
 pub use door::Door;
-pub use explain::explain;
+pub use explain::{Broker, explain};
 pub use letters::letters;
 pub use models::models;
 pub use problem::Code;

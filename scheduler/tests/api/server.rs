@@ -14,8 +14,8 @@ use flowmill_infra::seal::Keys;
 use flowmill_infra::versions::Versions;
 use flowmill_nodes::outbound::{Options, OutboundPolicy, install_tls_provider};
 use flowmill_scheduler::api::{
-    Acceptor, Background, Courier, Guard, Schedule, Settings, WebhookSettings, explain, letters,
-    models, webhooks, with_acceptor,
+    Acceptor, Background, Broker, Courier, Guard, Schedule, Settings, WebhookSettings, explain,
+    letters, models, webhooks, with_acceptor,
 };
 use flowmill_workflow::Workflows;
 use reqwest::{Client, Method, RequestBuilder};
@@ -222,7 +222,13 @@ impl Server {
         let guard = Guard::new(store.clone(), &settings);
         let letter_box = letters(store.clone(), back.clone(), guard.clone());
         let (all, of_owners) = (workflows.clone(), notes.clone());
-        let explaining = explain(store.clone(), all, of_owners, settings.shards, guard.clone());
+        let explaining = explain(
+            store.clone(),
+            all,
+            (of_owners, || Broker::Well),
+            settings.shards,
+            guard.clone(),
+        );
         let hooks = webhooks(store.clone(), courier(100), guard.clone());
         let limiter = MemoryLimiter::default();
         let limits = Arc::new(limiter.clone());

@@ -13,7 +13,7 @@ use crate::payloads::Payloads;
 use crate::stash::Stash;
 use crate::store::StoreError;
 
-use super::{PostgresStore, Tries, get, number, text, time};
+use super::{PostgresStore, Tries, get, number, text, time, trouble};
 
 impl Contents for PostgresStore {
     async fn keep_upload(&self, tenant: &Name, upload: &Upload) -> Result<(), StoreError> {

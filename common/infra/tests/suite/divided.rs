@@ -12,7 +12,7 @@ use flowmill_infra::audit::{Audit as _, EntryFilter};
 use flowmill_infra::batches::{Batches as _, NewBatch, Which};
 use flowmill_infra::contents::Contents as _;
 use flowmill_infra::dead_letters::{LetterBox as _, LetterFilter};
-use flowmill_infra::intake::{Document, Filter, Intake as _, Submission};
+use flowmill_infra::intake::{Document, Filter, Intake, Submission};
 use flowmill_infra::payloads::Digest;
 use flowmill_infra::postgres::{PostgresStore, Settings, migrate};
 use flowmill_infra::shards::Shards as _;
@@ -165,7 +165,7 @@ async fn found(store: &PostgresStore) -> Vec<(&'static str, bool)> {
     let (letter, delivery) = (1, 1);
     vec![
         ("document", store.document(&a, "doc").await.unwrap().is_some()),
-        ("versions", store.versions(&a, &["doc".into()]).await.unwrap()[0].is_some()),
+        ("versions", Intake::versions(store, &a, &["doc".into()]).await.unwrap()[0].is_some()),
         ("documents", !store.documents(&a).await.unwrap().is_empty()),
         ("conversation", store.conversation(&a, &"talk-a".into()).await.unwrap().is_some()),
         ("run", store.run(&a, &run).await.unwrap().is_some()),

@@ -7,6 +7,7 @@ mod backup;
 mod batches;
 mod chaos;
 mod cluster;
+mod config;
 mod documents;
 mod faults;
 mod http;

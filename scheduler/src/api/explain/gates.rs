@@ -1,128 +1,37 @@
-//! Why a run does not move: which gate holds each of its nodes, and since when.
-//!
-//! What the journal tells needs no more than the journal. How full the window is and which worker
-//! holds what only the owner knows; it leaves that where it may vanish, and what is not known is
-//! said to be unknown.
+//! What holds each node of a run: read off its journal, and off what its owner knows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::Path;
-use axum::http::Uri;
-use axum::middleware;
-use axum::routing::get;
 use flowmill_engine::fact::{Event, Fact, FramePath, Returned, Status, Then, Waiting};
 use flowmill_engine::plan::{Behaviour, Plan, TaskClass};
 use flowmill_engine::run::{Outstanding, Queued, Run, Wake};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value};
-use flowmill_infra::clock::{Clock as _, SystemClock};
-use flowmill_infra::contents::Contents;
-use flowmill_infra::intake::{Intake, RunRow};
-use flowmill_infra::message::Shard;
-use flowmill_infra::notes::{Note, Notes};
-use flowmill_infra::shares::Shares;
-use flowmill_infra::texts::Texts;
-use flowmill_workflow::Workflows;
+use flowmill_infra::notes::Note;
 
-use super::access::{Guard, GuardStore, Session};
-use super::guard::{self, parameters};
-use super::json::{Answer, object, text, time};
-use super::limits::{Reached, reached};
-use super::problem::{Code, Problem};
-use super::{no_method, show};
-
-/// Nodes that are told of.
-const MOST: usize = 500;
-
-#[derive(Debug)]
-struct Explain<S, N> {
-    store: Arc<S>,
-    workflows: Arc<Workflows<S>>,
-    notes: N,
-    shards: u16,
-    clock: SystemClock,
-}
-
-/// What can be asked of runs that do not move, over a store of so many shards.
-pub fn explain<S, N, T>(
-    store: Arc<S>,
-    workflows: Arc<Workflows<S>>,
-    notes: N,
-    shards: u16,
-    guard: Guard<T>,
-) -> Router
-where
-    S: Intake + Texts + Contents + Shares,
-    N: Notes,
-    T: GuardStore,
-{
-    let explain = Explain { store, workflows, notes, shards, clock: SystemClock::new() };
-    Router::new()
-        .route("/api/v1/runs/{run}/explain", get(of_run::<S, N>))
-        .method_not_allowed_fallback(no_method)
-        .layer(middleware::from_fn_with_state(guard, guard::admit::<T>))
-        .with_state(Arc::new(explain))
-}
-
-async fn of_run<S: Intake + Texts + Contents + Shares, N: Notes>(
-    api: Session<Explain<S, N>>,
-    Path(run): Path<String>,
-    uri: Uri,
-) -> Result<Answer, Problem> {
-    let [] = parameters(&uri, [])?;
-    let id = Name::from(run.as_str());
-    let row = api.store.run(&api.tenant, &id).await?.ok_or_else(|| Problem::no_run(&run))?;
-    let note = api.notes.note(Shard::of(&id, api.shards)).await;
-    let now = api.clock.now();
-    let reached = if row.finished_at.is_none() {
-        reached(&*api.store, &api.tenant, &row).await?
-    } else {
-        Reached::default()
-    };
-    let is_begun = row.status.is_some() && row.finished_at.is_none();
-    let gates = if is_begun {
-        let found = api.store.facts(&api.tenant, &id, 0).await?;
-        let (key, facts) = found.ok_or_else(|| Problem::no_run(&run))?;
-        let plan = api.workflows.get(&api.tenant, &key).await?.plan.clone();
-        let of_owner = note.clone();
-        let limit = reached.tasks.clone();
-        // of a large run it takes a while, in which others want to be answered
-        let gates = move || {
-            let mut gates = gates(&plan, &facts, of_owner.as_ref(), now);
-            gates.nodes.iter_mut().for_each(|node| node.limit(limit.as_deref()));
-            gates
-        };
-        tokio::task::spawn_blocking(gates).await.map_err(|error| {
-            tracing::error!(run.id = run, %error, "a run could not be explained");
-            Problem::new(Code::Internal, "the run's journal could not be read")
-        })?
-    } else {
-        Gates::default()
-    };
-    Ok(Answer::ok(told(&row, gates, (note.as_ref(), &reached))))
-}
+use super::super::json::{object, text, time};
+use super::Broker;
 
 /// What holds the nodes of a run.
 #[derive(Debug, Default)]
-struct Gates {
-    nodes: Vec<Hold>,
+pub(super) struct Gates {
+    pub(super) nodes: Vec<Hold>,
     /// When the run must be told the time, and why.
-    wakes: Option<(Time, Wake)>,
+    pub(super) wakes: Option<(Time, Wake)>,
     /// Why it is paused.
-    pauses: Vec<Name>,
+    pub(super) pauses: Vec<Name>,
 }
 
 /// What holds a node.
 #[derive(Debug)]
-struct Hold {
+pub(super) struct Hold {
     frame: FramePath,
     node: Name,
     title: Name,
     kind: Name,
     /// For programs: the gate, and what is the matter there.
-    gate: &'static str,
+    pub(super) gate: &'static str,
     code: &'static str,
     since: Option<Time>,
     until: Option<Time>,
@@ -130,83 +39,6 @@ struct Hold {
     worker: Option<Name>,
     /// For people.
     detail: String,
-}
-
-fn told(row: &RunRow, gates: Gates, (note, reached): (Option<&Note>, &Reached)) -> Value {
-    let of_run = of_whole(row, &gates, (note, reached));
-    let owner = note.map_or(Value::None, |note| {
-        object([("scheduler", Value::Str(note.scheduler.clone())), ("at", time(Some(note.at)))])
-    });
-    let is_cut = gates.nodes.len() > MOST;
-    let nodes = gates.nodes.into_iter().take(MOST).map(Hold::shown).collect();
-    let wakes = gates.wakes.map_or(Value::None, |(at, why)| {
-        object([("at", time(Some(at))), ("why", wake(why).into())])
-    });
-    object([
-        ("id", Value::Str(row.run.clone())),
-        ("status", show::status(row.status).into()),
-        ("gate", of_run.0.into()),
-        ("code", of_run.1.into()),
-        ("detail", Value::from(of_run.2)),
-        ("nodes", Value::array(nodes)),
-        ("is_cut", is_cut.into()),
-        ("wakes", wakes),
-        ("owner", owner),
-    ])
-}
-
-/// What holds the run itself.
-fn of_whole(
-    row: &RunRow,
-    gates: &Gates,
-    (note, reached): (Option<&Note>, &Reached),
-) -> (&'static str, &'static str, String) {
-    match row.status {
-        None => {
-            let accepted = format!("accepted {} and not begun", row.accepted_at.rfc3339());
-            if let Some(limit) = &reached.runs {
-                return ("limit", "limit_of_runs", format!("{accepted}; {limit}"));
-            }
-            if let Some(Note { scheduler, .. }) = note {
-                let detail = format!(
-                    "{accepted}; scheduler {scheduler} owns its shard and begins runs in turns: of each \
-                     tenant its part, and of a workflow in the order in which they came"
-                );
-                return ("queued", "waits_for_admission", detail);
-            }
-            let detail = format!(
-                "{accepted}; no scheduler is known to own its shard, or what it knows cannot be read \
-                 (Redis)"
-            );
-            ("queued", "owner_unknown", detail)
-        }
-        Some(_) if row.finished_at.is_some() => {
-            let status = show::status(row.status);
-            ("ended", "ended", format!("it has ended: {status}"))
-        }
-        Some(Status::Paused) if gates.nodes.iter().any(|node| node.gate == "human") => {
-            ("human", "waits_for_people", "it waits for people to answer".to_owned())
-        }
-        Some(Status::Paused) => {
-            let reasons: Vec<&str> = gates.pauses.iter().map(|reason| &**reason).collect();
-            let detail = format!("it is paused: {}", reasons.join("; "));
-            ("paused", "paused", detail.trim_end_matches(": ").to_owned())
-        }
-        Some(_) if !gates.pauses.is_empty() => {
-            ("paused", "pausing", "it pauses once what runs has ended".to_owned())
-        }
-        Some(_) => ("running", "running", "its nodes say what they wait for".to_owned()),
-    }
-}
-
-fn wake(why: Wake) -> &'static str {
-    match why {
-        Wake::Work => "work",
-        Wake::Retry => "retry",
-        Wake::TaskDue => "task_due",
-        Wake::Deadline => "deadline",
-        Wake::FormDue => "form_due",
-    }
 }
 
 impl Hold {
@@ -236,7 +68,7 @@ impl Hold {
     }
 
     /// A node that is ready is held by a limit that its run has reached.
-    fn limit(&mut self, reached: Option<&str>) {
+    pub(super) fn limit(&mut self, reached: Option<&str>) {
         let is_ready = matches!(self.code, "window_full" | "window_unknown" | "waits_for_turn");
         if let Some(limit) = reached.filter(|_| is_ready && self.class.is_some()) {
             (self.gate, self.code) = ("limit", "limit_of_tasks");
@@ -244,7 +76,32 @@ impl Hold {
         }
     }
 
-    fn shown(self) -> Value {
+    /// A node that is ready, or whose task nobody has, is held by a broker that takes nothing.
+    pub(super) fn broker(&mut self, broker: Broker) {
+        let is_sent = matches!(self.code, "unconfirmed" | "just_sent" | "waits_for_slot");
+        let is_ready =
+            matches!(self.code, "window_full" | "window_unknown" | "waits_for_turn" | "no_worker");
+        if self.class.is_none() || !(is_sent || is_ready) {
+            return;
+        }
+        let (code, why) = match broker {
+            Broker::Well => return,
+            Broker::Away => (
+                "broker_away",
+                "RabbitMQ does not answer: what is ready is sent, and what was \
+                sent is heard of, once it does",
+            ),
+            Broker::Blocked => (
+                "broker_blocked",
+                "RabbitMQ takes nothing for now: it lacks memory or room on \
+                its disk",
+            ),
+        };
+        (self.gate, self.code) = ("broker", code);
+        self.detail = why.to_owned();
+    }
+
+    pub(super) fn shown(self) -> Value {
         object([
             ("frame", self.frame.as_str().into()),
             ("node", Value::Str(self.node)),
@@ -291,7 +148,7 @@ fn lasts(facts: &[Fact]) -> Lasts<'_> {
     lasts
 }
 
-fn gates(plan: &Arc<Plan>, facts: &[Fact], note: Option<&Note>, now: Time) -> Gates {
+pub(super) fn gates(plan: &Arc<Plan>, facts: &[Fact], note: Option<&Note>, now: Time) -> Gates {
     let run = Run::replay(plan.clone(), facts);
     let lasts = lasts(facts);
     let changed_at = facts.last().map(|fact| fact.at);
@@ -499,6 +356,25 @@ mod tests {
         assert_eq!(code(Some(&note(200, 9, &[], 0))), ("class", "no_worker"));
         assert_eq!(code(Some(&note(200, 6, &[], 4))), ("broker", "unconfirmed"));
         assert_eq!(code(Some(&note(200, 9, &[], 4))), ("class", "waits_for_slot"));
+    }
+
+    #[test]
+    fn a_broker_that_takes_nothing_holds_what_nobody_has() {
+        let hold = |code| {
+            let start = Hold::of(&plan("start llm1"), FramePath::default(), "llm1".into());
+            start.held("class", code, "")
+        };
+        let told = |code, broker| {
+            let mut hold = hold(code);
+            hold.broker(broker);
+            (hold.gate, hold.code)
+        };
+        assert_eq!(told("waits_for_turn", Broker::Away), ("broker", "broker_away"));
+        assert_eq!(told("waits_for_slot", Broker::Away), ("broker", "broker_away"));
+        assert_eq!(told("unconfirmed", Broker::Blocked), ("broker", "broker_blocked"));
+        assert_eq!(told("waits_for_turn", Broker::Well), ("class", "waits_for_turn"));
+        // a worker has it: it goes on without the broker
+        assert_eq!(told("held_by_worker", Broker::Away), ("class", "held_by_worker"));
     }
 
     /// What is told of the nodes of a run at a time, without its owner.
