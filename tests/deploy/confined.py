@@ -38,24 +38,28 @@ def user_of(context: dict) -> str:
     return re.search(r"^USER (\d+)", text, re.MULTILINE)[1]
 
 
+def writable(pod: dict) -> dict[str, str]:
+    """Where the pod may write, and how much: the folders that come with it."""
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    found = {}
+    for mount in pod["containers"][0]["volumeMounts"]:
+        folder = volumes[mount["name"]].get("emptyDir")
+        if folder is not None and not mount.get("readOnly"):
+            found[mount["mountPath"]] = folder.get("sizeLimit", "64Mi").removesuffix("i").lower()
+    return found
+
+
 def prepared(pod: dict) -> list[str]:
     """What makes a pod's surroundings and then becomes the program that follows it."""
     container = pod["containers"][0]
     context = {**pod["securityContext"], **container["securityContext"]}
-    volumes = {volume["name"]: volume for volume in pod["volumes"]}
-    steps, writable = ["set -eu", "mount --make-rprivate /"], []
+    folders = {shlex.quote(place): size for place, size in writable(pod).items()}
+    steps = ["set -eu", "mount --make-rprivate /"]
     steps.append(f"mount --bind {shlex.quote(str(path_of('flowmill').parent))} {PROGRAMS}")
-    for mount in container["volumeMounts"]:
-        folder = volumes[mount["name"]].get("emptyDir")
-        if folder is None or mount.get("readOnly"):
-            continue
-        place = shlex.quote(mount["mountPath"])
-        size = folder.get("sizeLimit", "64Mi").removesuffix("i").lower()
-        steps.append(f"mount -t tmpfs -o size={size},mode=1777 scratch {place}")
-        writable.append(place)
+    steps += [f"mount -t tmpfs -o size={size},mode=1777 scratch {place}" for place, size in folders.items()]
     steps.append("mount -t proc proc /proc")
     if context["readOnlyRootFilesystem"]:
-        steps.append(f"WRITABLE={shlex.quote(' '.join(writable))}{ROOT_IS_READ_ONLY}")
+        steps.append(f"WRITABLE={shlex.quote(' '.join(folders))}{ROOT_IS_READ_ONLY}")
     user = user_of(context)
     become = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups"]
     for right in context["capabilities"]["drop"]:
@@ -68,7 +72,7 @@ def prepared(pod: dict) -> list[str]:
         # read before there is no way to it any more
         script = (HERE / "seccomp.py").read_text(encoding="utf-8")
         become += ["python3", "-c", script]
-    steps.append(f'cd /tmp; exec {shlex.join(become)} "$@"')
+    steps.append(f'cd {min(folders)}; exec {shlex.join(become)} "$@"')
     return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--ipc", "sh", "-c", "\n".join(steps), "pod"]
 
 

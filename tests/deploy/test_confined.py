@@ -8,7 +8,7 @@ import threading
 import unittest
 
 from chart import matrix
-from confined import PROGRAMS, pod_of, run
+from confined import PROGRAMS, pod_of, run, writable
 from repository import ROOT
 
 DOCUMENTS = ROOT / "common" / "nodes" / "tests" / "fixtures" / "documents"
@@ -18,6 +18,12 @@ DOCUMENTS = ROOT / "common" / "nodes" / "tests" / "fixtures" / "documents"
 def worker() -> dict:
     """The pod of a worker, as the chart gives it with what it has by itself."""
     return pod_of(next(iter(matrix().values())), "Deployment/flows-worker-default")
+
+
+def scratch() -> str:
+    """The folder that it may write to."""
+    [folder] = writable(worker())
+    return folder
 
 
 def document(node: dict, output: str, inputs: tuple[dict, ...] = ()) -> str:
@@ -74,7 +80,7 @@ class Confined(unittest.TestCase):
     def test_it_has_no_rights_and_nowhere_to_write(self):
         look = (
             "grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status; id -u; touch /usr/x /etc/x; "
-            "touch /tmp/x && echo wrote"
+            f"touch {scratch()}/x && echo wrote"
         )
         done = run(worker(), "sh", "-c", look)
         told = dict(line.split(":\t") for line in done.stdout.splitlines() if ":\t" in line)
@@ -105,7 +111,7 @@ class Confined(unittest.TestCase):
             "import socket\nsays = socket.create_connection(('127.0.0.1', 5432), 2)",
             "import socket\nsays = socket.socket(socket.AF_UNIX).connect('/run/x')",
             "says = open('/etc/passwd').read()",
-            "says = open('/tmp/x', 'w').write('x')",
+            f"says = open('{scratch()}/x', 'w').write('x')",
             "import os\nsays = os.listdir('/')",
             "import os\nsays = os.execv('/bin/sh', ['sh', '-c', 'id'])",
             "import os\nsays = open(f'/proc/{os.getppid()}/mem', 'rb').read(1)",
@@ -128,8 +134,8 @@ class Confined(unittest.TestCase):
         # the folder of tests may be closed to who has no rights, so it comes with the command
         content = base64.b64encode((DOCUMENTS / "lines.pdf").read_bytes()).decode()
         command = (
-            f"echo {content} | base64 -d > /tmp/lines.pdf && "
-            f"exec {PROGRAMS}/flowmill run --output json --file file=/tmp/lines.pdf -"
+            f"echo {content} | base64 -d > {scratch()}/lines.pdf && "
+            f"exec {PROGRAMS}/flowmill run --output json --file file={scratch()}/lines.pdf -"
         )
         done = run(worker(), "sh", "-c", command, given=document(node, "text", (given,)))
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
