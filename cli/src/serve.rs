@@ -126,9 +126,8 @@ impl Serving {
         let workflows = Arc::new(Workflows::new(store.clone()));
         let (live, clock) = (MemoryLive::default(), SystemClock::new());
         let (notes, guard) = (MemoryNotes::default(), Guard::new(store.clone(), &api));
-        let (flows, told) = (workflows.clone(), notes.clone());
         // channels are always there
-        let told = (told, || Broker::Well);
+        let (flows, told) = (workflows.clone(), (notes.clone(), || Broker::Well));
         let explain = api::explain(store.clone(), flows, told, api.shards, guard.clone());
         // channels carry values: none of them can be unreadable, and nobody else publishes
         let letters = api::letters(Arc::new(NoLetters), NoLetters, guard.clone());

@@ -196,8 +196,7 @@ async fn own(
     let dealing = tokio::spawn(dealing);
     let broker = config.rabbitmq.settings(name);
     let theirs = (workflows, redis, shards);
-    let others = of_others(&store, &broker, courier, theirs, (guard, stands));
-    let router = router.merge(others);
+    let router = router.merge(of_others(&store, &broker, courier, theirs, (guard, stands)));
     let announcing = announce(&store, &broker, [ended, acceptor.batch_ends()]);
     let (enough, is_enough) = oneshot::channel::<()>();
     let (beginning, enough_children) = begin(acceptor.clone(), called);

@@ -98,7 +98,7 @@ impl Hold {
             ),
         };
         (self.gate, self.code) = ("broker", code);
-        self.detail = why.to_owned();
+        why.clone_into(&mut self.detail);
     }
 
     pub(super) fn shown(self) -> Value {

@@ -16,7 +16,7 @@ fn config(arguments: &[&str]) -> (bool, String, String) {
 #[test]
 fn settings_are_checked_by_the_programs_themselves() {
     for program in ["flowmill-scheduler", "flowmill-worker"] {
-        assert!(ours(program).get_program().len() > 0, "{program} lies beside it");
+        assert!(!ours(program).get_program().is_empty(), "{program} lies beside it");
     }
     let (is_well, told, complaint) = config(&["check"]);
     let expected = "flowmill-scheduler: the settings can be used\n\
