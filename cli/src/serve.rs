@@ -127,7 +127,7 @@ impl Serving {
         let (live, clock) = (MemoryLive::default(), SystemClock::new());
         let (notes, guard) = (MemoryNotes::default(), Guard::new(store.clone(), &api));
         // channels are always there
-        let (flows, told) = (workflows.clone(), (notes.clone(), || Broker::Well));
+        let (flows, told) = (workflows.clone(), (notes.clone(), limiter.clone(), || Broker::Well));
         let explain = api::explain(store.clone(), flows, told, api.shards, guard.clone());
         // channels carry values: none of them can be unreadable, and nobody else publishes
         let letters = api::letters(Arc::new(NoLetters), NoLetters, guard.clone());

@@ -23,6 +23,7 @@ use flowmill_infra::seal::Keys;
 use flowmill_infra::shards::Announcement;
 use flowmill_infra::versions::{PRESENT, Versions};
 use flowmill_infra::wire::Transit;
+use flowmill_services::models::limits::Limiter;
 use flowmill_workflow::Workflows;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinError, JoinHandle};
@@ -302,8 +303,10 @@ fn of_others(
     (workflows, redis, shards): (Arc<Workflows<PostgresStore>>, Redis, u16),
     (guard, stands): (Guard<PostgresStore>, impl Fn() -> Broker + Send + Sync + 'static),
 ) -> Router {
-    let models = api::models(store.clone(), Arc::new(redis.limiter()), guard.clone());
-    let explain = api::explain(store.clone(), workflows, (redis, stands), shards, guard.clone());
+    let limiter: Arc<dyn Limiter> = Arc::new(redis.limiter());
+    let models = api::models(store.clone(), limiter.clone(), guard.clone());
+    let told = (redis, limiter, stands);
+    let explain = api::explain(store.clone(), workflows, told, shards, guard.clone());
     let letters = api::letters(store.clone(), rabbitmq::replays(broker), guard.clone());
     let webhooks = api::webhooks(store.clone(), courier, guard);
     models.merge(explain).merge(letters).merge(webhooks)

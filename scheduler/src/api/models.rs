@@ -78,7 +78,16 @@ async fn list<S: Intake + Batches>(api: Session<Models<S>>, uri: Uri) -> Result<
     ])))
 }
 
-fn row(key: &Name, standing: &Standing, now: Time) -> Value {
+/// Whether calls wait, or fail, for what is limited together: it is left alone, it cools, or as many are
+/// under way as there may be.
+pub(super) fn holds_calls_back(standing: &Standing) -> bool {
+    let most = standing.allowed.or(standing.limits.at_once);
+    let is_full = most.is_some_and(|most| standing.under_way >= most);
+    standing.shut.is_some() || standing.cooling.is_some() || is_full
+}
+
+/// How something that is limited together stands.
+pub(super) fn row(key: &Name, standing: &Standing, now: Time) -> Value {
     // a provider has no slash in its name, a model may
     let (provider, model) = match key.split_once('/') {
         Some((provider, model)) => (provider, Value::from(model)),
@@ -145,6 +154,28 @@ mod tests {
              'requests_per_minute':null,'tokens_per_minute':null}"
         );
         assert!(shown("local").contains("'provider':'local','model':null"));
+    }
+
+    #[test]
+    fn calls_are_held_back_by_what_is_shut_cools_or_is_full() {
+        let well = Standing {
+            limits: Limits { at_once: Some(8), ..Limits::default() },
+            under_way: 7,
+            allowed: None,
+            cooling: None,
+            shut: None,
+            failures: 0,
+        };
+        assert!(!holds_calls_back(&well));
+        let second = Some(Duration::from_secs(1));
+        for held in [
+            Standing { under_way: 8, ..well.clone() },
+            Standing { allowed: Some(7), ..well.clone() },
+            Standing { cooling: second, ..well.clone() },
+            Standing { shut: second, ..well.clone() },
+        ] {
+            assert!(holds_calls_back(&held), "{held:?}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use flowmill_scheduler::api::{
     Acceptor, Background, Broker, Courier, Guard, Schedule, Settings, WebhookSettings, explain,
     letters, models, webhooks, with_acceptor,
 };
+use flowmill_services::models::limits::Limiter;
 use flowmill_workflow::Workflows;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value as Json, json};
@@ -222,16 +223,11 @@ impl Server {
         let guard = Guard::new(store.clone(), &settings);
         let letter_box = letters(store.clone(), back.clone(), guard.clone());
         let (all, of_owners) = (workflows.clone(), notes.clone());
-        let explaining = explain(
-            store.clone(),
-            all,
-            (of_owners, || Broker::Well),
-            settings.shards,
-            guard.clone(),
-        );
-        let hooks = webhooks(store.clone(), courier(100), guard.clone());
         let limiter = MemoryLimiter::default();
-        let limits = Arc::new(limiter.clone());
+        let limits: Arc<dyn Limiter> = Arc::new(limiter.clone());
+        let told = (of_owners, limits.clone(), || Broker::Well);
+        let explaining = explain(store.clone(), all, told, settings.shards, guard.clone());
+        let hooks = webhooks(store.clone(), courier(100), guard.clone());
         let of_models = models(store.clone(), limits, guard.clone());
         let flows = workflows.clone();
         let (router, acceptor, background) =

@@ -15,6 +15,7 @@ use flowmill_infra::dead_letters::{LetterBox as _, LetterFilter};
 use flowmill_infra::intake::{Document, Filter, Intake, Submission};
 use flowmill_infra::payloads::Digest;
 use flowmill_infra::postgres::{PostgresStore, Settings, migrate};
+use flowmill_infra::retention::Keeping as _;
 use flowmill_infra::shards::Shards as _;
 use flowmill_infra::shares::Shares as _;
 use flowmill_infra::store::{Store as _, Tenure};
@@ -58,6 +59,7 @@ const ROWS: &str = "
         secrets) VALUES ('T', 'hook-T', 'https://x', '{}', true, '', 'standard', '[]', '[]');
     INSERT INTO webhook_deliveries (tenant, endpoint, message, event, subject, seq)
         VALUES ('T', 'hook-T', 'm', 'run.failed', 'run-T', 1);
+    INSERT INTO retention VALUES ('T', 'failed', 1);
     INSERT INTO shares VALUES ('T', 'tenant', 'T', 1, NULL, NULL);
     INSERT INTO share_parts VALUES ('T', 'tenant', 'T', 'a', 1, 1, 0, 0, 0, 0);
     INSERT INTO audit (tenant, actor, action, object, outcome)
@@ -165,6 +167,7 @@ async fn found(store: &PostgresStore) -> Vec<(&'static str, bool)> {
     let (letter, delivery) = (1, 1);
     vec![
         ("document", store.document(&a, "doc").await.unwrap().is_some()),
+        ("terms", !store.terms(&a).await.unwrap().is_empty()),
         ("versions", Intake::versions(store, &a, &["doc".into()]).await.unwrap()[0].is_some()),
         ("documents", !store.documents(&a).await.unwrap().is_empty()),
         ("conversation", store.conversation(&a, &"talk-a".into()).await.unwrap().is_some()),

@@ -9,6 +9,7 @@ use flowmill_engine::run::{Outstanding, Queued, Run, Wake};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value};
 use flowmill_infra::notes::Note;
+use flowmill_services::models::limits::Standing;
 
 use super::super::json::{object, text, time};
 use super::Broker;
@@ -21,6 +22,8 @@ pub(super) struct Gates {
     pub(super) wakes: Option<(Time, Wake)>,
     /// Why it is paused.
     pub(super) pauses: Vec<Name>,
+    /// What holds calls of models back, if one of the nodes may be about to make some.
+    pub(super) providers: Vec<(Name, Standing)>,
 }
 
 /// What holds a node.
@@ -101,6 +104,20 @@ impl Hold {
         why.clone_into(&mut self.detail);
     }
 
+    /// Whether a worker has it in hand that calls models for it.
+    pub(super) fn calls_a_model(&self) -> bool {
+        self.code == "held_by_worker" && self.class == Some(TaskClass::Llm)
+    }
+
+    /// These providers hold calls back. Which one a node asks is in the services file of its worker.
+    pub(super) fn provider(&mut self, holding: &str) {
+        if !holding.is_empty() && self.calls_a_model() {
+            let more =
+                format!("; its call may wait for {holding}: flowmill models status says why");
+            self.detail.push_str(&more);
+        }
+    }
+
     pub(super) fn shown(self) -> Value {
         object([
             ("frame", self.frame.as_str().into()),
@@ -179,7 +196,8 @@ pub(super) fn gates(plan: &Arc<Plan>, facts: &[Fact], note: Option<&Note>, now: 
     }
     let order = |gate: &Hold| (gate.frame.clone(), gate.node.clone());
     nodes.sort_by_key(order);
-    Gates { nodes, wakes: run.next_deadline(now), pauses: run.pause_reasons().to_vec() }
+    let (wakes, pauses) = (run.next_deadline(now), run.pause_reasons().to_vec());
+    Gates { nodes, wakes, pauses, providers: Vec::new() }
 }
 
 /// A node whose task was sent and has no answer.
@@ -356,6 +374,24 @@ mod tests {
         assert_eq!(code(Some(&note(200, 9, &[], 0))), ("class", "no_worker"));
         assert_eq!(code(Some(&note(200, 6, &[], 4))), ("broker", "unconfirmed"));
         assert_eq!(code(Some(&note(200, 9, &[], 4))), ("class", "waits_for_slot"));
+    }
+
+    #[test]
+    fn what_calls_a_model_may_wait_for_a_provider() {
+        let node = |code, class| {
+            let hold = Hold::of(&plan("start llm1"), FramePath::default(), "llm1".into());
+            Hold { class, ..hold.held("running", code, "a worker has it") }
+        };
+        let told = |code, class| {
+            let mut hold = node(code, class);
+            hold.provider("openai, local/small");
+            hold.detail
+        };
+        let llm = Some(TaskClass::Llm);
+        let waits = told("held_by_worker", llm);
+        assert!(waits.contains("wait for openai, local/small"), "{waits}");
+        assert_eq!(told("held_by_worker", Some(TaskClass::Http)), "a worker has it");
+        assert_eq!(told("waits_for_slot", llm), "a worker has it");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use axum::middleware;
 use axum::routing::get;
 use flowmill_engine::fact::Status;
 use flowmill_engine::run::Wake;
+use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value};
 use flowmill_infra::clock::{Clock as _, SystemClock};
 use flowmill_infra::contents::Contents;
@@ -24,12 +25,14 @@ use flowmill_infra::message::Shard;
 use flowmill_infra::notes::{Note, Notes};
 use flowmill_infra::shares::Shares;
 use flowmill_infra::texts::Texts;
+use flowmill_services::models::limits::{Limiter, Standing};
 use flowmill_workflow::Workflows;
 
 use super::access::{Guard, GuardStore, Session};
 use super::guard::{self, parameters};
 use super::json::{Answer, object, time};
 use super::limits::{Reached, reached};
+use super::models::{self, holds_calls_back};
 use super::problem::{Code, Problem};
 use super::{no_method, show};
 
@@ -55,6 +58,7 @@ struct Explain<S, N> {
     notes: N,
     shards: u16,
     clock: SystemClock,
+    limiter: Arc<dyn Limiter>,
     broker: Box<dyn Fn() -> Broker + Send + Sync>,
 }
 
@@ -64,12 +68,12 @@ impl<S, N> fmt::Debug for Explain<S, N> {
     }
 }
 
-/// What can be asked of runs that do not move, over a store of so many shards. `broker` tells how that
-/// stands.
+/// What can be asked of runs that do not move, over a store of so many shards. Owners leave notes,
+/// those who call models share the limiter, and `broker` tells how that stands.
 pub fn explain<S, N, T>(
     store: Arc<S>,
     workflows: Arc<Workflows<S>>,
-    (notes, broker): (N, impl Fn() -> Broker + Send + Sync + 'static),
+    (notes, limiter, broker): (N, Arc<dyn Limiter>, impl Fn() -> Broker + Send + Sync + 'static),
     shards: u16,
     guard: Guard<T>,
 ) -> Router
@@ -79,7 +83,7 @@ where
     T: GuardStore,
 {
     let (clock, broker) = (SystemClock::new(), Box::new(broker));
-    let explain = Explain { store, workflows, notes, shards, clock, broker };
+    let explain = Explain { store, workflows, notes, shards, clock, limiter, broker };
     Router::new()
         .route("/api/v1/runs/{run}/explain", get(of_run::<S, N>))
         .method_not_allowed_fallback(no_method)
@@ -103,7 +107,7 @@ async fn of_run<S: Intake + Texts + Contents + Shares, N: Notes>(
         Reached::default()
     };
     let is_begun = row.status.is_some() && row.finished_at.is_none();
-    let gates = if is_begun {
+    let mut gates = if is_begun {
         let found = api.store.facts(&api.tenant, &id, 0).await?;
         let (key, facts) = found.ok_or_else(|| Problem::no_run(&run))?;
         let plan = api.workflows.get(&api.tenant, &key).await?.plan.clone();
@@ -125,14 +129,33 @@ async fn of_run<S: Intake + Texts + Contents + Shares, N: Notes>(
     } else {
         Gates::default()
     };
-    Ok(Answer::ok(told(&row, gates, (note.as_ref(), &reached))))
+    if gates.nodes.iter().any(Hold::calls_a_model) {
+        gates.providers = holding_back(&*api.limiter).await;
+        let names: Vec<&str> = gates.providers.iter().map(|(key, _)| &**key).collect();
+        let names = names.join(", ");
+        gates.nodes.iter_mut().for_each(|node| node.provider(&names));
+    }
+    Ok(Answer::ok(told(&row, gates, (note.as_ref(), &reached, now))))
 }
 
-fn told(row: &RunRow, gates: Gates, (note, reached): (Option<&Note>, &Reached)) -> Value {
+/// What holds calls of models back for now; nothing where that is not known.
+async fn holding_back(limiter: &dyn Limiter) -> Vec<(Name, Standing)> {
+    let mut known = limiter.overview().await.unwrap_or_default();
+    known.retain(|(_, standing)| holds_calls_back(standing));
+    known
+}
+
+fn told(
+    row: &RunRow,
+    gates: Gates,
+    (note, reached, now): (Option<&Note>, &Reached, Time),
+) -> Value {
     let of_run = of_whole(row, &gates, (note, reached));
     let owner = note.map_or(Value::None, |note| {
         object([("scheduler", Value::Str(note.scheduler.clone())), ("at", time(Some(note.at)))])
     });
+    let providers = gates.providers.iter().map(|(key, standing)| models::row(key, standing, now));
+    let providers = providers.collect();
     let is_cut = gates.nodes.len() > MOST;
     let nodes = gates.nodes.into_iter().take(MOST).map(Hold::shown).collect();
     let wakes = gates.wakes.map_or(Value::None, |(at, why)| {
@@ -148,6 +171,7 @@ fn told(row: &RunRow, gates: Gates, (note, reached): (Option<&Note>, &Reached)) 
         ("is_cut", is_cut.into()),
         ("wakes", wakes),
         ("owner", owner),
+        ("providers", Value::array(providers)),
     ])
 }
 

@@ -55,11 +55,8 @@ async fn runs_go_on_from_a_dump_that_was_made_while_they_ran() {
     assert!(again <= until_then, "{again} calls were made again, of {until_then}");
     eprintln!("{until_then} calls when it was dumped; {again} were made again");
     // what waits for a person still does
-    let forms = api.ask("GET", &format!("/api/v1/runs/{waits}/forms"), "", "").await.body;
-    let form = forms["data"][0]["id"].as_str().unwrap();
-    let body = json!({"action": "good", "inputs": {"note": "yes"}}).to_string();
-    let path = format!("/api/v1/runs/{waits}/forms/{form}");
-    let answer = api.ask("POST", &path, "content-type: application/json\r\n", &body).await;
+    let form = api.open_forms(&waits).await.remove(0);
+    let answer = api.answer(&waits, &form, "yes").await;
     assert!(answer.status < 300, "{answer:?}");
     assert_eq!(api.end(&waits).await["status"], "succeeded");
     // and the same submission is still the same run

@@ -17,14 +17,14 @@ impl Api {
     }
 
     /// The forms of a run that wait.
-    async fn open_forms(&self, run: &str) -> Vec<Value> {
+    pub(crate) async fn open_forms(&self, run: &str) -> Vec<Value> {
         let answer = self.ask("GET", &format!("/api/v1/runs/{run}/forms"), "", "").await;
         assert_eq!(answer.status, 200, "{answer:?}");
         let forms = answer.body["data"].as_array().unwrap().clone();
         forms.into_iter().filter(|form| form["state"] == "waiting").collect()
     }
 
-    async fn answer(&self, run: &str, form: &Value, note: &str) -> Answer {
+    pub(crate) async fn answer(&self, run: &str, form: &Value, note: &str) -> Answer {
         let body = json!({ "action": "good", "inputs": { "note": note } });
         self.post(&format!("{run}/forms/{}", form["id"].as_str().unwrap()), &body).await
     }

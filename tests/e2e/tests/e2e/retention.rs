@@ -107,11 +107,8 @@ async fn what_ended_long_ago_is_removed_while_others_go_on() {
     .await;
     assert!(!metrics().await.contains("flowmill_purged_timestamp_seconds 0\n"));
     // what waits goes on to its end
-    let forms = api.ask("GET", &format!("/api/v1/runs/{waits}/forms"), "", "").await.body;
-    let form = forms["data"][0]["id"].as_str().unwrap();
-    let body = json!({"action": "good", "inputs": {"note": "yes"}}).to_string();
-    let path = format!("/api/v1/runs/{waits}/forms/{form}");
-    let answer = api.ask("POST", &path, "content-type: application/json\r\n", &body).await;
+    let form = api.open_forms(&waits).await.remove(0);
+    let answer = api.answer(&waits, &form, "yes").await;
     assert!(answer.status < 300, "{answer:?}");
     assert_eq!(api.end(&waits).await["status"], "succeeded");
 }
