@@ -169,10 +169,10 @@ mod tests {
         assert!(!holds_calls_back(&well));
         let second = Some(Duration::from_secs(1));
         for held in [
-            Standing { under_way: 8, ..well.clone() },
-            Standing { allowed: Some(7), ..well.clone() },
-            Standing { cooling: second, ..well.clone() },
-            Standing { shut: second, ..well.clone() },
+            Standing { under_way: 8, ..well },
+            Standing { allowed: Some(7), ..well },
+            Standing { cooling: second, ..well },
+            Standing { shut: second, ..well },
         ] {
             assert!(holds_calls_back(&held), "{held:?}");
         }
