@@ -107,7 +107,10 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 #[cfg(not(any(feature = "cluster", feature = "serve")))]
-pub(crate) fn run(_: &Args) -> anyhow::Result<std::process::ExitCode> {
+pub(crate) fn run(args: &Args) -> anyhow::Result<std::process::ExitCode> {
+    let Args { url: _, data: _, runs: _, succeeded: _, partial_succeeded: _, failed: _, .. } = args;
+    let Args { stopped: _, uploads: _, conversations: _, keys: _, letters: _, audit: _, .. } = args;
+    let Args { share: _, dry_run: _, json: _, .. } = args;
     anyhow::bail!("this flowmill was built with neither a client of PostgreSQL nor `serve`")
 }
 
@@ -196,8 +199,12 @@ mod at_work {
     }
 
     #[cfg(not(feature = "serve"))]
-    async fn of_folder(_: &Args, _: &Path) -> anyhow::Result<(Purged, Option<u64>)> {
-        anyhow::bail!("this flowmill was built without `serve`, so it knows nothing of its folders")
+    fn of_folder(
+        _: &Args,
+        _: &Path,
+    ) -> impl Future<Output = anyhow::Result<(Purged, Option<u64>)>> {
+        let why = "this flowmill was built without `serve`, so it knows nothing of its folders";
+        std::future::ready(Err(anyhow::anyhow!(why)))
     }
 
     #[cfg(feature = "cluster")]
@@ -217,11 +224,14 @@ mod at_work {
     }
 
     #[cfg(not(feature = "cluster"))]
-    async fn of_database(_: &Args, _: &str) -> anyhow::Result<(Purged, Option<u64>)> {
-        anyhow::bail!(
+    fn of_database(
+        Args { audit: _, .. }: &Args,
+        _: &str,
+    ) -> impl Future<Output = anyhow::Result<(Purged, Option<u64>)>> {
+        std::future::ready(Err(anyhow::anyhow!(
             "this flowmill was built without a client of PostgreSQL; build one that has it: cargo \
              build --release -p flowmill-cli --features cluster"
-        )
+        )))
     }
 
     fn told(args: &Args, purged: &Purged, audit: Option<u64>) -> String {
