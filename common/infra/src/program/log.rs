@@ -1,12 +1,14 @@
 //! What a program says on standard error.
 
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing::Metadata;
+use tracing::subscriber::Interest;
+use tracing_subscriber::layer::{Context, Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, filter, fmt};
 
 use crate::config::Problems;
-use crate::traces::Tracing;
+use crate::traces::{TRACED, Tracing};
 
 /// How it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -42,16 +44,26 @@ impl Log {
             Format::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
         };
         let spans = tracing.map(|tracing| {
-            let ours = |data: &tracing::Metadata<'_>| {
-                data.is_span() && data.target().starts_with("flowmill")
+            let ours =
+                |data: &Metadata<'_>| data.is_span() && data.target().starts_with("flowmill");
+            let is_traced = move |data: &Metadata<'_>, around: &Context<'_, _>| {
+                ours(data) && (data.target() == TRACED || around.lookup_current().is_some())
             };
+            // of all others nobody asks at each line whether they are wanted
+            let interest = move |data: &Metadata<'_>| {
+                if ours(data) { Interest::sometimes() } else { Interest::never() }
+            };
+            let filter = filter::dynamic_filter_fn(is_traced)
+                .with_callsite_filter(interest)
+                .with_max_level_hint(filter::LevelFilter::INFO);
             tracing_opentelemetry::layer()
                 .with_tracer(tracing.tracer())
                 .with_location(false)
                 .with_threads(false)
                 .with_target(false)
                 .with_tracked_inactivity(false)
-                .with_filter(filter::filter_fn(ours))
+                .with_context_activation(false)
+                .with_filter(filter)
         });
         let all = tracing_subscriber::registry().with(lines).with(spans);
         all.try_init().map_err(|error| error.to_string())

@@ -10,18 +10,20 @@ mod context;
 mod export;
 mod ids;
 
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::message::Task;
 use flowmill_engine::fact::Status;
+use flowmill_engine::plan::TaskClass;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
+use opentelemetry::global::{self, BoxedSpan, BoxedTracer};
 use opentelemetry::trace::{
-    Span as _, SpanBuilder, SpanKind, Status as SpanStatus, TraceContextExt as _, Tracer as _,
+    Span as _, SpanBuilder, SpanContext, SpanKind, Status as SpanStatus, TraceContextExt as _,
+    Tracer as _,
 };
-use opentelemetry::{Context, KeyValue, global};
-use tracing::field;
-
-use crate::message::Task;
+use opentelemetry::{Context, KeyValue};
 
 use context::{parse, written};
 
@@ -31,12 +33,19 @@ pub use export::{Otlp, Tracing};
 /// Whose spans they are.
 const SCOPE: &str = "flowmill";
 
+/// The target of spans that begin what is exported; so is all that lies below one of them.
+#[cfg(feature = "service")]
+pub(crate) const TRACED: &str = "flowmill::traced";
+
+/// What makes spans. It is looked for once: whoever exports has begun before the first span.
+static TRACER: OnceLock<BoxedTracer> = OnceLock::new();
+
 /// What carries messages.
 const SYSTEM: &str = "rabbitmq";
 
 /// A span that was begun; it ends when this is dropped.
 #[derive(Debug)]
-pub struct Begun(global::BoxedSpan);
+pub struct Begun(BoxedSpan);
 
 /// What a run's own span tells of it.
 #[derive(Clone, Debug)]
@@ -61,7 +70,7 @@ pub struct RunSpan {
 /// run has in it, and the span of taking it in. None when the run is not traced.
 pub fn taken_in(run: &str, given: Option<&str>) -> Option<(Name, Begun)> {
     let parent = match given {
-        Some(given) => Some(parse(given)?).filter(opentelemetry::trace::SpanContext::is_sampled),
+        Some(given) => Some(parse(given)?).filter(SpanContext::is_sampled),
         None if ids::is_chosen(run) => None,
         None => return None,
     };
@@ -69,13 +78,11 @@ pub fn taken_in(run: &str, given: Option<&str>) -> Option<(Name, Begun)> {
         return None;
     }
     let builder = builder("submit run", SpanKind::Server, [run_id(run)]);
-    let tracer = global::tracer(SCOPE);
     let span = if let Some(parent) = parent {
-        let context = Context::new().with_remote_span_context(parent);
-        tracer.build_with_context(builder, &context)
+        begin(builder, parent)
     } else {
         let _forced = ids::force(Some(ids::trace_of(run)), None);
-        tracer.build_with_context(builder, &Context::new())
+        tracer().build_with_context(builder, &Context::new())
     };
     let own = span.span_context();
     // a process that exports nothing leaves the run in the span it came from
@@ -93,18 +100,16 @@ pub fn within(run: &str, trace: &str) -> Option<Name> {
 /// Begins the span of a task that is published, which is from now on the task's place in the trace.
 pub fn published(task: &mut Task) -> Option<Begun> {
     let place = parse(task.trace.as_deref()?)?;
-    let queue = queue(task);
+    let Queue { name, send, .. } = Queue::of(task.class);
     let details = [
         run_id(&task.run),
         KeyValue::new("flowmill.node.id", task.task.node.to_string()),
         KeyValue::new("flowmill.attempt", i64::from(task.attempt)),
         KeyValue::new("messaging.system", SYSTEM),
         KeyValue::new("messaging.operation.type", "send"),
-        KeyValue::new("messaging.destination.name", queue.clone()),
+        KeyValue::new("messaging.destination.name", name),
     ];
-    let builder = builder(format!("send {queue}"), SpanKind::Producer, details);
-    let context = Context::new().with_remote_span_context(place);
-    let span = global::tracer(SCOPE).build_with_context(builder, &context);
+    let span = begin(builder(send, SpanKind::Producer, details), place);
     if span.span_context().is_sampled() {
         task.trace = Some(written(span.span_context()).into());
     }
@@ -115,9 +120,7 @@ pub fn published(task: &mut Task) -> Option<Begun> {
 pub fn told(run: &str, trace: &str, event: &str) -> Option<(Name, Begun)> {
     let below = ids::below(run, &parse(trace)?);
     let details = [run_id(run), KeyValue::new("flowmill.event", event.to_owned())];
-    let builder = builder("deliver webhook", SpanKind::Client, details);
-    let context = Context::new().with_remote_span_context(below.clone());
-    let span = global::tracer(SCOPE).build_with_context(builder, &context);
+    let span = begin(builder("deliver webhook", SpanKind::Client, details), below.clone());
     let own = span.span_context();
     let place = if own.is_sampled() { written(own) } else { written(&below) };
     Some((place.into(), Begun(span)))
@@ -134,8 +137,7 @@ pub fn ended(run: &RunSpan) {
     let builder = builder("run", SpanKind::Internal, details).with_start_time(point(run.began));
     let mut span = {
         let _forced = ids::force(None, Some(ids::span_of(&run.run)));
-        let context = Context::new().with_remote_span_context(place);
-        global::tracer(SCOPE).build_with_context(builder, &context)
+        begin(builder, place)
     };
     if let Some(error) = &run.error {
         span.set_status(SpanStatus::error(error.to_string()));
@@ -153,47 +155,68 @@ impl Begun {
 /// The span of a task in a worker's hands, for whoever works on it to be in: what is logged meanwhile says what it
 /// belongs to, and what is traced lies below it.
 pub fn processed(task: &Task) -> tracing::Span {
-    let span = tracing::info_span!(
-        target: "flowmill",
-        "task",
-        otel.name = field::Empty,
-        otel.kind = "consumer",
-        messaging.system = field::Empty,
-        messaging.operation.type = field::Empty,
-        messaging.destination.name = field::Empty,
-        run.id = %task.run,
-        node.id = %task.task.node,
-        attempt = i64::from(task.attempt),
-        trace.id = task.trace.as_deref().and_then(trace_id),
-    );
-    if let Some(trace) = &task.trace {
-        let queue = queue(task);
-        span.record("otel.name", format!("process {queue}"));
-        span.record("messaging.system", SYSTEM);
-        span.record("messaging.operation.type", "process");
-        span.record("messaging.destination.name", queue);
-        hang(&span, trace);
+    let attempt = i64::from(task.attempt);
+    #[cfg(feature = "service")]
+    if let Some((trace, place)) = task.trace.as_deref().and_then(|text| Some((text, parse(text)?)))
+    {
+        use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+        let Queue { name, process, .. } = Queue::of(task.class);
+        // all at once: what is added to a span later is written anew for the log
+        let span = tracing::info_span!(
+            target: TRACED,
+            "task",
+            otel.name = process,
+            otel.kind = "consumer",
+            messaging.system = SYSTEM,
+            messaging.operation.type = "process",
+            messaging.destination.name = name,
+            run.id = &*task.run,
+            node.id = &*task.task.node,
+            attempt,
+            trace.id = trace.split('-').nth(1),
+        );
+        // it is refused where spans are only logged
+        let _ = span.set_parent(Context::new().with_remote_span_context(place));
+        return span;
     }
-    span
+    tracing::info_span!("task", run.id = &*task.run, node.id = &*task.task.node, attempt)
 }
 
-/// Hangs a span below a place in a trace.
-#[cfg(feature = "service")]
-fn hang(span: &tracing::Span, trace: &str) {
-    use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-
-    let place = parse(trace).map(|place| Context::new().with_remote_span_context(place));
-    // it is refused where spans are only logged
-    let _ = place.map(|place| span.set_parent(place));
+/// Where tasks of a class wait, whatever the installation calls it, and what is done with it.
+struct Queue {
+    name: &'static str,
+    send: &'static str,
+    #[cfg_attr(not(feature = "service"), expect(dead_code, reason = "what exports reads it"))]
+    process: &'static str,
 }
 
-/// Nothing is exported.
-#[cfg(not(feature = "service"))]
-fn hang(_: &tracing::Span, _: &str) {}
+impl Queue {
+    fn of(class: TaskClass) -> Self {
+        macro_rules! queue {
+            ($name:literal) => {
+                Self {
+                    name: concat!("tasks.", $name),
+                    send: concat!("send tasks.", $name),
+                    process: concat!("process tasks.", $name),
+                }
+            };
+        }
+        match class {
+            TaskClass::Light => queue!("light"),
+            TaskClass::Code => queue!("code"),
+            TaskClass::Http => queue!("http"),
+            TaskClass::Llm => queue!("llm"),
+        }
+    }
+}
 
-/// Where tasks of a class wait, whatever the installation calls it.
-fn queue(task: &Task) -> String {
-    format!("tasks.{}", task.class.name())
+fn tracer() -> &'static BoxedTracer {
+    TRACER.get_or_init(|| global::tracer(SCOPE))
+}
+
+fn begin(builder: SpanBuilder, below: SpanContext) -> BoxedSpan {
+    tracer().build_with_context(builder, &Context::new().with_remote_span_context(below))
 }
 
 /// The trace that a place is in, in the form that logs show. None when it is none.
