@@ -13,7 +13,6 @@ mod ids;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::message::Task;
 use flowmill_engine::fact::Status;
 use flowmill_engine::plan::TaskClass;
 use flowmill_engine::time::Time;
@@ -24,6 +23,8 @@ use opentelemetry::trace::{
     Tracer as _,
 };
 use opentelemetry::{Context, KeyValue};
+
+use crate::message::Task;
 
 use context::{parse, written};
 
