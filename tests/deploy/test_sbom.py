@@ -7,6 +7,8 @@ import subprocess
 import sys
 import unittest
 
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from repository import ROOT
 
 TARGET = "x86_64-unknown-linux-gnu"
@@ -68,6 +70,13 @@ def is_needed(package: dict, used: dict) -> bool:
 
 
 class Bom(unittest.TestCase):
+    def test_it_is_what_the_published_schema_asks_for(self):
+        validator = JsonStrictValidator(SchemaVersion.V1_5)
+        self.assertIsNone(validator.validate_str(printed()))
+        wrong = json.loads(printed())
+        wrong["components"][0]["type"] = "crate"
+        self.assertIsNotNone(validator.validate_str(json.dumps(wrong)))
+
     def test_it_has_what_the_format_asks_for(self):
         self.assertEqual((bom()["bomFormat"], bom()["specVersion"], bom()["version"]), ("CycloneDX", "1.5", 1))
         self.assertRegex(bom()["serialNumber"], r"^urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")

@@ -182,15 +182,23 @@ const LOOK: &str = "
             WHERE d.subject = l.run AND d.state = 'waiting')
     ORDER BY l.run";
 
-/// What runs have beside their row.
-const REMOVE: [&str; 3] = [
-    "DELETE FROM journal WHERE run = ANY($1)",
-    "DELETE FROM signals WHERE run = ANY($1)",
-    "DELETE FROM payloads WHERE tenant = '' AND owner = ANY($1)",
-];
-
-/// The key of these begins with the tenant.
-const REMOVE_CHECKPOINTS: &str = "DELETE FROM checkpoints WHERE run = ANY($1) AND tenant = ANY($2)";
+/// Runs and all they have beside their row, in one statement: one round trip, and all of it or nothing.
+/// What goes by the names of the runs alone is found in the indexes; that the run went too is asked of each
+/// row, in a form that the planner takes for a filter. The key of checkpoints begins with the tenant.
+const REMOVE: &str = "
+    WITH gone AS (
+        DELETE FROM runs WHERE run = ANY($1) AND finished_at IS NOT NULL RETURNING run),
+    facts AS (
+        DELETE FROM journal WHERE run = ANY($1) AND (run IN (SELECT run FROM gone)) IS TRUE),
+    told AS (
+        DELETE FROM signals WHERE run = ANY($1) AND (run IN (SELECT run FROM gone)) IS TRUE),
+    apart AS (
+        DELETE FROM payloads WHERE tenant = '' AND owner = ANY($1)
+            AND (owner IN (SELECT run FROM gone)) IS TRUE),
+    copies AS (
+        DELETE FROM checkpoints WHERE tenant = ANY($2) AND run = ANY($1)
+            AND (run IN (SELECT run FROM gone)) IS TRUE)
+    SELECT count(*) FROM gone";
 
 /// `$1` and the lists `$2` and `$3` say before which time what of whom is due.
 macro_rules! due {
@@ -415,21 +423,11 @@ impl Purge for PostgresPurge {
 
 impl PostgresPurge {
     async fn try_remove(&mut self, runs: &[EndedRun]) -> Result<u64, sqlx::Error> {
-        const RUNS: &str =
-            "DELETE FROM runs WHERE run = ANY($1) AND finished_at IS NOT NULL RETURNING run";
         let asked: Vec<&str> = runs.iter().map(|run| &*run.run).collect();
         let tenants: BTreeSet<&str> = runs.iter().map(|run| &*run.tenant).collect();
         let tenants: Vec<&str> = tenants.into_iter().collect();
-        let mut transaction = self.connection.begin().await?;
-        let gone = sqlx::query_scalar::<_, String>(RUNS).bind(&asked);
-        let gone = gone.fetch_all(&mut *transaction).await?;
-        for remove in REMOVE {
-            sqlx::query(remove).bind(&gone).execute(&mut *transaction).await?;
-        }
-        let checkpoints = sqlx::query(REMOVE_CHECKPOINTS).bind(&gone).bind(&tenants);
-        checkpoints.execute(&mut *transaction).await?;
-        transaction.commit().await?;
-        Ok(gone.len() as u64)
+        let remove = sqlx::query_scalar::<_, i64>(REMOVE).bind(asked).bind(tenants);
+        remove.fetch_one(&mut self.connection).await.map(counted)
     }
 
     async fn try_clear(&mut self, tenant: &Name) -> Result<bool, sqlx::Error> {

@@ -16,7 +16,7 @@ use super::{EndedRun, Kind, Month, Purge, Rest, Rules, Stock, Swept, Terms};
 const LOOKED_AT: usize = 2000;
 
 /// Runs, or rows of other kinds, that are removed in one step.
-const REMOVED: usize = 200;
+const REMOVED: usize = 500;
 
 /// Large values that belong to nobody are left alone for so long: their run may be about to come.
 const ORPHANS: Duration = Duration::from_hours(24);

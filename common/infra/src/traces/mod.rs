@@ -241,3 +241,17 @@ fn run_id(run: &str) -> KeyValue {
 fn point(time: Time) -> SystemTime {
     UNIX_EPOCH + Duration::from_micros(time.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_are_called_as_their_classes() {
+        for class in [TaskClass::Light, TaskClass::Code, TaskClass::Http, TaskClass::Llm] {
+            let Queue { name, send, process } = Queue::of(class);
+            assert_eq!(name, format!("tasks.{}", class.name()));
+            assert_eq!((send, process), (&*format!("send {name}"), &*format!("process {name}")));
+        }
+    }
+}

@@ -369,7 +369,7 @@ async fn nothing_of_a_removed_tenant_is_left<S: Kept, P: Purge>(
 }
 
 async fn many_go_in_steps<S: Kept, P: Purge>((store, mut hand): (S, P), tell: &impl AsyncFn(&S)) {
-    const MANY: u32 = 450;
+    const MANY: u32 = 1120;
     let submissions: Vec<_> = (0..MANY).map(|number| submission(&id(number), 1)).collect();
     store.submit(&submissions).await.unwrap();
     for number in 0..MANY {
@@ -379,9 +379,9 @@ async fn many_go_in_steps<S: Kept, P: Purge>((store, mut hand): (S, P), tell: &i
     tell(&store).await;
     let mut told = Vec::new();
     purge(&mut hand, &limits(), &mut |so_far| told.push(so_far.runs)).await.unwrap();
-    assert_eq!(told[..3], [200, 400, 405]);
-    let left = store.runs(&tenant(), &Filter { most: 100, ..Filter::default() }).await.unwrap();
-    assert_eq!(left.len(), 45);
+    assert_eq!(told[..3], [500, 1000, 1008]);
+    let left = store.runs(&tenant(), &Filter { most: 200, ..Filter::default() }).await.unwrap();
+    assert_eq!(left.len(), 112);
     assert!(left.iter().all(|row| row.finished_at.is_none()));
 }
 
