@@ -86,7 +86,7 @@ pub(crate) struct Args {
     /// The share of the time that it may be at work, 0.01 to 1: it rests for those who serve.
     #[arg(long, value_name = "SHARE", default_value = "1", value_parser = share)]
     share: f64,
-    /// Remove nothing: say how many runs would be removed.
+    /// Remove nothing: say how many runs would be removed, in all and of each tenant.
     #[arg(long)]
     dry_run: bool,
     /// Print what was removed as one JSON object.
@@ -119,6 +119,7 @@ pub(crate) use at_work::run;
 
 #[cfg(any(feature = "cluster", feature = "serve"))]
 mod at_work {
+    use std::fmt::Write as _;
     use std::path::Path;
     use std::process::ExitCode;
     use std::time::Instant;
@@ -240,7 +241,10 @@ mod at_work {
         if args.json {
             let number = |count| Value::int(i64::try_from(count).unwrap_or(i64::MAX));
             let members = counts.iter().map(|(name, count)| member(name, number(*count)));
-            return dumps(&Value::object(members), Style::Finite) + "\n";
+            let of_tenants =
+                purged.due.iter().map(|(tenant, count)| member(tenant, number(*count)));
+            let due = args.dry_run.then(|| member("runs_of_tenants", Value::object(of_tenants)));
+            return dumps(&Value::object(members.chain(due)), Style::Finite) + "\n";
         }
         let did = if args.dry_run { "would be removed" } else { "removed" };
         let some = counts.iter().filter(|(_, count)| *count > 0);
@@ -248,7 +252,11 @@ mod at_work {
         if some.is_empty() {
             return format!("nothing {did}\n");
         }
-        format!("{did}: {}\n", some.join(", "))
+        let mut text = format!("{did}: {}\n", some.join(", "));
+        for (tenant, count) in &purged.due {
+            let _ = writeln!(text, "  of {tenant}: {count} runs");
+        }
+        text
     }
 }
 

@@ -1,5 +1,6 @@
 //! One walk through a store, which removes what is due.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ pub struct Purged {
     pub payloads: u64,
     /// Tenants of whom nothing is left.
     pub tenants: u64,
+    /// Whose the runs are, when nothing is removed: then each was looked at.
+    pub due: BTreeMap<Name, u64>,
 }
 
 impl Purged {
@@ -158,6 +161,9 @@ impl<P: Purge> Pass<'_, P> {
     async fn remove(&mut self, due: &[EndedRun]) -> Result<(), StoreError> {
         for runs in due.chunks(REMOVED) {
             self.purged.runs += if self.limits.is_dry {
+                for run in runs {
+                    *self.purged.due.entry(run.tenant.clone()).or_default() += 1;
+                }
                 runs.len() as u64
             } else {
                 paced(self.limits, self.store.remove(runs)).await?

@@ -138,6 +138,7 @@ async fn a_tool_removes_it_while_nothing_serves() {
     assert_eq!(none["runs"], 0, "{none}");
     let would = purge(&cluster, &["--runs", "1h", "--dry-run"]);
     assert_eq!((&would["runs"], count(&cluster, "runs")), (&json!(3), 3), "{would}");
+    assert_eq!(would["runs_of_tenants"], json!({"default": 3}));
     let did = purge(&cluster, &["--runs", "1h", "--audit", "1h"]);
     let found = (&did["runs"], &did["tenants"], &did["audit"]);
     assert_eq!(found, (&json!(3), &json!(1), &json!(0)), "{did}");
