@@ -40,6 +40,24 @@ pub fn is_sealed(text: &str) -> bool {
     text.starts_with(ANY_SEALED)
 }
 
+/// The text of these bytes, if they are a value that was sealed: a text of JSON that is sealed, and
+/// nothing else. Whether it opens is not asked.
+#[cfg(feature = "payloads")]
+pub(crate) fn sealed_value(bytes: &[u8]) -> Option<&str> {
+    let text = bytes.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    let rest = text.strip_prefix(ANY_SEALED.as_bytes())?;
+    if !rest.iter().copied().all(is_of_sealed) {
+        return None;
+    }
+    std::str::from_utf8(text).ok()
+}
+
+/// Whether a byte may stand in a sealed text, after what it begins with.
+#[cfg(feature = "payloads")]
+pub(crate) fn is_of_sealed(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+/:".contains(&byte)
+}
+
 /// Bytes of a master key.
 const KEY_BYTES: usize = 32;
 

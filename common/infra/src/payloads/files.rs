@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fs, io};
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use crate::reseal::apart::{HEAD_BYTES, Head, Resealed, SealedPayloads};
+
 use super::{Answer, Digest, Owner, Part, Payload, PayloadError, Payloads, check};
 
 /// A name of an owner that is longer than this is replaced by its digest.
@@ -31,16 +34,8 @@ impl FilePayloads {
     pub async fn runs(&self, after: &str, most: usize) -> Result<Vec<String>, PayloadError> {
         let (folder, after) = (self.folder.join("run"), after.to_owned());
         apart(move || {
-            let entries = match fs::read_dir(&folder) {
-                Ok(entries) => entries,
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-                Err(error) => return Err(unavailable(&error)),
-            };
-            let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-            // ids of runs are names of files as they are
-            let mut names: Vec<String> =
-                names.filter(|name| *name > after && !name.contains('%')).collect();
-            names.sort_unstable();
+            let mut names = runs_in(&folder).map_err(|error| unavailable(&error))?;
+            names.retain(|name| *name > after);
             names.truncate(most);
             Ok(names)
         })
@@ -75,7 +70,7 @@ impl Payloads for FilePayloads {
         let path = self.path(owner, digest);
         Box::pin(async move {
             let read = move || fs::read(&path).map_err(|error| missing(digest, &error));
-            check(digest, apart(read).await?).await
+            check(owner, digest, apart(read).await?).await
         })
     }
 
@@ -98,6 +93,116 @@ impl Payloads for FilePayloads {
     }
 }
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+impl SealedPayloads for FilePayloads {
+    async fn heads(&self, after: &[String; 2], most: usize) -> Result<Vec<Head>, PayloadError> {
+        let (folder, after) = (self.folder.join("run"), after.clone());
+        apart(move || heads_in(&folder, &after, most).map_err(|error| unavailable(&error))).await
+    }
+
+    async fn whole(&self, run: &str, digest: Digest) -> Result<Option<Vec<u8>>, PayloadError> {
+        let path = self.path(&Owner::Run(run.into()), digest);
+        apart(move || match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unavailable(&error)),
+        })
+        .await
+    }
+
+    /// Who replaced one meanwhile sealed it with the same key: the folder is one process's.
+    async fn replace(&self, again: Vec<Resealed>) -> Result<u64, PayloadError> {
+        let path = |one: &Resealed| self.path(&Owner::Run(one.run.as_str().into()), one.digest);
+        let again: Vec<_> = again.into_iter().map(|one| (path(&one), one)).collect();
+        apart(move || {
+            let mut count = 0;
+            for (path, one) in again {
+                match replace(&path, &one) {
+                    Ok(true) => count += 1,
+                    Ok(false) => {}
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => return Err(unavailable(&error)),
+                }
+            }
+            Ok(count)
+        })
+        .await
+    }
+}
+
+/// Replaces a file if it is what it was; answers whether it was.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+fn replace(path: &Path, one: &Resealed) -> io::Result<bool> {
+    let head = read_part(path, &(0..HEAD_BYTES as u64))?;
+    if head.bytes != one.before {
+        return Ok(false);
+    }
+    write_into(path, &one.bytes).map(|()| true)
+}
+
+/// What payloads of runs begin with, after one of a run and a digest.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+fn heads_in(folder: &Path, after: &[String; 2], most: usize) -> io::Result<Vec<Head>> {
+    let [after_run, after_digest] = after;
+    let mut heads = Vec::new();
+    for run in runs_in(folder)?.into_iter().filter(|run| run >= after_run) {
+        for (name, digest) in digests_in(&folder.join(&run))? {
+            if (&run, &name) <= (after_run, after_digest) {
+                continue;
+            }
+            let path = folder.join(&run).join(&name[..2]).join(&name);
+            match read_part(&path, &(0..HEAD_BYTES as u64)) {
+                Ok(Part { bytes: begins, total: bytes }) => {
+                    heads.push(Head { run: run.clone(), digest, begins, bytes });
+                }
+                // it went with its run
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            if heads.len() == most {
+                return Ok(heads);
+            }
+        }
+    }
+    Ok(heads)
+}
+
+/// The payloads in the folder of a run, in order. A draft is none.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+fn digests_in(folder: &Path) -> io::Result<Vec<(String, Digest)>> {
+    let mut digests = Vec::new();
+    for part in names_in(folder)? {
+        let names = names_in(&folder.join(part))?;
+        digests.extend(names.into_iter().filter_map(|name| {
+            let digest = name.parse().ok()?;
+            Some((name, digest))
+        }));
+    }
+    digests.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(digests)
+}
+
+/// Runs that have payloads in this folder, in the order of their ids, which are names of files as they
+/// are.
+fn runs_in(folder: &Path) -> io::Result<Vec<String>> {
+    let mut names = names_in(folder)?;
+    names.retain(|name| !name.contains('%'));
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// What lies in a folder; nothing in one that is not there.
+fn names_in(folder: &Path) -> io::Result<Vec<String>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => {
+            let name = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
+            Ok(entries.filter_map(name).collect())
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Waits for a disk where that holds nobody up.
 async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, PayloadError> + Send + 'static,
@@ -106,11 +211,16 @@ async fn apart<T: Send + 'static>(
     done.unwrap_or_else(|error| Err(PayloadError::Unavailable(error.to_string())))
 }
 
-/// A file is there whole or not at all, also after a loss of power.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fs::create_dir_all(path.parent().ok_or(ErrorKind::InvalidInput)?)?;
+    write_into(path, bytes)
+}
+
+/// Writes a file of a folder that is there. A file is there whole or not at all, also after a loss of
+/// power.
+fn write_into(path: &Path, bytes: &[u8]) -> io::Result<()> {
     static DRAFTS: AtomicU64 = AtomicU64::new(0);
     let folder = path.parent().ok_or(ErrorKind::InvalidInput)?;
-    fs::create_dir_all(folder)?;
     let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
     let draft = path.with_extension(format!("{}-{number}.new", std::process::id()));
     let mut file = fs::File::create(&draft)?;

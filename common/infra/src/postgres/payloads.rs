@@ -1,5 +1,5 @@
 //! Payloads as rows. Their statements need no more than the role `flowmill_worker` may do, but
-//! for [`remove`](Payloads::remove).
+//! for [`remove`](Payloads::remove) and those that seal values anew.
 //!
 //! They have connections of their own: whoever commits does not wait for a large value that is
 //! on its way. Large ones travel in parts: a statement with all of it as its argument would be held
@@ -10,7 +10,10 @@ use std::ops::Range;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolCopyExt as _;
 
-use crate::payloads::{Answer, Digest, Owner, Part, Payload, PayloadError, Payloads, check};
+use crate::payloads::{
+    Answer, Digest, NoDigest, Owner, Part, Payload, PayloadError, Payloads, check,
+};
+use crate::reseal::apart::{HEAD_BYTES, Head, Resealed, SealedPayloads};
 
 use super::intake::WORKFLOW;
 use super::{Tries, is_lost};
@@ -70,26 +73,66 @@ impl PostgresPayloads {
     ) -> Result<Option<Vec<u8>>, sqlx::Error> {
         // bytes are counted from 1
         const GET: &str = "
-            SELECT octet_length(bytes), substring(bytes FROM $4 FOR $5) FROM payloads
-            WHERE tenant = $1 AND owner = $2 AND digest = $3";
+            SELECT octet_length(bytes), substring(bytes FROM 1 FOR $6),
+                substring(bytes FROM $4 FOR $5)
+            FROM payloads WHERE tenant = $1 AND owner = $2 AND digest = $3";
         let digest = digest.to_string();
-        let length = i32::try_from(PART_BYTES).unwrap_or(i32::MAX);
         let mut bytes = Vec::new();
         loop {
-            let get = sqlx::query_as::<_, (i32, Vec<u8>)>(GET).bind(tenant).bind(owner);
-            let from = i32::try_from(bytes.len()).unwrap_or(i32::MAX).saturating_add(1);
-            let get = get.bind(&digest).bind(from).bind(length);
-            let Some((whole, part)) = get.fetch_optional(&self.pool).await? else {
+            let get = sqlx::query_as::<_, (i32, Vec<u8>, Vec<u8>)>(GET).bind(tenant).bind(owner);
+            let get = get.bind(&digest).bind(small(bytes.len()).saturating_add(1));
+            let get = get.bind(small(PART_BYTES)).bind(small(HEAD_BYTES));
+            let Some((whole, head, part)) = get.fetch_optional(&self.pool).await? else {
                 return Ok(None);
             };
+            if !bytes.is_empty() && !bytes.starts_with(&head) {
+                // it was sealed anew between two parts
+                bytes.clear();
+                continue;
+            }
             let whole = usize::try_from(whole).unwrap_or_default();
             bytes.reserve_exact(whole.saturating_sub(bytes.len()));
             bytes.extend_from_slice(&part);
-            // a row never changes; nothing more comes of one that ends too early
+            // nothing more comes of one that ends too early
             if bytes.len() >= whole || part.is_empty() {
                 return Ok(Some(bytes));
             }
         }
+    }
+
+    /// Replaces rows that are what they were. Nobody is waited for: who has a row in hand removes it, or
+    /// seals it anew as well.
+    async fn try_replace(&self, again: Vec<Resealed>) -> Result<u64, sqlx::Error> {
+        const REPLACE: &str = "
+            WITH new AS (
+                SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[])
+                    AS new (owner, digest, before, bytes)
+            ), held AS (
+                SELECT new.owner, new.digest, new.bytes FROM new JOIN payloads
+                    ON payloads.tenant = '' AND payloads.owner = new.owner
+                        AND payloads.digest = new.digest
+                WHERE substring(payloads.bytes FROM 1 FOR $5) = new.before
+                FOR UPDATE OF payloads SKIP LOCKED
+            )
+            UPDATE payloads SET bytes = held.bytes FROM held
+            WHERE payloads.tenant = '' AND payloads.owner = held.owner
+                AND payloads.digest = held.digest";
+        let (mut runs, mut digests) = (Vec::new(), Vec::new());
+        let (mut before, mut bytes) = (Vec::new(), Vec::new());
+        for one in again {
+            runs.push(one.run);
+            digests.push(one.digest.to_string());
+            before.push(one.before);
+            bytes.push(one.bytes);
+        }
+        let mut connection = self.pool.acquire().await?;
+        if bytes.iter().map(Vec::len).sum::<usize>() > PART_BYTES {
+            // it would keep room of that size for as long as it lives
+            connection.close_on_drop();
+        }
+        let replace = sqlx::query(REPLACE).bind(runs).bind(digests).bind(before).bind(bytes);
+        let replaced = replace.bind(small(HEAD_BYTES)).execute(&mut *connection).await?;
+        Ok(replaced.rows_affected())
     }
 }
 
@@ -143,7 +186,7 @@ impl Payloads for PostgresPayloads {
         Box::pin(async move {
             let found = self.try_get(&key(owner), digest).await;
             let found = found.map_err(|error| unavailable(&error))?;
-            check(digest, found.ok_or(PayloadError::Lost { digest })?).await
+            check(owner, digest, found.ok_or(PayloadError::Lost { digest })?).await
         })
     }
 
@@ -181,6 +224,40 @@ impl Payloads for PostgresPayloads {
     }
 }
 
+impl SealedPayloads for PostgresPayloads {
+    async fn heads(&self, after: &[String; 2], most: usize) -> Result<Vec<Head>, PayloadError> {
+        // of no tenant are those of runs alone; whole partitions are passed over by the first condition
+        const HEADS: &str = "
+            SELECT owner, digest, substring(bytes FROM 1 FOR $3), octet_length(bytes) FROM payloads
+            WHERE tenant = '' AND owner >= $1 AND (owner, digest) > ($1, $2)
+            ORDER BY owner, digest LIMIT $4";
+        let [run, digest] = after;
+        let heads = sqlx::query_as::<_, (String, String, Vec<u8>, i32)>(HEADS).bind(run);
+        let heads = heads.bind(digest).bind(small(HEAD_BYTES)).bind(super::most(most));
+        let heads = heads.fetch_all(&self.pool).await.map_err(|error| unavailable(&error))?;
+        let head = |(run, digest, begins, bytes): (String, String, Vec<u8>, i32)| {
+            let odd = |error: NoDigest| {
+                PayloadError::Unavailable(format!("{digest:?} of run {run}: {error}"))
+            };
+            let digest = digest.parse().map_err(odd)?;
+            Ok(Head { run, digest, begins, bytes: u64::from(bytes.unsigned_abs()) })
+        };
+        heads.into_iter().map(head).collect()
+    }
+
+    async fn whole(&self, run: &str, digest: Digest) -> Result<Option<Vec<u8>>, PayloadError> {
+        let found = self.try_get(&(String::new(), run.to_owned()), digest).await;
+        found.map_err(|error| unavailable(&error))
+    }
+
+    async fn replace(&self, again: Vec<Resealed>) -> Result<u64, PayloadError> {
+        if again.is_empty() {
+            return Ok(0);
+        }
+        self.try_replace(again).await.map_err(|error| unavailable(&error))
+    }
+}
+
 /// The tenant and the owner of a row. A run's rows lie by its id alone, which is one tenant's.
 fn key(owner: &Owner) -> (String, String) {
     match owner {
@@ -188,6 +265,11 @@ fn key(owner: &Owner) -> (String, String) {
         Owner::Workflow { tenant } => (tenant.to_string(), WORKFLOW.to_owned()),
         Owner::Upload { tenant, upload } => (tenant.to_string(), format!("upload/{upload}")),
     }
+}
+
+/// A number of bytes, which the database counts in 32 bits.
+fn small(bytes: usize) -> i32 {
+    i32::try_from(bytes).unwrap_or(i32::MAX)
 }
 
 fn unavailable(error: &sqlx::Error) -> PayloadError {

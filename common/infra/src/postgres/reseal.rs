@@ -3,7 +3,7 @@
 use flowmill_engine::value::Name;
 
 use crate::reseal::texts::{Found, found, place, written};
-use crate::reseal::{ROWS, Reseal, Step};
+use crate::reseal::{ROWS, Reseal, Step, apart};
 use crate::seal::SealError;
 use crate::store::StoreError;
 
@@ -96,7 +96,10 @@ impl Reseal for PostgresStore {
 
     async fn reseal(&self, from: Option<&Name>, changes: bool) -> Result<Step, StoreError> {
         let (number, mut after) = place(from)?;
-        let Some(table) = TABLES.get(number) else { return Ok(Step::default()) };
+        let Some(table) = TABLES.get(number) else {
+            let sealed = (&self.codec.keys, &self.payloads);
+            return apart::step(sealed, (number, after), changes).await;
+        };
         if after.len() != table.first.len() {
             after = table.first.iter().map(|&part| part.to_owned()).collect();
         }
@@ -115,8 +118,8 @@ impl Reseal for PostgresStore {
         }
         step.next = match rows.last() {
             Some(last) if rows.len() == ROWS => written(number, &get::<Vec<String>>(last, "key")?),
-            _ if number + 1 < TABLES.len() => written(number + 1, &[]),
-            _ => None,
+            // after the tables come payloads
+            _ => written(number + 1, &[]),
         };
         Ok(step)
     }

@@ -1,10 +1,12 @@
 //! What is sealed with a key of before is sealed with the present one: in steps, while others work.
 //!
 //! Sealed texts say what they are, wherever they lie, so a row is searched for them as a text and
-//! nothing else in it changes. A step looks at some rows of one table, in the order of their keys, and
+//! nothing else in it changes. Large values that lie apart as payloads come last. A step looks at some rows of one table, in the order of their keys, and
 //! says where the next one begins: whoever was cut off begins there, or anew. A row that changed
 //! between the look and the write is left alone, as whoever changed it sealed it with the present key.
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) mod apart;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) mod texts;
 
@@ -15,7 +17,7 @@ use flowmill_engine::value::Name;
 
 use crate::store::StoreError;
 
-/// The rows that a step looks at.
+/// The rows, or payloads, that a step looks at.
 pub const ROWS: usize = 500;
 
 /// What a step found.

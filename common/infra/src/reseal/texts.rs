@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use flowmill_engine::value::Name;
 
 use super::Step;
-use crate::seal::{Keys, SealError};
+use crate::seal::{Keys, SealError, is_of_sealed};
 use crate::store::StoreError;
 
 /// What a sealed text of the form that is known begins with.
-const SEALED: &str = "flowmill-sealed:1:";
+pub(super) const SEALED: &str = "flowmill-sealed:1:";
 
 impl Step {
     pub(crate) fn add(&mut self, found: &Found) {
@@ -78,9 +78,8 @@ pub(crate) fn found(
 
 /// Bytes of the sealed text that a text begins with.
 fn length(text: &str) -> usize {
-    let is_of_it = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/:".contains(byte);
-    let rest = text.as_bytes().iter().skip(SEALED.len());
-    SEALED.len() + rest.take_while(|byte| is_of_it(byte)).count()
+    let rest = text.bytes().skip(SEALED.len());
+    SEALED.len() + rest.take_while(|byte| is_of_sealed(*byte)).count()
 }
 
 /// Where a step begins: a table, and the key of the row before.

@@ -4,7 +4,7 @@ use flowmill_engine::value::Name;
 use sqlx::SqliteConnection;
 
 use crate::reseal::texts::{found, place, written};
-use crate::reseal::{ROWS, Reseal, Step};
+use crate::reseal::{ROWS, Reseal, Step, apart};
 use crate::seal::SealError;
 use crate::sqlite::writer::Change;
 use crate::store::StoreError;
@@ -102,7 +102,10 @@ impl Reseal for SharedFolder {
 
     async fn reseal(&self, from: Option<&Name>, changes: bool) -> Result<Step, StoreError> {
         let (number, mut after) = place(from)?;
-        let Some(table) = TABLES.get(number) else { return Ok(Step::default()) };
+        let Some(table) = TABLES.get(number) else {
+            let sealed = (&self.codec.keys, &*self.payloads);
+            return apart::step(sealed, (number, after), changes).await;
+        };
         if after.len() != table.first.len() {
             after = table.first.iter().map(|&part| part.to_owned()).collect();
         }
@@ -128,8 +131,8 @@ impl Reseal for SharedFolder {
                     .map_err(|error| StoreError::Corrupt(format!("the key {key}: {error}")))?;
                 written(number, &key)
             }
-            _ if number + 1 < TABLES.len() => written(number + 1, &[]),
-            _ => None,
+            // after the tables come payloads
+            _ => written(number + 1, &[]),
         };
         Ok(step)
     }
