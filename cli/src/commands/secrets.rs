@@ -12,8 +12,8 @@ use crate::server::{Access, Call, Reply, Server, number, object};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Secret variables, documents that hold some and secrets of webhooks are sealed with the server's key
-(secrets.key; for `flowmill serve` FLOWMILL_SECRET_KEY). To replace it: give all programs the new one as one
+Secret variables of any size, documents that hold some and secrets of webhooks are sealed with the server's
+key (secrets.key; for `flowmill serve` FLOWMILL_SECRET_KEY). To replace it: give all programs the new one as one
 more old key (secrets.old_keys); then make it secrets.key everywhere and the former one an old key; then
 `rotate`; when `status` counts nothing under the former one, take it away. docs/security.md says more.
 

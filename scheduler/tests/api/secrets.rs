@@ -1,8 +1,9 @@
 //! The keys that seal secrets: counted, and replaced while the API answers.
 
 use flowmill_infra::memory::MemoryBroker;
+use flowmill_infra::payloads::{Owner, Payload, Payloads as _};
 use flowmill_infra::seal::Keys;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::asker::{ADMIN, Asker, locked};
 use crate::server::{Schema, Server};
@@ -20,7 +21,12 @@ async fn what_a_key_of_before_sealed_is_sealed_with_the_present_one() {
     let (before, _) = Server::over(Schema::migrated(key("a")).await.0, old, locked).await;
     let hook = json!({"url": "https://hooks.example/x"});
     Asker::new(&before, ADMIN).post("/api/v1/webhooks/endpoints", &hook).await.json(201);
-    let (server, _) = Server::over(schema, both, locked).await;
+    // a large value of a run, which lies apart
+    let run = Owner::Run("r".into());
+    let sealed = key("a").seal("run/r", &"x".repeat(100_000)).unwrap();
+    let value = Payload::of(format!("\"{sealed}\"").into_bytes());
+    both.payloads().put(&run, &value).await.unwrap();
+    let (server, _) = Server::over(schema, both.clone(), locked).await;
     let admin = Asker::new(&server, ADMIN);
     let (a, b) = (key("a").sealing().unwrap().to_owned(), key("b").sealing().unwrap().to_owned());
     let all = async |changes: bool| {
@@ -34,7 +40,10 @@ async fn what_a_key_of_before_sealed_is_sealed_with_the_present_one() {
                 admin.get(&format!("/api/v1/secrets{}", query.unwrap_or_default())).await.json(200)
             };
             assert_eq!(step["key"], b);
-            sealed.extend(step["sealed"].as_object().unwrap().clone());
+            for (key, count) in step["sealed"].as_object().unwrap() {
+                let before = sealed.get(key).and_then(Json::as_u64).unwrap_or_default();
+                sealed.insert(key.clone(), json!(before + count.as_u64().unwrap()));
+            }
             resealed += step["resealed"].as_u64().unwrap();
             from = step["next"].clone();
             if from.is_null() {
@@ -42,10 +51,14 @@ async fn what_a_key_of_before_sealed_is_sealed_with_the_present_one() {
             }
         }
     };
-    assert_eq!(all(false).await, (json!({ a: 1 }), 0));
-    assert_eq!(all(true).await, (json!({ &b: 1 }), 1));
-    assert_eq!(all(false).await, (json!({ &b: 1 }), 0));
+    assert_eq!(all(false).await, (json!({ a: 2 }), 0));
+    assert_eq!(all(true).await, (json!({ &b: 2 }), 2));
+    assert_eq!(all(false).await, (json!({ &b: 2 }), 0));
     assert_eq!(all(true).await.1, 0);
+    let again = both.payloads().get(&run, value.digest()).await.unwrap();
+    let again = String::from_utf8(again).unwrap();
+    let opened = key("b").open("run/r", again.trim_matches('"')).unwrap();
+    assert_eq!(*opened, "x".repeat(100_000));
     // that it was begun is noted, not each step
     let noted = admin.get("/api/v1/audit?action=secrets").await.json(200);
     assert_eq!(noted["data"].as_array().unwrap().len(), 2, "{noted}");
