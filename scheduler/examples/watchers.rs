@@ -47,7 +47,9 @@ async fn main() -> Result<(), Failed> {
     let server = std::env::var("FLOWMILL_TEST_REDIS");
     let server = server.unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
     let prefix = format!("watchers-{}", Uuid::now_v7());
-    let redis = Memory { url: Some(server.as_str().into()), ca: None }.open(&prefix)?;
+    let redis =
+        Memory { url: Some(server.as_str().into()), ca: None, certificate: None, key: None }
+            .open(&prefix)?;
     let store = Arc::new(SharedStore::new(1, Duration::from_secs(10)));
     let workflows = Arc::new(Workflows::new(store.clone()));
     let (_, _, _, nobody) = MemoryBroker::new();

@@ -106,6 +106,9 @@ pub struct Connections {
     /// The file with its key.
     #[serde(with = "blank")]
     pub key: Option<String>,
+    /// The file with the certificates that those of callers must lead to; None: callers show none.
+    #[serde(with = "blank")]
+    pub client_ca: Option<String>,
 }
 
 impl Connections {
@@ -116,12 +119,13 @@ impl Connections {
             header_bytes: usize::from(self.header_kib.get()) << 10,
             connections: usize::from(self.connections.get()),
         };
-        let pair = self.certificate.as_ref().zip(self.key.as_ref());
-        let files = pair.map(|(certificate, key)| TlsFiles {
-            certificate: certificate.into(),
-            key: key.into(),
-        });
-        (limits, files)
+        (limits, self.files())
+    }
+
+    fn files(&self) -> Option<TlsFiles> {
+        let (certificate, key) = self.certificate.as_ref().zip(self.key.as_ref())?;
+        let client_ca = self.client_ca.as_ref().map(Into::into);
+        Some(TlsFiles { certificate: certificate.into(), key: key.into(), client_ca })
     }
 
     fn check(&self, problems: &mut Problems<'_>) {
@@ -131,10 +135,20 @@ impl Connections {
         if self.header_kib.get() < HEADER_KIB {
             problems.add("listener.header_kib", "8 at least");
         }
+        if self.client_ca.is_some() && self.certificate.is_none() {
+            let why =
+                "callers show certificates by TLS alone: name listener.certificate and its key";
+            problems.add("listener.client_ca", why);
+        }
         let lacks = match (&self.certificate, &self.key) {
             (Some(_), None) => "listener.key",
             (None, Some(_)) => "listener.certificate",
-            (Some(_), Some(_)) | (None, None) => return,
+            (Some(_), Some(_)) | (None, None) => {
+                if let Some(Err(error)) = self.files().map(|files| files.check()) {
+                    problems.add("listener.certificate", error);
+                }
+                return;
+            }
         };
         problems.add(lacks, "a certificate and its key belong together: name both files");
     }

@@ -20,6 +20,7 @@ MANAGED = {
     "http.listen",
     "listener.certificate",
     "listener.key",
+    "listener.client_ca",
     "metrics.listen",
     "api.key",
     "api.pepper",

@@ -192,6 +192,8 @@ RULES: dict[str, dict] = {
     "otlp.sample": {"type": "number", "minimum": 0, "maximum": 1},
     "migration.shards": {"type": "integer", "minimum": 1, "maximum": 1024},
     "migration.deadlineSeconds": NEEDED,
+    "migration.volumes": OBJECTS,
+    "migration.volumeMounts": OBJECTS,
     "serviceAccount.annotations": TEXTS,
     "security.runAsUser": {"type": ["integer", "null"], "minimum": 1},
     "security.runAsGroup": {"type": ["integer", "null"], "minimum": 1},

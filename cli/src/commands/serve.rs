@@ -85,6 +85,10 @@ pub(crate) struct Args {
     /// The key of the certificate, as PEM.
     #[arg(long, requires = "tls_certificate", value_name = "FILE")]
     tls_key: Option<PathBuf>,
+    /// Let in only callers whose certificate leads to one of this file (PEM). It is read again when it
+    /// changes.
+    #[arg(long, requires = "tls_certificate", value_name = "FILE")]
+    tls_client_ca: Option<PathBuf>,
     /// Let runs bring canned answers in place of nodes.
     #[arg(long)]
     allow_mocks: bool,
@@ -223,11 +227,13 @@ async fn serve(args: &Args, settings: Settings) -> anyhow::Result<ExitCode> {
     let (health, door) = (Health::waiting_for(&["api"]), Door::default());
     let router = health.router().merge(settings.metrics.router()).merge(door.router());
     let files = args.tls_certificate.clone().zip(args.tls_key.clone());
-    let files = files.map(|(certificate, key)| TlsFiles { certificate, key });
+    let client_ca = args.tls_client_ca.clone();
+    let files = files.map(|(certificate, key)| TlsFiles { certificate, key, client_ca });
     let scheme = if files.is_some() { "https" } else { "http" };
     let terms = (Limits::default(), files);
     let listener = Listener::open_with(args.listen, terms, router, stop.clone()).await;
-    let listener = listener.context("see --listen, --tls-certificate and --tls-key")?;
+    let listener =
+        listener.context("see --listen, --tls-certificate, --tls-key and --tls-client-ca")?;
     let drain = settings.drain;
     let mut serving = Serving::start(store, settings, outside).await?;
     door.open(serving.router());

@@ -1,7 +1,6 @@
 //! `flowmill top`: what servers and workers do at this moment, from what they count.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use flowmill_engine::value::{Style, dumps};
 use tokio::time::{Instant, sleep};
 
 use crate::console::print;
-use crate::server::metrics_of;
+use crate::server::{Trust, metrics_of};
 use crate::top::{Figures, Told, screen};
 
 /// How long the first rates are made of when nobody wants to wait for more.
@@ -42,9 +41,8 @@ pub(crate) struct Args {
     /// Print a JSON object for each look.
     #[arg(long)]
     json: bool,
-    /// A file with certificates (PEM) that theirs may lead to, besides those that are trusted anyway.
-    #[arg(long, env = "FLOWMILL_CA", value_name = "FILE")]
-    ca: Option<PathBuf>,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 /// Runs it.
@@ -90,7 +88,7 @@ async fn look(args: &Args) -> anyhow::Result<Told> {
     let mut told = Told::default();
     let mut last = None;
     for server in &args.servers {
-        match metrics_of(server, args.ca.as_deref()).await {
+        match metrics_of(server, &args.trust).await {
             Ok(text) => told.add(&text),
             Err(error) => {
                 told.silent.push(server.clone());

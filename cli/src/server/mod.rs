@@ -6,12 +6,12 @@ mod inputs;
 mod large;
 mod metrics;
 mod stream;
+mod trust;
 mod uploads;
 mod wait;
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -25,6 +25,7 @@ pub(crate) use inputs::inputs;
 pub(crate) use large::{follow, follow_all, save};
 pub(crate) use metrics::metrics_of;
 pub(crate) use stream::Upload;
+pub(crate) use trust::Trust;
 pub(crate) use uploads::with_files;
 pub(crate) use wait::{ended, errors, status, told, wait};
 
@@ -78,9 +79,8 @@ pub(crate) struct Access {
     /// Its key; better in the environment, where other users do not see it.
     #[arg(long, env = "FLOWMILL_API_KEY", hide_env_values = true, value_name = "KEY")]
     api_key: Option<String>,
-    /// A file with certificates (PEM) that its own may lead to, besides those that are trusted anyway.
-    #[arg(long, env = "FLOWMILL_CA", value_name = "FILE")]
-    ca: Option<PathBuf>,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 impl fmt::Debug for Access {
@@ -180,18 +180,8 @@ impl Access {
             // a proxy does not lead back to this machine
             client = client.no_proxy();
         }
-        if let Some(file) = self.ca.as_ref().filter(|file| !file.as_os_str().is_empty()) {
-            let read = std::fs::read(file);
-            let read = read.with_context(|| format!("failed to read {}", file.display()))?;
-            let trusted = reqwest::Certificate::from_pem_bundle(&read);
-            let no_pem = || format!("{} holds no certificates as PEM", file.display());
-            let trusted = trusted.with_context(no_pem)?;
-            if trusted.is_empty() {
-                bail!(no_pem());
-            }
-            client = client.tls_certs_merge(trusted);
-        }
-        let client = client.build().context("failed to make a client")?;
+        let client = self.trust.applied(client)?.build();
+        let client = client.context("failed to make a client")?;
         let key = self.api_key.clone().filter(|key| !key.is_empty());
         Ok(Server { client, base, key, tenant: None })
     }

@@ -28,6 +28,8 @@ pub mod dead_letters;
 pub mod flow;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(any(feature = "rabbitmq", feature = "redis"))]
+pub mod identity;
 pub mod intake;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod journal;

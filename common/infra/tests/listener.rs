@@ -7,7 +7,7 @@
 mod certificates;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use axum::routing::{get, post};
 use flowmill_infra::http::{Limits, ListenError, Listener, Stop, TlsError, TlsFiles};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -144,11 +144,29 @@ async fn encrypted(
     authority: &Path,
     name: &'static str,
 ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    encrypted_by(at, authority, name, None).await
+}
+
+/// The same, by somebody with a certificate.
+async fn encrypted_by(
+    at: SocketAddr,
+    authority: &Path,
+    name: &'static str,
+    shown: Option<[PathBuf; 2]>,
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let config = config.with_safe_default_protocol_versions().unwrap();
-    let config = config.with_root_certificates(roots).with_no_client_auth();
+    let config = config.with_root_certificates(roots);
+    let config = match shown {
+        None => config.with_no_client_auth(),
+        Some([certificate, key]) => {
+            let chain = vec![CertificateDer::from_pem_file(certificate).unwrap()];
+            let key = PrivateKeyDer::from_pem_file(key).unwrap();
+            config.with_client_auth_cert(chain, key).unwrap()
+        }
+    };
     let stream = TcpStream::connect(at).await.unwrap();
     let connector = TlsConnector::from(Arc::new(config));
     connector.connect(ServerName::try_from(name).unwrap(), stream).await
@@ -158,7 +176,7 @@ async fn encrypted(
 async fn it_answers_by_tls_alone_and_uses_another_certificate_when_there_is_one() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let [certificate, key] = authority.pair("localhost");
-    let files = TlsFiles { certificate: certificate.clone(), key: key.clone() };
+    let files = TlsFiles { certificate: certificate.clone(), key: key.clone(), client_ca: None };
     let listener = opened(Limits::default(), Some(files)).await.unwrap();
     let at = listener.at();
     let mut stream = encrypted(at, &authority.file(), "localhost").await.unwrap();
@@ -193,7 +211,7 @@ async fn files_that_are_no_certificate_are_named_and_not_shown() {
     let [certificate, key] = authority.pair("localhost");
     let open = async |certificate: &Path, key: &Path| {
         let (certificate, key) = (certificate.to_owned(), key.to_owned());
-        let files = Some(TlsFiles { certificate, key });
+        let files = Some(TlsFiles { certificate, key, client_ca: None });
         match opened(Limits::default(), files).await {
             Err(ListenError::Tls { why, .. }) => why,
             other => panic!("{other:?}"),
@@ -206,4 +224,42 @@ async fn files_that_are_no_certificate_are_named_and_not_shown() {
     let [_, another] = authority.pair("another");
     let strange = open(&certificate, &another).await;
     assert!(matches!(strange, TlsError::Pair { .. }), "{strange}");
+}
+
+#[tokio::test]
+async fn it_lets_in_those_alone_whose_certificate_somebody_signed() {
+    let (authority, people, stranger) = (Authority::new(), Authority::new(), Authority::new());
+    let [certificate, key] = authority.pair("localhost");
+    let client_ca = certificate.with_extension("callers");
+    std::fs::copy(people.file(), &client_ca).unwrap();
+    let files = TlsFiles { certificate, key, client_ca: Some(client_ca.clone()) };
+    files.check().unwrap();
+    let listener = opened(Limits::default(), Some(files.clone())).await.unwrap();
+    // who is refused learns it with the first answer, as TLS 1.3 has it
+    let is_let_in = async |shown: Option<[PathBuf; 2]>| {
+        let stream = encrypted_by(listener.at(), &authority.file(), "localhost", shown).await;
+        let Ok(mut stream) = stream else { return false };
+        if stream.write_all(ASK).await.is_err() {
+            return false;
+        }
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.is_ok() && answer == *b"HTTP/1.1 200"
+    };
+    assert!(is_let_in(Some(people.pair("ada"))).await);
+    assert!(!is_let_in(Some(stranger.pair("ada"))).await);
+    assert!(!is_let_in(None).await);
+
+    // others are let in once the file says so, and a file that says nothing changes nothing
+    std::fs::write(&client_ca, "nothing").unwrap();
+    assert!(matches!(files.check(), Err(TlsError::Pem { .. })));
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert!(is_let_in(Some(people.pair("ada"))).await);
+    std::fs::copy(stranger.file(), &client_ca).unwrap();
+    let begun = Instant::now();
+    while !is_let_in(Some(stranger.pair("ada"))).await {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it never knows them");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert!(!is_let_in(Some(people.pair("ada"))).await);
+    listener.finish().await;
 }

@@ -40,6 +40,55 @@ fn wrong_settings_are_all_told_before_anything_begins() {
 }
 
 #[test]
+fn certificates_that_cannot_be_used_are_named() {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let [certificate, key, other] = ["client.pem", "client.key", "other.key"].map(|name| {
+        let file = folder.join(name);
+        file.to_str().unwrap().to_owned()
+    });
+    let pair = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["scheduler".to_owned()]).unwrap();
+    std::fs::write(&certificate, params.self_signed(&pair).unwrap().pem()).unwrap();
+    std::fs::write(&key, pair.serialize_pem()).unwrap();
+    std::fs::write(&other, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
+    let told = |settings: &[(&'static str, &str)], why: &str| {
+        let ended = program(settings, &["--check-config"]);
+        assert!(ended.code == 2 && ended.err.contains(why), "{why} {ended:?}");
+    };
+    let (amqps, rediss) = ("amqps://broker:5671/%2f", "rediss://cache:6379/0");
+    let of_broker = |certificate, key| {
+        [
+            ("FLOWMILL_RABBITMQ__URL", amqps),
+            ("FLOWMILL_RABBITMQ__CERTIFICATE", certificate),
+            ("FLOWMILL_RABBITMQ__KEY", key),
+        ]
+    };
+    told(&of_broker("/none.pem", &key), "rabbitmq.certificate: failed to read /none.pem");
+    told(&of_broker(&certificate, &other), "rabbitmq.certificate: the certificate");
+    told(&of_broker(&certificate, ""), "rabbitmq.key: a certificate and its key");
+    told(&of_broker(&certificate, &key)[1..], "rabbitmq.certificate: it is of use");
+    let of_cache = |certificate, key| {
+        [
+            ("FLOWMILL_REDIS__URL", rediss),
+            ("FLOWMILL_REDIS__CERTIFICATE", certificate),
+            ("FLOWMILL_REDIS__KEY", key),
+        ]
+    };
+    told(&of_cache(&certificate, &certificate), "redis.certificate: ");
+    told(&of_cache("", &key), "redis.certificate: a certificate and its key");
+    let of_callers = [
+        ("FLOWMILL_LISTENER__CERTIFICATE", &*certificate),
+        ("FLOWMILL_LISTENER__KEY", &*key),
+        ("FLOWMILL_LISTENER__CLIENT_CA", &*key),
+    ];
+    told(&of_callers, "client.key holds no certificate as PEM");
+    told(&of_callers[2..], "listener.client_ca: callers show certificates");
+    let good = [of_broker(&certificate, &key), of_cache(&certificate, &key)].concat();
+    let good = program(&good, &["--check-config"]);
+    assert_eq!(good.code, 0, "{good:?}");
+}
+
+#[test]
 fn settings_are_shown_without_secrets_and_can_be_read_again() {
     let environment = [
         ("FLOWMILL_API__KEY", "hidden-hidden-hidden"),

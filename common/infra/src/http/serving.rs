@@ -85,7 +85,7 @@ pub(super) async fn serve(
             }
             () = &mut end => break,
         };
-        let acceptor = tls.as_ref().map(|tls| tls.acceptor.clone());
+        let acceptor = tls.as_ref().map(Tls::acceptor);
         let connection = Connection { router: router.clone(), peer, limits };
         let watcher = graceful.watcher();
         tokio::spawn(async move {

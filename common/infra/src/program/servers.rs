@@ -11,6 +11,8 @@ use tokio::time::{sleep, timeout};
 
 use super::{Failure, Health};
 use crate::config::{Address, Problems, Secret, blank};
+use crate::http::TlsFiles;
+use crate::identity::Identity;
 use crate::postgres::{self, OpenError, PostgresStore};
 use crate::rabbitmq::{self, Contact, Queues, RabbitError};
 use crate::redis::{self, Redis, UrlError};
@@ -81,10 +83,16 @@ pub struct Messages {
     pub prefix: String,
     /// Which queues there are.
     pub queues: Kind,
-    /// The file with the certificates, as PEM, that its own must lead to; None: those that are
-    /// trusted in general.
+    /// A file with certificates, as PEM, that its own may lead to, besides those that are trusted in
+    /// general.
     #[serde(with = "blank")]
     pub ca: Option<String>,
+    /// The file with the certificate that it is shown; None: it is shown none.
+    #[serde(with = "blank")]
+    pub certificate: Option<String>,
+    /// The file with the key of that.
+    #[serde(with = "blank")]
+    pub key: Option<String>,
 }
 
 impl Messages {
@@ -97,7 +105,8 @@ impl Messages {
         let (prefix, name) = (self.prefix.clone(), name.to_owned());
         let ca = self.ca.as_ref().map(PathBuf::from);
         let usual = rabbitmq::Settings::new(self.url.expose());
-        rabbitmq::Settings { prefix, queues, name, ca, ..usual }
+        let identity = identity(self.certificate.as_deref(), self.key.as_deref());
+        rabbitmq::Settings { prefix, queues, name, ca, identity, ..usual }
     }
 
     /// Notes what is wrong with it.
@@ -113,6 +122,12 @@ impl Messages {
         if self.ca.is_some() && !self.url.has_scheme(&["amqps"]) {
             problems.add("rabbitmq.ca", "it is of use with an address that begins with amqps://");
         }
+        if self.certificate.is_some() && !self.url.has_scheme(&["amqps"]) {
+            let why = "it is of use with an address that begins with amqps://";
+            problems.add("rabbitmq.certificate", why);
+        }
+        let keys = ["rabbitmq.certificate", "rabbitmq.key"];
+        check_pair(keys, [self.certificate.as_deref(), self.key.as_deref()], problems);
     }
 }
 
@@ -126,6 +141,12 @@ pub struct Memory {
     /// system trusts.
     #[serde(with = "blank")]
     pub ca: Option<String>,
+    /// The file with the certificate that it is shown; None: it is shown none.
+    #[serde(with = "blank")]
+    pub certificate: Option<String>,
+    /// The file with the key of that.
+    #[serde(with = "blank")]
+    pub key: Option<String>,
 }
 
 impl Memory {
@@ -137,15 +158,49 @@ impl Memory {
         let Some(url) = &self.url else { return Ok(Redis::absent()) };
         let settings = redis::Settings::new(url.expose());
         let ca = self.ca.as_ref().map(PathBuf::from);
-        Redis::new(&redis::Settings { prefix: prefix.to_owned(), ca, ..settings })
+        let identity = identity(self.certificate.as_deref(), self.key.as_deref());
+        Redis::new(&redis::Settings { prefix: prefix.to_owned(), ca, identity, ..settings })
     }
 
     /// Notes what is wrong with it.
     pub fn check(&self, problems: &mut Problems<'_>) {
+        let keys = ["redis.certificate", "redis.key"];
+        if !check_pair(keys, [self.certificate.as_deref(), self.key.as_deref()], problems) {
+            return;
+        }
+        let is_plain = self.url.as_ref().is_some_and(|url| !url.has_scheme(&["rediss"]));
+        if self.certificate.is_some() && is_plain {
+            problems.add(keys[0], "it is of use with an address that begins with rediss://");
+        }
         if let Err(error) = self.open("check") {
             problems.add("redis.url", format!("failed to {error}"));
         }
     }
+}
+
+/// What a server is shown, by the names of two files.
+fn identity(certificate: Option<&str>, key: Option<&str>) -> Option<Identity> {
+    let (certificate, key) = certificate.zip(key)?;
+    Some(Identity { certificate: certificate.into(), key: key.into() })
+}
+
+/// Notes what is wrong with a certificate and its key; answers whether nothing is.
+fn check_pair(
+    keys: [&'static str; 2],
+    files: [Option<&str>; 2],
+    problems: &mut Problems<'_>,
+) -> bool {
+    let (certificate, key) = match files {
+        [None, None] => return true,
+        [Some(certificate), Some(key)] => (certificate.into(), key.into()),
+        [certificate, _] => {
+            let lacks = if certificate.is_none() { keys[0] } else { keys[1] };
+            problems.add(lacks, "a certificate and its key belong together: name both files");
+            return false;
+        }
+    };
+    let checked = TlsFiles { certificate, key, client_ca: None }.check();
+    checked.map_err(|error| problems.add(keys[0], error.to_string())).is_ok()
 }
 
 /// The section `secrets`.

@@ -27,11 +27,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lapin::tcp::OwnedTLSConfig;
+use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties, DefaultConnectionBuilder};
 use tokio::sync::mpsc;
 
+use crate::identity::Identity;
 use crate::retry::Waits;
 use crate::wire::Transit;
 
@@ -88,9 +89,11 @@ pub struct Settings {
     pub name: String,
     /// What values go through on their way: secrets are sealed with its keys.
     pub transit: Transit,
-    /// The file with the certificates that the server's must lead to, as PEM, read for each
-    /// connection; None: those that are trusted in general.
+    /// A file with certificates that the server's may lead to, as PEM, besides those that are trusted in
+    /// general; it is read for each connection.
     pub ca: Option<PathBuf>,
+    /// What the server is shown, if it wants a certificate; read for each connection, too.
+    pub identity: Option<Identity>,
 }
 
 impl Settings {
@@ -103,6 +106,7 @@ impl Settings {
             name: "flowmill".to_owned(),
             transit: Transit::default(),
             ca: None,
+            identity: None,
         }
     }
 
@@ -286,12 +290,21 @@ async fn connect_by(
     }
 }
 
-/// What the server's certificate must lead to.
+/// What the server's certificate may lead to, and what it is shown.
 async fn tls(settings: &Settings) -> Result<OwnedTLSConfig, String> {
-    let Some(file) = &settings.ca else { return Ok(OwnedTLSConfig::default()) };
-    let read = tokio::fs::read_to_string(file).await;
-    let read = read.map_err(|error| format!("rabbitmq.ca: {}: {error}", file.display()))?;
-    Ok(OwnedTLSConfig { identity: None, cert_chain: Some(read) })
+    let mut tls = OwnedTLSConfig::default();
+    if let Some(file) = &settings.ca {
+        let read = tokio::fs::read_to_string(file).await;
+        let read = read.map_err(|error| format!("rabbitmq.ca: {}: {error}", file.display()))?;
+        tls.cert_chain = Some(read);
+    }
+    if let Some(identity) = settings.identity.clone() {
+        let reading = tokio::task::spawn_blocking(move || identity.read());
+        let read = reading.await.map_err(|error| error.to_string())?;
+        let [pem, key] = read.map_err(|error| format!("rabbitmq.certificate: {error}"))?;
+        tls.identity = Some(OwnedIdentity::PKCS8 { pem, key });
+    }
+    Ok(tls)
 }
 
 /// The waits between two connections.

@@ -28,13 +28,15 @@ use std::time::Duration;
 
 use ::redis::IntoConnectionInfo as _;
 use ::redis::io::tcp::TcpSettings;
-use ::redis::{Client, ConnectionInfo, TlsCertificates};
+use ::redis::{Client, ClientTlsConfig, ConnectionInfo, TlsCertificates};
 
 pub use checkpoints::Hot;
 pub use claims::RedisClaims;
 pub use limits::RedisLimiter;
 pub use live::RedisLive;
 pub use subscription::{RedisSubscription, RedisSubscriptions};
+
+use crate::identity::Identity;
 
 use link::Link;
 
@@ -52,6 +54,8 @@ pub struct Settings {
     /// The file with the certificates that the server's must lead to, as PEM; None: those that the
     /// system trusts.
     pub ca: Option<PathBuf>,
+    /// What the server is shown, if it wants a certificate.
+    pub identity: Option<Identity>,
 }
 
 impl Settings {
@@ -63,6 +67,7 @@ impl Settings {
             patience: Duration::from_millis(250),
             pause: Duration::from_secs(1),
             ca: None,
+            identity: None,
         }
     }
 }
@@ -70,12 +75,13 @@ impl Settings {
 /// Without the URL, which may hold a password.
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, prefix, patience, pause, ca } = self;
+        let Self { url: _, prefix, patience, pause, ca, identity } = self;
         f.debug_struct("Settings")
             .field("prefix", prefix)
             .field("patience", patience)
             .field("pause", pause)
             .field("ca", ca)
+            .field("identity", identity)
             .finish_non_exhaustive()
     }
 }
@@ -110,17 +116,9 @@ impl Redis {
         let info: ConnectionInfo = settings.url.as_str().into_connection_info().map_err(wrong)?;
         // requests are small, and somebody waits for each
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
-        let client = match &settings.ca {
+        let client = match certificates(settings)? {
             None => Client::open(info),
-            Some(file) => {
-                let read = std::fs::read(file);
-                let root_cert = read.map_err(|error| {
-                    let why = error.to_string();
-                    UrlError::Certificates { file: file.clone(), why }
-                });
-                let root_cert = Some(root_cert?);
-                Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
-            }
+            Some(certificates) => Client::build_with_tls(info, certificates),
         };
         let client = client.map_err(wrong)?;
         Ok(Self(Arc::new(Link::new(Some(client), settings))))
@@ -135,6 +133,25 @@ impl Redis {
     pub fn is_there(&self) -> Option<bool> {
         self.0.is_there()
     }
+}
+
+/// What the server's certificate must lead to, and what it is shown; None where nothing was said.
+fn certificates(settings: &Settings) -> Result<Option<TlsCertificates>, UrlError> {
+    let read = |file: &PathBuf| {
+        std::fs::read(file).map_err(|error| {
+            let why = error.to_string();
+            UrlError::Certificates { file: file.clone(), why }
+        })
+    };
+    let root_cert = settings.ca.as_ref().map(read).transpose()?;
+    let client_tls = match &settings.identity {
+        None => None,
+        Some(Identity { certificate, key }) => {
+            Some(ClientTlsConfig { client_cert: read(certificate)?, client_key: read(key)? })
+        }
+    };
+    let is_any = root_cert.is_some() || client_tls.is_some();
+    Ok(is_any.then_some(TlsCertificates { client_tls, root_cert }))
 }
 
 /// As Redis counts time.

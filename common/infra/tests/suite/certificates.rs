@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use flowmill_infra::identity::Identity;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -26,6 +29,12 @@ impl Authority {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("ca.pem"), issuer.pem()).unwrap();
         Self { issuer, folder }
+    }
+
+    /// What a program shows that has a certificate of a name.
+    pub(crate) fn identity(&self, name: &str) -> Identity {
+        let [certificate, key] = self.pair(name);
+        Identity { certificate, key }
     }
 
     /// The file with his certificate.
@@ -52,11 +61,24 @@ impl Authority {
     /// An encrypted way to a server, by a certificate of `localhost`; its port. A server that speaks
     /// the protocol of `PostgreSQL` is asked for encryption first.
     pub(crate) async fn way_to(&self, server: String, is_asked: bool) -> u16 {
+        self.way(server, is_asked, None).await
+    }
+
+    /// The same for those alone whose certificate somebody signed.
+    pub(crate) async fn way_of_known(&self, server: String, is_asked: bool, by: &Self) -> u16 {
+        self.way(server, is_asked, Some(by)).await
+    }
+
+    async fn way(&self, server: String, is_asked: bool, by: Option<&Self>) -> u16 {
         let [certificate, key] = self.pair("localhost").map(|file| std::fs::read(file).unwrap());
         let chain = CertificateDer::pem_slice_iter(&certificate).map(Result::unwrap).collect();
         let key = PrivateKeyDer::from_pem_slice(&key).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
-        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let config = config.with_safe_default_protocol_versions().unwrap();
+        let config = match by {
+            None => config.with_no_client_auth(),
+            Some(by) => config.with_client_cert_verifier(by.verifier()),
+        };
         let config = config.with_single_cert(chain, key).unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -67,6 +89,17 @@ impl Authority {
             }
         });
         port
+    }
+}
+
+impl Authority {
+    /// Lets in whose certificates he signed.
+    fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.file()).unwrap()).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let known = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        known.build().unwrap()
     }
 }
 
