@@ -288,13 +288,15 @@ pub(crate) fn watched_outside(
     let http = NetworkClient::new(options, Arc::new(outbound));
     let runner = CodeRunner::new(code);
     runner.watched_by(meters.clone());
+    let documents = documents(code.unsafe_code)?;
+    documents.watched_by(meters.clone());
     Ok(NodeContext {
         attempt: 1,
         timeout: std::time::Duration::from_hours(1),
         code: Arc::new(runner),
         http: Arc::new(http),
         files: Arc::new(MemoryFiles::default()),
-        documents: Arc::new(documents(code.unsafe_code)?),
+        documents: Arc::new(documents),
         services,
         caller: Arc::default(),
         steps: None,

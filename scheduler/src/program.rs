@@ -14,7 +14,7 @@ use flowmill_infra::metrics::{Metrics, Program, Requests};
 use flowmill_infra::postgres::{self, OpenError, PostgresPurge, PostgresStore};
 use flowmill_infra::program::{
     Beside, Failure, Health, Listener, Redis, Stop, look_at_broker, look_at_health, look_at_pools,
-    name_or, patiently, watch,
+    look_at_redeliveries, name_or, patiently, watch,
 };
 use flowmill_infra::rabbitmq::{
     self, Contact, Pressure, RabbitCompletions, RabbitDeadLetters, RabbitInbox, RabbitTasks,
@@ -201,7 +201,7 @@ async fn own(
     let announcing = announce(&store, &broker, [ended, acceptor.batch_ends()]);
     let (enough, is_enough) = oneshot::channel::<()>();
     let (beginning, enough_children) = begin(acceptor.clone(), called);
-    let taking = take_in(config, &broker, acceptor, is_enough);
+    let taking = take_in((config, metrics), &broker, acceptor, is_enough);
     let mut owning = tokio::spawn(service.run());
     door.open(Requests::of(metrics).watch(router));
     health.has("api");
@@ -259,6 +259,7 @@ fn counted(metrics: &Metrics, health: &Health, servers: &Servers) -> Arc<Meters>
     look_at_health(metrics, health, &servers.redis);
     look_at_pools(metrics, &servers.store);
     look_at_broker(metrics, servers.tasks.pressure());
+    look_at_redeliveries(metrics, "results", servers.inbox.redelivered());
     Meters::of(metrics)
 }
 
@@ -330,7 +331,7 @@ fn announce(
 
 /// Takes runs from the queue of submissions, if that is wanted, until there is enough.
 fn take_in(
-    config: &Config,
+    (config, metrics): (&Config, &Metrics),
     broker: &rabbitmq::Settings,
     acceptor: Acceptor<PostgresStore>,
     is_enough: oneshot::Receiver<()>,
@@ -340,6 +341,7 @@ fn take_in(
     }
     let settings = config.intake.settings();
     let queue = rabbitmq::submissions(broker, config.intake.prefetch.get());
+    look_at_redeliveries(metrics, "submissions", queue.redelivered());
     tokio::spawn(take_from_queue(queue, acceptor, settings, async {
         // an error says the same
         let _ = is_enough.await;

@@ -1,12 +1,14 @@
 //! What a worker counts (`docs/metrics.md`): tasks, and what nodes do outside.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use flowmill_infra::message::Task;
 use flowmill_infra::metrics::{Counter, Family, Gauge, Histogram, Metrics, table};
-use flowmill_nodes::code::{Ran, SandboxWatch};
+use flowmill_nodes::code::{Guest, Ran, SandboxWatch};
 use flowmill_nodes::outbound::{OutboundWatch, Sent};
+use flowmill_services::models::limits::{Circuit, Standing};
 use flowmill_services::models::{Called, ModelWatch, Usage};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -22,7 +24,7 @@ const PARTS: f64 = 1e7;
 pub(crate) struct Meters {
     tasks: Family<Counter>,
     seconds: [Histogram; 4],
-    redeliveries: Family<Counter>,
+    redelivered: Counter,
     draining: Gauge,
 }
 
@@ -40,14 +42,13 @@ impl Meters {
                 busy[at].is(most.max(1).saturating_sub(rows[at].available_permits()));
             }
         });
-        let redeliveries = metrics.family(&table::REDELIVERIES);
-        redeliveries.of(&["tasks"]);
+        let redelivered = metrics.family(&table::REDELIVERIES).of(&["tasks"]);
         let draining = metrics.one(&table::WORKER_DRAINING);
         draining.set(0.0);
         Self {
             tasks: metrics.family(&table::WORKER_TASKS),
             seconds: metrics.by_class(&table::WORKER_TASK_SECONDS),
-            redeliveries,
+            redelivered,
             draining,
         }
     }
@@ -55,7 +56,7 @@ impl Meters {
     /// A task came.
     pub(crate) fn came(&self, is_redelivered: bool) {
         if is_redelivered {
-            self.redeliveries.of(&["tasks"]).inc();
+            self.redelivered.inc();
         }
     }
 
@@ -101,54 +102,71 @@ impl Over {
 /// Counts what nodes do outside of their process: programs in the sandbox, calls of models, requests.
 #[derive(Clone, Debug)]
 pub struct OutsideMeters {
-    processes: Gauge,
+    processes: Family<Gauge>,
     runs: Family<Counter>,
-    sandbox_wait: Histogram,
+    sandbox_wait: Family<Histogram>,
     calls: Family<Counter>,
     call_seconds: Family<Histogram>,
     tokens: Family<Counter>,
     cost: Family<Counter>,
     limited: Family<Counter>,
-    circuit: Family<Gauge>,
+    circuits: Arc<Circuits>,
     requests: Family<Counter>,
 }
 
 impl OutsideMeters {
     /// Handles of these metrics.
     pub fn of(metrics: &Metrics) -> Arc<Self> {
-        let processes = metrics.one(&table::SANDBOX_PROCESSES);
-        processes.set(0.0);
+        let processes = metrics.family(&table::SANDBOX_PROCESSES);
+        for language in table::LANGUAGES {
+            processes.of(&[language]).set(0.0);
+        }
+        let (circuits, states) =
+            (Arc::<Circuits>::default(), metrics.family(&table::MODEL_CIRCUIT));
+        let looked_at = circuits.clone();
+        metrics.look(move || looked_at.show(&states, Instant::now()));
         Arc::new(Self {
             processes,
             runs: metrics.family(&table::SANDBOX_RUNS),
-            sandbox_wait: metrics.one(&table::SANDBOX_WAIT),
+            sandbox_wait: metrics.family(&table::SANDBOX_WAIT),
             calls: metrics.family(&table::MODEL_CALLS),
             call_seconds: metrics.family(&table::MODEL_CALL_SECONDS),
             tokens: metrics.family(&table::MODEL_TOKENS),
             cost: metrics.family(&table::MODEL_COST),
             limited: metrics.family(&table::MODEL_LIMITED),
-            circuit: metrics.family(&table::MODEL_CIRCUIT),
+            circuits,
             requests: metrics.family(&table::OUTBOUND_REQUESTS),
         })
     }
 }
 
+/// What a guest of the sandbox is called.
+fn language(guest: Guest) -> &'static str {
+    match guest {
+        Guest::Python => "python",
+        Guest::JavaScript => "javascript",
+        Guest::Jinja2 => "jinja2",
+        Guest::Document => "document",
+        Guest::Command => "command",
+    }
+}
+
 impl SandboxWatch for OutsideMeters {
-    fn waited(&self, waited: Duration) {
-        self.sandbox_wait.observe(waited);
+    fn waited(&self, guest: Guest, waited: Duration) {
+        self.sandbox_wait.of(&[language(guest)]).observe(waited);
     }
 
-    fn runs(&self) -> Box<dyn Send + Sync> {
-        Box::new(self.processes.during())
+    fn runs(&self, guest: Guest) -> Box<dyn Send + Sync> {
+        Box::new(self.processes.of(&[language(guest)]).during())
     }
 
-    fn ran(&self, how: Ran) {
+    fn ran(&self, guest: Guest, how: Ran) {
         let outcome = match how {
             Ran::Ended => "ended",
             Ran::TimedOut => "timed_out",
             Ran::Failed => "failed",
         };
-        self.runs.of(&[outcome]).inc();
+        self.runs.of(&[language(guest), outcome]).inc();
     }
 }
 
@@ -187,7 +205,94 @@ impl ModelWatch for OutsideMeters {
         }
     }
 
-    fn is_left_alone(&self, provider: &str, is_it: bool) {
-        self.circuit.of(&[provider, "open"]).set(if is_it { 1.0 } else { 0.0 });
+    fn stands(&self, provider: &str, standing: &Standing) {
+        self.circuits.stands(provider, standing, Instant::now());
+    }
+}
+
+/// How providers stand, as this worker heard it last. Nobody says when a provider may be tried again:
+/// that is a matter of time.
+#[derive(Debug, Default)]
+struct Circuits(Mutex<BTreeMap<String, (Circuit, Option<Instant>)>>);
+
+impl Circuits {
+    fn stands(&self, provider: &str, standing: &Standing, now: Instant) {
+        let until = standing.shut.and_then(|shut| now.checked_add(shut));
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(provider.to_owned(), (standing.circuit(), until));
+    }
+
+    fn show(&self, states: &Family<Gauge>, now: Instant) {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (provider, heard) in &*known {
+            let is = state(*heard, now);
+            for state in [Circuit::Closed, Circuit::Open, Circuit::HalfOpen] {
+                let told = if state == is { 1.0 } else { 0.0 };
+                states.of(&[provider, state.name()]).set(told);
+            }
+        }
+    }
+}
+
+/// What has become of a provider since it was heard of.
+fn state((heard, until): (Circuit, Option<Instant>), now: Instant) -> Circuit {
+    match heard {
+        Circuit::Open if until.is_some_and(|until| until <= now) => Circuit::HalfOpen,
+        Circuit::Closed | Circuit::Open | Circuit::HalfOpen => heard,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flowmill_infra::metrics::Program;
+
+    use super::*;
+
+    /// The lines of a metric, without what all names begin with.
+    fn told(metrics: &Metrics, name: &str) -> Vec<String> {
+        let name = format!("flowmill_{name}");
+        let text = metrics.text();
+        let lines = text.lines().filter_map(|line| line.strip_prefix(&*name));
+        lines.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_circuit_that_is_open_becomes_half_open_by_itself() {
+        let (metrics, now) = (Metrics::of(Program::Worker), Instant::now());
+        let (circuits, states) = (Circuits::default(), metrics.family(&table::MODEL_CIRCUIT));
+        let shown = |later: u64| {
+            circuits.show(&states, now + Duration::from_secs(later));
+            let lines = told(&metrics, "model_circuit");
+            let is_so = |line: &&String| line.ends_with(" 1");
+            let states = lines.iter().filter(is_so).filter_map(|line| line.split('"').nth(3));
+            states.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert!(shown(0).is_empty(), "nobody was asked");
+        let shut =
+            Standing { shut: Some(Duration::from_secs(5)), failures: 5, ..Standing::default() };
+        circuits.stands("p", &shut, now);
+        assert_eq!((shown(1), shown(5)), (vec!["open".to_owned()], vec!["half-open".to_owned()]));
+        circuits.stands("p", &Standing::default(), now);
+        assert_eq!(shown(6), ["closed"]);
+        assert_eq!(told(&metrics, "model_circuit").len(), 3);
+    }
+
+    #[test]
+    fn programs_are_counted_by_their_language() {
+        let metrics = Metrics::of(Program::Worker);
+        let meters = OutsideMeters::of(&metrics);
+        let running = SandboxWatch::runs(&*meters, Guest::JavaScript);
+        assert!(
+            told(&metrics, "sandbox_processes").contains(&"{language=\"javascript\"} 1".into())
+        );
+        drop(running);
+        SandboxWatch::waited(&*meters, Guest::Jinja2, Duration::from_secs(1));
+        meters.ran(Guest::Document, Ran::TimedOut);
+        let ran = told(&metrics, "sandbox_runs_total");
+        assert_eq!(ran.len(), 15);
+        assert!(ran.contains(&"{language=\"document\",outcome=\"timed_out\"} 1".into()), "{ran:?}");
+        let waits = told(&metrics, "sandbox_wait_seconds_count");
+        assert!(waits.contains(&"{language=\"jinja2\"} 1".into()), "{waits:?}");
+        assert_eq!(told(&metrics, "sandbox_processes").len(), table::LANGUAGES.len());
     }
 }

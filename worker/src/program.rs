@@ -109,6 +109,8 @@ fn outside(config: &Config, meters: &Arc<OutsideMeters>) -> Result<NodeContext, 
         unsafe_conversion: code.unsafe_code,
         ..DocumentSettings::default()
     };
+    let documents = Documents::new(documents);
+    documents.watched_by(meters.clone());
     let runner = CodeRunner::new(&code);
     runner.watched_by(meters.clone());
     Ok(NodeContext {
@@ -117,7 +119,7 @@ fn outside(config: &Config, meters: &Arc<OutsideMeters>) -> Result<NodeContext, 
         code: Arc::new(runner),
         http: Arc::new(NetworkClient::new(HttpOptions::default(), Arc::new(client))),
         files: Arc::new(MemoryFiles::default()),
-        documents: Arc::new(Documents::new(documents)),
+        documents: Arc::new(documents),
         services: Arc::default(),
         caller: Arc::default(),
         steps: None,

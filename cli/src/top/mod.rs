@@ -25,7 +25,7 @@ const ODD: [(&str, &str); 8] = [
     ("messages parked", "messages_parked_total"),
     ("unroutable tasks", "unroutable_total"),
     ("epochs lost", "epoch_lost_total"),
-    ("tasks delivered again", "redeliveries_total"),
+    ("messages delivered again", "redeliveries_total"),
     ("broker takes nothing", "broker_blocked"),
     ("workers that stop", "worker_draining"),
 ];
@@ -100,12 +100,13 @@ impl Looks<'_> {
     fn model(&self, provider: String) -> (String, Row) {
         let labels = [("provider", &*provider)];
         let answered = [("provider", &*provider), ("outcome", "answered")];
+        let open = [("provider", &*provider), ("state", "open")];
         let calls = self.rate("model_calls_total", &labels);
         let row = vec![
             ("calls_per_second", calls),
             ("failed_per_second", (calls - self.rate("model_calls_total", &answered)).max(0.0)),
             ("tokens_per_second", self.rate("model_tokens_total", &labels)),
-            ("left_alone_by", self.sum("model_circuit", &labels)),
+            ("left_alone_by", self.sum("model_circuit", &open)),
         ];
         (provider, row)
     }

@@ -11,7 +11,7 @@ use super::{Failure, Health, Listener, Redis, Stop};
 use crate::config::blank;
 use crate::metrics::{Metrics, Program, table};
 use crate::postgres::PostgresStore;
-use crate::rabbitmq::Pressure;
+use crate::rabbitmq::{Pressure, Redelivered};
 
 /// The section `metrics`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -67,6 +67,13 @@ pub fn look_at_health(metrics: &Metrics, health: &Health, redis: &Redis) {
 pub fn look_at_broker(metrics: &Metrics, pressure: Pressure) {
     let blocked = metrics.one(&table::BROKER_BLOCKED);
     metrics.look(move || blocked.set(if pressure.is_blocked() { 1.0 } else { 0.0 }));
+}
+
+/// Tells what the broker delivered again of the queues of a kind, as the table names them.
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+pub fn look_at_redeliveries(metrics: &Metrics, queue: &'static str, redelivered: Redelivered) {
+    let again = metrics.family(&table::REDELIVERIES).of(&[queue]);
+    metrics.look(move || again.is_now(redelivered.count() as f64));
 }
 
 /// Tells how many connections a store has.

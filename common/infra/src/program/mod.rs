@@ -25,7 +25,7 @@ pub use crate::redis::Redis;
 pub use crate::traces::Otlp;
 pub use beside::Beside;
 pub use log::{Format, Log};
-pub use metering::{Metering, look_at_broker, look_at_health, look_at_pools};
+pub use metering::{Metering, look_at_broker, look_at_health, look_at_pools, look_at_redeliveries};
 pub use name::name_or;
 pub use servers::{Database, Kind, Memory, Messages, Sealing, patiently, watch, watch_database};
 

@@ -1,8 +1,11 @@
-//! Whether a part is in touch with the broker, for whoever watches over the process.
+//! Whether a part is in touch with the broker, and what came by it again, for whoever watches over
+//! the process.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lapin::ConnectionStatus;
+use lapin::message::Delivery;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -44,5 +47,23 @@ impl Pressure {
     pub fn is_blocked(&self) -> bool {
         let connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         connection.as_ref().is_some_and(ConnectionStatus::blocked)
+    }
+}
+
+/// Counts what the server delivers again, to whoever takes from some of its queues. Copies count together.
+#[derive(Clone, Debug, Default)]
+pub struct Redelivered(Arc<AtomicU64>);
+
+impl Redelivered {
+    /// A message came.
+    pub(super) fn came(&self, delivered: &Delivery) {
+        if delivered.redelivered {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::aside::Aside;
 use super::confirmed::Confirmed;
-use super::contact::Contact;
+use super::contact::{Contact, Redelivered};
 use super::names::Dead;
 use super::{End, RabbitError, Settings, connect_to_take, headers, topology, waits};
 use crate::broker::{Closed, Inbox};
@@ -51,6 +51,7 @@ pub struct RabbitInbox {
     orders: mpsc::UnboundedSender<Order>,
     /// Since when all that shall be open is; None while there is no connection.
     connected: watch::Receiver<Option<Instant>>,
+    redelivered: Redelivered,
     /// The shards that are open, with the number of their opening.
     open: BTreeMap<Shard, u64>,
     openings: u64,
@@ -74,9 +75,11 @@ impl RabbitInbox {
         // bounded by how often shards change hands
         let (orders, ordered) = mpsc::unbounded_channel();
         let (connecting, connected) = watch::channel(None);
+        let redelivered = Redelivered::default();
         let receiver = Receiver {
             settings: settings.clone(),
             connected: connecting,
+            redelivered: redelivered.clone(),
             orders: ordered,
             arrivals: arrival_sender,
             notices,
@@ -88,6 +91,7 @@ impl RabbitInbox {
             notices: noticed,
             orders,
             connected,
+            redelivered,
             open: BTreeMap::new(),
             openings: 0,
             unsettled: BTreeMap::new(),
@@ -97,6 +101,11 @@ impl RabbitInbox {
     /// Whether it is in touch with the broker, for others to watch.
     pub fn contact(&self) -> Contact {
         Contact::of(&self.connected)
+    }
+
+    /// What came again, for others to count.
+    pub fn redelivered(&self) -> Redelivered {
+        self.redelivered.clone()
     }
 
     /// Keeps what is still the shard's owner's. What came over a connection that is lost or over
@@ -168,6 +177,7 @@ impl Inbox for RabbitInbox {
 struct Receiver {
     settings: Settings,
     connected: watch::Sender<Option<Instant>>,
+    redelivered: Redelivered,
     orders: mpsc::UnboundedReceiver<Order>,
     arrivals: mpsc::Sender<Arrival>,
     notices: mpsc::UnboundedSender<Delivery>,
@@ -303,6 +313,7 @@ impl Receiver {
                 opening: *opening,
                 channel: channel.clone(),
                 arrivals: self.arrivals.clone(),
+                redelivered: self.redelivered.clone(),
                 aside: aside.clone(),
                 transit: self.settings.transit.clone(),
             };
@@ -337,6 +348,7 @@ struct Reader {
     opening: u64,
     channel: Channel,
     arrivals: mpsc::Sender<Arrival>,
+    redelivered: Redelivered,
     aside: Aside,
     transit: Transit,
 }
@@ -392,6 +404,7 @@ impl Reader {
                 Some(Err(error)) => return error.into(),
                 None => return RabbitError::Lost(format!("shard {} was cut off", self.shard)),
             };
+            self.redelivered.came(&delivered);
             let delivery = match self.read(&delivered).await {
                 Ok(Some(delivery)) => delivery,
                 Ok(None) => continue,

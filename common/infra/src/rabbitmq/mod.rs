@@ -38,7 +38,7 @@ use crate::wire::Transit;
 
 pub use completions::RabbitCompletions;
 pub use consumer::{RabbitReceipt, RabbitWorker, Slots};
-pub use contact::{Contact, Pressure};
+pub use contact::{Contact, Pressure, Redelivered};
 pub use dead_letters::RabbitDeadLetters;
 pub use events::RabbitEvents;
 pub use inbox::RabbitInbox;

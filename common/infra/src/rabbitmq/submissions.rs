@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use super::aside::Aside;
 use super::confirmed::Confirmed;
+use super::contact::Redelivered;
 use super::names::Dead;
 use super::{End, RabbitError, Settings, WIDEST_FRAME, connect_by, headers, topology, waits};
 use crate::retry::Waits;
@@ -37,6 +38,7 @@ pub struct RabbitSubmissions {
     settings: Settings,
     /// How many messages are fetched ahead and not settled.
     ahead: u16,
+    redelivered: Redelivered,
     waits: Waits,
     session: Option<Session>,
 }
@@ -66,7 +68,18 @@ impl std::fmt::Debug for Way {
 
 impl RabbitSubmissions {
     pub(super) fn new(settings: &Settings, ahead: u16) -> Self {
-        Self { settings: settings.clone(), ahead: ahead.max(1), waits: waits(), session: None }
+        Self {
+            settings: settings.clone(),
+            ahead: ahead.max(1),
+            redelivered: Redelivered::default(),
+            waits: waits(),
+            session: None,
+        }
+    }
+
+    /// What came again, for others to count.
+    pub fn redelivered(&self) -> Redelivered {
+        self.redelivered.clone()
     }
 
     async fn open(&self) -> Result<Session, RabbitError> {
@@ -118,6 +131,7 @@ impl SubmissionConsumer for RabbitSubmissions {
                 Some(session) => match session.next().await {
                     Ok(delivery) => {
                         self.waits.reset();
+                        self.redelivered.came(&delivery);
                         let message = read(&delivery);
                         let way = session.way.clone();
                         return Some((message, RabbitSubmissionReceipt { delivery, way }));

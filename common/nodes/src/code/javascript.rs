@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::runner::JavaScriptSettings;
 use super::script_host::Host;
+use crate::sandbox::{Guest, Ran, Watch};
 
 /// The largest stack that the engine can limit; anything above would be no limit at all.
 const MAX_STACK_BYTES: usize = 16 << 20;
@@ -43,6 +44,7 @@ pub(super) struct JavaScript {
     settings: JavaScriptSettings,
     permits: Arc<Semaphore>,
     threads: Arc<Threads>,
+    watch: Watch,
 }
 
 /// Threads that wait for a program. They end when this is dropped.
@@ -63,7 +65,12 @@ impl JavaScript {
         settings.stack_bytes = settings.stack_bytes.clamp(1 << 16, MAX_STACK_BYTES);
         settings.memory_bytes = settings.memory_bytes.max(1 << 20);
         let permits = Arc::new(Semaphore::new(concurrency));
-        Self { settings, permits, threads: Arc::default() }
+        Self { settings, permits, threads: Arc::default(), watch: Watch::default() }
+    }
+
+    /// The same; programs are told of to whoever hears of them.
+    pub(super) fn watched_by(self, watch: &Watch) -> Self {
+        Self { watch: watch.clone(), ..self }
     }
 
     /// Runs a program and gives what it printed. Waiting for its turn does not count towards
@@ -73,9 +80,24 @@ impl JavaScript {
         program: String,
         timeout: Duration,
     ) -> Result<String, ScriptError> {
+        let begun = Instant::now();
         let permits = Arc::clone(&self.permits);
-        let start = |error: &dyn std::fmt::Display| ScriptError::Start(error.to_string());
         let permit = permits.acquire_owned().await.map_err(|error| start(&error))?;
+        self.watch.waited(Guest::JavaScript, begun.elapsed());
+        let how = |result: &Result<String, ScriptError>| match result {
+            Ok(_) | Err(ScriptError::Thrown(_)) => Ran::Ended,
+            Err(ScriptError::TimedOut) => Ran::TimedOut,
+            Err(ScriptError::TooMuchOutput(_) | ScriptError::Start(_)) => Ran::Failed,
+        };
+        self.watch.over(Guest::JavaScript, self.run_in(permit, program, timeout), how).await
+    }
+
+    async fn run_in(
+        &self,
+        permit: OwnedSemaphorePermit,
+        program: String,
+        timeout: Duration,
+    ) -> Result<String, ScriptError> {
         let stop = StopOnDrop(Arc::default());
         let limits = Limits {
             deadline: Instant::now() + timeout,
@@ -92,6 +114,10 @@ impl JavaScript {
             Err(_) => Err(ScriptError::TimedOut),
         }
     }
+}
+
+fn start(error: &dyn std::fmt::Display) -> ScriptError {
+    ScriptError::Start(error.to_string())
 }
 
 impl Threads {

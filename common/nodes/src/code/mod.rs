@@ -24,7 +24,7 @@ use flowmill_engine::plan::{Category, Source, Success, TaskClass, TaskNode};
 use flowmill_engine::variables::Variables;
 use futures::future::BoxFuture;
 
-pub use crate::sandbox::{Isolation, Layer, PythonSettings, Ran, SandboxWatch, State};
+pub use crate::sandbox::{Guest, Isolation, Layer, PythonSettings, Ran, SandboxWatch, State};
 #[cfg(feature = "http")]
 pub use remote::{EndpointError, RemoteSettings};
 pub use runner::{CodeRunner, CodeSettings, JavaScriptSettings};

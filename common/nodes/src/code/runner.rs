@@ -13,7 +13,8 @@ use super::remote::{Remote, RemoteSettings};
 use super::spec::Language;
 use super::templates::{JinjaSettings, Rendering, Templates};
 use crate::sandbox::{
-    Finished, Holding, Isolation, Program, Python, PythonError, PythonSettings, SandboxWatch,
+    Finished, Guest, Holding, Isolation, Program, Python, PythonError, PythonSettings,
+    SandboxWatch, Watch,
 };
 
 /// `error_type` of a program that failed.
@@ -97,6 +98,7 @@ pub struct CodeRunner {
     #[cfg(feature = "javascript")]
     javascript: JavaScript,
     templates: Templates,
+    watch: Watch,
     #[cfg(feature = "http")]
     remote: Option<Remote>,
 }
@@ -105,12 +107,14 @@ impl CodeRunner {
     /// A runner with these settings; cheap.
     pub fn new(settings: &CodeSettings) -> Self {
         let holding = Holding { sandbox: !settings.unsafe_code, shared: settings.trusted_code };
+        let watch = Watch::default();
         Self {
             timeout: settings.timeout,
-            python: Python::new(&settings.python, holding),
+            python: Python::new(&settings.python, holding).watched_as(Guest::Python, &watch),
             #[cfg(feature = "javascript")]
-            javascript: JavaScript::new(&settings.javascript),
-            templates: Templates::new(&settings.jinja, &settings.python, holding),
+            javascript: JavaScript::new(&settings.javascript).watched_by(&watch),
+            templates: Templates::new(&settings.jinja, &settings.python, (holding, &watch)),
+            watch,
             #[cfg(feature = "http")]
             remote: settings.remote.clone().map(Remote::new),
         }
@@ -121,9 +125,9 @@ impl CodeRunner {
         self.python.isolation()
     }
 
-    /// This one hears of the Python programs of nodes from now on.
+    /// This one hears of the programs and templates of nodes that run here from now on.
     pub fn watched_by(&self, watch: Arc<dyn SandboxWatch>) {
-        self.python.watched_by(watch);
+        self.watch.set(watch);
     }
 
     /// Sets up what holds Python programs, as the first of them would, and says what it is.

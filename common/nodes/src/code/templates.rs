@@ -17,7 +17,8 @@ use tokio::sync::OnceCell;
 
 use super::runner::{failed, printed, python_error, shortened};
 use crate::sandbox::{
-    Finished, Holding, Program, Python, PythonError, PythonSettings, default_interpreter,
+    Finished, Guest, Holding, Program, Python, PythonError, PythonSettings, Watch,
+    default_interpreter,
 };
 
 /// Says where an interpreter's Jinja2 lies.
@@ -100,17 +101,23 @@ pub(super) struct Templates {
     settings: PythonSettings,
     holding: Holding,
     python: OnceCell<Python>,
+    watch: Watch,
 }
 
 impl Templates {
     /// With the bounds of Python programs. Starts nothing yet.
-    pub(super) fn new(jinja: &JinjaSettings, python: &PythonSettings, holding: Holding) -> Self {
+    pub(super) fn new(
+        jinja: &JinjaSettings,
+        python: &PythonSettings,
+        (holding, watch): (Holding, &Watch),
+    ) -> Self {
         let given = jinja.interpreter.clone().or_else(|| python.interpreter.clone());
         Self {
             interpreter: given.unwrap_or_else(default_interpreter),
             settings: python.clone(),
             holding,
             python: OnceCell::new(),
+            watch: watch.clone(),
         }
     }
 
@@ -168,7 +175,7 @@ impl Templates {
             preload: PRELOAD.map(str::to_owned).to_vec(),
             ..self.settings.clone()
         };
-        Ok(Python::new(&settings, self.holding))
+        Ok(Python::new(&settings, self.holding).watched_as(Guest::Jinja2, &self.watch))
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use super::convert::{ConvertError, Limits, convert};
 use super::helper::{self, FAILED, MAGIC, Order, REFUSED, TEXT};
 use super::kind::Kind;
-use crate::sandbox::Isolation;
+use crate::sandbox::{Guest, Isolation, Ran, SandboxWatch, Watch};
 
 /// Room for what a process says of how it is held.
 const MOST_REPORT_BYTES: usize = 4096;
@@ -42,6 +42,8 @@ pub(crate) struct Program<'a> {
     pub(crate) path: &'a std::path::Path,
     /// Whether nothing but limits holds what it starts.
     pub(crate) waived: bool,
+    /// Who hears of what it runs.
+    pub(crate) watch: &'a Watch,
 }
 
 /// In this process, 1 GiB of memory, a minute.
@@ -63,18 +65,24 @@ pub struct Documents {
     settings: DocumentSettings,
     /// How the first process said that it is held.
     isolation: Arc<OnceLock<Isolation>>,
+    watch: Watch,
 }
 
 impl Documents {
     /// With these settings; starts nothing yet.
     pub fn new(settings: DocumentSettings) -> Self {
-        Self { settings, isolation: Arc::default() }
+        Self { settings, isolation: Arc::default(), watch: Watch::default() }
+    }
+
+    /// This one hears of conversions in processes of their own, and of commands of tools, from now on.
+    pub fn watched_by(&self, watch: Arc<dyn SandboxWatch>) {
+        self.watch.set(watch);
     }
 
     /// The program that converts; it runs the commands of tools as well.
     pub(crate) fn program(&self) -> Option<Program<'_>> {
         let path = self.settings.helper.as_deref()?;
-        Some(Program { path, waived: self.settings.unsafe_conversion })
+        Some(Program { path, waived: self.settings.unsafe_conversion, watch: &self.watch })
     }
 
     /// How the converting process is held; None before the first one.
@@ -107,15 +115,12 @@ impl Documents {
         timeout: Duration,
     ) -> Result<String, ConvertError> {
         let limit = timeout.min(self.settings.timeout);
-        let converting = async {
-            match &self.settings.helper {
-                Some(program) if kind.needs_helper() => self.apart(program, kind, &bytes).await,
-                _ => here(kind, bytes, self.settings.limits).await,
+        match &self.settings.helper {
+            Some(program) if kind.needs_helper() => {
+                let converting = within(limit, self.apart(program, kind, &bytes));
+                self.watch.over(Guest::Document, converting, how).await
             }
-        };
-        match tokio::time::timeout(limit, converting).await {
-            Ok(result) => result,
-            Err(_) => Err(ConvertError::TimedOut { seconds: limit.as_secs() }),
+            _ => within(limit, here(kind, bytes, self.settings.limits)).await,
         }
     }
 
@@ -172,6 +177,26 @@ impl Documents {
             (_, Some(code)) => Err(broke(format!("it ended with status {code}"))),
             (_, None) => Err(broke(format!("it ended by a {status}, most likely out of memory"))),
         }
+    }
+}
+
+/// A conversion that ends in time, or fails.
+async fn within(
+    limit: Duration,
+    converting: impl Future<Output = Result<String, ConvertError>>,
+) -> Result<String, ConvertError> {
+    match tokio::time::timeout(limit, converting).await {
+        Ok(result) => result,
+        Err(_) => Err(ConvertError::TimedOut { seconds: limit.as_secs() }),
+    }
+}
+
+/// How a converting process ran: a file that cannot be converted is no fault of its.
+fn how(converted: &Result<String, ConvertError>) -> Ran {
+    match converted {
+        Ok(_) | Err(ConvertError::Failed(_)) => Ran::Ended,
+        Err(ConvertError::TimedOut { .. }) => Ran::TimedOut,
+        Err(_) => Ran::Failed,
     }
 }
 

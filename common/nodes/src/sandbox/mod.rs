@@ -18,9 +18,10 @@ mod zygote;
 use std::fmt;
 
 pub use python::PythonSettings;
-pub use watch::{Ran, SandboxWatch};
+pub use watch::{Guest, Ran, SandboxWatch};
 
 pub(crate) use python::{Holding, Python, default_interpreter};
+pub(crate) use watch::Watch;
 
 /// Layers without which no program runs.
 const REQUIRED: [&str; 4] = ["privileges", "files", "system calls", "limits"];

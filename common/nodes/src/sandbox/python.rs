@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::pooled::Pool;
 use super::process::Options;
-use super::watch::{SandboxWatch, Watch};
+use super::watch::{Guest, Ran, Watch};
 use super::zygote::Zygote;
 use super::{Finished, Isolation, Program, PythonError};
 
@@ -71,6 +71,8 @@ pub(crate) struct Python {
     processes: Processes,
     permits: Arc<Semaphore>,
     isolation: Mutex<Option<Isolation>>,
+    /// What its programs are to those who hear of them.
+    guest: Guest,
     watch: Watch,
 }
 
@@ -112,12 +114,12 @@ impl Python {
         };
         let permits = Arc::new(Semaphore::new(concurrency));
         let (isolation, watch) = (Mutex::default(), Watch::default());
-        Self { options, processes, permits, isolation, watch }
+        Self { options, processes, permits, isolation, guest: Guest::Python, watch }
     }
 
-    /// This one hears of programs from now on.
-    pub(crate) fn watched_by(&self, watch: Arc<dyn SandboxWatch>) {
-        self.watch.set(watch);
+    /// The same; programs are such guests to whoever hears of them.
+    pub(crate) fn watched_as(self, guest: Guest, watch: &Watch) -> Self {
+        Self { guest, watch: watch.clone(), ..self }
     }
 
     /// How programs are held; None before the first one.
@@ -136,8 +138,14 @@ impl Python {
     ) -> Result<Finished, PythonError> {
         let begun = Instant::now();
         let permit = self.permit().await?;
-        self.watch.waited(begun.elapsed());
-        self.watch.over(self.run_in(permit, program, timeout)).await
+        self.watch.waited(self.guest, begun.elapsed());
+        let running = self.run_in(permit, program, timeout);
+        let how = |result: &Result<Finished, PythonError>| match result {
+            Ok(_) => Ran::Ended,
+            Err(PythonError::TimedOut) => Ran::TimedOut,
+            Err(_) => Ran::Failed,
+        };
+        self.watch.over(self.guest, running, how).await
     }
 
     async fn run_in(

@@ -11,16 +11,27 @@ use tokio::process::{Child, Command};
 
 use super::launcher::{self, Order};
 use crate::document_extractor::converter::Program;
+use crate::sandbox::{Guest, Ran};
 
 /// Runs a command to its end. Dropping the future ends it, with all that it started.
 pub(super) async fn run(
     program: Option<Program<'_>>,
     line: CommandLine,
 ) -> Result<CommandEnd, ToolError> {
-    let Some(Program { path, waived }) = program else {
+    let Some(program) = program else {
         let message = "commands are run by the programs flowmill and flowmill-worker only";
         return Err(ToolError::new(ToolErrorKind::Unsupported, message));
     };
+    let how = |result: &Result<CommandEnd, ToolError>| match result {
+        Ok(_) => Ran::Ended,
+        Err(error) if error.kind == ToolErrorKind::Timeout => Ran::TimedOut,
+        Err(_) => Ran::Failed,
+    };
+    program.watch.over(Guest::Command, run_by(program, line), how).await
+}
+
+async fn run_by(program: Program<'_>, line: CommandLine) -> Result<CommandEnd, ToolError> {
+    let Program { path, waived, .. } = program;
     let seconds = line.timeout.as_secs().saturating_add(2);
     let order = Order { waived, memory_bytes: line.memory_bytes, cpu_seconds: seconds };
     let started = Command::new(path)

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use super::limits::Standing;
 use super::reply::Usage;
 
 /// How a call ended.
@@ -26,6 +27,6 @@ pub trait ModelWatch: Debug + Send + Sync {
     /// A call ended; what it took is known of answers.
     fn called(&self, provider: &str, how: Called, took: Duration, usage: Option<&Usage>);
 
-    /// Whether a provider is left alone because it failed again and again.
-    fn is_left_alone(&self, provider: &str, is_it: bool);
+    /// A provider stands like this from now on, or still.
+    fn stands(&self, provider: &str, standing: &Standing);
 }

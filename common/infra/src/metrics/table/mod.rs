@@ -10,9 +10,9 @@ use super::handles::{Counter, Gauge, Histogram, OTHER};
 use super::kinds::{Label, Metric, Program, Spec, bounded, counter, gauge, histogram, known};
 
 pub use worker::{
-    MODEL_CALL_SECONDS, MODEL_CALLS, MODEL_CIRCUIT, MODEL_COST, MODEL_LIMITED, MODEL_TOKENS,
-    OUTBOUND_REQUESTS, SANDBOX_PROCESSES, SANDBOX_RUNS, SANDBOX_WAIT, WORKER_BUSY, WORKER_DRAINING,
-    WORKER_SLOTS, WORKER_TASK_SECONDS, WORKER_TASKS,
+    LANGUAGES, MODEL_CALL_SECONDS, MODEL_CALLS, MODEL_CIRCUIT, MODEL_COST, MODEL_LIMITED,
+    MODEL_TOKENS, OUTBOUND_REQUESTS, SANDBOX_PROCESSES, SANDBOX_RUNS, SANDBOX_WAIT, WORKER_BUSY,
+    WORKER_DRAINING, WORKER_SLOTS, WORKER_TASK_SECONDS, WORKER_TASKS,
 };
 
 /// The classes of tasks, in their order.
@@ -312,12 +312,13 @@ pub const RESULTS: Metric<Counter> = counter(
      count any more, said before, of a run that has ended, or refused otherwise.",
 );
 
-/// Messages that the broker delivered again because whoever had them was lost.
+/// Messages that the broker delivered again.
 pub const REDELIVERIES: Metric<Counter> = counter(
     "flowmill_redeliveries_total",
-    &[known("queue", &["tasks"])],
-    WORKER,
-    "Messages that the broker delivered again because whoever had them was lost.",
+    &[known("queue", &["tasks", "results", "submissions"])],
+    ALL,
+    "Messages that the broker delivered again because whoever had them was lost or gave them \
+     back: tasks, as workers count them; results and submissions, as schedulers do.",
 );
 
 /// Messages that the broker gave up.

@@ -2,7 +2,15 @@
 
 use super::{CLASS, PROVIDER, WORK, WORKER};
 use crate::metrics::handles::{Counter, Gauge, Histogram};
-use crate::metrics::kinds::{Metric, counter, gauge, histogram, known};
+use crate::metrics::kinds::{Label, Metric, counter, gauge, histogram, known};
+
+/// What runs in the sandbox: code of nodes, templates that need the real Jinja2, converters of
+/// documents, commands of tools.
+pub const LANGUAGES: [&str; 5] = ["python", "javascript", "jinja2", "document", "command"];
+
+const LANGUAGE: Label = known("language", &LANGUAGES);
+/// Those that wait for a turn.
+const IN_TURNS: Label = known("language", &["python", "javascript", "jinja2"]);
 
 /// Nodes that may run at a time.
 pub const WORKER_SLOTS: Metric<Gauge> =
@@ -37,29 +45,31 @@ pub const WORKER_DRAINING: Metric<Gauge> = gauge(
     "1 once it was told to stop and lets nodes finish.",
 );
 
-/// Python programs that run in the sandbox now.
+/// Programs that run in the sandbox now.
 pub const SANDBOX_PROCESSES: Metric<Gauge> = gauge(
     "flowmill_sandbox_processes",
-    &[],
+    &[LANGUAGE],
     WORKER,
-    "Python programs that run in the sandbox now.",
+    "Programs that run in the sandbox now: code of nodes, templates that need the real Jinja2, \
+     converters of documents, commands of tools. JavaScript has a thread, the others have a \
+     process each.",
 );
 
-/// Python programs that ran.
+/// Programs that ran.
 pub const SANDBOX_RUNS: Metric<Counter> = counter(
     "flowmill_sandbox_runs_total",
-    &[known("outcome", &["ended", "timed_out", "failed"])],
+    &[LANGUAGE, known("outcome", &["ended", "timed_out", "failed"])],
     WORKER,
-    "Python programs that ran: to their end, whatever their status; past their time; or \
+    "Programs that ran in the sandbox: to their end, whatever their status; past their time; or \
      that could not be run or were cut off.",
 );
 
-/// How long a Python program waited for its turn.
+/// How long a program waited for its turn.
 pub const SANDBOX_WAIT: Metric<Histogram> = histogram(
     "flowmill_sandbox_wait_seconds",
     WORK,
-    (&[], WORKER),
-    "How long a Python program waited for its turn.",
+    (&[IN_TURNS], WORKER),
+    "How long a program waited for its turn; documents and commands begin at once.",
 );
 
 /// Calls of models.
@@ -103,13 +113,14 @@ pub const MODEL_LIMITED: Metric<Counter> = counter(
     "How long calls waited for limits, added up.",
 );
 
-/// 1 while a provider is left alone because it failed again and again, as this worker knows it.
+/// 1 for the state a provider is in, as this worker knows it.
 pub const MODEL_CIRCUIT: Metric<Gauge> = gauge(
     "flowmill_model_circuit",
-    &[PROVIDER, known("state", &["open"])],
+    &[PROVIDER, known("state", &["closed", "open", "half-open"])],
     WORKER,
-    "1 while a provider is left alone because it failed again and again, as this worker \
-     knows it.",
+    "1 for the state that a provider is in, 0 for the others, as this worker heard it last: asked \
+     as usual; left alone because it failed again and again; or to be tried by one call. A \
+     provider that it has not asked has no state.",
 );
 
 /// Requests of nodes to the outside.

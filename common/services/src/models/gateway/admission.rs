@@ -86,7 +86,11 @@ impl Gateway {
             // whoever has another to ask does not wait behind those who have none
             match self.limiter.acquire(&asking).await {
                 Verdict::Granted => return Ok(self.admitted(asking, turn)),
-                Verdict::Shut { after } | Verdict::Wait { after, why: Why::Cooling } => {
+                Verdict::Shut { after } => {
+                    self.hear_of(offer).await;
+                    return Err(away(offer, after, false));
+                }
+                Verdict::Wait { after, why: Why::Cooling } => {
                     return Err(away(offer, after, false));
                 }
                 Verdict::Wait { .. } => {}
@@ -112,6 +116,13 @@ impl Gateway {
         Admitted { limiter: &*self.limiter, asking: Some(asking), turn }
     }
 
+    /// Others may have found that a provider fails: whoever counts here hears of it as well.
+    async fn hear_of(&self, offer: &Offer) {
+        if self.watch.is_some() {
+            self.note_standing(offer, &self.standing(offer).await);
+        }
+    }
+
     async fn wait(
         &self,
         offer: &Offer,
@@ -124,7 +135,10 @@ impl Gateway {
             let ended = turn.ended.notified();
             match self.limiter.acquire(asking).await {
                 Verdict::Granted => return Ok(()),
-                Verdict::Shut { after } => return Err(away(offer, after, true)),
+                Verdict::Shut { after } => {
+                    self.hear_of(offer).await;
+                    return Err(away(offer, after, true));
+                }
                 Verdict::Wait { after, why: Why::Cooling } if !is_last => {
                     return Err(away(offer, after, false));
                 }

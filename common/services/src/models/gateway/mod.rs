@@ -179,7 +179,8 @@ impl Gateway {
         let provider = &*offer.provider.name;
         let how = match outcome {
             Outcome::Answered => {
-                watch.is_left_alone(provider, false);
+                // an answer ends whatever was before it
+                watch.stands(provider, &Standing::default());
                 Called::Answered
             }
             Outcome::Cooled(_) => Called::Limited,
@@ -189,12 +190,17 @@ impl Gateway {
         watch.called(provider, how, took, usage);
     }
 
+    fn note_standing(&self, offer: &Offer, standing: &Standing) {
+        if let Some(watch) = &self.watch {
+            watch.stands(&offer.provider.name, standing);
+        }
+    }
+
     /// Says that a provider is left alone from now on.
     async fn tell(&self, offer: &Offer) {
-        let Standing { shut, failures, .. } = self.standing(offer).await;
-        if let Some(watch) = &self.watch {
-            watch.is_left_alone(&offer.provider.name, shut.is_some());
-        }
+        let standing = self.standing(offer).await;
+        self.note_standing(offer, &standing);
+        let Standing { shut, failures, .. } = standing;
         if let Some(shut) = shut {
             let provider = &*offer.provider.name;
             tracing::warn!(
