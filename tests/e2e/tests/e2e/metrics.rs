@@ -129,14 +129,13 @@ fn fits(program: &str, told: &Told) {
     assert!(untold.is_empty(), "{program} does not tell {untold:?}");
 }
 
-/// Puts something into a queue of tasks that is none.
-async fn put_garbage(cluster: &Cluster) {
+/// Puts something into a queue.
+async fn put(cluster: &Cluster, queue: &str, body: &[u8]) {
     let (url, properties) = (cluster.rabbit.url(), ConnectionProperties::default());
     let broker = Connection::connect(&url, properties).await.unwrap();
     let channel = broker.create_channel().await.unwrap();
     let (options, nothing) = (BasicPublishOptions::default(), BasicProperties::default());
-    let queue = "flowmill.tasks.v1.code.interactive".into();
-    channel.basic_publish("".into(), queue, options, b"no task", nothing).await.unwrap();
+    channel.basic_publish("".into(), queue.into(), options, body, nothing).await.unwrap();
     broker.close(200, "done".into()).await.unwrap();
 }
 
@@ -156,7 +155,8 @@ async fn what_is_counted_is_what_happened() {
     api.submit(&good, json!({ "who": "ada" }), "good-0").await;
     let run = api.submit(&bad, json!({ "who": "ada" }), "bad").await;
     assert_eq!(api.end(&run).await["status"], "failed");
-    put_garbage(&cluster).await;
+    // no task at all
+    put(&cluster, "flowmill.tasks.v1.code.interactive", b"garbage").await;
     let scheduler = &cluster.schedulers[0];
     until("the garbage to be parked", async || {
         Told::by(scheduler).await.value("messages_parked_total") > 0.0
@@ -209,4 +209,69 @@ async fn what_a_lost_worker_held_is_counted_when_another_gets_it() {
         (told.value("nodes_ended_total{outcome=\"succeeded\",type=\"http-request\"}") - 2.0).abs()
             < 0.5
     );
+}
+
+/// How many messages somebody has of all queues whose names begin so, and has not settled.
+fn unsettled(cluster: &Cluster, queues: &str) -> u32 {
+    let told = cluster.rabbit.order(&["list_queues", "name", "messages_unacknowledged"]);
+    let count = |line: &str| {
+        let (name, count) = line.split_once('\t')?;
+        name.starts_with(queues).then(|| count.trim().parse::<u32>().unwrap())
+    };
+    told.lines().filter_map(count).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_lost_scheduler_had_is_counted_when_the_next_one_gets_it() {
+    const SUBMIT: &str = "flowmill.runs.v1.submit";
+    let mut cluster = Cluster::start(1, 1).await;
+    let counter = Counter::start(Duration::from_secs(2)).await;
+    let api = cluster.api.clone();
+    let slow = api.push(&two_calls(counter.port)).await;
+    let run = api.submit(&slow, json!({ "who": "ada" }), "slow").await;
+    until("the first call", async || counter.total() > 0).await;
+    // it has what arrives now, and does nothing with it
+    cluster.schedulers[0].process.freeze();
+    let submission = json!({ "workflow": slow, "inputs": { "who": "eve" } }).to_string();
+    put(&cluster, SUBMIT, submission.as_bytes()).await;
+    until("an answer and a submission to be delivered", async || {
+        unsettled(&cluster, "flowmill.results.") > 0 && unsettled(&cluster, SUBMIT) > 0
+    })
+    .await;
+    let scheduler = &mut cluster.schedulers[0];
+    scheduler.process.kill();
+    scheduler.process.start();
+    scheduler.ready().await;
+    assert_eq!(api.end(&run).await["status"], "succeeded");
+    until("both to be counted", async || {
+        let told = Told::by(&cluster.schedulers[0]).await;
+        let again = |queue: &str| told.value(&format!("redeliveries_total{{queue=\"{queue}\"}}"));
+        assert!(again("tasks") < 0.5, "workers count those: {told:?}");
+        again("results") > 0.5 && again("submissions") > 0.5
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_lacks_memory_is_told_of() {
+    let cluster = Cluster::start(1, 1).await;
+    let counter = Counter::start(Duration::ZERO).await;
+    let api = &cluster.api;
+    let workflow = api.push(&two_calls(counter.port)).await;
+    let scheduler = &cluster.schedulers[0];
+    let is_blocked = async || Told::by(scheduler).await.value("broker_blocked") > 0.5;
+    assert!(!is_blocked().await);
+    let most = |part: &str| cluster.rabbit.order(&["set_vm_memory_high_watermark", part]);
+    most("0.0001");
+    until("the alarm", async || {
+        cluster.rabbit.order(&["eval", "rabbit_alarm:get_alarms()."]).contains("memory")
+    })
+    .await;
+    // whoever publishes now is told
+    let run = api.submit(&workflow, json!({ "who": "ada" }), "blocked").await;
+    until("the scheduler to be blocked", is_blocked).await;
+    assert_eq!(counter.total(), 0, "no task went out");
+    most("0.9");
+    assert_eq!(api.end(&run).await["status"], "succeeded");
+    until("the scheduler to go on", async || !is_blocked().await).await;
 }

@@ -10,7 +10,10 @@ use crate::process::{Process, free_port, until};
 
 pub(crate) struct Rabbit {
     port: u16,
+    home: PathBuf,
     data: PathBuf,
+    /// The program that gives orders to a node.
+    control: PathBuf,
     process: Process,
 }
 
@@ -26,8 +29,9 @@ impl Rabbit {
         std::fs::write(home.join("plugins"), "[].").unwrap();
         let (port, distribution) = (free_port(), free_port());
         let data = home.join("data");
+        let control = server.with_file_name("rabbitmqctl");
         let serve = {
-            let data = data.clone();
+            let (home, data) = (home.clone(), data.clone());
             move || {
                 let mut command = Command::new(&server);
                 command
@@ -46,7 +50,8 @@ impl Rabbit {
                 command
             }
         };
-        let mut this = Self { port, data, process: Process::new("rabbitmq", folder, serve) };
+        let process = Process::new("rabbitmq", folder, serve);
+        let mut this = Self { port, home, data, control, process };
         this.go_on().await;
         this
     }
@@ -57,6 +62,16 @@ impl Rabbit {
 
     pub(crate) fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
+    }
+
+    /// Gives the node an order, and gives what it says to that.
+    pub(crate) fn order(&self, words: &[&str]) -> String {
+        let mut command = Command::new(&self.control);
+        command.env("HOME", &self.home).env("RABBITMQ_CONF_ENV_FILE", "/dev/null");
+        command.args(["--quiet", "--node", &format!("flowmill{}@localhost", self.port)]);
+        let said = command.args(words).output().unwrap();
+        assert!(said.status.success(), "{words:?}: {said:?}");
+        String::from_utf8(said.stdout).unwrap()
     }
 
     /// The node is killed; what it wrote stays.
