@@ -267,7 +267,8 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
         let (feed, pieces) = feed();
         let (tenant, run) = (task.tenant.clone(), task.run.clone());
         let Payers { root, batch } = Payers::in_variables(&one.variables);
-        let caller = Caller { tenant, run, node: one.place.node.clone(), root, batch };
+        let (node, number) = (one.place.node.clone(), task.number);
+        let caller = Caller { tenant, run, node, root, batch, task: number };
         let mut context = self.outside.for_attempt(caller, one.attempt, task.timeout);
         context.chunks = Some(feed.sink());
         if loaded.waits {

@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use flowmill_engine::fact::TaskId;
+use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_infra::message::{Shard, Task};
+use flowmill_infra::waits::{MOST_TASKS, Waiting};
+use flowmill_services::models::WaitingCall;
 use tokio::sync::watch;
 use tokio::task::Id;
 use tokio::time::Instant;
@@ -59,6 +62,11 @@ struct Unwanted {
     order: Order,
 }
 
+/// What one wait is told of once.
+fn place(wait: &Waiting) -> (Shard, u64, &Name) {
+    (wait.shard, wait.number, &wait.provider)
+}
+
 impl Held {
     /// What was said of a task that has just arrived.
     pub(crate) fn order(&self, task: &Task) -> Order {
@@ -109,6 +117,26 @@ impl Held {
         });
     }
 
+    /// What is held for which calls of models wait, at most once for each provider.
+    pub(crate) fn waiting(&self, calls: &[WaitingCall], now: Time) -> Vec<Waiting> {
+        if calls.is_empty() {
+            return Vec::new();
+        }
+        let known = self.tasks.values().map(|(key, _)| ((&key.run, key.number), key.shard));
+        let shards: HashMap<(&Name, u64), Shard> = known.collect();
+        let of_call = |call: &WaitingCall| {
+            let WaitingCall { run, task, provider, why, left } = call;
+            let shard = *shards.get(&(run, *task))?;
+            let until = left.map(|left| now.after(left));
+            Some(Waiting { shard, number: *task, provider: provider.clone(), why: *why, until })
+        };
+        let mut waits: Vec<Waiting> = calls.iter().filter_map(of_call).collect();
+        waits.sort_by(|a, b| place(a).cmp(&place(b)));
+        waits.dedup_by(|a, b| place(a) == place(b));
+        waits.truncate(MOST_TASKS);
+        waits
+    }
+
     /// The numbers of what is held, by shard.
     pub(crate) fn numbers(&self) -> BTreeMap<Shard, Vec<u64>> {
         let mut numbers: BTreeMap<Shard, Vec<u64>> = BTreeMap::new();
@@ -139,5 +167,36 @@ fn raise(held: &mut Order, order: Order) -> bool {
 impl Unwanted {
     fn covers(&self, task: &TaskId, number: u64) -> bool {
         number < self.before && self.task.as_ref().is_none_or(|unwanted| unwanted == task)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flowmill_services::models::limits::Why;
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_waits_is_told_once_for_each_provider() {
+        let (mut held, mut running) = (Held::default(), JoinSet::new());
+        let task = TaskId { frame: "".into(), node: "n".into(), generation: 1 };
+        let key = Key { run: "r".into(), task, shard: Shard(3), number: 7 };
+        held.insert(running.spawn(async {}).id(), key, watch::channel(Order::Work).0);
+        let call = |run: &str, task, provider: &str| {
+            let (run, provider) = (run.into(), provider.into());
+            let left = Some(Duration::from_secs(1));
+            WaitingCall { run, task, provider, why: Why::Cooling, left }
+        };
+        // a race asks several; what other tasks wait for is not of what is held
+        let [p, q] = [call("r", 7, "p"), call("r", 7, "q")];
+        let calls = [q, p.clone(), p, call("r", 8, "p"), call("s", 7, "p")];
+        let until = Some(Time(1_000_005));
+        let wait = |provider: &str| {
+            let (shard, provider) = (Shard(3), provider.into());
+            Waiting { shard, number: 7, provider, why: Why::Cooling, until }
+        };
+        assert_eq!(held.waiting(&calls, Time(5)), [wait("p"), wait("q")]);
+        assert_eq!(held.waiting(&[], Time(5)), []);
     }
 }

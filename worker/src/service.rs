@@ -233,12 +233,15 @@ where
         if held.is_empty() {
             return;
         }
+        let calls = self.bench.outside.services.models.waiting();
+        let waits = self.held.waiting(&calls, self.bench.clock.now());
         let count = |class| u16::try_from(self.settings.slots.of(class)).unwrap_or(u16::MAX);
         let beat = Beat {
             worker: self.settings.name.clone(),
             began: self.began,
             slots: CLASSES.map(count),
             held: held.into_iter().collect(),
+            waits,
         };
         if self.bench.answers.beat(beat).await.is_err() {
             tracing::debug!("the broker closed before a beat");

@@ -67,6 +67,7 @@ pub mod tenants;
 pub mod texts;
 pub mod traces;
 pub mod versions;
+pub mod waits;
 pub mod webhooks;
 #[cfg(feature = "rabbitmq")]
 pub mod wire;

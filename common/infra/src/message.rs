@@ -11,6 +11,8 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_engine::variables::Variables;
 
+use crate::waits::Waiting;
+
 /// A slice of the runs that has one owner at a time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Shard(pub u16);
@@ -162,6 +164,8 @@ pub struct Beat {
     pub slots: [u16; 4],
     /// The numbers of the tasks it holds, by shard.
     pub held: Vec<(Shard, Vec<u64>)>,
+    /// Those of them whose calls of models wait for a provider. Of releases that do not say it: none.
+    pub waits: Vec<Waiting>,
 }
 
 /// What workers are told about tasks they may hold.

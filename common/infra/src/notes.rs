@@ -8,6 +8,7 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 
 use crate::message::Shard;
+use crate::waits::Waiting;
 
 /// The most tasks that a note tells the holder of.
 pub const MOST_HELD: usize = 4096;
@@ -42,6 +43,9 @@ pub struct WorkerNote {
     pub slots: [u16; 4],
     /// The numbers of the shard's tasks that it holds.
     pub held: Vec<u64>,
+    /// Those whose calls of models wait for a provider.
+    #[cfg_attr(feature = "redis", serde(default, with = "crate::waits::text"))]
+    pub waits: Vec<Waiting>,
 }
 
 impl Note {

@@ -90,6 +90,7 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         began: Time(5),
         slots: [1, 2, 3, 400],
         held: vec![(Shard(7), vec![1, 300]), (Shard(8), Vec::new())],
+        waits: Vec::new(),
     };
     let dropped = Control::Drop { run: "r".into(), task: Some(id()), before: 9 };
     let delivery = |delivery| encode_delivery(&delivery, 1).unwrap();

@@ -16,6 +16,8 @@ pub struct Caller {
     pub root: Option<Name>,
     /// The batch that the run is a line of.
     pub batch: Option<Name>,
+    /// The number of the task that it belongs to, among those of its run's shard; 0: of none.
+    pub task: u64,
 }
 
 impl Caller {

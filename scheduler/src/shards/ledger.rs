@@ -12,6 +12,7 @@ use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
 use flowmill_infra::message::{Beat, Shard};
 use flowmill_infra::notes::{MOST_HELD, WorkerNote};
+use flowmill_infra::waits::Waiting;
 
 use crate::duties::Sent;
 use crate::gate::CLASSES;
@@ -56,6 +57,8 @@ struct Worker {
     /// What it held when it was heard last, but may have answered since, and the answer is lost: the
     /// next beat says which.
     doubted: BTreeSet<Number>,
+    /// What of it waits for providers.
+    waits: Vec<Waiting>,
 }
 
 impl Ledger {
@@ -80,7 +83,8 @@ impl Ledger {
         }
         let Beat { began, slots, .. } = *beat;
         let doubted = BTreeSet::new();
-        let worker = Worker { began, heard_at: now, slots, held: held.clone(), doubted };
+        let (held_now, waits) = (held.clone(), beat.waits.clone());
+        let worker = Worker { began, heard_at: now, slots, held: held_now, doubted, waits };
         match self.workers.insert(beat.worker.clone(), worker) {
             Some(before) if before.began < began => self.lose_held(before.held),
             Some(before) => self.lose(before.doubted.difference(&held).copied()),
@@ -203,7 +207,8 @@ impl Ledger {
             let held: Vec<u64> = held.take(left).collect();
             left -= held.len();
             let Worker { heard_at, slots, .. } = *worker;
-            WorkerNote { name: name.clone(), heard_at, slots, held }
+            let waits = worker.waits.iter().filter(|wait| wait.shard == shard).cloned().collect();
+            WorkerNote { name: name.clone(), heard_at, slots, held, waits }
         };
         self.workers.iter().map(told).collect()
     }
@@ -256,6 +261,8 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use flowmill_services::models::limits::Why;
+
     use super::*;
 
     const SHARD: Shard = Shard(2);
@@ -268,7 +275,8 @@ mod tests {
 
     fn beat(worker: &str, began: u64, held: &[u64]) -> Beat {
         let held = vec![(SHARD, held.to_vec())];
-        Beat { worker: worker.into(), began: Time(began), slots: [2; 4], held }
+        let (worker, began) = (worker.into(), Time(began));
+        Beat { worker, began, slots: [2; 4], held, waits: Vec::new() }
     }
 
     fn at(seconds: u64) -> Time {
@@ -285,6 +293,27 @@ mod tests {
 
     fn numbers(sent: Vec<Sent>) -> Vec<u64> {
         sent.into_iter().map(|sent| sent.number).collect()
+    }
+
+    #[test]
+    fn what_waits_for_providers_is_told_by_shard_until_it_waits_no_more() {
+        let mut ledger = ledger();
+        let waiting = |shard, number| Waiting {
+            shard,
+            number,
+            provider: "p".into(),
+            why: Why::AtOnce,
+            until: None,
+        };
+        let waits = vec![waiting(SHARD, 2), waiting(Shard(9), 2)];
+        ledger.hear(at(2), &Beat { waits, ..beat("a", 1, &[1, 2]) });
+        let told = |ledger: &Ledger| {
+            let of_all = ledger.told(SHARD).into_iter().map(|worker| worker.waits);
+            of_all.collect::<Vec<_>>()
+        };
+        assert_eq!(told(&ledger), [vec![waiting(SHARD, 2)], Vec::new()]);
+        ledger.hear(at(3), &beat("a", 1, &[1, 2]));
+        assert_eq!(told(&ledger), [Vec::new(), Vec::new()]);
     }
 
     #[test]

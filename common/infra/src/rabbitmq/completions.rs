@@ -7,11 +7,12 @@ use lapin::types::ShortString;
 
 use super::Settings;
 use super::contact::Pressure;
-use super::headers::of_delivery;
+use super::headers::{of_delivery, of_waits};
 use super::link::{Care, Link, Outgoing};
 use super::names::Names;
 use crate::broker::{Closed, CompletionPublisher};
 use crate::message::{Beat, Delivery, Shard};
+use crate::waits;
 use crate::wire::Transit;
 
 /// When a beat that nobody took is worth nothing any more, in milliseconds.
@@ -54,13 +55,15 @@ impl CompletionPublisher for RabbitCompletions {
 
     async fn beat(&self, beat: Beat) -> Result<(), Closed> {
         let shards: Vec<Shard> = beat.held.iter().map(|(shard, _)| *shard).collect();
+        let headers = of_waits(&waits::write(&beat.waits));
         let Some(body) = bytes_or_failure(&self.transit, Delivery::Beat(beat)).await else {
             return Ok(());
         };
         for shard in shards {
             let properties = BasicProperties::default()
                 .with_delivery_mode(1)
-                .with_expiration(BEAT_EXPIRES_MS.into());
+                .with_expiration(BEAT_EXPIRES_MS.into())
+                .with_headers(headers.clone());
             let key = self.names.results(shard);
             self.link.toss(outgoing(key, properties, body.clone(), Care::Once))?;
         }

@@ -9,6 +9,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use crate::dead_letters::Sending;
 use crate::message::{Delivery, Shard, Task};
+use crate::waits::{self, Waiting};
 
 /// The run.
 pub(super) const RUN: &str = "flowmill-run";
@@ -22,6 +23,9 @@ const ATTEMPT: &str = "flowmill-attempt";
 const DISPATCH: &str = "flowmill-dispatch";
 /// Its place in a trace.
 pub(super) const TRACE: &str = "traceparent";
+
+/// What a worker says of calls that wait: lines that earlier releases do not look at.
+const WAITS: &str = "flowmill-waits";
 
 /// It was published before, and may be there twice.
 const AGAIN: &str = "flowmill-again";
@@ -104,6 +108,21 @@ pub(super) fn of_delivery(delivery: &Delivery) -> FieldTable {
         }
         Delivery::Beat(_) | Delivery::Lost { .. } => FieldTable::default(),
     }
+}
+
+/// Beside a beat: which calls wait.
+pub(super) fn of_waits(lines: &str) -> FieldTable {
+    let mut headers = FieldTable::default();
+    if !lines.is_empty() {
+        headers.insert(WAITS.into(), text(lines));
+    }
+    headers
+}
+
+/// Which calls wait, as whoever sent a beat says.
+pub(super) fn waits(properties: &BasicProperties) -> Vec<Waiting> {
+    let lines = properties.headers().as_ref().and_then(|headers| read_text(headers, WAITS));
+    lines.map(waits::read).unwrap_or_default()
 }
 
 fn sending(run: &str, task: &TaskId, attempt: u32, dispatch: u32) -> FieldTable {

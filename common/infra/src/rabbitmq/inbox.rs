@@ -18,7 +18,7 @@ use super::contact::{Contact, Redelivered};
 use super::names::Dead;
 use super::{End, RabbitError, Settings, connect_to_take, headers, topology, waits};
 use crate::broker::{Closed, Inbox};
-use crate::message::{Delivery, Shard};
+use crate::message::{Beat, Delivery, Shard};
 use crate::wire::{DecodeError, Kind, Transit, Unreadable};
 
 /// Delivered and not settled, of each shard: two batches.
@@ -342,6 +342,14 @@ async fn consume(
     Ok((channel, consumer))
 }
 
+/// A delivery with what is said of it beside its body.
+fn whole(delivery: Delivery, properties: &BasicProperties) -> Delivery {
+    match delivery {
+        Delivery::Beat(beat) => Delivery::Beat(Beat { waits: headers::waits(properties), ..beat }),
+        other => other,
+    }
+}
+
 /// Reads what arrives for one shard.
 struct Reader {
     shard: Shard,
@@ -362,7 +370,7 @@ impl Reader {
         let mut waits = waits();
         let error = loop {
             match self.transit.read_delivery(&delivered.data).await {
-                Ok(delivery) => return Ok(Some(delivery)),
+                Ok(delivery) => return Ok(Some(whole(delivery, &delivered.properties))),
                 Err(error) if error.is_passing() => {
                     // what comes after it waits as well, as it would for the commit
                     tracing::warn!(%error, "an answer waits");

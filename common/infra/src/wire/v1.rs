@@ -342,6 +342,8 @@ impl BeatV1 {
             began: Time(self.began_us),
             slots: self.slots,
             held: self.held.into_iter().map(|(shard, held)| (Shard(shard), held)).collect(),
+            // they travel beside the body
+            waits: Vec::new(),
         })
     }
 }

@@ -70,8 +70,8 @@ async fn answers_of_a_later_release_send_their_tasks_out_again() {
     let Delivery::Returned { run, task, .. } = delivery(4) else { panic!() };
     // what says that something is there is found without it
     answers.answer(SHARD, Delivery::Poke { run: run.clone() }).await.unwrap();
-    let beat =
-        Beat { worker: "w".into(), began: Time(1), slots: [1; 4], held: vec![(SHARD, vec![1])] };
+    let (worker, held) = ("w".into(), vec![(SHARD, vec![1])]);
+    let beat = Beat { worker, began: Time(1), slots: [1; 4], held, waits: Vec::new() };
     answers.beat(beat).await.unwrap();
     let outcome = Outcome {
         task,

@@ -3,9 +3,16 @@
 use flowmill_engine::time::Time;
 use flowmill_infra::message::Shard;
 use flowmill_infra::notes::{Note, Notes, WorkerNote};
+use flowmill_infra::waits::Waiting;
+use flowmill_services::models::limits::Why;
 
 pub(crate) async fn all<N: Notes>(make: impl AsyncFn() -> N) {
     the_latest_note_of_a_shard_is_read(make().await).await;
+}
+
+fn waiting(number: u64) -> Waiting {
+    let (provider, why) = ("p".into(), Why::Cooling);
+    Waiting { shard: Shard(1), number, provider, why, until: Some(Time(5)) }
 }
 
 fn note(at: u64) -> Note {
@@ -14,6 +21,7 @@ fn note(at: u64) -> Note {
         heard_at: Time(at),
         slots: [1, 2, 3, 4],
         held: held.to_vec(),
+        waits: held.iter().map(|number| waiting(*number)).collect(),
     };
     Note {
         scheduler: "one \u{1F600}".into(),

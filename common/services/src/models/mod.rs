@@ -23,11 +23,13 @@ pub use routes::{Offer, Policy, Route, Routes};
 pub use watch::{Called, ModelWatch};
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use flowmill_engine::value::{Name, Value};
 use futures::future::BoxFuture;
 
 use crate::caller::Caller;
+use limits::Why;
 
 /// A model as a document asks for it (spec/nodes.md §5.1).
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -120,6 +122,26 @@ pub trait Models: Debug + Send + Sync {
         documents: Vec<Name>,
         caller: &'a Caller,
     ) -> BoxFuture<'a, Result<Vec<Ranked>, ModelError>>;
+
+    /// The calls that wait for limits now.
+    fn waiting(&self) -> Vec<WaitingCall> {
+        Vec::new()
+    }
+}
+
+/// A call that waits for limits of a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingCall {
+    /// The run whose node calls.
+    pub run: Name,
+    /// The number of its task, as the caller has it.
+    pub task: u64,
+    /// The provider, by the name of its section in the services file.
+    pub provider: Name,
+    /// What stands in the way.
+    pub why: Why,
+    /// For how long at least, where that is known.
+    pub left: Option<Duration>,
 }
 
 /// No models at all.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flowmill_scripted_provider::{Answer, Rule, Script};
-use flowmill_services::models::ErrorKind;
+use flowmill_services::models::limits::Why;
+use flowmill_services::models::{ErrorKind, Models as _, WaitingCall};
 
 use crate::world::{World, says, wanted};
 
@@ -55,6 +56,22 @@ async fn what_the_file_allows_a_minute_is_spread_over_it() {
     let (first, last) = (calls[0].0, calls[13].0);
     assert!(last.duration_since(first) > Duration::from_millis(1900));
     assert_eq!(world.provider.seen().too_many, 0);
+}
+
+#[tokio::test]
+async fn who_waits_is_told_with_what_it_waits_for() {
+    let slow = Rule::always(Answer { delay_ms: 500, ..Answer::text("x") });
+    let world = World::with(Script::of([slow]), "at_once = 1", "").await;
+    let ask = || world.ask("openai", says("x", false));
+    let looking = async {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        world.gateway.waiting()
+    };
+    let (.., waiting) = tokio::join!(ask(), ask(), ask(), looking);
+    let (run, provider) = ("r".into(), "openai".into());
+    let waits = WaitingCall { run, task: 0, provider, why: Why::AtOnce, left: None };
+    assert_eq!(waiting, [waits.clone(), waits]);
+    assert_eq!(world.gateway.waiting(), []);
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@ use flowmill_engine::run::{Outstanding, Queued, Run, Wake};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::{Name, Value};
 use flowmill_infra::notes::Note;
-use flowmill_services::models::limits::Standing;
+use flowmill_infra::waits::Waiting as Call;
+use flowmill_services::models::limits::{Standing, Why};
 
 use super::super::json::{object, text, time};
 use super::Broker;
@@ -40,6 +41,10 @@ pub(super) struct Hold {
     until: Option<Time>,
     class: Option<TaskClass>,
     worker: Option<Name>,
+    /// The provider of models that it waits for.
+    provider: Option<Name>,
+    /// What its last attempt failed with, if that is why it waits.
+    failure: Option<Name>,
     /// For people.
     detail: String,
 }
@@ -62,6 +67,8 @@ impl Hold {
             until: None,
             class,
             worker: None,
+            provider: None,
+            failure: None,
             detail: String::new(),
         }
     }
@@ -104,16 +111,65 @@ impl Hold {
         why.clone_into(&mut self.detail);
     }
 
-    /// Whether a worker has it in hand that calls models for it.
-    pub(super) fn calls_a_model(&self) -> bool {
-        self.code == "held_by_worker" && self.class == Some(TaskClass::Llm)
+    /// The worker that has it says that its call waits.
+    fn waits_for(self, call: &Call) -> Self {
+        let Call { provider, why, until, .. } = call;
+        let (code, why) = match why {
+            Why::Requests => ("requests_per_minute", "its calls of a minute are used up"),
+            Why::Tokens => ("tokens_per_minute", "its tokens of a minute are used up"),
+            Why::AtOnce => ("calls_at_once", "as many calls as it takes at a time are under way"),
+            Why::Cooling => ("cooling", "it asked for fewer calls"),
+        };
+        let least =
+            until.map_or_else(String::new, |at| format!(", until {} at least", at.rfc3339()));
+        let detail = format!("it waits for the provider {provider}: {why}{least}; {}", self.detail);
+        let (provider, until) = (Some(provider.clone()), until.or(self.until));
+        Self { until, provider, ..self.held("provider", code, detail) }
     }
 
-    /// These providers hold calls back. Which one a node asks is in the services file of its worker.
-    pub(super) fn provider(&mut self, holding: &str) {
-        if !holding.is_empty() && self.calls_a_model() {
-            let more =
-                format!("; its call may wait for {holding}: flowmill models status says why");
+    /// Whether it asks a model, or is about to do so again.
+    pub(super) fn asks_a_model(&self) -> bool {
+        let asks = matches!(self.code, "held_by_worker" | "retry");
+        self.provider.is_some() || (asks && self.class == Some(TaskClass::Llm))
+    }
+
+    /// Whether it waits for this provider, or failed by it.
+    fn is_of(&self, provider: &str) -> bool {
+        match (&self.provider, &self.failure) {
+            (Some(asked), _) => **asked == *provider,
+            // errors of models name whom they are about, in these words
+            (None, Some(failure)) => {
+                failure.contains(&format!("the provider {provider}, asked for "))
+            }
+            (None, None) => false,
+        }
+    }
+
+    /// These providers hold calls back. One that is left alone holds all that is for it. Where no worker
+    /// says whom a node asks, nobody knows: that is in the services file of its worker.
+    pub(super) fn provider(&mut self, holding: &[(Name, Standing)], now: Time) {
+        if !self.asks_a_model() {
+            return;
+        }
+        let open = holding.iter().find_map(|(key, standing)| {
+            // a key is a provider, or one of its models
+            let name = key.split('/').next().unwrap_or_default();
+            let open_until = now.after(standing.shut?);
+            self.is_of(name).then(|| (Name::from(name), open_until))
+        });
+        if let Some((name, open_until)) = open {
+            let until = self.until.filter(|_| self.code == "retry").unwrap_or(open_until);
+            self.until = Some(until.max(open_until));
+            let open = format!("its circuit is open until {}", open_until.rfc3339());
+            // in place of what its worker was told before
+            let others = self.detail.split_once("; ").filter(|_| self.gate == "provider");
+            let others = others.map_or(&*self.detail, |(_, others)| others);
+            self.detail = format!("it waits for the provider {name}: {open}; {others}");
+            (self.gate, self.code, self.provider) = ("provider", "circuit_open", Some(name));
+        } else if self.code == "held_by_worker" && !holding.is_empty() {
+            let names: Vec<&str> = holding.iter().map(|(key, _)| &**key).collect();
+            let names = names.join(", ");
+            let more = format!("; its call may wait for {names}: flowmill models status says why");
             self.detail.push_str(&more);
         }
     }
@@ -128,6 +184,7 @@ impl Hold {
             ("code", self.code.into()),
             ("class", self.class.map_or(Value::None, |class| class.name().into())),
             ("worker", text(self.worker.as_ref())),
+            ("provider", text(self.provider.as_ref())),
             ("since", time(self.since)),
             ("until", time(self.until)),
             ("detail", Value::from(self.detail)),
@@ -137,20 +194,21 @@ impl Hold {
 
 /// What happened to a node last that made it wait.
 #[derive(Clone, Copy, Debug)]
-enum Last {
-    Failed,
+enum Last<'a> {
+    Failed(&'a Name),
     Returned(Returned),
     Called,
 }
 
-type Lasts<'a> = BTreeMap<(&'a FramePath, &'a Name), (Time, Last)>;
+type Lasts<'a> = BTreeMap<(&'a FramePath, &'a Name), (Time, Last<'a>)>;
 
 fn lasts(facts: &[Fact]) -> Lasts<'_> {
     let mut lasts = Lasts::new();
     for fact in facts {
         match &fact.event {
             Event::NodeFailed(failed) if matches!(failed.then, Then::RetryAt(_)) => {
-                lasts.insert((&failed.frame, &failed.node), (fact.at, Last::Failed));
+                let why = Last::Failed(&failed.error.message);
+                lasts.insert((&failed.frame, &failed.node), (fact.at, why));
             }
             Event::TaskReturned { task, reason, .. } => {
                 lasts.insert((&task.frame, &task.node), (fact.at, Last::Returned(*reason)));
@@ -217,8 +275,13 @@ fn sent(plan: &Plan, out: &Outstanding<'_>, note: Option<&Note>) -> Hold {
             worker.name,
             worker.heard_at.rfc3339()
         );
+        let waits = worker.waits.iter().find(|call| call.number == out.number);
         let worker = Some(worker.name.clone());
-        return Hold { worker, ..gate.held("running", "held_by_worker", detail) };
+        let gate = Hold { worker, ..gate.held("running", "held_by_worker", detail) };
+        return match waits {
+            Some(call) => gate.waits_for(call),
+            None => gate,
+        };
     }
     if note.at < out.sent_at {
         let detail = format!("{times}, after its owner wrote what it knows");
@@ -248,7 +311,7 @@ fn waits(
     plan: &Plan,
     run: &Run,
     queued: Queued,
-    last: Option<(Time, Last)>,
+    last: Option<(Time, Last<'_>)>,
     (note, now, changed_at): (Option<&Note>, Time, Option<Time>),
 ) -> Hold {
     let Queued { frame, node, not_before, is_kept_back } = queued;
@@ -266,24 +329,7 @@ fn waits(
         return Hold { since, until: not_before, ..gate.held("child", "child_run", detail) };
     }
     if let Some(at) = not_before.filter(|at| *at > now) {
-        let (code, why) = match last {
-            Some((_, Last::Failed)) => ("retry", "its last attempt failed"),
-            Some((_, Last::Returned(Returned::Unroutable))) => {
-                ("unroutable", "the broker had no queue for it")
-            }
-            Some((_, Last::Returned(Returned::WorkerLost))) => {
-                ("worker_lost", "its worker was lost")
-            }
-            Some((_, Last::Returned(Returned::HandedBack | Returned::Suspected))) => {
-                ("handed_back", "a worker gave it back")
-            }
-            // what it waits for was said above
-            Some((_, Last::Called)) | None => ("delayed", "it may not begin before"),
-        };
-        let detail = format!("{why}; it is sent again at {}", at.rfc3339());
-        let kind = if code == "unroutable" { "broker" } else { "timer" };
-        let since = last.map(|(at, _)| at);
-        return Hold { since, until: Some(at), ..gate.held(kind, code, detail) };
+        return delayed(gate, at, last);
     }
     // it has waited at least since then
     let gate = Hold { since: last.map(|(at, _)| at).or(changed_at), ..gate };
@@ -323,10 +369,35 @@ fn waits(
     }
 }
 
+/// A node that may not be sent before that, and why.
+fn delayed(gate: Hold, at: Time, last: Option<(Time, Last<'_>)>) -> Hold {
+    let (code, why) = match last {
+        Some((_, Last::Failed(_))) => ("retry", "its last attempt failed"),
+        Some((_, Last::Returned(Returned::Unroutable))) => {
+            ("unroutable", "the broker had no queue for it")
+        }
+        Some((_, Last::Returned(Returned::WorkerLost))) => ("worker_lost", "its worker was lost"),
+        Some((_, Last::Returned(Returned::HandedBack | Returned::Suspected))) => {
+            ("handed_back", "a worker gave it back")
+        }
+        // what it waits for was said above
+        Some((_, Last::Called)) | None => ("delayed", "it may not begin before"),
+    };
+    let detail = format!("{why}; it is sent again at {}", at.rfc3339());
+    let kind = if code == "unroutable" { "broker" } else { "timer" };
+    let since = last.map(|(at, _)| at);
+    let failure = match last {
+        Some((_, Last::Failed(why))) => Some(why.clone()),
+        Some((_, Last::Returned(_) | Last::Called)) | None => None,
+    };
+    Hold { since, until: Some(at), failure, ..gate.held(kind, code, detail) }
+}
+
 #[cfg(test)]
 mod tests {
     use flowmill_engine::error::NodeError;
     use flowmill_engine::run::{Completion, Input, Outcome, Start};
+    use flowmill_infra::message::Shard;
 
     use super::*;
     use crate::owner::plans::plan;
@@ -337,6 +408,7 @@ mod tests {
             heard_at: Time(at),
             slots: [slots; 4],
             held: held.to_vec(),
+            waits: Vec::new(),
         };
         Note {
             scheduler: "one".into(),
@@ -347,7 +419,7 @@ mod tests {
         }
     }
 
-    fn code(note: Option<&Note>) -> (&'static str, &'static str) {
+    fn told_of(note: Option<&Note>) -> Hold {
         let task = flowmill_engine::fact::TaskId {
             frame: FramePath::default(),
             node: "n".into(),
@@ -362,8 +434,64 @@ mod tests {
             sent_at: Time(100),
             due: Time(900),
         };
-        let gate = sent(&plan("start llm1"), &out, note);
-        (gate.gate, gate.code)
+        sent(&plan("start llm1"), &out, note)
+    }
+
+    fn code(note: Option<&Note>) -> (&'static str, &'static str) {
+        let hold = told_of(note);
+        (hold.gate, hold.code)
+    }
+
+    /// A provider that is left alone for another ten seconds.
+    fn open(name: &str) -> (Name, Standing) {
+        let shut = Some(std::time::Duration::from_secs(10));
+        (name.into(), Standing { shut, failures: 5, ..Standing::default() })
+    }
+
+    #[test]
+    fn a_call_that_waits_names_its_provider() {
+        let told = |why, until: Option<u64>, holding: &[(Name, Standing)]| {
+            let (provider, until) = ("local".into(), until.map(Time));
+            let call = Call { shard: Shard(0), number: 7, provider, why, until };
+            let mut note = note(200, 9, &[7], 4);
+            note.workers[0].waits = vec![Call { number: 8, ..call.clone() }, call];
+            let mut hold = told_of(Some(&note));
+            hold.provider(holding, Time(0));
+            hold
+        };
+        let hold = told(Why::AtOnce, None, &[open("other")]);
+        assert_eq!(
+            (hold.gate, hold.code, hold.until),
+            ("provider", "calls_at_once", Some(Time(900)))
+        );
+        assert_eq!(hold.provider.as_deref(), Some("local"));
+        assert!(hold.detail.starts_with("it waits for the provider local: as many"), "{hold:?}");
+        let hold = told(Why::Cooling, Some(5_000_000), &[]);
+        assert_eq!((hold.code, hold.until), ("cooling", Some(Time(5_000_000))));
+        let hold = told(Why::Requests, Some(5), &[open("local/small")]);
+        assert_eq!((hold.gate, hold.code), ("provider", "circuit_open"));
+        assert_eq!(hold.until, Some(Time(10_000_000)));
+        let words = "the provider local: its circuit is open until 1970-01-01T00:00:10.000Z";
+        assert!(hold.detail.contains(words) && !hold.detail.contains("minute"), "{hold:?}");
+    }
+
+    #[test]
+    fn what_is_tried_again_waits_for_the_circuit_of_whom_it_failed_by() {
+        let told = |failure: &str, until| {
+            let hold = Hold::of(&plan("start llm1"), FramePath::default(), "llm1".into());
+            let (failure, until) = (Some(failure.into()), Some(Time(until)));
+            let class = Some(TaskClass::Llm);
+            let mut hold =
+                Hold { until, class, failure, ..hold.held("timer", "retry", "it failed") };
+            hold.provider(&[open("local")], Time(0));
+            (hold.gate, hold.code, hold.until)
+        };
+        let by_it = "the provider local, asked for small: it failed again and again";
+        let waits = |until| ("provider", "circuit_open", Some(Time(until)));
+        assert_eq!(told(by_it, 1), waits(10_000_000));
+        assert_eq!(told(by_it, 11_000_000), waits(11_000_000));
+        let by_others = "the provider localhost, asked for small: status 500";
+        assert_eq!(told(by_others, 1), ("timer", "retry", Some(Time(1))));
     }
 
     #[test]
@@ -384,7 +512,7 @@ mod tests {
         };
         let told = |code, class| {
             let mut hold = node(code, class);
-            hold.provider("openai, local/small");
+            hold.provider(&[open("openai"), open("local/small")], Time(0));
             hold.detail
         };
         let llm = Some(TaskClass::Llm);

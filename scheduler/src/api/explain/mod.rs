@@ -129,11 +129,12 @@ async fn of_run<S: Intake + Texts + Contents + Shares, N: Notes>(
     } else {
         Gates::default()
     };
-    if gates.nodes.iter().any(Hold::calls_a_model) {
+    if gates.nodes.iter().any(Hold::asks_a_model) {
         gates.providers = holding_back(&*api.limiter).await;
-        let names: Vec<&str> = gates.providers.iter().map(|(key, _)| &**key).collect();
-        let names = names.join(", ");
-        gates.nodes.iter_mut().for_each(|node| node.provider(&names));
+        let Gates { nodes, providers, .. } = &mut gates;
+        for node in nodes {
+            node.provider(providers, now);
+        }
     }
     Ok(Answer::ok(told(&row, gates, (note.as_ref(), &reached, now))))
 }

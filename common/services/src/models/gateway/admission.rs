@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use flowmill_engine::value::Name;
+use tokio::sync::MutexGuard;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::super::config::Limits;
 use super::super::limits::{Asking, Limited, Limiter, Outcome, Verdict, Why};
 use super::super::{ErrorKind, ModelError, Offer};
+use super::row::Obstacle;
 use super::{Call, Gateway, PATIENCE, Turn};
 
 /// How much longer than it may a call counts as under way if nobody says that it ended.
@@ -98,6 +100,7 @@ impl Gateway {
         }
         let patience = offer.times.patience.unwrap_or(PATIENCE);
         let left = patience.saturating_sub(since.elapsed());
+        let _in_row = self.row.join(call.caller, offer, &turn);
         match timeout(left, self.wait(offer, &asking, &turn, is_last)).await {
             Ok(Ok(())) => Ok(self.admitted(asking, turn)),
             Ok(Err(error)) => Err(error),
@@ -130,7 +133,7 @@ impl Gateway {
         turn: &Turn,
         is_last: bool,
     ) -> Result<(), ModelError> {
-        let _first = turn.first.lock().await;
+        let _first = First { turn, _place: turn.first.lock().await };
         loop {
             let ended = turn.ended.notified();
             match self.limiter.acquire(asking).await {
@@ -142,13 +145,33 @@ impl Gateway {
                 Verdict::Wait { after, why: Why::Cooling } if !is_last => {
                     return Err(away(offer, after, false));
                 }
-                Verdict::Wait { after, why: Why::AtOnce } => {
-                    // an error only says that nobody ended meanwhile
-                    let _ = timeout(after, ended).await;
+                Verdict::Wait { after, why } => {
+                    turn.is_held_by(Some(Obstacle::new(why, after)));
+                    match why {
+                        Why::AtOnce => {
+                            // an error only says that nobody ended meanwhile
+                            let _ = timeout(after, ended).await;
+                        }
+                        Why::Requests | Why::Tokens | Why::Cooling => {
+                            sleep(after.min(LONGEST_SLEEP)).await;
+                        }
+                    }
                 }
-                Verdict::Wait { after, .. } => sleep(after.min(LONGEST_SLEEP)).await,
             }
         }
+    }
+}
+
+/// Whoever of a turn is asked for next. What stood in its way need not stand in the way of the one
+/// behind it.
+struct First<'a> {
+    turn: &'a Turn,
+    _place: MutexGuard<'a, ()>,
+}
+
+impl Drop for First<'_> {
+    fn drop(&mut self) {
+        self.turn.is_held_by(None);
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod admission;
 mod budget;
+mod row;
 mod span;
 
 use std::collections::HashMap;
@@ -24,10 +25,11 @@ use super::clients::{ClientError, Clients};
 use super::limits::{Cost, Limiter, Outcome, Standing};
 use super::{
     Ask, Called, Embeddings, ErrorKind, Known, Mode, ModelError, ModelWatch, Models, Offer,
-    OnPiece, Piece, Ranked, Reply, Routes, Usage, Wanted,
+    OnPiece, Piece, Ranked, Reply, Routes, Usage, WaitingCall, Wanted,
 };
 use crate::caller::Caller;
 use admission::Admitted;
+use row::{Obstacle, Row};
 use span::{note, span};
 
 /// The models of a services file.
@@ -38,6 +40,8 @@ pub struct Gateway {
     limiter: Arc<dyn Limiter>,
     /// Where calls of one key wait in this process, each behind the other.
     turns: Mutex<HashMap<Name, Arc<Turn>>>,
+    /// Those that wait.
+    row: Row,
     /// Who hears of calls, if anybody does.
     watch: Option<Arc<dyn ModelWatch>>,
 }
@@ -49,6 +53,18 @@ struct Turn {
     first: tokio::sync::Mutex<()>,
     /// A call ended.
     ended: Notify,
+    /// What stands in the way of whoever is first, and so of all others.
+    obstacle: Mutex<Option<Obstacle>>,
+}
+
+impl Turn {
+    fn obstacle(&self) -> Option<Obstacle> {
+        *self.obstacle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_held_by(&self, obstacle: Option<Obstacle>) {
+        *self.obstacle.lock().unwrap_or_else(PoisonError::into_inner) = obstacle;
+    }
 }
 
 impl Gateway {
@@ -59,7 +75,8 @@ impl Gateway {
     pub fn new(routes: Routes, limiter: Arc<dyn Limiter>) -> Result<Self, ClientError> {
         let providers = routes.providers().iter().map(|provider| &**provider);
         let clients = Clients::new(providers, routes.config().times)?;
-        Ok(Self { routes, clients, limiter, turns: Mutex::default(), watch: None })
+        let (turns, row) = (Mutex::default(), Row::default());
+        Ok(Self { routes, clients, limiter, turns, row, watch: None })
     }
 
     /// The same; this one hears of its calls.
@@ -429,6 +446,10 @@ impl Models for Gateway {
             };
             self.chain(&offers, &call, ask).await
         })
+    }
+
+    fn waiting(&self) -> Vec<WaitingCall> {
+        self.row.waiting()
     }
 }
 

@@ -70,6 +70,26 @@ pub enum Why {
     Cooling,
 }
 
+impl Why {
+    /// All there are.
+    pub const ALL: [Self; 4] = [Self::Requests, Self::Tokens, Self::AtOnce, Self::Cooling];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Tokens => "tokens",
+            Self::AtOnce => "at-once",
+            Self::Cooling => "cooling",
+        }
+    }
+
+    /// The one of a name, if there is one.
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|why| why.name() == name)
+    }
+}
+
 /// What came of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {

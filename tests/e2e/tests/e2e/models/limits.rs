@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::cluster::{Cluster, ours};
 use crate::http::Counter;
 use crate::models::services;
-use crate::process::{PATIENCE, is_long};
+use crate::process::{PATIENCE, is_long, until};
 use crate::servers::folder;
 
 /// How many calls may be under way at a time, over both workers.
@@ -80,6 +80,38 @@ async fn no_node_fails_while_a_provider_asks_for_fewer_calls() {
     assert!(seen.most_at_once <= AT_ONCE, "{} calls at a time", seen.most_at_once);
     assert!(seen.calls.len() > lines, "nothing was refused: {} calls", seen.calls.len());
     eprintln!("{lines} runs in {:?}, {} calls", began.elapsed(), seen.calls.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_says_which_provider_its_call_waits_for() {
+    let slow = Rule::always(Answer { delay_ms: 60_000, ..Answer::text("yes") });
+    let provider = Provider::start(Script::of([slow])).await.unwrap();
+    let (folder, counter) = (folder(), Counter::start(Duration::ZERO).await);
+    let asked = services(folder.path(), &provider, counter.port);
+    let text = std::fs::read_to_string(&asked.file).unwrap();
+    std::fs::write(&asked.file, text.replace("[[models]]", "at_once = 1\n\n[[models]]")).unwrap();
+    let cluster = Cluster::with_services(1, 1, &asked).await;
+    let api = &cluster.api;
+    let workflow = api.push(DOCUMENT).await;
+    let first = api.submit(&workflow, json!({ "q": "a" }), "first").await;
+    until("the first call", async || provider.seen().under_way == 1).await;
+    let second = api.submit(&workflow, json!({ "q": "b" }), "second").await;
+    let node = async |run: &str| {
+        let path = format!("/api/v1/runs/{run}/explain");
+        api.ask("GET", &path, "", "").await.body["nodes"][0].clone()
+    };
+    // its worker says it with its next beat, and its scheduler with its next note
+    until("the second to wait", async || node(&second).await["gate"] == "provider").await;
+    let waits = node(&second).await;
+    assert_eq!((&waits["code"], &waits["provider"]), (&json!("calls_at_once"), &json!("scripted")));
+    let detail = waits["detail"].as_str().unwrap();
+    assert!(detail.starts_with("it waits for the provider scripted: as many calls"), "{waits}");
+    let calls = node(&first).await;
+    assert_eq!((&calls["code"], &calls["provider"]), (&json!("held_by_worker"), &json!(null)));
+    for run in [first, second] {
+        api.ask("POST", &format!("/api/v1/runs/{run}/cancel"), "", "").await;
+        assert_eq!(api.end(&run).await["status"], "stopped");
+    }
 }
 
 /// What the command says of it.
