@@ -15,6 +15,9 @@ use crate::process::until;
 
 const PAGE: &str = include_str!("../../../../docs/metrics.md");
 
+/// How many shards a cluster has.
+const SHARDS: usize = 16;
+
 /// How many runs end well; one more fails, and one is submitted twice.
 const GOOD: usize = 3;
 
@@ -185,6 +188,7 @@ async fn what_a_lost_worker_held_is_counted_when_another_gets_it() {
     let counter = Counter::start(Duration::from_secs(3)).await;
     let api = cluster.api.clone();
     let slow = api.push(&two_calls(counter.port)).await;
+    until("all inboxes", async || is_heard(&cluster)).await;
     let run = api.submit(&slow, json!({ "who": "ada" }), "slow").await;
     until("the first call", async || counter.total() > 0).await;
     let worker = &mut cluster.workers[0];
@@ -211,13 +215,29 @@ async fn what_a_lost_worker_held_is_counted_when_another_gets_it() {
     );
 }
 
+/// Of a broker's queues, what a column of theirs says.
+fn of_queues(cluster: &Cluster, column: &str) -> Vec<(String, u64)> {
+    let told = cluster.rabbit.order(&["list_queues", "name", column]);
+    let row = |line: &str| {
+        let (name, number) = line.split_once('\t')?;
+        Some((name.to_owned(), number.trim().parse().ok()?))
+    };
+    told.lines().filter_map(row).collect()
+}
+
 /// Whether there are messages in queues whose names begin with each of these, whoever has them.
 fn are_there(cluster: &Cluster, queues: &[&str]) -> bool {
-    let told = cluster.rabbit.order(&["list_queues", "name", "messages"]);
-    let rows = || told.lines().filter_map(|line| line.split_once('\t'));
+    let rows = of_queues(cluster, "messages");
     let is_there =
-        |queue: &&str| rows().any(|(name, count)| name.starts_with(*queue) && count.trim() != "0");
+        |queue: &&str| rows.iter().any(|(name, count)| name.starts_with(*queue) && *count > 0);
     queues.iter().all(is_there)
+}
+
+/// Whether a scheduler takes from the inbox of every shard.
+fn is_heard(cluster: &Cluster) -> bool {
+    let rows = of_queues(cluster, "consumers");
+    let is_inbox = |row: &&(String, u64)| row.0.starts_with("flowmill.results.") && row.1 > 0;
+    rows.iter().filter(is_inbox).count() == SHARDS
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -228,6 +248,7 @@ async fn what_a_lost_scheduler_had_is_counted_when_the_next_one_gets_it() {
     let counter = Counter::start(CALL).await;
     let api = cluster.api.clone();
     let slow = api.push(&two_calls(counter.port)).await;
+    until("all inboxes", async || is_heard(&cluster)).await;
     let run = api.submit(&slow, json!({ "who": "ada" }), "slow").await;
     until("the first call", async || counter.total() > 0).await;
     // it has what arrives now, and does nothing with it
