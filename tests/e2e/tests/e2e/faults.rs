@@ -51,8 +51,9 @@ async fn workers_die_freeze_and_leave() {
     let mut cluster = Cluster::start(1, 2).await;
     let mut flow = Flow::new(&cluster, &calls).await;
 
-    flow.submit(40).await;
+    // they are made while others are still submitted
     let before = calls.total();
+    flow.submit(40).await;
     until("some calls", async || calls.total() > before + 10).await;
     cluster.workers[0].process.kill();
     let expected = flow.end().await;
@@ -70,8 +71,8 @@ async fn workers_die_freeze_and_leave() {
     let again = calls.total() - expected - repeated;
     assert!(again <= SLOTS, "{again} calls were repeated by a freeze");
 
-    flow.submit(40).await;
     let before = calls.total();
+    flow.submit(40).await;
     until("some calls", async || calls.total() > before + 10).await;
     cluster.workers[1].process.end(Signal::SIGTERM).await;
     let expected = flow.end().await;
