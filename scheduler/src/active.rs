@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::fact::{Event, Fact, Status};
+use flowmill_engine::plan::TaskClass;
 use flowmill_engine::run::{Input, Rejected, Run};
 use flowmill_engine::time::Time;
 use flowmill_infra::flow::Flow;
@@ -11,7 +12,7 @@ use flowmill_infra::store::Standing;
 
 use crate::effects::{Effects, Home};
 use crate::fence::{crash, fenced};
-use crate::gate::{CLASSES, PerClass};
+use crate::gate::PerClass;
 use crate::handle::{Done, Taken};
 
 /// How long a run is left alone that waits for nothing in particular.
@@ -34,9 +35,9 @@ pub(crate) struct Active {
     /// Its tasks in flight.
     pub(crate) out: PerClass,
     pub(crate) wake_at: Option<Time>,
-    pub(crate) is_hungry: [bool; CLASSES.len()],
+    pub(crate) is_hungry: [bool; TaskClass::ALL.len()],
     /// Since when it has had something ready of each class.
-    pub(crate) ready_since: [Option<Time>; CLASSES.len()],
+    pub(crate) ready_since: [Option<Time>; TaskClass::ALL.len()],
     pub(crate) is_busy: bool,
     pub(crate) is_changed: bool,
 }
@@ -45,7 +46,7 @@ pub(crate) struct Active {
 #[derive(Debug, Default)]
 pub(crate) struct Wants {
     pub(crate) wake_at: Option<Time>,
-    pub(crate) ready: [bool; CLASSES.len()],
+    pub(crate) ready: [bool; TaskClass::ALL.len()],
     pub(crate) out: PerClass,
 }
 
@@ -108,8 +109,8 @@ impl Wants {
     fn of(run: &Run, now: Time) -> Self {
         Self {
             wake_at: run.next_deadline(now).map(|(at, _)| at),
-            ready: CLASSES.map(|class| run.ready(class, now) > 0),
-            out: CLASSES.map(|class| run.in_flight(class)),
+            ready: TaskClass::ALL.map(|class| run.ready(class, now) > 0),
+            out: TaskClass::ALL.map(|class| run.in_flight(class)),
         }
     }
 }

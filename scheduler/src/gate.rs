@@ -17,12 +17,8 @@ use flowmill_infra::shares::Party;
 use crate::allotments::{Allotments, fullness, is_of};
 use crate::pace::Pace;
 
-/// The classes, each at its index.
-pub(crate) const CLASSES: [TaskClass; 4] =
-    [TaskClass::Light, TaskClass::Code, TaskClass::Http, TaskClass::Llm];
-
 /// A number per class.
-pub(crate) type PerClass = [usize; CLASSES.len()];
+pub(crate) type PerClass = [usize; TaskClass::ALL.len()];
 
 /// Of how many places one is kept: for batches, if runs come before them that want all, and for
 /// tenants that have less than their share.
@@ -38,7 +34,7 @@ pub struct Window {
 impl Window {
     /// A window of so many tasks per class, at least one.
     pub fn new(limits: impl Fn(TaskClass) -> usize) -> Self {
-        Self { limits: CLASSES.map(|class| limits(class).max(1)) }
+        Self { limits: TaskClass::ALL.map(|class| limits(class).max(1)) }
     }
 
     /// A window for `slots` workers' slots per class: twice as many may be out, so that no slot
@@ -57,7 +53,7 @@ impl Window {
 struct Stream {
     out: PerClass,
     /// Runs with ready nodes of a class, each in its turn.
-    hungry: [VecDeque<Name>; CLASSES.len()],
+    hungry: [VecDeque<Name>; TaskClass::ALL.len()],
     /// When it got something last: of two with as much, the one that waits longer comes first.
     turn: u64,
 }

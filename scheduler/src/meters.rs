@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use flowmill_engine::error::ErrorClass;
 use flowmill_engine::fact::{Event, Fact, NodeFailed, NodeSucceeded, Then};
-use flowmill_engine::plan::Plan;
+use flowmill_engine::plan::{Plan, TaskClass};
 use flowmill_engine::run::{Rejected, Run};
 use flowmill_engine::time::Time;
 use flowmill_infra::clock::{Clock as _, SystemClock};
@@ -17,7 +17,7 @@ use flowmill_infra::metrics::{Counter, Family, Gauge, Histogram, Metrics, table}
 use flowmill_infra::store::Commit;
 
 use crate::duties::Sent;
-use crate::gate::{CLASSES, PerClass};
+use crate::gate::PerClass;
 
 /// How often all runs are looked at for what is ready.
 const LOOK: Duration = Duration::from_secs(1);
@@ -201,13 +201,13 @@ impl Meters {
         now: Time,
         runs: usize,
         (out, limits): (PerClass, PerClass),
-        ready: impl FnOnce() -> [Ready; CLASSES.len()],
+        ready: impl FnOnce() -> [Ready; TaskClass::ALL.len()],
     ) {
         if !self.is_on {
             return;
         }
         self.runs_held.is(runs);
-        for class in 0..CLASSES.len() {
+        for class in 0..TaskClass::ALL.len() {
             self.in_flight[class].is(out[class]);
             self.window[class].is(limits[class]);
         }

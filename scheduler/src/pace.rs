@@ -10,7 +10,7 @@ use flowmill_engine::plan::TaskClass;
 use flowmill_engine::run::Completion;
 use flowmill_engine::time::Time;
 
-use crate::gate::{CLASSES, PerClass, Window};
+use crate::gate::{PerClass, Window};
 
 /// Tasks that wait this long on average are not too many.
 const SHORT: Duration = Duration::from_millis(200);
@@ -32,7 +32,7 @@ pub(crate) struct Pace {
     /// How many slots of workers are this owner's share; 0 while that is not known.
     slots: PerClass,
     limits: PerClass,
-    seen: [Seen; CLASSES.len()],
+    seen: [Seen; TaskClass::ALL.len()],
 }
 
 /// What was seen since the limit was looked at last.

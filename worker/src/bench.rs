@@ -35,10 +35,6 @@ use crate::pulse::Pulse;
 use crate::recall::Recall;
 use crate::steps::KeptSteps;
 
-/// The classes, each at its index.
-pub(crate) const CLASSES: [TaskClass; 4] =
-    [TaskClass::Light, TaskClass::Code, TaskClass::Http, TaskClass::Llm];
-
 /// How often a node may be begun again whose worker was lost.
 const POISON: u32 = 3;
 

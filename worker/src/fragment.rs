@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::fact::{Event, Fact, FramePath, Returned};
+use flowmill_engine::plan::TaskClass;
 use flowmill_engine::run::{
     Completion, End, Fragment, Input, LANE_WAIT_MS, Outcome, Run, Seed, Wake,
 };
@@ -27,9 +28,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::bench::{
-    Bench, CLASSES, Execution, Past, Slot, checkpoint_key, is_call, key_of, unloadable,
-};
+use crate::bench::{Bench, Execution, Past, Slot, checkpoint_key, is_call, key_of, unloadable};
 use crate::claims;
 use crate::execute::{Library, Missing};
 use crate::held::Order;
@@ -160,7 +159,7 @@ impl<A: CompletionPublisher, V: Live, L: Library, C: Clock, R: Recall> Bench<A, 
     ) -> Step<R::Claim> {
         let (dispatch, class) = sent;
         let standstills = self.pulse.standstills();
-        let slot = self.turn(CLASSES[class]).come().await;
+        let slot = self.turn(TaskClass::ALL[class]).come().await;
         if self.pulse.standstills() > standstills {
             return Step::Overslept;
         }
@@ -272,7 +271,7 @@ impl<'a, K: Send + 'static> Inside<'a, K> {
         C: Clock,
         R: Recall<Claim = K>,
     {
-        for class in CLASSES {
+        for class in TaskClass::ALL {
             let count = self.core.ready(class, now);
             if count == 0 {
                 continue;

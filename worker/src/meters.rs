@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use flowmill_engine::plan::TaskClass;
 use flowmill_infra::message::Task;
 use flowmill_infra::metrics::{Counter, Family, Gauge, Histogram, Metrics, table};
 use flowmill_nodes::code::{Guest, Ran, SandboxWatch};
@@ -14,7 +15,6 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::Slots;
-use crate::bench::CLASSES;
 
 /// Ten-millionths, as prices are counted.
 const PARTS: f64 = 1e7;
@@ -35,7 +35,7 @@ impl Meters {
             (metrics.by_class(&table::WORKER_SLOTS), metrics.by_class(&table::WORKER_BUSY));
         let rows = rows.clone();
         metrics.look(move || {
-            for class in CLASSES {
+            for class in TaskClass::ALL {
                 let (at, most) = (class as usize, slots.of(class));
                 all[at].is(most);
                 // a class without slots has a row as well

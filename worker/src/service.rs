@@ -19,7 +19,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use crate::bench::{Bench, CLASSES, is_alone};
+use crate::bench::{Bench, is_alone};
 use crate::execute::Library;
 use crate::held::{Held, Key, Order};
 use crate::meters::{Meters, Over};
@@ -124,7 +124,8 @@ where
         settings: Settings,
         (outside, recall): (NodeContext, R),
     ) -> Self {
-        let slots = CLASSES.map(|class| Arc::new(Semaphore::new(settings.slots.of(class).max(1))));
+        let slots =
+            TaskClass::ALL.map(|class| Arc::new(Semaphore::new(settings.slots.of(class).max(1))));
         let began = clock.now();
         let pulse = Pulse::start();
         let meters = Meters::default();
@@ -239,7 +240,7 @@ where
         let beat = Beat {
             worker: self.settings.name.clone(),
             began: self.began,
-            slots: CLASSES.map(count),
+            slots: TaskClass::ALL.map(count),
             held: held.into_iter().collect(),
             waits,
         };

@@ -15,6 +15,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "submit",
             "batches",
             "export",
+            "explain",
             "limits",
             "retention",
             "top",

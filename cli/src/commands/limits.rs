@@ -16,7 +16,7 @@ use crate::server::{Call, Flags, Server, number, text};
 A limit bounds what is in flight at a time, over all schedulers: runs that have begun, and tasks that
 are out. What is beyond waits; nothing is refused. A weight says how much one gets where several want
 some: a tenant beside other tenants, a workflow or a batch beside the tenant's others.
-`flowmill runs explain` says which limit holds a run. docs/limits.md has more.
+`flowmill explain` says which limit holds a run. docs/limits.md has more.
 
 Examples:
   flowmill limits list

@@ -7,6 +7,7 @@ mod completions;
 mod config;
 mod conform;
 mod dlq;
+mod explain;
 mod export;
 mod help;
 #[cfg(feature = "store")]
@@ -85,6 +86,8 @@ enum Command {
     Rerun(Box<rerun::Args>),
     /// List, show, steer and answer runs of a server, or those that are kept in a folder.
     Runs(runs::Args),
+    /// Say why a run of a server does not move: what each of its nodes waits for.
+    Explain(explain::Args),
     /// Rebuild a run that is kept, as it was after any of its facts.
     #[cfg(feature = "store")]
     Replay(replay::Args),
@@ -169,6 +172,7 @@ impl Cli {
             Command::Resume(args) => resume::run(args),
             Command::Rerun(args) => rerun::run(&args),
             Command::Runs(args) => runs::run(args),
+            Command::Explain(args) => explain::run(&args),
             #[cfg(feature = "store")]
             Command::Replay(args) => replay::run(args),
             #[cfg(feature = "serve")]

@@ -402,11 +402,12 @@ async fn a_run_that_does_not_move_says_why() {
     let (_folder, path) = file(&greeting(), "greeting.yml");
     let run = flowmill(&server, &["submit", &path, "--input", "who=Ada"]).await.expect(0).out;
     let run = run.trim();
-    let why = flowmill(&server, &["runs", "explain", run]).await.expect(0).out;
+    let why = flowmill(&server, &["explain", run]).await.expect(0).out;
+    assert_eq!(flowmill(&server, &["runs", "explain", run]).await.expect(0).out, why);
     assert!(why.starts_with(&format!("run {run} (queued): accepted ")), "{why}");
-    let why = flowmill(&server, &["runs", "explain", run, "--json"]).await.expect(0).json();
+    let why = flowmill(&server, &["explain", run, "--json"]).await.expect(0).json();
     assert_eq!(why["code"], "owner_unknown");
-    flowmill(&server, &["runs", "explain", "nobody"]).await.expect(2).says("run_not_found");
+    flowmill(&server, &["explain", "nobody"]).await.expect(2).says("run_not_found");
 }
 
 #[tokio::test(flavor = "multi_thread")]

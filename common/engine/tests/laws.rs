@@ -22,7 +22,7 @@ use proptest::test_runner::FileFailurePersistence;
 
 use plans::{Body, Wanted};
 use reference::Reference;
-use support::driver::{CLASSES, Driver};
+use support::driver::Driver;
 use support::notation;
 
 /// The most inputs that any of these runs may need to end.
@@ -117,7 +117,7 @@ impl Chaos {
     fn act(&mut self, action: u8, choice: usize) {
         match action % 20 {
             0..4 => {
-                let class = CLASSES[choice % CLASSES.len()];
+                let class = TaskClass::ALL[choice % TaskClass::ALL.len()];
                 self.tell(Input::Grant { class, count: choice % 3 + 1, number: 0, workers: 1 });
             }
             4..8 => self.answer(choice, true),
@@ -259,7 +259,8 @@ impl Chaos {
             if run.outcome().is_some() {
                 return self.look_at_the_end();
             }
-            let ready = CLASSES.into_iter().find(|class| run.ready(*class, self.driver.now) > 0);
+            let ready =
+                TaskClass::ALL.into_iter().find(|class| run.ready(*class, self.driver.now) > 0);
             if run.status() == Status::Paused {
                 for choice in 0..run.waiting().len() {
                     self.reply(choice);
@@ -323,7 +324,7 @@ fn in_order(plan: &Arc<Plan>, order: &[u8]) -> RunFinished {
             return unordered(outcome);
         }
         let ready: Vec<TaskClass> =
-            CLASSES.into_iter().filter(|class| run.ready(*class, driver.now) > 0).collect();
+            TaskClass::ALL.into_iter().filter(|class| run.ready(*class, driver.now) > 0).collect();
         let out: Vec<_> = run
             .outstanding()
             .map(|sent| (sent.task.clone(), sent.attempt, sent.dispatch))

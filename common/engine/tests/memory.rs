@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use flowmill_engine::fact::{Event, RunFinished};
 use flowmill_engine::history;
-use flowmill_engine::plan::Success;
+use flowmill_engine::plan::{Success, TaskClass};
 use flowmill_engine::rerun::{self, What};
 use flowmill_engine::run::{Input, Start};
 use flowmill_engine::value::{Name, Value};
 use flowmill_engine::variables::Variable;
 
-use support::driver::{CLASSES, Driver};
+use support::driver::Driver;
 use support::notation;
 
 /// A chat whose node looks at what was said before.
@@ -42,7 +42,7 @@ fn ended(plan: &str, start: Start) -> Driver {
         if driver.has_work() {
             driver.tick(Duration::ZERO);
         }
-        for class in CLASSES {
+        for class in TaskClass::ALL {
             let count = driver.run.ready(class, driver.now);
             let grant = Input::Grant { class, count, number: 0, workers: 1 };
             for fact in driver.apply(grant).unwrap_or_default() {

@@ -23,7 +23,7 @@ use proptest::test_runner::FileFailurePersistence;
 
 use plans::Wanted;
 use reference::Reference;
-use support::driver::{CLASSES, Driver};
+use support::driver::Driver;
 use support::notation;
 
 /// The most inputs that any of these runs may need to end.
@@ -223,7 +223,7 @@ fn run(
             return driver;
         }
         let ready: Vec<TaskClass> =
-            CLASSES.into_iter().filter(|class| run.ready(*class, driver.now) > 0).collect();
+            TaskClass::ALL.into_iter().filter(|class| run.ready(*class, driver.now) > 0).collect();
         let out: Vec<_> = run
             .outstanding()
             .map(|sent| (sent.task.clone(), sent.attempt, sent.dispatch))

@@ -25,7 +25,7 @@ use flowmill_engine::value::{Name, Value};
 use flowmill_engine::variables::{Selector, Variable};
 
 use support::catalogue::value;
-use support::driver::{CLASSES, Driver};
+use support::driver::Driver;
 use support::notation::{self, duration_ms, tokens};
 
 #[test]
@@ -340,7 +340,8 @@ impl Play {
                 continue;
             }
             let now = self.driver.now;
-            let ready = CLASSES.into_iter().find(|class| self.driver.run.ready(*class, now) > 0);
+            let ready =
+                TaskClass::ALL.into_iter().find(|class| self.driver.run.ready(*class, now) > 0);
             let Some(class) = ready.filter(|_| !self.is_manual) else { return };
             let count = self.driver.run.ready(class, now);
             let facts =
@@ -394,7 +395,7 @@ impl Play {
 }
 
 fn class_of(word: &str) -> TaskClass {
-    CLASSES.into_iter().find(|class| format!("{class:?}").to_lowercase() == word).unwrap()
+    TaskClass::ALL.into_iter().find(|class| format!("{class:?}").to_lowercase() == word).unwrap()
 }
 
 fn outputs(words: &[String]) -> Outputs {

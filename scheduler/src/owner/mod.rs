@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::fact::{Fact, Returned, Status, TaskId};
-use flowmill_engine::plan::Plan;
+use flowmill_engine::plan::{Plan, TaskClass};
 use flowmill_engine::run::{Input, Outstanding, Rejected, Run, Start};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
@@ -22,7 +22,7 @@ use flowmill_infra::store::{Commit, StoreError};
 use crate::active::{Active, Wants};
 use crate::effects::{Effects, Home};
 use crate::fence::{crash, fenced};
-use crate::gate::{CLASSES, Gate, PerClass, Window};
+use crate::gate::{Gate, PerClass, Window};
 use crate::handle::{Done, Finished, SubmitError};
 use crate::meters::Meters;
 
@@ -317,7 +317,7 @@ impl Owner {
             }
             active.wake_at = wake_at;
         }
-        for class in CLASSES {
+        for class in TaskClass::ALL {
             let ready_since = &mut active.ready_since[class as usize];
             *ready_since = wants.ready[class as usize].then(|| ready_since.unwrap_or(now));
             let is_hungry = &mut active.is_hungry[class as usize];
@@ -352,7 +352,7 @@ impl Owner {
 
     /// Shares the free places of the window among the runs that want some, in turns.
     pub(crate) fn grant(&mut self, now: Time) {
-        for class in CLASSES {
+        for class in TaskClass::ALL {
             let Some(mut round) = self.gate.round(class) else { continue };
             while let Some((id, count)) = self.gate.next(&mut round) {
                 let Some(active) = self.runs.get_mut(&id) else { continue };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use flowmill_engine::plan::TaskClass;
 use flowmill_engine::run::Completion;
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Name;
@@ -10,7 +11,6 @@ use flowmill_infra::flow::Flow;
 use flowmill_infra::shares::{Amount, Party, Usage};
 
 use crate::allotments::{Allotments, is_of};
-use crate::gate::CLASSES;
 use crate::meters::Ready;
 use crate::pace::Times;
 
@@ -31,17 +31,17 @@ impl Owner {
     pub(crate) fn ready(&self, now: Time) -> BTreeMap<Arc<Flow>, usize> {
         let mut ready: BTreeMap<Arc<Flow>, usize> = BTreeMap::new();
         for active in self.runs.values().filter(|active| active.is_hungry.contains(&true)) {
-            let more: usize = CLASSES.map(|class| active.run.ready(class, now)).iter().sum();
+            let more: usize = TaskClass::ALL.map(|class| active.run.ready(class, now)).iter().sum();
             *ready.entry(active.flow.clone()).or_default() += more;
         }
         ready
     }
 
     /// What could be sent if there were places for it. It looks at all runs.
-    pub(crate) fn ready_tasks(&self, now: Time) -> [Ready; CLASSES.len()] {
-        let mut all = [Ready::default(); CLASSES.len()];
+    pub(crate) fn ready_tasks(&self, now: Time) -> [Ready; TaskClass::ALL.len()] {
+        let mut all = [Ready::default(); TaskClass::ALL.len()];
         for active in self.runs.values().filter(|active| active.is_hungry.contains(&true)) {
-            for class in CLASSES {
+            for class in TaskClass::ALL {
                 let ready = &mut all[class as usize];
                 ready.tasks += active.run.ready(class, now);
                 let since = active.ready_since[class as usize];

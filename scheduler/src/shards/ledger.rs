@@ -15,7 +15,6 @@ use flowmill_infra::notes::{MOST_HELD, WorkerNote};
 use flowmill_infra::waits::Waiting;
 
 use crate::duties::Sent;
-use crate::gate::CLASSES;
 
 /// How long a worker may say nothing.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -52,7 +51,7 @@ struct Worker {
     began: Time,
     heard_at: Time,
     /// How many nodes of each class it runs at a time.
-    slots: [u16; CLASSES.len()],
+    slots: [u16; TaskClass::ALL.len()],
     held: BTreeSet<Number>,
     /// What it held when it was heard last, but may have answered since, and the answer is lost: the
     /// next beat says which.
@@ -110,7 +109,7 @@ impl Ledger {
             !is_silent
         });
         let mut lost = self.lose_held(held);
-        let has_room = CLASSES.map(|class| self.has_room(class));
+        let has_room = TaskClass::ALL.map(|class| self.has_room(class));
         let unheld =
             |out: &Out| now.since(out.at.max(since)) >= UNHELD && has_room[out.class as usize];
         let unheld: Vec<Number> =
@@ -219,8 +218,8 @@ impl Ledger {
     }
 
     /// How many slots of each class they have.
-    pub(crate) fn slots(&self) -> [usize; CLASSES.len()] {
-        let mut slots = [0; CLASSES.len()];
+    pub(crate) fn slots(&self) -> [usize; TaskClass::ALL.len()] {
+        let mut slots = [0; TaskClass::ALL.len()];
         for worker in self.workers.values() {
             slots.iter_mut().zip(worker.slots).for_each(|(sum, of)| *sum += usize::from(of));
         }

@@ -1,6 +1,5 @@
 //! `flowmill runs`: the runs of a server, or those that are kept in a folder.
 
-mod explain;
 #[cfg(feature = "store")]
 mod folder;
 mod forms;
@@ -15,6 +14,7 @@ use anyhow::bail;
 use flowmill_engine::time::{Time, parse_duration};
 use flowmill_infra::clock::{Clock as _, SystemClock};
 
+use super::explain;
 use crate::server;
 
 pub(super) use remote::word;
@@ -75,7 +75,7 @@ Examples:
     /// Answer a form of a run of a server.
     Answer(forms::Answer),
     /// Say why a run of a server does not move: what each of its nodes waits for.
-    Explain(Explain),
+    Explain(explain::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -151,18 +151,6 @@ struct Steer {
     #[command(flatten)]
     server: server::Flags,
     /// Print the run as one JSON object.
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, clap::Args)]
-struct Explain {
-    /// The run's id.
-    #[arg(value_name = "RUN_ID")]
-    run: String,
-    #[command(flatten)]
-    server: server::Flags,
-    /// Print it as one JSON object.
     #[arg(long)]
     json: bool,
 }

@@ -48,6 +48,9 @@ pub enum TaskClass {
 }
 
 impl TaskClass {
+    /// All of them, each at its index.
+    pub const ALL: [Self; 4] = [Self::Light, Self::Code, Self::Http, Self::Llm];
+
     /// What it is called wherever it is shown, and in the names of queues.
     pub fn name(self) -> &'static str {
         match self {

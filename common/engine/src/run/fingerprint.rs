@@ -69,7 +69,7 @@ impl Run {
                 .map(|(place, not_before)| format!("deferred {} {not_before:?}", self.name(place))),
         );
         lines.extend(self.queues.carried().map(|place| format!("ready {}", self.name(place))));
-        for class in [TaskClass::Light, TaskClass::Code, TaskClass::Http, TaskClass::Llm] {
+        for class in TaskClass::ALL {
             let offers = self.queues.offers(class);
             lines.extend(offers.map(|place| format!("offer {class:?} {}", self.name(place))));
         }

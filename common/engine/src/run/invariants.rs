@@ -18,9 +18,6 @@ use super::{InFlight, Run};
 /// Nothing, or what is wrong.
 pub type Verdict = Result<(), String>;
 
-const CLASSES: [TaskClass; 4] =
-    [TaskClass::Light, TaskClass::Code, TaskClass::Http, TaskClass::Llm];
-
 /// All that must hold of a run between two inputs.
 ///
 /// # Errors
@@ -65,7 +62,7 @@ pub fn finished_asks_for_nothing(run: &Run) -> Verdict {
     ensure(run.tasks.is_empty(), || format!("ended with tasks out: {:?}", run.tasks.keys()))?;
     ensure(run.waiting.is_empty(), || "ended but waits for a person".to_owned())?;
     let far = Time(u64::MAX);
-    let ready = CLASSES.iter().any(|class| run.ready(*class, far) > 0);
+    let ready = TaskClass::ALL.iter().any(|class| run.ready(*class, far) > 0);
     ensure(!ready, || "ended with nodes ready".to_owned())?;
     ensure(run.next_deadline(far).is_none(), || "ended with a deadline".to_owned())?;
     ensure(run.by_path.len() <= 1, || "ended with live passes".to_owned())
@@ -222,7 +219,7 @@ pub fn what_is_carried_has_a_task(run: &Run) -> Verdict {
 /// # Errors
 /// Names the counter.
 pub fn counts_agree(run: &Run) -> Verdict {
-    for class in CLASSES {
+    for class in TaskClass::ALL {
         let out = run.tasks.values().filter(|sent| sent.class == class).count();
         ensure(run.in_flight(class) == out, || format!("{class:?} tasks are counted wrongly"))?;
     }

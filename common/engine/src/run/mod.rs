@@ -54,7 +54,7 @@ use crate::variables::Variable;
 use carry::Load;
 use fragment::Bounds;
 use frame::{Frame, FrameIx, Place};
-use queues::{CLASSES, Queues};
+use queues::Queues;
 
 pub use carry::LANE_WAIT_MS;
 pub use child::ChildOrder;
@@ -177,7 +177,7 @@ pub struct Run {
     queues: Queues,
     tasks: BTreeMap<TaskId, InFlight>,
     /// How many of them there are of each class.
-    out: [usize; CLASSES],
+    out: [usize; TaskClass::ALL.len()],
     /// Nodes that wait for a person.
     waiting: Vec<Waiting>,
     /// What passes that did not open yet take over from an earlier run.
@@ -271,7 +271,7 @@ impl Run {
             by_path: FxHashMap::default(),
             queues: Queues::default(),
             tasks: BTreeMap::new(),
-            out: [0; CLASSES],
+            out: [0; TaskClass::ALL.len()],
             waiting: Vec::new(),
             held: FxHashMap::default(),
             pause_reasons: Vec::new(),

@@ -7,9 +7,6 @@ use crate::time::Time;
 
 use super::frame::{FrameIx, Place};
 
-/// How many classes of tasks there are.
-pub(super) const CLASSES: usize = 4;
-
 /// Every list is in order of arrival.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Queues {
@@ -19,12 +16,12 @@ pub(super) struct Queues {
     /// begun when the run pauses.
     pub(super) people: VecDeque<Place>,
     /// Task nodes that wait for a grant, by class.
-    tasks: [VecDeque<Place>; CLASSES],
+    tasks: [VecDeque<Place>; TaskClass::ALL.len()],
     /// Ready nodes whose outcome a task in flight brings, and the time before which those it left
     /// may not begin.
     carried: BTreeMap<Place, Time>,
     /// Containers with passes for another chunk, by class.
-    offers: [VecDeque<Place>; CLASSES],
+    offers: [VecDeque<Place>; TaskClass::ALL.len()],
     /// Task nodes that wait for their time first.
     delayed: BTreeMap<(Time, u64), (TaskClass, Place)>,
     /// Numbers delays of the same time.

@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use flowmill_engine::error::NodeError;
 use flowmill_engine::fact::{Dispatch, Returned, TaskDispatched, TaskId};
-use flowmill_engine::plan::{Behaviour, Evaluation, Plan, Success};
+use flowmill_engine::plan::{Behaviour, Evaluation, Plan, Success, TaskClass};
 use flowmill_engine::run::{Completion, End, Input, LANE_WAIT_MS, Outcome, Run, Seed};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::Value;
-
-use crate::support::driver::CLASSES;
 
 /// How a worker behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +85,7 @@ impl Hand {
             .outstanding()
             .map(|sent| (sent.task.clone(), sent.attempt, sent.dispatch))
             .collect();
-        let ready = CLASSES.into_iter().find(|class| self.core.ready(*class, *now) > 0);
+        let ready = TaskClass::ALL.into_iter().find(|class| self.core.ready(*class, *now) > 0);
         if let Some(class) = ready.filter(|_| out.is_empty() || choice.is_multiple_of(2)) {
             let grant = Input::Grant { class, count: choice % 3 + 1, number: 0, workers: 1 };
             let facts = self.core.apply(*now, grant).unwrap();

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowmill_engine::fact::{Dispatch, Event, Options, Returned, RunFinished, Status};
-use flowmill_engine::plan::Plan;
+use flowmill_engine::plan::{Plan, TaskClass};
 use flowmill_engine::run::{Completion, End, Input, Run, Start};
 use flowmill_engine::value::loads;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::plans::{self, Wanted};
-use crate::support::driver::{CLASSES, Driver};
+use crate::support::driver::Driver;
 use crate::support::notation;
 use crate::unordered;
 use hands::{Hand, Temper};
@@ -66,7 +66,7 @@ fn a_worker_begins_rounds_with_what_was_there_before_them() {
     let plan = notation::plan(body);
     let mut driver = start(&plan, Dispatch::Fragments);
     driver.tick(Duration::ZERO);
-    let grant = |number| Input::Grant { class: CLASSES[0], count: 1, number, workers: 1 };
+    let grant = |number| Input::Grant { class: TaskClass::ALL[0], count: 1, number, workers: 1 };
     let facts = driver.apply(grant(1)).unwrap();
     let Some(Event::TaskDispatched(sent)) = facts.first().map(|fact| &fact.event) else {
         panic!("{facts:?}")
@@ -114,7 +114,7 @@ fn run(plan: &Arc<Plan>, dispatch: Dispatch, choices: &[u8], temper: Temper) -> 
             continue;
         }
         let ready: Vec<_> =
-            CLASSES.into_iter().filter(|of| driver.run.ready(*of, now) > 0).collect();
+            TaskClass::ALL.into_iter().filter(|of| driver.run.ready(*of, now) > 0).collect();
         if !ready.is_empty() && (hands.is_empty() || choice.is_multiple_of(3)) {
             let class = ready[choice % ready.len()];
             let workers = u32::try_from(choice % 3 + 1).unwrap();

@@ -9,13 +9,10 @@ use std::time::Duration;
 use flowmill_engine::error::NodeError;
 use flowmill_engine::fact::{Fact, TaskId};
 use flowmill_engine::invariants;
-use flowmill_engine::plan::{Plan, Success, TaskClass};
+use flowmill_engine::plan::{Plan, Success};
 use flowmill_engine::run::{Completion, Input, Outcome, Rejected, Run, Start, Wake};
 use flowmill_engine::time::Time;
 use flowmill_engine::value::decode;
-
-pub(crate) const CLASSES: [TaskClass; 4] =
-    [TaskClass::Light, TaskClass::Code, TaskClass::Http, TaskClass::Llm];
 
 pub(crate) struct Driver {
     pub(crate) run: Run,

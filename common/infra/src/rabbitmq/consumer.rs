@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 use super::aside::Aside;
 use super::completions::RabbitCompletions;
 use super::contact::Contact;
-use super::names::{CLASSES, Dead, Lane};
+use super::names::{Dead, Lane};
 use super::{End, RabbitError, Settings, connect_to_take, headers, topology, waits};
 use crate::broker::{CompletionPublisher, Receipt, TaskConsumer, Work};
 use crate::clock::{Clock, SystemClock};
@@ -246,7 +246,7 @@ impl Fetcher {
         let transit = self.settings.transit.clone();
         readers.spawn(hear(words(connection, &self.settings).await?, self.words.clone(), transit));
         let aside = Aside::open(connection, &self.settings, Dead::Tasks).await?;
-        let served = CLASSES.into_iter().zip(self.slots).filter(|(_, slots)| *slots > 0);
+        let served = TaskClass::ALL.into_iter().zip(self.slots).filter(|(_, slots)| *slots > 0);
         for (class, slots) in served {
             for lane in Lane::ALL {
                 let channel = connection.create_channel().await?;

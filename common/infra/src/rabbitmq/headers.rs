@@ -277,3 +277,41 @@ fn text(text: &str) -> AMQPValue {
 fn number(number: u32) -> AMQPValue {
     AMQPValue::LongLongInt(number.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use flowmill_services::models::limits::Why;
+
+    use super::*;
+
+    fn beside(headers: FieldTable) -> BasicProperties {
+        BasicProperties::default().with_headers(headers)
+    }
+
+    #[test]
+    fn calls_that_wait_are_told_beside_a_beat_in_a_form_that_stays() {
+        let told = Waiting {
+            shard: Shard(7),
+            number: 12,
+            provider: "open ai".into(),
+            why: Why::Cooling,
+            until: Some(Time(1_796_000_000_000)),
+        };
+        let lines = waits::write(std::slice::from_ref(&told));
+        let headers = of_waits(&lines);
+        // releases that are mixed read each other's
+        let shown = shown(&headers);
+        let line = "7 12 cooling 1796000000000 open ai\n";
+        assert_eq!(shown, [("flowmill-waits".into(), line.into())]);
+        assert_eq!(waits(&beside(headers)), [told]);
+    }
+
+    #[test]
+    fn a_beat_without_calls_that_wait_has_nothing_beside_it() {
+        assert!(of_waits("").inner().is_empty());
+        assert!(waits(&BasicProperties::default()).is_empty());
+        let mut headers = FieldTable::default();
+        headers.insert(WAITS.into(), number(7));
+        assert!(waits(&beside(headers)).is_empty());
+    }
+}

@@ -6,10 +6,6 @@ use lapin::types::ShortString;
 
 use crate::message::Shard;
 
-/// All classes, in the order of their slots.
-pub(super) const CLASSES: [TaskClass; 4] =
-    [TaskClass::Light, TaskClass::Code, TaskClass::Http, TaskClass::Llm];
-
 /// How urgent a task is. Somebody waits for an interactive one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {

@@ -12,7 +12,7 @@ use super::Settings;
 use super::contact::Pressure;
 use super::headers::{of_task, seconds};
 use super::link::{Care, Fate, Link, Outgoing};
-use super::names::{CLASSES, Lane, Names};
+use super::names::{Lane, Names};
 use crate::broker::{Closed, TaskPublisher};
 use crate::clock::{Clock, SystemClock};
 use crate::message::{Control, Delivery, Task};
@@ -27,9 +27,9 @@ pub struct RabbitTasks {
     /// Into the inbox of the same process.
     notices: mpsc::UnboundedSender<Delivery>,
     /// How many tasks of each class came back because there was no queue.
-    unroutable: [AtomicU64; CLASSES.len()],
+    unroutable: [AtomicU64; TaskClass::ALL.len()],
     /// The classes that had no queue when they were asked for last.
-    without_queue: [AtomicBool; CLASSES.len()],
+    without_queue: [AtomicBool; TaskClass::ALL.len()],
 }
 
 impl RabbitTasks {

@@ -1,6 +1,7 @@
 //! Declares what messages pass through. Everything is declared by whoever uses it, each time it
 //! connects: declaring again what exists changes nothing.
 
+use flowmill_engine::plan::TaskClass;
 use lapin::options::{
     ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
     QueueDeleteOptions,
@@ -9,7 +10,7 @@ use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 
-use super::names::{CLASSES, Dead, Lane};
+use super::names::{Dead, Lane};
 use super::{Queues, RabbitError, Settings, connect};
 use crate::message::Shard;
 
@@ -52,7 +53,7 @@ pub(super) async fn common(
             )
             .await?;
     }
-    for class in CLASSES {
+    for class in TaskClass::ALL {
         for lane in Lane::ALL {
             let arguments = with_dead_letters(settings, Dead::Tasks);
             declare(&channel, &names.tasks(class, lane), arguments).await?;
@@ -71,7 +72,8 @@ pub(super) async fn remove(
     shards: u16,
 ) -> Result<(), RabbitError> {
     let names = settings.names();
-    let tasks = CLASSES.iter().flat_map(|class| Lane::ALL.map(|lane| names.tasks(*class, lane)));
+    let tasks =
+        TaskClass::ALL.iter().flat_map(|class| Lane::ALL.map(|lane| names.tasks(*class, lane)));
     let results = (0..shards).map(|shard| names.results(Shard(shard)));
     let dead = Dead::ALL.map(|dead| names.dead(dead));
     for queue in tasks.chain(results).chain(dead).chain([names.submissions()]) {

@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn queues_are_called_as_their_classes() {
-        for class in [TaskClass::Light, TaskClass::Code, TaskClass::Http, TaskClass::Llm] {
+        for class in TaskClass::ALL {
             let Queue { name, send, process } = Queue::of(class);
             assert_eq!(name, format!("tasks.{}", class.name()));
             assert_eq!((send, process), (&*format!("send {name}"), &*format!("process {name}")));

@@ -42,7 +42,6 @@ pub(crate) async fn all<P, I, W, A>(
 }
 
 pub(crate) fn task(number: u64) -> Task {
-    let classes = [TaskClass::Light, TaskClass::Code, TaskClass::Http, TaskClass::Llm];
     Task {
         tenant: "default".into(),
         run: "r".into(),
@@ -52,7 +51,7 @@ pub(crate) fn task(number: u64) -> Task {
         attempt: 1,
         dispatch: 1,
         number,
-        class: classes[usize::try_from(number % 4).unwrap()],
+        class: TaskClass::ALL[usize::try_from(number % 4).unwrap()],
         fragment: Fragment::Nodes(vec!["n".into()]),
         is_fused: false,
         variables: Variables::default(),

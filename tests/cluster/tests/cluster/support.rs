@@ -200,8 +200,7 @@ impl Cluster {
         store: Arc<PostgresStore>,
         nodes: (NodeContext, R),
     ) -> Hand {
-        let slots = [TaskClass::Light, TaskClass::Code, TaskClass::Http, TaskClass::Llm]
-            .map(|class| u16::try_from(SLOTS.of(class)).unwrap());
+        let slots = TaskClass::ALL.map(|class| u16::try_from(SLOTS.of(class)).unwrap());
         let ends = rabbitmq::worker(&self.broker_of(&store), slots).await.unwrap();
         let workflows = Arc::new(Workflows::new(store));
         let settings = Settings {

@@ -119,7 +119,8 @@ impl Gateway {
         Admitted { limiter: &*self.limiter, asking: Some(asking), turn }
     }
 
-    /// Others may have found that a provider fails: whoever counts here hears of it as well.
+    /// Others may have found that a provider fails: whoever counts here hears of it as well. The
+    /// verdict does not say whether it is the provider that is left alone, or one model of it.
     async fn hear_of(&self, offer: &Offer) {
         if self.watch.is_some() {
             self.note_standing(offer, &self.standing(offer).await);

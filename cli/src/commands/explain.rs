@@ -1,18 +1,45 @@
-//! Why a run of a server does not move.
+//! `flowmill explain`: why a run of a server does not move. `flowmill runs explain` is the same.
 
 use std::fmt::Write as _;
+use std::process::ExitCode;
 
+use anyhow::Context as _;
 use flowmill_engine::value::Object;
 
-use super::Explain;
 use crate::console::{one_line, print};
-use crate::server::{object, text};
+use crate::server::{self, object, text};
 
 /// Letters of a name.
 const NAME: usize = 60;
 
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Each node that was begun or is ready is told with the gate that holds it: a worker that has it, no
+worker for its class, a limit, a provider, a time, people, a broker that is away. docs/api.md lists
+the gates.
+
+Examples:
+  flowmill explain 0197e0c2-0000-7000-8000-000000000000
+  flowmill explain 0197e0c2-0000-7000-8000-000000000000 --json | jq -r '.nodes[].gate'")]
+pub(crate) struct Args {
+    /// The run's id.
+    #[arg(value_name = "RUN_ID")]
+    run: String,
+    #[command(flatten)]
+    server: server::Flags,
+    /// Print it as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new().context("failed to start the runtime")?;
+    runtime.block_on(explain(args))?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Says which gate holds each node of a run.
-pub(super) async fn explain(args: &Explain) -> anyhow::Result<()> {
+pub(super) async fn explain(args: &Args) -> anyhow::Result<()> {
     let server = args.server.server()?;
     let reply = server.get(&["runs", &args.run, "explain"], Vec::new()).await?;
     if args.json {
