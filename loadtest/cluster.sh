@@ -79,6 +79,8 @@ up() {
     statement "DROP DATABASE IF EXISTS $name WITH (FORCE)"
     remove_queues
     statement "CREATE DATABASE $name ${FLOWMILL_LOADTEST_TEMPLATE:+TEMPLATE $FLOWMILL_LOADTEST_TEMPLATE}"
+    # a copy is not brought to the disk while something is measured
+    statement CHECKPOINT
   fi
   trap down EXIT
   deploy/local-up

@@ -549,3 +549,36 @@ fn a_batch_spends_no_more_than_its_budget() {
     assert_eq!(serving.end(&alone)["status"], "succeeded");
     serving.stop();
 }
+
+#[test]
+fn a_node_says_which_provider_its_call_waits_for() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let slow = ScriptedAnswer { delay_ms: 60_000, ..ScriptedAnswer::text("hello") };
+    let provider = runtime.block_on(Provider::start(Script::of([Rule::always(slow)]))).unwrap();
+    let (_parent, folder) = folder();
+    let url = provider.url(Protocol::OpenAi);
+    let services = format!("[providers.openai]\nurl = \"{url}\"\nkey = \"$PATH\"\nat_once = 1\n");
+    let services = file("serve-one-at-once.toml", &services);
+    let document = file("serve-slow-model.yml", &asking_a_model());
+    let serving = Serving::start(&folder, &["--services", &services]);
+    let runs =
+        ["a", "b"].map(|word| serving.submit(&[&document, "--input", &format!("word={word}")]));
+    let since = std::time::Instant::now();
+    let told = |run: &String| {
+        let why = serving.ask(&["explain", run, "--json"]).expect(0).json();
+        let node = &why["nodes"][0];
+        node["gate"] == "provider"
+            && node["code"] == "calls_at_once"
+            && node["provider"] == "openai"
+    };
+    // one of them calls; the worker says so with a beat, and the scheduler with its next note
+    while runs.iter().filter(|run| told(run)).count() != 1 {
+        assert!(since.elapsed() < PATIENCE, "{}", serving.ask(&["explain", &runs[1]]).out);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    for run in &runs {
+        serving.ask(&["runs", "cancel", run]).expect(0);
+        assert_eq!(serving.end(run)["status"], "stopped");
+    }
+    serving.stop();
+}

@@ -277,6 +277,9 @@ pub trait Keeping: Send + Sync + 'static {
 /// A store in the hands of the one who removes what need not be kept. Each step is small, and done
 /// whole or not at all; who stops between two of them has lost nothing.
 pub trait Purge: Send {
+    /// The most runs that one step removes: as many as can go while nobody who works waits for it.
+    const AT_ONCE: usize;
+
     /// What there is.
     ///
     /// # Errors

@@ -16,8 +16,8 @@ use super::{EndedRun, Kind, Month, Purge, Rest, Rules, Stock, Swept, Terms};
 /// Runs that are looked at in one step.
 const LOOKED_AT: usize = 2000;
 
-/// Runs, or rows of other kinds, that are removed in one step.
-const REMOVED: usize = 500;
+/// Rows beside runs that are removed in one step.
+const SWEPT: usize = 500;
 
 /// Large values that belong to nobody are left alone for so long: their run may be about to come.
 const ORPHANS: Duration = Duration::from_hours(24);
@@ -159,7 +159,7 @@ impl<P: Purge> Pass<'_, P> {
     }
 
     async fn remove(&mut self, due: &[EndedRun]) -> Result<(), StoreError> {
-        for runs in due.chunks(REMOVED) {
+        for runs in due.chunks(P::AT_ONCE) {
             self.purged.runs += if self.limits.is_dry {
                 for run in runs {
                     *self.purged.due.entry(run.tenant.clone()).or_default() += 1;
@@ -201,7 +201,7 @@ impl<P: Purge> Pass<'_, P> {
     async fn sweep(&mut self, rest: Rest) -> Result<u64, StoreError> {
         let (mut total, mut from) = (0, None::<String>);
         loop {
-            let sweep = self.store.sweep(&rest, from.as_deref(), REMOVED);
+            let sweep = self.store.sweep(&rest, from.as_deref(), SWEPT);
             let Swept { removed, next } = paced(self.limits, sweep).await?;
             total += removed;
             if next.is_none() {

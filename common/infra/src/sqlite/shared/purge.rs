@@ -114,6 +114,9 @@ const CLEAR: [&str; 11] = [
 ];
 
 impl Purge for FolderPurge {
+    /// Whoever writes waits for this.
+    const AT_ONCE: usize = 500;
+
     async fn stock(&mut self) -> Result<Stock, StoreError> {
         const OWN: &str = "SELECT tenant, kind, keep FROM retention";
         const GONE: &str = "SELECT name FROM removed_tenants";
