@@ -233,6 +233,7 @@ impl World {
         let asked: Asked = services(folder.path(), &provider, counter.port);
         let more = [
             ("FLOWMILL_OTLP__ENDPOINT", collector.url.clone()),
+            ("FLOWMILL_OTLP__SAMPLE", "1".to_owned()),
             ("FLOWMILL_OTLP__HEADERS", "x-project=flowmill".to_owned()),
             ("FLOWMILL_LOG__FORMAT", "json".to_owned()),
             ("FLOWMILL_LOG__FILTER", "info,flowmill_worker=debug,lapin=off".to_owned()),
