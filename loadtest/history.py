@@ -9,6 +9,9 @@ its own (loadtest/measure) over a copy of it. While it is loaded with `w1` in ho
 share of the time that is usual. Compared are the time on processors of programs and servers and the statements of
 PostgreSQL for each node, those of the purge among them (each is a transaction of its own). Then `w6` is: how long short
 runs take, ten a second, under load.
+
+How many nodes a commit carries moves by a tenth from load to load, and with it the statements. So it is also counted what
+a purge asks while nothing else does, once it removes single runs.
 """
 
 import argparse
@@ -16,6 +19,7 @@ import json
 import os
 import statistics
 import subprocess
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,6 +71,10 @@ def psql(url: str, *statements: str) -> None:
         subprocess.run(command, input=statement, text=True, check=True, stdout=subprocess.DEVNULL)
 
 
+def psql_rows(url: str, statement: str) -> list[str]:
+    return subprocess.run(["psql", "-XAtqw", url, "-c", statement], capture_output=True, text=True, check=True).stdout.split()
+
+
 def make_history(server: str, count: int) -> None:
     usual, history = server + "/postgres", f"{server}/{TEMPLATE}"
     psql(usual, f"DROP DATABASE IF EXISTS {TEMPLATE}", f"CREATE DATABASE {TEMPLATE}")
@@ -103,6 +111,23 @@ def in_turns(pair: int, scenario: str, runs: int, settings: tuple[dict, dict]) -
     return load(scenario, runs, empty), last
 
 
+def of_a_purge(server: str, settings: dict, seconds: int = 30) -> float:
+    """How many statements a second a purge asks that removes single runs, in the share that is usual."""
+    usual, name = server + "/postgres", TEMPLATE + "_copy"
+    psql(usual, f"DROP DATABASE IF EXISTS {name}", f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}", "CHECKPOINT")
+    purge = [ROOT / "target" / "release" / "flowmill", "purge", "--url", f"{server}/{name}", "--share", "0.05"]
+    commits = f"SELECT xact_commit FROM pg_stat_database WHERE datname = '{name}'"
+    with subprocess.Popen(purge, env=os.environ | settings, stderr=subprocess.DEVNULL) as purging:
+        # the months go first
+        time.sleep(10)
+        (before,) = psql_rows(usual, commits)
+        time.sleep(seconds)
+        (after,) = psql_rows(usual, commits)
+        purging.terminate()
+    psql(usual, f"DROP DATABASE {name} WITH (FORCE)")
+    return (int(after) - int(before)) / seconds
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5)
@@ -121,12 +146,13 @@ def main() -> None:
         "FLOWMILL_RETENTION__STOPPED": "100d",
         "FLOWMILL_RETENTION__EVERY": "1m",
     }
-    more = {"cpu": [], "statements": [], "p99": []}
+    rates, more = [], {"cpu": [], "statements": [], "p99": []}
     print("| pair | empty, µs a node | full | more | empty, statements a node | full | more | empty, p99 ms | full | more |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for pair in range(1, arguments.pairs + 1):
         cells = [str(pair)]
         plain, loaded = in_turns(pair, "w1", arguments.runs, (empty, full))
+        rates.append(plain["counts"]["postgres commits"] / plain["seconds"])
         quick, slow = in_turns(pair, "w6", 200, (empty, full))
         for name, of, (before, after), form in (
             ("cpu", cpu, (plain, loaded), "{:.0f}"),
@@ -142,6 +168,8 @@ def main() -> None:
         f"\nMedians: {medians['cpu']:+.1%} time on processors and {medians['statements']:+.1%} statements of PostgreSQL for each "
         f"node, {medians['p99']:+.1%} at p99 of short runs."
     )
+    asked, rate = of_a_purge(arguments.postgres, full), statistics.median(rates)
+    print(f"A purge asks {asked:.1f} statements a second, the load alone {rate:.0f}: {asked / rate:+.1%}.")
     psql(arguments.postgres + "/postgres", f"DROP DATABASE IF EXISTS {TEMPLATE}")
 
 

@@ -15,13 +15,16 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, Consumer};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::aside::Aside;
 use super::completions::RabbitCompletions;
 use super::contact::Contact;
 use super::names::{Dead, Lane};
-use super::{End, RabbitError, Settings, connect_to_take, headers, topology, waits};
+use super::{
+    CLOSING, End, PATIENCE, RabbitError, Settings, connect_to_take, headers, in_time, part,
+    topology, waits,
+};
 use crate::broker::{CompletionPublisher, Receipt, TaskConsumer, Work};
 use crate::clock::{Clock, SystemClock};
 use crate::dead_letters::Sending;
@@ -151,11 +154,12 @@ impl Receipt for RabbitReceipt {
     }
 
     async fn settle(self) {
-        self.channel.basic_ack(self.tag, BasicAckOptions::default()).await.ok();
+        // what is not said in time is as if the connection was lost
+        timeout(PATIENCE, self.channel.basic_ack(self.tag, BasicAckOptions::default())).await.ok();
     }
 
     async fn release(self) {
-        self.channel.basic_nack(self.tag, requeue()).await.ok();
+        timeout(PATIENCE, self.channel.basic_nack(self.tag, requeue())).await.ok();
     }
 }
 
@@ -184,7 +188,7 @@ impl Fetcher {
                 Ok(connection) => {
                     let end = self.session(&connection, &mut waits).await;
                     self.connected.send_replace(None);
-                    connection.close(200, "done".into()).await.ok();
+                    part(&connection, "done").await;
                     end
                 }
                 Err(error) => End::Broken(error),
@@ -205,7 +209,7 @@ impl Fetcher {
     async fn session(&mut self, connection: &Connection, waits: &mut Waits) -> End {
         let mut readers = JoinSet::new();
         let mut lanes = Vec::new();
-        if let Err(error) = self.consume(connection, &mut readers, &mut lanes).await {
+        if let Err(error) = in_time(self.consume(connection, &mut readers, &mut lanes)).await {
             return End::Broken(error);
         }
         waits.reset();
@@ -224,7 +228,8 @@ impl Fetcher {
         }
         // the readers end with their consumers, and then no task is left to hand over
         for (channel, tag) in lanes {
-            channel.basic_cancel(tag, BasicCancelOptions::default()).await.ok();
+            // a server that does not answer has nothing more for us
+            timeout(CLOSING, channel.basic_cancel(tag, BasicCancelOptions::default())).await.ok();
         }
         let (nobody, _) = mpsc::channel(1);
         self.tasks = nobody;

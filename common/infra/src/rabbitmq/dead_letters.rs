@@ -15,7 +15,7 @@ use super::consumer::RabbitReceipt;
 use super::headers::{self, REASON};
 use super::names::{Dead, Names};
 use super::topology::{self, TASK_DELIVERIES};
-use super::{End, RabbitError, Settings, connect, waits};
+use super::{End, RabbitError, Settings, connect, in_time, part, waits};
 use crate::broker::Receipt as _;
 use crate::dead_letters::{DeadLetter, DeadLetterConsumer, Sending};
 use crate::message::Task;
@@ -62,7 +62,7 @@ async fn fetch(settings: Settings, letters: Letters) {
         let end = match connect(&settings, "dead letters").await {
             Ok(connection) => {
                 let end = session(&connection, &settings, &letters, &mut waits).await;
-                connection.close(200, "done".into()).await.ok();
+                part(&connection, "done").await;
                 end
             }
             Err(error) => End::Broken(error),
@@ -85,11 +85,11 @@ async fn session(
     waits: &mut Waits,
 ) -> End {
     let mut readers = JoinSet::new();
-    if let Err(error) = topology::common(connection, settings).await {
+    if let Err(error) = in_time(topology::common(connection, settings)).await {
         return End::Broken(error);
     }
     for dead in Dead::ALL {
-        match Reader::open(connection, settings, dead, letters).await {
+        match in_time(Reader::open(connection, settings, dead, letters)).await {
             Ok((reader, consumer)) => readers.spawn(reader.run(consumer)),
             Err(error) => return End::Broken(error),
         };

@@ -10,13 +10,15 @@ use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, Consumer};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::aside::Aside;
 use super::confirmed::Confirmed;
 use super::contact::{Contact, Redelivered};
 use super::names::Dead;
-use super::{End, RabbitError, Settings, connect_to_take, headers, topology, waits};
+use super::{
+    CLOSING, End, RabbitError, Settings, connect_to_take, headers, in_time, part, topology, waits,
+};
 use crate::broker::{Closed, Inbox};
 use crate::message::{Beat, Delivery, Shard};
 use crate::wire::{DecodeError, Kind, Transit, Unreadable};
@@ -198,7 +200,7 @@ impl Receiver {
         loop {
             let connected = async |settings: Settings| {
                 let connection = connect_to_take(&settings, "inbox").await?;
-                topology::common(&connection, &settings).await?;
+                in_time(topology::common(&connection, &settings)).await?;
                 Ok::<_, RabbitError>(connection)
             };
             let connecting = connected(self.settings.clone());
@@ -209,7 +211,7 @@ impl Receiver {
                     waits.reset();
                     let end = self.session(&connection).await;
                     self.connected.send_replace(None);
-                    connection.close(200, "done".into()).await.ok();
+                    part(&connection, "done").await;
                     end
                 }
             };
@@ -243,7 +245,8 @@ impl Receiver {
     }
 
     async fn session(&mut self, connection: &Connection) -> End {
-        let aside = match Aside::open(connection, &self.settings, Dead::Results).await {
+        let aside = in_time(Aside::open(connection, &self.settings, Dead::Results));
+        let aside = match aside.await {
             Ok(aside) => aside,
             Err(error) => return End::Broken(error),
         };
@@ -260,7 +263,7 @@ impl Receiver {
                         && let Some((channel, reader)) = opened.shards.remove(shard)
                     {
                         reader.abort();
-                        channel.close(200, "closed".into()).await.ok();
+                        timeout(CLOSING, channel.close(200, "closed".into())).await.ok();
                     }
                     self.note(order);
                 }
@@ -285,7 +288,7 @@ impl Receiver {
             let queue = self.settings.names().results(shard);
             Confirmed::open(connection).await?.put(&queue, BasicProperties::default(), &body).await
         };
-        told.await.inspect_err(|_| {
+        in_time(told).await.inspect_err(|_| {
             // the queue is there now, and nobody would find out; without an inbox nobody asks
             self.notices.send(lost.clone()).ok();
         })
@@ -303,11 +306,12 @@ impl Receiver {
             if opened.shards.contains_key(shard) {
                 continue;
             }
-            if topology::results(connection, &self.settings, *shard).await? {
+            if in_time(topology::results(connection, &self.settings, *shard)).await? {
                 tracing::info!(shard = shard.0, "the queue of a shard was missing and is made");
                 self.tell_loss(connection, *shard).await?;
             }
-            let (channel, consumer) = consume(connection, &self.settings, *shard).await?;
+            let consuming = in_time(consume(connection, &self.settings, *shard));
+            let (channel, consumer) = consuming.await?;
             let reader = Reader {
                 shard: *shard,
                 opening: *opening,

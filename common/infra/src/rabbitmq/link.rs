@@ -13,7 +13,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::contact::Pressure;
-use super::{End, PATIENCE, RabbitError, Settings, connect, headers, topology, waits};
+use super::{
+    End, PATIENCE, RabbitError, Settings, connect, headers, in_time, part, topology, waits,
+};
 use crate::broker::Closed;
 use crate::retry::Waits;
 
@@ -167,13 +169,13 @@ impl Publisher {
 
     async fn session(&mut self, waits: &mut Waits) -> End {
         let mut out = Out::new();
-        let end = match self.open().await {
+        let end = match in_time(self.open()).await {
             Ok((connection, confirmed, plain)) => {
                 waits.reset();
                 self.pressure.is_of(Some(connection.status().clone()));
                 let end = self.publish(&mut out, (&connection, &confirmed, &plain)).await;
                 self.pressure.is_of(None);
-                connection.close(200, "done".into()).await.ok();
+                part(&connection, "done").await;
                 end
             }
             Err(error) => End::Broken(error),
@@ -262,7 +264,7 @@ impl Publisher {
     async fn make_missing(&mut self, connection: &Connection) -> Result<(), RabbitError> {
         if self.missing_since.is_some_and(|since| since.elapsed() >= REMADE) {
             self.missing_since = None;
-            topology::common(connection, &self.settings).await?;
+            in_time(topology::common(connection, &self.settings)).await?;
         }
         Ok(())
     }

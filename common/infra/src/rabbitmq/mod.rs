@@ -51,6 +51,13 @@ use names::Names;
 /// How long a connection may take, and a single request over it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long all that is asked for may take before a connection is of use: a server that is busy makes
+/// many queues slowly.
+const OPENING: Duration = Duration::from_mins(1);
+
+/// How long it may take to part. The server hands back what it had out all the same, once it misses us.
+const CLOSING: Duration = Duration::from_secs(2);
+
 /// Seconds of silence after which either side takes the other for dead.
 const HEARTBEAT: u16 = 10;
 
@@ -252,7 +259,7 @@ pub fn events(settings: &Settings) -> RabbitEvents {
 pub async fn remove(settings: &Settings, shards: u16) -> Result<(), RabbitError> {
     let connection = connect(settings, "remover").await?;
     topology::remove(&connection, settings, shards).await?;
-    connection.close(200, "done".into()).await.ok();
+    part(&connection, "done").await;
     Ok(())
 }
 
@@ -288,6 +295,21 @@ async fn connect_by(
         Ok(Err(error)) => Err(unreachable(error.to_string())),
         Err(_) => Err(unreachable(format!("no answer within {} s", PATIENCE.as_secs()))),
     }
+}
+
+/// What is asked for over a new connection. The client may wait for ever for the answer to what it
+/// sends in the moment in which it loses the server.
+async fn in_time<T>(
+    opening: impl Future<Output = Result<T, RabbitError>>,
+) -> Result<T, RabbitError> {
+    let opened = tokio::time::timeout(OPENING, opening).await;
+    opened.unwrap_or_else(|_| Err(RabbitError::Lost("it does not answer".to_owned())))
+}
+
+/// Parts from the server, whether it is still there or not.
+async fn part(connection: &Connection, why: &'static str) {
+    // how it ends is all the same
+    let _ = tokio::time::timeout(CLOSING, connection.close(200, why.into())).await;
 }
 
 /// What the server's certificate may lead to, and what it is shown.
@@ -334,5 +356,19 @@ impl End {
                 true
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_never_answers_is_given_up() {
+        let opening = in_time(std::future::pending::<Result<(), RabbitError>>());
+        let error = opening.await.unwrap_err();
+        // another connection is tried then
+        assert!(!error.is_final(), "{error}");
+        assert_eq!(error.to_string(), "talk to RabbitMQ: it does not answer");
     }
 }

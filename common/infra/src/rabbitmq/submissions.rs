@@ -4,7 +4,6 @@
 //! one way to give back all that was fetched ahead, in order and at once.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use flowmill_engine::value::Name;
 use futures::StreamExt as _;
@@ -13,18 +12,17 @@ use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Connection, Consumer};
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::aside::Aside;
 use super::confirmed::Confirmed;
 use super::contact::Redelivered;
 use super::names::Dead;
-use super::{End, RabbitError, Settings, WIDEST_FRAME, connect_by, headers, topology, waits};
+use super::{
+    End, RabbitError, Settings, WIDEST_FRAME, connect_by, headers, in_time, part, topology, waits,
+};
 use crate::retry::Waits;
 use crate::submissions::{Refusal, SubmissionConsumer, SubmissionReceipt, Submitted};
-
-/// How long a connection may take to close.
-const CLOSING: Duration = Duration::from_secs(2);
 
 /// What an answer says it is.
 const ANSWER: &str = "application/json";
@@ -101,9 +99,7 @@ impl RabbitSubmissions {
 
     async fn close(&mut self) {
         if let Some(session) = self.session.take() {
-            let closing = session.connection.close(200, "resting".into());
-            // the server hands back what it held all the same, once it misses us
-            timeout(CLOSING, closing).await.ok();
+            part(&session.connection, "resting").await;
         }
     }
 }
@@ -138,7 +134,7 @@ impl SubmissionConsumer for RabbitSubmissions {
                     }
                     Err(error) => error,
                 },
-                None => match self.open().await {
+                None => match in_time(self.open()).await {
                     Ok(session) => {
                         self.session = Some(session);
                         continue;

@@ -11,7 +11,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 
 use super::names::{Dead, Lane};
-use super::{Queues, RabbitError, Settings, connect};
+use super::{Queues, RabbitError, Settings, connect, in_time, part};
 use crate::message::Shard;
 
 /// How often a task is delivered before the server takes it for one that kills workers. Losses
@@ -24,9 +24,8 @@ const RESULT_DELIVERIES: i64 = 1_000_000;
 /// Connects once and declares everything, so that what is wrong is told at the start.
 pub(super) async fn check(settings: &Settings) -> Result<(), RabbitError> {
     let connection = connect(settings, "check").await?;
-    common(&connection, settings).await?;
-    // everything is declared; how this connection ends is all the same
-    connection.close(200, "checked".into()).await.ok();
+    in_time(common(&connection, settings)).await?;
+    part(&connection, "checked").await;
     Ok(())
 }
 
