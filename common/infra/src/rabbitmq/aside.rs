@@ -8,7 +8,7 @@ use lapin::types::{AMQPValue, ShortString};
 use super::confirmed::Confirmed;
 use super::headers::{self, CODE, ORIGIN, REASON};
 use super::names::Dead;
-use super::{RabbitError, Settings};
+use super::{RabbitError, Settings, in_time};
 
 /// The longest reason that is written.
 const REASON_BYTES: usize = 1000;
@@ -34,8 +34,8 @@ impl Aside {
     pub(super) async fn put(&self, delivery: &Delivery, reason: &str) -> Result<(), RabbitError> {
         tracing::error!(queue = %self.queue, reason, "set a message aside that cannot be read");
         self.put_as(delivery, reason, None).await?;
-        delivery.acker.ack(BasicAckOptions::default()).await?;
-        Ok(())
+        let forgotten = delivery.acker.ack(BasicAckOptions::default());
+        in_time(async { Ok(forgotten.await.map(drop)?) }).await
     }
 
     /// Writes it there; the server still has it where it was.

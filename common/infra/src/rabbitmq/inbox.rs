@@ -146,10 +146,13 @@ impl Inbox for RabbitInbox {
     }
 
     async fn settle(&mut self) {
-        while let Some((_, (channel, tag))) = self.unsettled.pop_first() {
-            // over a lost connection it comes again, which is harmless
-            channel.basic_ack(tag, BasicAckOptions { multiple: true }).await.ok();
-        }
+        // over a lost connection it comes again, which is harmless; the owner does not wait for it
+        let settling = async {
+            while let Some((_, (channel, tag))) = self.unsettled.pop_first() {
+                channel.basic_ack(tag, BasicAckOptions { multiple: true }).await.ok();
+            }
+        };
+        timeout(CLOSING, settling).await.ok();
     }
 
     fn live_for(&self) -> Duration {
@@ -394,7 +397,8 @@ impl Reader {
             // what they tell is found without them
             DecodeError::Version { kind: Kind::Poke | Kind::Beat, .. } if error.is_later() => {
                 tracing::debug!(%error, "a word of a later release is passed over");
-                delivered.acker.ack(BasicAckOptions::default()).await?;
+                let passed = delivered.acker.ack(BasicAckOptions::default());
+                in_time(async { Ok(passed.await?) }).await?;
                 return Ok(None);
             }
             _ => {}

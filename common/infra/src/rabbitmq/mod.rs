@@ -297,7 +297,7 @@ async fn connect_by(
     }
 }
 
-/// What is asked for over a new connection. The client may wait for ever for the answer to what it
+/// What is asked of the server over a connection. The client may wait for ever for the answer to what it
 /// sends in the moment in which it loses the server.
 async fn in_time<T>(
     opening: impl Future<Output = Result<T, RabbitError>>,

@@ -207,7 +207,8 @@ impl RabbitSubmissionReceipt {
     /// the message here: what it asked for is done.
     async fn settle(self, kind: &str, reply: &[u8]) {
         let replied = self.reply(kind, reply).await;
-        if let Err(error) = self.delivery.acker.ack(BasicAckOptions::default()).await {
+        let forgotten = self.delivery.acker.ack(BasicAckOptions::default());
+        if let Err(error) = in_time(async { Ok(forgotten.await.map(drop)?) }).await {
             tracing::debug!(%error, "a submission is delivered again");
         }
         if let Err(error) = replied {
