@@ -475,9 +475,16 @@ async fn a_shard_whose_queue_is_gone_is_told() {
     let (_connection, channel) = outside(&broker.settings).await;
     let queue = format!("{}.results.v1.3", broker.settings.prefix);
     channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
-    assert!(matches!(received(&mut inbox, 1).await[0], Delivery::Lost { shard: SHARD }));
+    // what was not settled when the connection was lost comes again
+    let mut next = async || loop {
+        let delivery = received(&mut inbox, 1).await.remove(0);
+        if !matches!(delivery, Delivery::Lost { shard: Shard(4) }) {
+            return delivery;
+        }
+    };
+    assert!(matches!(next().await, Delivery::Lost { shard: SHARD }));
     answers.answer(SHARD, delivery(1)).await.unwrap();
-    assert_eq!(number(&received(&mut inbox, 1).await[0]), 1);
+    assert_eq!(number(&next().await), 1);
 }
 
 #[tokio::test]
